@@ -1,0 +1,178 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// maxYields and yieldFor bound how often and how long a node that could lead
+	// makes way for a better candidate in one vacancy: a candidate that is
+	// better and dead must not keep the plane without a master.
+	maxYields = 3
+	yieldFor  = time.Second
+)
+
+// candidacy is a campaign at work.
+type candidacy struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the campaign has ended, with one of:
+	term   Term
+	err    error
+
+	// Of the campaign's own goroutine until done.
+	node    string
+	outlook *outlook
+	log     *zap.Logger
+	ordered bool // an operator wants this node to lead: yield to nobody
+	vacancy int64
+	since   time.Time
+	yields  int
+	chosen  bool  // consider said yes: the term is won, not handed over
+	seen    Plane // what it saw when it did
+}
+
+// campaign stands for election if the mode allows it, the store knows the node
+// as it is, and no program of an earlier term is still running.
+func (n *Node) campaign() {
+	if n.candidacy != nil || !n.mode.Promotable() || !n.state.Electable() ||
+		n.membership == nil || n.published != n.record() || n.programRuns() {
+		return
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	c := &candidacy{
+		cancel: cancel, done: make(chan struct{}),
+		node: n.cfg.ID, outlook: n.outlook, log: n.log,
+		ordered: n.pending != nil && n.pending.order,
+	}
+	membership := n.membership
+	n.group.Go(func() {
+		defer close(c.done)
+		c.term, c.err = membership.Campaign(ctx, c.consider)
+	})
+	n.candidacy = c
+}
+
+// consider tells whether to take the vacant term or to make way.
+func (c *candidacy) consider(p Plane) bool {
+	c.outlook.note(&p)
+	if c.vacancy != p.Holder.Term || c.since.IsZero() {
+		c.vacancy, c.since, c.yields = p.Holder.Term, time.Now(), 0
+	}
+	best := Candidates(p)
+	switch {
+	case c.ordered || len(best) == 0 || best[0].ID == c.node:
+	case c.yields == maxYields || time.Since(c.since) > yieldFor:
+		c.log.Warn("better candidate does not take the term, leading instead", zap.String("better", best[0].ID))
+	default:
+		c.yields++
+		c.log.Info("making way for a better candidate", zap.String("better", best[0].ID))
+		return false
+	}
+	c.chosen, c.seen = true, p
+	return true
+}
+
+// withdraw takes the node out of the election and returns nil when it is out.
+func (n *Node) withdraw() step {
+	for n.candidacy != nil {
+		n.candidacy.cancel()
+		ready, next := n.await(n.candidacy.done)
+		if next != nil {
+			return next
+		}
+		if !ready {
+			continue
+		}
+		term := n.candidacy.term
+		n.candidacy = nil
+		if term == nil {
+			return nil
+		}
+		// The term was won while the node was on its way out.
+		ctx, cancel := context.WithTimeout(term.Context(), callTimeout)
+		err := term.Resign(ctx, n.record())
+		cancel()
+		if err != nil {
+			n.log.Warn("unwanted term not given up, dropping the lease", zap.Error(err))
+			return n.rejoin
+		}
+	}
+	return nil
+}
+
+// stand waits at rest: for the election, a handover or an operator.
+func (n *Node) stand() step {
+	for {
+		n.campaign()
+		n.arm()
+		var elected chan struct{}
+		if n.candidacy != nil {
+			elected = n.candidacy.done
+		}
+		ready, next := n.await(elected)
+		if next != nil {
+			return next
+		}
+		if ready {
+			c := n.candidacy
+			n.candidacy = nil
+			if c.term != nil {
+				return n.promote(c)
+			}
+			n.log.Warn("campaign ended", zap.Error(c.err))
+			if next := n.pause(callTimeout / 10); next != nil {
+				return next
+			}
+			continue
+		}
+		n.heedOffer()
+		if next := n.review(); next != nil {
+			return next
+		}
+	}
+}
+
+// review looks whether a pending change has come to its end in the election.
+func (n *Node) review() step {
+	c := n.pending
+	if c == nil {
+		return nil
+	}
+	if !c.order {
+		if !n.vacant() {
+			n.answer(nil)
+		}
+		return nil
+	}
+	p := n.outlook.plane()
+	switch {
+	case p.Held && p.Holder.Node != n.cfg.ID:
+		return n.revert(&MasterExistsError{Master: p.Holder.Node})
+	case time.Now().After(c.until):
+		return n.revert(fmt.Errorf("%w: node did not win the election within %s", ErrRefused, winTimeout))
+	}
+	return nil
+}
+
+// heedOffer makes the node ready for a handover that names it, and lets go of
+// what it prepared for one that is over.
+func (n *Node) heedOffer() {
+	p := n.outlook.plane()
+	offer := p.Handover
+	if offer == nil || offer.To != n.cfg.ID || !p.Held || offer.From != p.Holder.Node || n.candidacy == nil {
+		n.readyFor = ""
+		if !n.state.Hot() {
+			n.drop()
+		}
+		return
+	}
+	n.follow()
+	if n.mirror.View() != nil && n.readyFor != offer.ID {
+		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
+		n.readyFor, n.offer = offer.ID, *offer
+	}
+}

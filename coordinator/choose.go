@@ -1,0 +1,86 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// This file is the election policy, all of it: who may lead, and who should.
+// Every node computes the same answer from the same plane.
+
+// Promotable reports whether m could be promoted as it is, and if not why not.
+// Of the present master it reports whether it could be elected again.
+func Promotable(m Member) (ok bool, why string) {
+	switch {
+	case !m.Mode.Promotable():
+		return false, fmt.Sprintf("mode %s is never promoted", m.Mode)
+	case m.State == modes.StateMaster:
+		return true, ""
+	case !m.State.Electable():
+		return false, fmt.Sprintf("state is %s", m.State)
+	case m.Candidacy == 0:
+		return false, "is not in the election"
+	default:
+		return true, ""
+	}
+}
+
+// Candidates returns the members that could take the term from its present or
+// last holder, the best first.
+func Candidates(p Plane) []Member {
+	var found []Member
+	for _, m := range p.Members {
+		if ok, _ := Promotable(m); ok && m.State != modes.StateMaster {
+			found = append(found, m)
+		}
+	}
+	slices.SortFunc(found, func(a, b Member) int { return compare(p.Holder.Term, a, b) })
+	return found
+}
+
+// compare orders candidates for the vacancy that the end of the given term
+// makes, or would make: the better one first.
+func compare(term int64, a, b Member) int {
+	return cmp.Or(
+		last(gaveUp(term, a), gaveUp(term, b)),
+		cmp.Compare(b.Priority, a.Priority),
+		compareVersions(a.Version, b.Version),
+		last(!a.State.Hot(), !b.State.Hot()),
+		cmp.Compare(a.Joined, b.Joined),
+		cmp.Compare(a.ID, b.ID),
+	)
+}
+
+// gaveUp reports whether m made the vacancy itself, by its own will.
+func gaveUp(term int64, m Member) bool { return term != 0 && m.GaveUp == term }
+
+// last puts whatever is true of one alone behind the other.
+func last(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
+
+// compareVersions puts every release before every pre-release, then the newer
+// one first; what is no semantic version comes last.
+func compareVersions(a, b string) int {
+	va, errA := semver.NewVersion(a)
+	vb, errB := semver.NewVersion(b)
+	if errA != nil || errB != nil {
+		return last(errA != nil, errB != nil)
+	}
+	return cmp.Or(
+		last(va.Prerelease() != "", vb.Prerelease() != ""),
+		vb.Compare(va),
+	)
+}

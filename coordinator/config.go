@@ -1,0 +1,106 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// Config is what a [Node] is made of. ID, Plane and Mode are required.
+type Config struct {
+	// ID names the node within its plane: 1 to 64 of A-Z a-z 0-9 . _ ~ -.
+	ID string
+	// Plane names the plane: as CheckPlane wants it.
+	Plane string
+	// URI is where other nodes and people reach this one; it is only published.
+	URI string
+	// Version is the program's, published and used to choose a master; a semantic
+	// version, or anything else, which ranks last.
+	Version string
+	// Mode is the mode to start in.
+	Mode modes.Mode
+	// Priority ranks the node among candidates: higher first, may be negative.
+	Priority int
+	// ColdStandby lets modes auto and master stand by without a mirror: less
+	// memory and traffic, and a promotion that has to load everything first.
+	ColdStandby bool
+	// WaitForMaster is how long a node whose mode needs a master waits for one at
+	// start. 0 means that it does not wait.
+	WaitForMaster time.Duration
+	// MaxPayload is the most bytes one memento may have; 0 means 1 MiB.
+	MaxPayload int
+	// OwnsStore says that the store ends with this process, so that there is
+	// nothing to hand over when it stops.
+	OwnsStore bool
+	// StillAlive tells whether the process that published r is still there. It
+	// is asked when the node id turns out to be taken; nil means never.
+	StillAlive func(ctx context.Context, r Record) bool
+	// Lead is the program: it is called when the node has become master, with
+	// the state to start from and the means to change it. Its context ends with
+	// the term. Returning nil leaves the node master; returning an error or
+	// panicking gives the term up and makes the node FAILED. While a call has not
+	// returned the node does not stand for election again. It is called again
+	// within a term only when it was stopped for a handover that was undone.
+	Lead func(ctx context.Context, l *Leading) error
+	// Observe is told of each change of state, in order, on a goroutine of its
+	// own. Should it fall more than 200 changes behind, it misses the oldest.
+	Observe func(Transition)
+	// Logger is where the node says what it does; nil means nowhere.
+	Logger *zap.Logger
+}
+
+const defaultMaxPayload = 1 << 20
+
+var (
+	planePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	nodePattern  = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
+)
+
+// CheckPlane tells whether name can be the name of a plane.
+func CheckPlane(name string) error {
+	if !planePattern.MatchString(name) {
+		return fmt.Errorf("plane %q: use a lower-case letter or digit, then up to 62 of a-z 0-9 . _ -", name)
+	}
+	return nil
+}
+
+// CheckNode tells whether id can be the id of a node.
+func CheckNode(id string) error {
+	if !nodePattern.MatchString(id) || id == "." || id == ".." {
+		return fmt.Errorf("node id %q: use 1 to 64 of A-Z a-z 0-9 . _ ~ - and not . or ..", id)
+	}
+	return nil
+}
+
+// validate reports all mistakes at once and fills in what may be left out.
+func (c *Config) validate() error {
+	err := errors.Join(CheckNode(c.ID), CheckPlane(c.Plane))
+	if !c.Mode.Valid() {
+		err = errors.Join(err, fmt.Errorf("mode %s is not valid", c.Mode))
+	}
+	if c.WaitForMaster < 0 {
+		err = errors.Join(err, fmt.Errorf("wait for master %s is negative", c.WaitForMaster))
+	}
+	if c.MaxPayload < 0 {
+		err = errors.Join(err, fmt.Errorf("max payload %d is negative", c.MaxPayload))
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = defaultMaxPayload
+	}
+	if c.StillAlive == nil {
+		c.StillAlive = func(context.Context, Record) bool { return false }
+	}
+	if c.Observe == nil {
+		c.Observe = func(Transition) {}
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// stepBudget bounds what a master does before it gives up its term by its own
+// will: ending the program and settling what is under way.
+const stepBudget = 5 * time.Second
+
+// Causes with which a program's context ends while the term still lasts.
+var (
+	errSteppingDown = fmt.Errorf("%w: stepping down", ErrTermOver)
+	errHandingOver  = fmt.Errorf("%w: handing over", ErrTermOver)
+)
+
+// dethrone ends this node's part in a term that is over or must be taken to be
+// over. From here on it refuses writes and claims nothing; what is under way
+// settles in the background, where the fence judges it.
+func (n *Node) dethrone() {
+	r := n.reign
+	if r == nil {
+		return
+	}
+	cause := context.Cause(r.Context())
+	if cause == nil {
+		cause = n.membership.Cause()
+	}
+	n.log.Warn("term is over", zap.Int64("term", r.Number()), zap.Error(cause))
+	n.retire(modes.EventFor(n.rest()), now(), fmt.Sprint(cause))
+}
+
+// retire leaves the state of a master, or that of one about to be, and forgets
+// the term.
+func (n *Node) retire(event modes.Event, at time.Time, reason string) {
+	r := n.reign
+	n.leading.Store(nil)
+	n.reign = nil
+	if n.program != nil {
+		n.program.cancel(errSteppingDown)
+	}
+	if r.persister != nil {
+		n.group.Go(func() { _ = r.persister.Close(n.ctx) })
+	}
+	if !n.leaves(event) {
+		return
+	}
+	n.become(event, at, reason)
+	if !n.state.Hot() {
+		n.drop()
+	}
+}
+
+// leaves reports whether the end of its term changes the node's state: one that
+// never came to be master settles as it would have without.
+func (n *Node) leaves(event modes.Event) bool {
+	return n.state == modes.StateMaster || event == modes.EventFail
+}
+
+// abdicate gives the term up by this node's own will:
+//
+//  1. end the program and wait for it
+//  2. take no more writes and settle those under way
+//  3. delete the election key and publish the new record, in one fenced transaction
+//  4. leave the state MASTER
+//
+// If the third does not succeed the lease has to lapse: the caller rejoins.
+func (n *Node) abdicate(event modes.Event, why Reason, reason string) error {
+	r := n.reign
+	ctx, cancel := context.WithTimeout(r.Context(), stepBudget)
+	defer cancel()
+	if err := n.stopProgram(ctx, errSteppingDown); err != nil {
+		n.log.Error("program does not heed its context, giving up the term all the same", zap.Error(err))
+	}
+	if r.persister != nil {
+		if err := r.persister.Hold(ctx); err != nil {
+			n.log.Warn("writes under way not settled", zap.Error(err))
+		}
+	}
+	at := now()
+	n.gaveUp, n.gaveUpFor = r.Number(), why
+	record := n.record()
+	if n.leaves(event) {
+		state, err := modes.Next(n.state, event)
+		if err != nil {
+			return err
+		}
+		record = n.recordAs(state, at)
+	}
+	last, cancelLast := context.WithTimeout(r.Context(), callTimeout)
+	defer cancelLast()
+	if err := r.Resign(last, record); err != nil {
+		return fmt.Errorf("give up term %d: %w", r.Number(), err)
+	}
+	n.log.Info("term given up", zap.Int64("term", r.Number()), zap.String("why", string(why)))
+	n.retire(event, at, reason)
+	n.published = record
+	return nil
+}
+
+// stepDown gives the term up because the mode says so, and goes where it says.
+func (n *Node) stepDown() step {
+	if err := n.abdicate(modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String()); err != nil {
+		n.log.Warn("stepping down by dropping the lease", zap.Error(err))
+		return n.rejoin
+	}
+	return n.settle
+}
+
+// fail gives the term up because the program failed, so that another node can
+// try, and stays to say why.
+func (n *Node) fail() step {
+	n.lastError = n.program.err.Error()
+	n.log.Error("program failed", zap.Error(n.program.err))
+	if err := n.abdicate(modes.EventFail, ReasonFailover, "program failed"); err != nil {
+		n.retire(modes.EventFail, now(), "program failed")
+		n.log.Warn("failing by dropping the lease", zap.Error(err))
+		return n.rejoin
+	}
+	return n.failed
+}
+
+// leave is a clean stop, all of it bounded: hand over, leave the plane, end.
+func (n *Node) leave() step {
+	n.stop = nil
+	n.show()
+	ctx, cancel := context.WithTimeout(n.ctx, stopBudget)
+	defer cancel()
+	if n.pending != nil {
+		n.answer(ErrStopped)
+	}
+	keepLease := false
+	if n.reign != nil {
+		keepLease = n.succeed(ctx)
+	}
+	if n.candidacy != nil {
+		n.candidacy.cancel()
+	}
+	for _, m := range []Membership{n.former, n.membership} {
+		if m == nil {
+			continue
+		}
+		if keepLease {
+			// The store stops with this process: the next one to open it, from
+			// this data directory, ends the lease.
+			break
+		}
+		last, cancelLast := context.WithTimeout(ctx, callTimeout)
+		if err := m.Leave(last); err != nil {
+			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
+		}
+		cancelLast()
+	}
+	if n.candidacy != nil {
+		<-n.candidacy.done // its membership is over, so it is as well
+	}
+	n.drop()
+	if n.programRuns() {
+		n.log.Error("program does not heed its context, leaving it behind")
+	}
+	n.become(modes.EventStop, now(), "stopped")
+	n.membership = nil
+	n.show()
+	return nil
+}
+
+// succeed passes the term on before a stop, to the best candidate if there is
+// one. It reports whether the lease is to be left as it is.
+func (n *Node) succeed(ctx context.Context) (keepLease bool) {
+	r := n.reign
+	if n.cfg.OwnsStore {
+		ctx, cancel := context.WithTimeout(ctx, stepBudget)
+		defer cancel()
+		_ = n.stopProgram(ctx, errSteppingDown)
+		if r.persister != nil {
+			_ = r.persister.Hold(ctx)
+		}
+		n.log.Warn("store stops with this node, mastership is not handed over",
+			zap.Int("nodes_without_store", len(n.outlook.plane().Members)-1))
+		n.retire(modes.EventFor(n.rest()), now(), "stopping")
+		return true
+	}
+	if n.state == modes.StateMaster {
+		err := n.bequeath(ctx)
+		if err == nil {
+			return false
+		}
+		if !errors.Is(err, errNoHeir) {
+			n.log.Warn("not handed over, giving the term up", zap.Error(err))
+		}
+	}
+	if err := n.abdicate(modes.EventFor(n.rest()), ReasonHandover, "stopping"); err != nil {
+		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+		n.retire(modes.EventFor(n.rest()), now(), "stopping")
+	}
+	return false
+}

@@ -1,0 +1,215 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+const (
+	// readyTimeout bounds the time a handover's target takes to have all state in
+	// memory. Meanwhile the old master leads on.
+	readyTimeout = 30 * time.Second
+	// passTimeout bounds the time for which a handover keeps writes waiting.
+	passTimeout = 2 * time.Second
+	// heirTimeout bounds the wait for the successor's readiness at a stop.
+	heirTimeout = 5 * time.Second
+	// announceTimeout is how long a handover waits to see its target announced.
+	announceTimeout = 10 * time.Second
+)
+
+var errNoHeir = errors.New("no candidate to hand over to")
+
+// Passed tells how a handover went.
+type Passed struct {
+	From, To string
+	Term     int64 // the new one
+	Duration time.Duration
+}
+
+// Handover passes mastership from this node to the candidate to, or to the best
+// one if to is empty, and blocks until the new master has announced itself:
+//
+//  1. the master offers the handover in the store
+//  2. the target makes ready and says so in its record
+//  3. the master takes no more writes and settles those under way
+//  4. one fenced transaction gives the target the term
+//  5. the target catches up and announces itself
+//
+// Until the fourth has committed this node leads, and resumes if anything goes
+// wrong. It returns [ErrNotMaster], [ErrRefused] with the reason, or
+// [rebind.ErrUnknown] when the term has passed and the new master is not seen.
+func (n *Node) Handover(ctx context.Context, to string) (Passed, error) {
+	done, err := n.takeTurn(ctx)
+	if err != nil {
+		return Passed{}, err
+	}
+	defer done()
+	l := n.leading.Load()
+	if l == nil {
+		return Passed{}, ErrNotMaster
+	}
+	began := time.Now()
+	target, err := n.propose(ctx, l.reign, to, readyTimeout)
+	if err != nil {
+		return Passed{}, err
+	}
+	passed := make(chan error, 1)
+	err = n.do(ctx, func() step {
+		if n.reign != l.reign {
+			passed <- ErrNotMaster
+			return nil
+		}
+		next, err := n.pass(target)
+		passed <- err
+		return next
+	})
+	if err != nil {
+		n.retract(l.reign)
+		return Passed{}, err
+	}
+	if err := <-passed; err != nil {
+		return Passed{}, err
+	}
+	return n.watchArrival(ctx, target.ID, l.Term(), began)
+}
+
+// propose offers the handover and waits until the target stands ready.
+func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Duration) (Member, error) {
+	p, err := n.Plane(ctx)
+	if err != nil {
+		return Member{}, err
+	}
+	target, err := n.target(&p, to)
+	if err != nil {
+		return Member{}, err
+	}
+	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit)}
+	wait, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	n.log.Info("handover offered", zap.String("handover", offer.ID), zap.String("to", target.ID))
+	if err := r.Offer(wait, &offer); err != nil {
+		n.retract(r)
+		return Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
+	}
+	seen, live := false, false
+	_, err = n.outlook.until(wait, func(p *Plane) bool {
+		if target, live = p.Member(offer.To); live {
+			seen = true
+		}
+		return (seen && !live) || target.ReadyFor == offer.ID
+	})
+	switch {
+	case err == nil && live:
+		return target, nil
+	case r.Context().Err() != nil:
+		return Member{}, ErrNotMaster
+	case ctx.Err() != nil:
+		err = fmt.Errorf("wait for %s to make ready: %w", offer.To, context.Cause(ctx))
+	case err != nil:
+		err = fmt.Errorf("%w: %s did not make ready within %s", ErrRefused, offer.To, limit)
+	default:
+		err = fmt.Errorf("%w: %s left the plane", ErrRefused, offer.To)
+	}
+	n.retract(r)
+	return Member{}, err
+}
+
+// target finds the candidate to hand over to, or says why it cannot be.
+func (n *Node) target(p *Plane, to string) (Member, error) {
+	if to == "" {
+		candidates := Candidates(*p)
+		if len(candidates) == 0 {
+			return Member{}, fmt.Errorf("%w: %w", ErrRefused, errNoHeir)
+		}
+		return candidates[0], nil
+	}
+	m, live := p.Member(to)
+	if !live {
+		return Member{}, fmt.Errorf("%w: no live node %s", ErrRefused, to)
+	}
+	if m.ID == n.cfg.ID {
+		return Member{}, fmt.Errorf("%w: %s leads already", ErrRefused, to)
+	}
+	if ok, why := Promotable(m); !ok {
+		return Member{}, fmt.Errorf("%w: %s is not promotable: %s", ErrRefused, to, why)
+	}
+	return m, nil
+}
+
+// retract withdraws an offer. Should that fail it lapses with the lease, and an
+// offer without an old master that passes its term means nothing.
+func (n *Node) retract(r *reign) {
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	if err := r.Offer(ctx, nil); err != nil {
+		n.log.Warn("handover offer not withdrawn", zap.Error(err))
+	}
+}
+
+// pass gives the term to a target that stands ready. If it fails before the term
+// has passed, this node leads on. The role loop runs it.
+func (n *Node) pass(target Member) (step, error) {
+	r := n.reign
+	ctx, cancel := context.WithTimeout(r.Context(), passTimeout)
+	defer cancel()
+	rest := n.rest()
+	at := now()
+	record := n.recordAs(rest, at)
+	err := n.stopProgram(ctx, errHandingOver)
+	if err == nil {
+		err = r.persister.Hold(ctx)
+	}
+	if err == nil {
+		err = r.Pass(ctx, target, record)
+	}
+	switch {
+	case err == nil:
+		n.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
+		n.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
+		n.published = record
+		return n.settle, nil
+	case r.Context().Err() != nil || errors.Is(err, rebind.ErrUnknown):
+		return n.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)
+	}
+	n.log.Warn("handover undone, leading on", zap.Error(err))
+	n.retract(r)
+	r.persister.Resume()
+	return n.lead, fmt.Errorf("%w: handover undone: %w", ErrRefused, err)
+}
+
+// bequeath hands over to the best candidate when the node stops.
+func (n *Node) bequeath(ctx context.Context) error {
+	target, err := n.propose(ctx, n.reign, "", heirTimeout)
+	if err != nil {
+		return err
+	}
+	_, err = n.pass(target)
+	return err
+}
+
+// watchArrival waits for the target to announce itself and tells who leads.
+func (n *Node) watchArrival(ctx context.Context, to string, old int64, began time.Time) (Passed, error) {
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
+	p, err := n.outlook.until(ctx, func(p *Plane) bool {
+		m, ok := p.Master()
+		lost := p.Holder.Term > old && (!p.Held || p.Holder.Node != to)
+		return (ok && m.Term > old) || lost
+	})
+	if m, ok := p.Master(); err == nil && ok && m.ID == to {
+		return Passed{From: n.cfg.ID, To: to, Term: m.Term, Duration: time.Since(began)}, nil
+	}
+	if err != nil {
+		return Passed{}, fmt.Errorf("%w: %s was given the term and has not announced itself: see status", rebind.ErrUnknown, to)
+	}
+	return Passed{}, fmt.Errorf("%w: %s was given the term and lost it: a failover follows, see status", rebind.ErrUnknown, to)
+}

@@ -1,0 +1,277 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+const (
+	// callTimeout bounds one call to the store by the role loop.
+	callTimeout = 2 * time.Second
+	// beatEvery is how often the role loop comes round when nothing happens.
+	beatEvery = time.Second
+	// stopBudget bounds a clean stop as a whole.
+	stopBudget = 10 * time.Second
+	// winTimeout is how long a node that was ordered to lead may take to win the
+	// election: long enough for a slow store, too short for a lease to lapse.
+	winTimeout = 2 * time.Second
+	// takenGrace is how long after its TTL a dead process's record may still be
+	// there: etcd looks for lapsed leases twice a second and revokes them in turn.
+	takenGrace = 3 * time.Second
+)
+
+// Node is one member of a plane. [Node.Run] is its life; the other methods may be
+// called from any goroutine while it lasts.
+type Node struct {
+	cfg     Config
+	store   Store
+	log     *zap.Logger
+	outlook *outlook
+	journal *journal
+
+	// requests are run by the role loop, one at a time.
+	requests chan func() step
+	// operator holds a token: operators' calls take turns.
+	operator chan struct{}
+	ended    chan struct{} // closed when Run has returned
+
+	self    atomic.Pointer[self]
+	leading atomic.Pointer[Leading]
+	turned  atomic.Int64 // Unix nanoseconds
+
+	role // belongs to the role loop
+}
+
+// role is the part of a node that only its role loop touches.
+type role struct {
+	ctx   context.Context // everything the node runs; outlives a stop until it is done
+	stop  <-chan struct{} // closed when the node is to stop; nil once it heeds that
+	group sync.WaitGroup  // everything the node runs, programs apart
+	beat  *time.Ticker
+
+	instance string
+	started  time.Time
+	mode     modes.Mode
+	priority int
+	state    modes.State
+	since    time.Time
+
+	lastError string
+	readyFor  string
+	offer     Handover // what readyFor answers
+	gaveUp    int64
+	gaveUpFor Reason
+
+	membership Membership
+	former     Membership // lost, and not yet seen to be gone from the store
+	published  Record     // what the store is known to hold; zero if that is not known
+	seen       bool       // the plane has shown this membership's record
+	mirror     *following
+	candidacy  *candidacy
+	reign      *reign
+	program    *program // the last call; nil before the first
+	pending    *change
+	fatal      error // why this node can never start
+}
+
+// step is what the role loop does next; nil ends it. Each step blocks until the
+// node is to do something else and returns what that is.
+type step func() step
+
+// New makes a node of cfg on store. It starts nothing. The error names everything
+// that is wrong with cfg.
+func New(cfg Config, store Store) (*Node, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configuration of node: %w", err)
+	}
+	n := &Node{
+		cfg:      cfg,
+		store:    store,
+		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
+		outlook:  newOutlook(),
+		journal:  newJournal(),
+		requests: make(chan func() step),
+		operator: make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+	}
+	n.operator <- struct{}{}
+	n.instance = rand.Text()
+	n.started = now()
+	n.mode = cfg.Mode
+	n.priority = cfg.Priority
+	n.state = modes.StateInitializing
+	n.since = n.started
+	n.turned.Store(time.Now().UnixNano())
+	n.show()
+	return n, nil
+}
+
+// now is the time as records carry it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// Run takes part in the plane until ctx ends. Losing the store or the term does
+// not end it: the node demotes itself, reconnects and joins again. Run blocks;
+// when it returns, every goroutine it started has returned, except a program
+// that does not heed its context or an observer that hangs, and its term, if it
+// had one, is handed over, given up or left to lapse with its lease.
+//
+// Run returns nil if ctx ended it, and otherwise why this node can never start:
+// an [ErrNodeTaken], [ErrMasterExists] or [ErrNoMaster]. Call it once.
+func (n *Node) Run(ctx context.Context) error {
+	work, halt := context.WithCancel(context.WithoutCancel(ctx))
+	n.ctx, n.stop = work, ctx.Done()
+	n.beat = time.NewTicker(beatEvery)
+	defer n.beat.Stop()
+	n.group.Go(func() { n.outlook.run(work, n.store, n.log) })
+	told := make(chan struct{})
+	go func() { // not one of n.group: an observer that hangs must not keep the node
+		defer close(told)
+		n.journal.tell(work, n.log, n.cfg.Observe)
+	}()
+	for next := n.start(); next != nil; {
+		next = next()
+	}
+	close(n.ended)
+	halt()
+	n.group.Wait()
+	select {
+	case <-told:
+	case <-time.After(callTimeout):
+		n.log.Error("observer does not return, leaving it behind")
+	}
+	return n.fatal
+}
+
+// do has the role loop run request and returns when it has taken it up.
+func (n *Node) do(ctx context.Context, request func() step) error {
+	select {
+	case n.requests <- request:
+		return nil
+	case <-n.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the node: %w", context.Cause(ctx))
+	}
+}
+
+// takeTurn makes operators' calls take turns; the caller calls the returned func
+// when it is done.
+func (n *Node) takeTurn(ctx context.Context) (done func(), err error) {
+	select {
+	case <-n.operator:
+		return func() { n.operator <- struct{}{} }, nil
+	case <-n.ended:
+		return nil, ErrStopped
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another operation on this node: %w", context.Cause(ctx))
+	}
+}
+
+// ModeState is a mode and the state a node of it is in.
+type ModeState struct {
+	Mode  modes.Mode
+	State modes.State
+}
+
+// ModeChange tells what a change of mode led to.
+type ModeChange struct{ Previous, Current ModeState }
+
+// ChangeMode asks the node for another mode and blocks until it has come to the
+// state that follows from it. Asking for the present mode changes nothing, but
+// for a FAILED node, which starts afresh. Mode master is refused with
+// [ErrMasterExists], or [ErrRefused] if the node does not win; it then keeps its
+// mode. If ctx ends first ChangeMode returns [ErrPending] with the node as it is,
+// and the change goes on.
+func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error) {
+	if !to.Valid() {
+		return ModeChange{}, fmt.Errorf("%w: mode %s", rebind.ErrInvalid, to)
+	}
+	done, err := n.takeTurn(ctx)
+	if err != nil {
+		return ModeChange{}, err
+	}
+	defer done()
+	c := &change{to: to, result: make(chan changeResult, 1)}
+	if err := n.do(ctx, func() step { return n.changeMode(c) }); err != nil {
+		return ModeChange{}, err
+	}
+	select {
+	case r := <-c.result:
+		return r.change, r.err
+	case <-n.ended:
+		return ModeChange{}, ErrStopped
+	case <-ctx.Done():
+		me := n.self.Load().record
+		return ModeChange{Previous: c.previous, Current: ModeState{me.Mode, me.State}}, ErrPending
+	}
+}
+
+// SetPriority changes the node's priority and returns the one it had. It counts
+// from the next vacancy.
+func (n *Node) SetPriority(ctx context.Context, to int) (previous int, err error) {
+	done, err := n.takeTurn(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	was := make(chan int, 1)
+	err = n.do(ctx, func() step {
+		was <- n.priority
+		n.log.Info("priority changed", zap.Int("from", n.priority), zap.Int("to", to))
+		n.priority = to
+		n.publish()
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return <-was, nil
+}
+
+// Plane reads the plane from the store. While the store does not answer it
+// returns the last picture this node has seen, with the error.
+func (n *Node) Plane(ctx context.Context) (Plane, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	p, err := n.store.Plane(ctx)
+	if err != nil {
+		return n.outlook.plane(), fmt.Errorf("read plane: %w", err)
+	}
+	return p, nil
+}
+
+// Glimpse returns the plane as this node last saw it, without asking the store.
+func (n *Node) Glimpse() Plane { return n.outlook.plane() }
+
+// History returns the latest terms, newest first.
+func (n *Node) History(ctx context.Context) ([]HistoryEntry, error) {
+	return n.store.History(ctx)
+}
+
+// Commit stores d if this node is master, as [rebind.Persister.Commit] does. On
+// another node it returns [ErrNotMaster], and nothing was written.
+func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
+	l := n.leading.Load()
+	if l == nil {
+		return rebind.Receipt{}, ErrNotMaster
+	}
+	r, err := l.Commit(ctx, d)
+	if errors.Is(err, rebind.ErrClosed) {
+		return r, ErrNotMaster
+	}
+	return r, err
+}
+
+func notReadable(r Record) error {
+	return fmt.Errorf("%w: it is %s", ErrNotReadable, r.State)
+}

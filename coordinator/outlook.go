@@ -1,0 +1,153 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+)
+
+// outlook is what a node sees of its plane: the newest picture, and when the
+// last holders were seen to go.
+type outlook struct {
+	poked chan struct{} // holds a token when the role loop has something to look at
+
+	mu    sync.Mutex // guards the fields below
+	last  Plane
+	moved chan struct{}
+	alive int64     // the highest term this node has seen held
+	ended int64     // the highest term this node has seen end
+	when  time.Time // that it saw the end of that term
+	from  string    // who held it
+}
+
+func newOutlook() *outlook {
+	return &outlook{poked: make(chan struct{}, 1), moved: make(chan struct{})}
+}
+
+// run follows the plane until ctx ends.
+func (o *outlook) run(ctx context.Context, store Store, log *zap.Logger) {
+	pause := newPause()
+	level := zap.WarnLevel // the first failure of a row is news, the others are not
+	for {
+		err := store.Follow(ctx, func(p Plane) {
+			o.see(p)
+			pause.Reset()
+			level = zap.WarnLevel
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		wait := pause.NextBackOff()
+		log.Log(level, "plane out of sight, retrying", zap.Duration("wait", wait), zap.Error(err))
+		level = zap.DebugLevel
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newPause paces what is tried again until it works: 50 ms at first, with
+// jitter, never more than 2 s.
+func newPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 50 * time.Millisecond
+	pause.MaxInterval = 2 * time.Second
+	return pause
+}
+
+// see takes a newer picture of the plane.
+func (o *outlook) see(p Plane) {
+	o.mu.Lock()
+	o.noteLocked(&p)
+	o.last = p
+	moved := o.moved
+	o.moved = make(chan struct{})
+	o.mu.Unlock()
+	close(moved)
+	o.poke()
+}
+
+// note learns from a picture that was read for another purpose and may be older
+// or newer than the one followed.
+func (o *outlook) note(p *Plane) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.noteLocked(p)
+}
+
+func (o *outlook) noteLocked(p *Plane) {
+	if before := o.last.Holder; o.last.Held && before.Term < p.Holder.Term {
+		o.endLocked(before)
+	}
+	if p.Held {
+		o.alive = max(o.alive, p.Holder.Term)
+	} else if p.Holder.Term > 0 && p.Holder.Term == o.alive {
+		o.endLocked(p.Holder)
+	}
+}
+
+func (o *outlook) endLocked(h Holder) {
+	if h.Term > o.ended {
+		o.ended, o.when, o.from = h.Term, time.Now(), h.Node
+	}
+}
+
+// poke wakes the role loop.
+func (o *outlook) poke() {
+	select {
+	case o.poked <- struct{}{}:
+	default:
+	}
+}
+
+// plane returns the newest picture.
+func (o *outlook) plane() Plane {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.last
+}
+
+// end tells when this node saw the end of the given term, which it had seen
+// alive; ok is false if it has not.
+func (o *outlook) end(term int64) (when time.Time, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.when, term != 0 && o.ended == term
+}
+
+// until blocks until the plane is as wanted, and returns it, or the cause of ctx.
+func (o *outlook) until(ctx context.Context, wanted func(*Plane) bool) (Plane, error) {
+	for {
+		o.mu.Lock()
+		p, moved := o.last, o.moved
+		o.mu.Unlock()
+		if wanted(&p) {
+			return p, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return p, context.Cause(ctx)
+		}
+	}
+}
+
+// WaitMaster blocks until a master other than this node, or this node, has
+// announced itself, and returns it; [ErrNoMaster] if ctx ends first.
+func (n *Node) WaitMaster(ctx context.Context) (Member, error) {
+	p, err := n.outlook.until(ctx, func(p *Plane) bool {
+		_, ok := p.Master()
+		return ok
+	})
+	if err != nil {
+		return Member{}, errors.Join(ErrNoMaster, err)
+	}
+	m, _ := p.Master()
+	return m, nil
+}

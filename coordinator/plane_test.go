@@ -1,0 +1,152 @@
+package coordinator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+const ttl = 6 * time.Second
+
+// lab is a plane of nodes on an in-memory store, in virtual time.
+type lab struct {
+	t      *testing.T
+	server *memstore.Server
+	nodes  map[string]*running
+}
+
+// running is a node at work.
+type running struct {
+	*coordinator.Node
+	stop func() error // ends it and returns what Run returned
+
+	mu  sync.Mutex // guards the field below
+	saw []coordinator.Transition
+}
+
+func (r *running) transitions() []coordinator.Transition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]coordinator.Transition(nil), r.saw...)
+}
+
+// inLab runs a test in a bubble of virtual time.
+func inLab(t *testing.T, test func(t *testing.T, l *lab)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lab{t: t, server: memstore.New(ttl), nodes: make(map[string]*running)}
+		test(t, l)
+		for id := range l.nodes {
+			l.server.Heal(id)
+		}
+		for _, n := range l.nodes {
+			_ = n.stop()
+		}
+		l.server.Close()
+	})
+}
+
+// start runs a node; change adjusts its configuration.
+func (l *lab) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *running {
+	l.t.Helper()
+	r := &running{}
+	cfg := coordinator.Config{
+		ID: id, Plane: "p", URI: "http://" + id, Version: "1.0.0", Mode: mode,
+		Logger: zaptest.NewLogger(l.t, zaptest.Level(zap.InfoLevel)),
+		Observe: func(t coordinator.Transition) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.saw = append(r.saw, t)
+		},
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	n, err := coordinator.New(cfg, l.server.Node(id))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r.Node = n
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	l.nodes[id] = r
+	return r
+}
+
+// pass lets virtual time pass, and everything happen that happens in it.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// settle lets everything happen that does not wait for a lease to lapse.
+func settle() { pass(2 * time.Second) }
+
+func (l *lab) states() map[string]modes.State {
+	states := make(map[string]modes.State)
+	for id, n := range l.nodes {
+		states[id] = n.Status().State
+	}
+	return states
+}
+
+func (l *lab) want(states map[string]modes.State) {
+	l.t.Helper()
+	if got := l.states(); fmt.Sprint(got) != fmt.Sprint(states) {
+		l.t.Fatalf("states = %v, want %v", got, states)
+	}
+}
+
+func put(t *testing.T, n *running, name, payload string) rebind.Receipt {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := n.Commit(ctx, rebind.Delta{Ops: []rebind.Op{{Name: rebind.Name(name), Put: &rebind.Content{Payload: []byte(payload)}}}})
+	if err != nil {
+		t.Fatalf("put %s: %v", name, err)
+	}
+	return r
+}
+
+func TestNode_FirstLeadsOthersStandBy(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a", modes.Auto)
+		settle()
+		l.start("b", modes.HotStandby)
+		l.start("c", modes.Standby)
+		l.start("d", modes.HotBackup)
+		settle()
+		l.want(map[string]modes.State{
+			"a": modes.StateMaster, "b": modes.StateHotStandby,
+			"c": modes.StateStandby, "d": modes.StateHotBackup,
+		})
+		put(t, a, "entity/x", "1")
+		settle()
+		for _, id := range []string{"b", "d"} {
+			reading, err := l.nodes[id].Read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := reading.View.Get("entity/x"); err != nil || string(m.Payload) != "1" {
+				t.Errorf("%s reads %v, %v", id, m, err)
+			}
+		}
+		if _, err := l.nodes["c"].Read(); !errors.Is(err, coordinator.ErrNotReadable) {
+			t.Errorf("cold standby reads: %v", err)
+		}
+	})
+}

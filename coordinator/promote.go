@@ -1,0 +1,166 @@
+package coordinator
+
+import (
+	"context"
+
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// reign is a term that this node holds, from its election to its end.
+type reign struct {
+	Term
+	entry     HistoryEntry
+	vacated   time.Time // when the old master's key was seen to go; zero if it was not
+	persister *rebind.Persister
+}
+
+// Leading is mastership as a program sees it.
+type Leading struct {
+	reign  *reign
+	mirror *rebind.Mirror
+}
+
+// Term returns the number of the term, the fencing token: it is higher than that
+// of every earlier term. Pass it to systems outside the store and let them
+// refuse older ones.
+func (l *Leading) Term() int64 { return l.reign.Number() }
+
+// View returns the state as it is now.
+func (l *Leading) View() *rebind.View { return l.mirror.View() }
+
+// Commit stores d as [rebind.Persister.Commit] does. Once the term is over it
+// returns [rebind.ErrFenced], or [rebind.ErrClosed] where the term was given up.
+func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
+	return l.reign.persister.Commit(ctx, d)
+}
+
+// promote makes the winner of an election the master:
+//
+//  1. have all state in memory, as it was when the term began or later
+//  2. take writes
+//  3. announce: record and history, in one fenced transaction
+//  4. be MASTER
+//  5. call the program
+//
+// A term that ends on the way sends the node back to where it stood.
+func (n *Node) promote(c *candidacy) step {
+	n.reign = &reign{Term: c.term}
+	n.reign.entry, n.reign.vacated = n.origin(c)
+	began := time.Now()
+	entry := &n.reign.entry
+	n.log.Info("elected", zap.Int64("term", entry.Term), zap.String("from", entry.From), zap.String("why", string(entry.Reason)))
+	if !n.state.Hot() {
+		n.become(modes.EventPrepare, now(), "elected")
+	}
+	n.follow()
+	loaded, stop := n.reached(n.reign.Revision())
+	defer stop()
+	for ready := false; !ready; {
+		var next step
+		if ready, next = n.await(loaded); next != nil {
+			return next
+		}
+	}
+	view := n.mirror.View()
+	entry.RebindMS = time.Since(began).Milliseconds()
+	entry.Mementos = view.Len()
+
+	n.reign.persister = rebind.NewPersister(n.reign.Context(), n.reign, n.mirror.Mirror, n.cfg.MaxPayload)
+	if next := n.announce(); next != nil {
+		return next
+	}
+	n.startProgram()
+	if n.pending != nil {
+		n.answer(nil)
+	}
+	return n.lead
+}
+
+// reached returns a channel that is closed when the mirror has come to the
+// revision to, and a func that ends the waiting.
+func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(n.reign.Context())
+	done := make(chan struct{})
+	mirror := n.mirror.Mirror
+	n.group.Go(func() {
+		if mirror.CatchUp(ctx, to) == nil {
+			close(done)
+		}
+	})
+	return done, cancel
+}
+
+// origin tells whose term this one follows and why, and when that one's key was
+// seen to go.
+func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
+	e = HistoryEntry{Term: c.term.Number(), Node: n.cfg.ID, Reason: ReasonStart}
+	if !c.chosen {
+		e.From, e.Reason = n.offer.From, ReasonHandover
+		return e, time.Now()
+	}
+	e.From = c.seen.Holder.Node
+	vacated, witnessed := n.outlook.end(c.vacancy)
+	if !witnessed {
+		return e, time.Time{} // it ended before this node was here to see it
+	}
+	e.Reason = ReasonFailover
+	for _, m := range c.seen.Members {
+		if gaveUp(c.vacancy, m) {
+			e.Reason = m.GaveUpFor
+		}
+	}
+	return e, vacated
+}
+
+// announce commits what makes the node master and then says so. It tries again
+// for as long as the term lasts.
+func (n *Node) announce() step {
+	entry := n.reign.entry
+	for pause := newPause(); ; {
+		entry.Since = now()
+		if !n.reign.vacated.IsZero() {
+			gap := time.Since(n.reign.vacated).Milliseconds()
+			entry.GapMS = &gap
+		}
+		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
+		err := n.reign.Announce(ctx, n.recordAs(modes.StateMaster, entry.Since), entry)
+		cancel()
+		if err == nil {
+			break
+		}
+		n.log.Warn("mastership not announced, retrying", zap.Error(err))
+		if next := n.pause(pause.NextBackOff()); next != nil {
+			return next
+		}
+	}
+	n.leading.Store(&Leading{reign: n.reign, mirror: n.mirror.Mirror})
+	n.readyFor, n.gaveUp, n.gaveUpFor, n.lastError = "", 0, "", ""
+	n.become(modes.EventLead, entry.Since, string(entry.Reason))
+	n.published = n.record()
+	return nil
+}
+
+// lead is mastership: the loop only watches over it.
+func (n *Node) lead() step {
+	for {
+		var failed <-chan struct{}
+		if n.program != nil {
+			if n.program.stopped && !n.programRuns() {
+				n.startProgram() // the handover it was stopped for was undone
+			}
+			failed = n.program.failed
+		}
+		ready, next := n.await(failed)
+		if next != nil {
+			return next
+		}
+		if ready {
+			return n.fail
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Status is what a node knows of itself at one moment.
+type Status struct {
+	Record
+	// PlaneTerm is the plane's last term as far as this node has seen.
+	PlaneTerm int64
+	// LeaseRemaining is for how long the node's lease can be relied on; zero or
+	// less means that it cannot, or that there is none.
+	LeaseRemaining time.Duration
+	// Mirror is nil on a node that holds no state.
+	Mirror *MirrorStatus
+	// Quarantined counts the mementos that cannot be read, Faults names the first
+	// of them.
+	Quarantined int
+	Faults      []rebind.Fault
+	// Transitions are the latest changes of state, newest first, at most 200.
+	Transitions []Transition
+	// Turned is when the node's own loop last came round.
+	Turned time.Time
+	// InElection reports whether the node stands for election.
+	InElection bool
+	// Stopping reports that the node is on its way out.
+	Stopping bool
+}
+
+// MirrorStatus describes a node's copy of the state.
+type MirrorStatus struct {
+	Revision  rebind.Revision
+	Staleness time.Duration
+	Count     int
+	Bytes     int64
+	Progress  rebind.Progress
+}
+
+// Writable reports whether the node is master and within its deadline.
+func (s *Status) Writable() bool {
+	return s.State == modes.StateMaster && s.LeaseRemaining > 0
+}
+
+// Transition is one change of a node's state.
+type Transition struct {
+	At       time.Time
+	From, To modes.State
+	Reason   string
+}
+
+const (
+	maxTransitions = 200
+	maxFaults      = 100
+)
+
+// journal keeps the latest transitions and hands them to an observer in order.
+type journal struct {
+	mu      sync.Mutex // guards the fields below
+	entries []Transition
+	total   int           // ever added
+	added   chan struct{} // holds a token while an observer has something to read
+}
+
+func newJournal() *journal { return &journal{added: make(chan struct{}, 1)} }
+
+func (j *journal) add(t Transition) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.entries) == maxTransitions {
+		j.entries = slices.Delete(j.entries, 0, 1)
+	}
+	j.entries = append(j.entries, t)
+	j.total++
+	select {
+	case j.added <- struct{}{}:
+	default:
+	}
+}
+
+// latest returns the entries, newest first.
+func (j *journal) latest() []Transition {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	newest := slices.Clone(j.entries)
+	slices.Reverse(newest)
+	return newest
+}
+
+// since returns the entries after the first seen ones, and how many there ever
+// were.
+func (j *journal) since(seen int) ([]Transition, int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	missing := min(j.total-seen, len(j.entries))
+	return slices.Clone(j.entries[len(j.entries)-missing:]), j.total
+}
+
+// tell hands each transition to observe until ctx ends, and then those that are
+// left.
+func (j *journal) tell(ctx context.Context, log *zap.Logger, observe func(Transition)) {
+	seen := 0
+	for ended := false; !ended; {
+		select {
+		case <-j.added:
+		case <-ctx.Done():
+			ended = true
+		}
+		var news []Transition
+		news, seen = j.since(seen)
+		for _, t := range news {
+			tellOne(log, observe, t)
+		}
+	}
+}
+
+// tellOne keeps an observer's panic from reaching the node.
+func tellOne(log *zap.Logger, observe func(Transition), t Transition) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Error("observer panicked", zap.Any("panic", p), zap.Stack("stack"))
+		}
+	}()
+	observe(t)
+}
+
+// self is what the role loop lets others see of the node; it never changes.
+type self struct {
+	record     Record
+	membership Membership
+	mirror     *rebind.Mirror
+	candidate  bool
+	stopping   bool
+}
+
+// Status tells how the node is. It never waits for the role loop.
+func (n *Node) Status() Status {
+	me := n.self.Load()
+	s := Status{
+		Record:      me.record,
+		PlaneTerm:   n.outlook.plane().Holder.Term,
+		Transitions: n.journal.latest(),
+		Turned:      time.Unix(0, n.turned.Load()),
+		InElection:  me.candidate,
+		Stopping:    me.stopping,
+	}
+	if me.membership != nil {
+		s.LeaseRemaining = me.membership.Remaining()
+	}
+	if me.mirror == nil {
+		return s
+	}
+	s.Mirror = &MirrorStatus{Progress: me.mirror.Progress()}
+	if view := me.mirror.View(); view != nil {
+		s.Mirror.Revision = view.Revision()
+		s.Mirror.Staleness = n.staleness(me, s.Writable())
+		s.Mirror.Count = view.Len()
+		s.Mirror.Bytes = view.Bytes()
+		s.Quarantined = view.FaultCount()
+		s.Faults = view.Faults()
+		s.Faults = s.Faults[:min(len(s.Faults), maxFaults)]
+	}
+	return s
+}
+
+// staleness is 0 on a master within its deadline: nobody else can have written.
+func (n *Node) staleness(me *self, writable bool) time.Duration {
+	if writable {
+		return 0
+	}
+	return me.mirror.Staleness()
+}
+
+// Reading is a view and how current it is.
+type Reading struct {
+	View      *rebind.View
+	Staleness time.Duration
+	State     modes.State
+	// Term is the plane's last term as far as this node has seen.
+	Term int64
+}
+
+// Read returns the state as this node has it, or [ErrNotReadable]. A master
+// shows every write it has acknowledged.
+func (n *Node) Read() (Reading, error) {
+	me := n.self.Load()
+	if !me.record.State.Readable() || me.mirror == nil || me.mirror.View() == nil {
+		return Reading{}, notReadable(me.record)
+	}
+	writable := me.record.State == modes.StateMaster && me.membership != nil && me.membership.Remaining() > 0
+	return Reading{
+		View:      me.mirror.View(),
+		Staleness: n.staleness(me, writable),
+		State:     me.record.State,
+		Term:      n.outlook.plane().Holder.Term,
+	}, nil
+}
+
+// WaitRevision blocks until this node's state has reached the revision to. It
+// returns [ErrNotReadable] on a node that holds no state, and the cause of ctx
+// if that ends first.
+func (n *Node) WaitRevision(ctx context.Context, to rebind.Revision) error {
+	me := n.self.Load()
+	if me.mirror == nil {
+		return notReadable(me.record)
+	}
+	return me.mirror.CatchUp(ctx, to)
+}

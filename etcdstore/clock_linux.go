@@ -1,0 +1,18 @@
+package etcdstore
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bootTime reads a clock that runs on while the machine is suspended, which Go's
+// own monotonic clock does not, and that nobody can set.
+func bootTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic(fmt.Sprintf("etcdstore: read CLOCK_BOOTTIME: %v", err))
+	}
+	return time.Duration(t.Nano())
+}

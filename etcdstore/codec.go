@@ -1,0 +1,171 @@
+package etcdstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// The value of a memento is one line of text, then the payload as given:
+//
+//	memento/1 node=a term=7 op=KQ… schema=2 parent=entity/x type=application/xml\n<payload>
+//
+// The first word is the format; another one means a newer program, whose values
+// this one does not guess at. Node, term and operation say who wrote it; schema,
+// parent and type are left out where they are empty. The type comes last because
+// it alone may hold spaces. Changing any of this breaks stored planes: add a
+// format, and keep reading this one.
+const mementoFormat = "memento/1"
+
+// stamp says who wrote a value.
+type stamp struct {
+	node string
+	term int64
+	op   string
+}
+
+func encodeMemento(c *rebind.Content, by stamp) string {
+	var b strings.Builder
+	b.Grow(len(mementoFormat) + 96 + len(by.op) + len(c.ContentType) + len(c.Parent) + len(c.Payload))
+	b.WriteString(mementoFormat)
+	b.WriteString(" node=")
+	b.WriteString(by.node)
+	b.WriteString(" term=")
+	b.WriteString(strconv.FormatInt(by.term, 10))
+	b.WriteString(" op=")
+	b.WriteString(by.op)
+	if c.Schema != 0 {
+		b.WriteString(" schema=")
+		b.WriteString(strconv.FormatInt(c.Schema, 10))
+	}
+	if c.Parent != "" {
+		b.WriteString(" parent=")
+		b.WriteString(string(c.Parent))
+	}
+	if c.ContentType != "" {
+		b.WriteString(" type=")
+		b.WriteString(c.ContentType)
+	}
+	b.WriteByte('\n')
+	b.Write(c.Payload)
+	return b.String()
+}
+
+// decodeMemento reads a value. The payload shares the memory of value.
+func decodeMemento(value []byte) (rebind.Content, stamp, error) {
+	head, payload, ok := bytes.Cut(value, []byte{'\n'})
+	if !ok {
+		return rebind.Content{}, stamp{}, errors.New("value has no header line")
+	}
+	format, rest, _ := strings.Cut(string(head), " ")
+	if format != mementoFormat {
+		return rebind.Content{}, stamp{}, fmt.Errorf("value has format %.32q, this program reads %q", format, mementoFormat)
+	}
+	c := rebind.Content{Payload: payload}
+	var by stamp
+	for rest != "" {
+		if typ, ok := strings.CutPrefix(rest, "type="); ok {
+			c.ContentType = typ
+			break
+		}
+		var field string
+		field, rest, _ = strings.Cut(rest, " ")
+		if err := decodeField(field, &c, &by); err != nil {
+			return rebind.Content{}, stamp{}, err
+		}
+	}
+	if by.op == "" {
+		return rebind.Content{}, stamp{}, errors.New("value does not say which operation wrote it")
+	}
+	return c, by, nil
+}
+
+func decodeField(field string, c *rebind.Content, by *stamp) error {
+	key, value, _ := strings.Cut(field, "=")
+	var err error
+	switch key {
+	case "node":
+		by.node = value
+	case "term":
+		by.term, err = strconv.ParseInt(value, 10, 64)
+	case "op":
+		by.op = value
+	case "schema":
+		c.Schema, err = strconv.ParseInt(value, 10, 64)
+	case "parent":
+		c.Parent, err = rebind.ParseName(value)
+	default:
+		err = fmt.Errorf("unknown field %.32q", key)
+	}
+	if err != nil {
+		return fmt.Errorf("header of value: %w", err)
+	}
+	return nil
+}
+
+// change turns what the store holds under a memento's key into a change. What
+// cannot be read becomes a fault, never an error: it must not stop the others.
+func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
+	name := k.mementoName(string(kv.Key))
+	c := rebind.Change{Name: name, Revision: rebind.Revision(kv.ModRevision)}
+	if _, err := rebind.ParseName(string(name)); err != nil {
+		c.Fault = fmt.Sprintf("key is not a memento's: %v", err)
+		return c
+	}
+	content, _, err := decodeMemento(kv.Value)
+	if err != nil {
+		c.Fault = err.Error()
+		return c
+	}
+	c.Memento = &rebind.Memento{
+		Name: name, Content: content,
+		Created: rebind.Revision(kv.CreateRevision), Modified: rebind.Revision(kv.ModRevision),
+		Version: kv.Version,
+	}
+	return c
+}
+
+// planeFormat is the version of the stored layout.
+const planeFormat = 1
+
+// metaValue is the value of the meta key.
+type metaValue struct {
+	PlaneID string    `json:"plane_id"`
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+}
+
+// encodeJSON writes the values that are JSON. All are of types that always
+// encode.
+func encodeJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("etcdstore: encode %T: %v", v, err))
+	}
+	return string(text)
+}
+
+func decodeRecord(value []byte) (coordinator.Record, error) {
+	var r coordinator.Record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return r, fmt.Errorf("decode record: %w", err)
+	}
+	return r, nil
+}
+
+func decodeEntry(value []byte) (coordinator.HistoryEntry, error) {
+	var e coordinator.HistoryEntry
+	if err := json.Unmarshal(value, &e); err != nil {
+		return e, fmt.Errorf("decode history entry: %w", err)
+	}
+	return e, nil
+}

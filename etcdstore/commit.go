@@ -1,0 +1,101 @@
+package etcdstore
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// maxRequest is the largest request etcd takes by default. It is measured on the
+// request as etcd passes it on, so what is sent has to stay below by a little.
+const maxRequest = 1536 << 10
+
+// opOverhead is what an operation adds to a request beside its key, four times,
+// and its value: rather more than what was measured.
+const opOverhead = 96
+
+// Commit writes one delta; see [rebind.Writer].
+func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+	w, err := t.delta(&d, base)
+	if err != nil {
+		return 0, err
+	}
+	revision, err := t.write(ctx, w)
+	if err != nil {
+		return 0, err
+	}
+	return rebind.Revision(revision), nil
+}
+
+// delta makes the transaction of a delta. Comparing each memento's modified
+// revision is what makes it safe to send twice.
+func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
+	by := stamp{node: t.m.node, term: t.number, op: d.ID}
+	var w write
+	size := opOverhead
+	for i := range d.Ops {
+		op := &d.Ops[i]
+		key := t.m.store.keys.memento(op.Name)
+		size += 4*len(key) + opOverhead
+		w.compares = append(w.compares, clientv3.Compare(clientv3.ModRevision(key), "=", int64(base[i])))
+		w.reads = append(w.reads, clientv3.OpGet(key))
+		w.light = append(w.light, clientv3.OpGet(key, clientv3.WithKeysOnly()))
+		if op.Put == nil {
+			w.ops = append(w.ops, clientv3.OpDelete(key))
+			continue
+		}
+		value := encodeMemento(op.Put, by)
+		size += len(value)
+		w.ops = append(w.ops, clientv3.OpPut(key, value))
+	}
+	if size > maxRequest {
+		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", rebind.ErrTooLarge, size, maxRequest)
+	}
+	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(d, base, f) }
+	w.refuse = func(f *finding) error { return &rebind.BaseError{Actual: modRevisions(f)} }
+	return w, nil
+}
+
+// judgeDelta tells what became of a delta by what its mementos are now. A put
+// carries the delta's id; a deletion leaves nothing, so it counts as this
+// delta's while nobody else can have written.
+func judgeDelta(d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, int64) {
+	actual := modRevisions(f)
+	same, deleted := true, true
+	for i := range d.Ops {
+		same = same && actual[i] == base[i]
+		if d.Ops[i].Put == nil {
+			deleted = deleted && actual[i] == 0
+			continue
+		}
+		deleted = false
+		if actual[i] == 0 {
+			continue
+		}
+		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.op == d.ID {
+			return applied, int64(actual[i])
+		}
+	}
+	switch {
+	case same:
+		return unchanged, 0
+	case deleted && !f.fenced:
+		return applied, f.revision
+	default:
+		return unclear, 0
+	}
+}
+
+// modRevisions returns the modified revision of each key read, 0 for none.
+func modRevisions(f *finding) []rebind.Revision {
+	actual := make([]rebind.Revision, len(f.kvs))
+	for i, kvs := range f.kvs {
+		if len(kvs) > 0 {
+			actual[i] = rebind.Revision(kvs[0].ModRevision)
+		}
+	}
+	return actual
+}

@@ -1,0 +1,32 @@
+// Package etcdstore keeps a plane in etcd. It implements the store interfaces of
+// packages coordinator and rebind.
+//
+// The keys of a plane, all under {prefix}/{plane}/ (file keys.go):
+//
+//	meta             plane id and format; made by the first term transaction
+//	term             who was last given the term; no lease
+//	nodes/{node}     a live node's record, on its lease
+//	election/{lease} a candidate, on the same lease; made by etcd's election
+//	mementos/{t}/{i} one memento
+//	history/{term}   how a term began
+//	handover         a master's offer to pass its term on, on its lease
+//
+// Who writes what is decided by the comparisons of etcd transactions, never by
+// having looked before:
+//
+//	join          no record of that node                       record
+//	term          own election key as looked at; term record,  term record, meta
+//	              the key it names and meta as read
+//	every write   the fence: term record and own election      mementos, record,
+//	of a term     key are this term's                          history, handover
+//	delta         the fence, and each memento's revision       mementos
+//	pass          the fence, the target's key, the offer       term record; own key gone
+//	resign        the fence                                    record; own key gone
+//
+// The local clock only ever ends things: a lease is relied on until a margin
+// before it can lapse, counted from the sending of the last renewal (file
+// lease.go), and a term is over at that moment, whatever etcd says later.
+//
+// A write whose answer is lost is settled by reading (file write.go). Watches
+// always start at a known revision, on a stream of their own.
+package etcdstore

@@ -1,0 +1,160 @@
+// Package embedded runs an etcd of one member inside this process. It stands
+// apart from package etcdstore so that a program which brings an etcd of its own
+// never compiles the server.
+//
+// The member listens for clients only; it has no peers and opens no port for
+// them. Its data directory is locked while it runs. It syncs every write to disk,
+// compacts history older than ten minutes, and shares the fate of the process:
+// when [Etcd.Failed] is closed the store is gone and cannot come back.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/coordinator-ha/coordinator/internal/filelock"
+)
+
+// Config says where the member keeps its data and listens. All fields but Logger
+// are required.
+type Config struct {
+	// Dir holds the member's data. It is made if it is not there.
+	Dir string
+	// ClientURL is where clients connect, such as http://127.0.0.1:2379. Port 0
+	// takes a free one: see [Etcd.Endpoint].
+	ClientURL string
+	// Logger gets what etcd warns of; nil means nowhere.
+	Logger *zap.Logger
+}
+
+const (
+	// quota is the size at which the member takes no more writes: the most that
+	// etcd suggests.
+	quota = 8 << 30
+	// retention is how much history is kept for watches and reads of the past.
+	retention = "10m"
+	// memberName must be unique among the members of a cluster; this is one.
+	memberName = "coordinator"
+)
+
+// Etcd is a running member.
+type Etcd struct {
+	etcd   *embed.Etcd
+	lock   *filelock.Lock
+	failed chan struct{}
+	done   chan struct{}
+}
+
+// Start runs a member and returns when it serves, or why it does not. It returns
+// a [filelock.ErrHeld] if another process uses the directory. ctx bounds the
+// start, not the member: close that when done.
+func Start(ctx context.Context, cfg Config) (*Etcd, error) {
+	ec, err := cfg.embed()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	// etcd itself would wait for the other process to end.
+	lock, err := filelock.Take(filepath.Join(cfg.Dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
+	}
+	// The same goes for its port: etcd's own error does not name the setting.
+	if err := checkFree(ec.ListenClientUrls[0].Host); err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	etcd, err := embed.StartEtcd(ec)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", cfg.Dir, err), lock.Release())
+	}
+	e := &Etcd{etcd: etcd, lock: lock, failed: make(chan struct{}), done: make(chan struct{})}
+	select {
+	case <-etcd.Server.ReadyNotify():
+		go e.watch()
+		return e, nil
+	case err = <-etcd.Err():
+	case <-etcd.Server.StopNotify():
+		err = errors.New("it stopped")
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	etcd.Server.Stop() // closing a member that is not ready blocks for ever
+	etcd.Close()
+	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), lock.Release())
+}
+
+func (c *Config) embed() (*embed.Config, error) {
+	client, err := url.Parse(c.ClientURL)
+	if err != nil || client.Scheme != "http" || client.Host == "" {
+		return nil, fmt.Errorf("client URL %q of the embedded etcd: write it as http://host:port", c.ClientURL)
+	}
+	log := c.Logger
+	if log == nil {
+		log = zap.NewNop()
+	}
+	// A fatal error of etcd's must end the process as etcd means it to, and say
+	// why, whatever the logger's own level.
+	log = log.Named("etcd").WithOptions(zap.IncreaseLevel(zapcore.WarnLevel))
+	ec := embed.NewConfig()
+	ec.Name = memberName
+	ec.Dir = c.Dir
+	ec.ListenClientUrls = []url.URL{*client}
+	ec.AdvertiseClientUrls = []url.URL{*client}
+	ec.ListenPeerUrls = nil
+	ec.InitialCluster = ec.InitialClusterFromName(memberName)
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
+	ec.QuotaBackendBytes = quota
+	ec.AutoCompactionMode = embed.CompactorModePeriodic
+	ec.AutoCompactionRetention = retention
+	ec.EnableGRPCGateway = false
+	return ec, nil
+}
+
+func checkFree(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("client URL of the embedded etcd: %w", err)
+	}
+	return l.Close()
+}
+
+// watch tells of a member that ends by itself.
+func (e *Etcd) watch() {
+	defer close(e.done)
+	select {
+	case <-e.etcd.Server.StopNotify():
+	case <-e.etcd.Err():
+	}
+	close(e.failed)
+}
+
+// Endpoint is where clients connect.
+func (e *Etcd) Endpoint() string { return "http://" + e.etcd.Clients[0].Addr().String() }
+
+// Failed returns a channel that is closed when the member has stopped, by Close
+// or by itself.
+func (e *Etcd) Failed() <-chan struct{} { return e.failed }
+
+// Close stops the member and blocks until it has stopped. Close its clients
+// first: it waits several seconds for those that are still connected.
+func (e *Etcd) Close() error {
+	e.etcd.Close()
+	<-e.done
+	return e.lock.Release()
+}
+
+// ReadyTimeout is a time within which a healthy member starts even on a slow
+// machine.
+const ReadyTimeout = 30 * time.Second

@@ -1,0 +1,56 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/filelock"
+)
+
+func start(t *testing.T, dir, url string) *embedded.Etcd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), embedded.ReadyTimeout)
+	defer cancel()
+	e, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestStart_KeepsDataOverRestart(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, dir, "http://127.0.0.1:0")
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := c.Put(ctx, "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: "http://127.0.0.1:0"}); !errors.Is(err, filelock.ErrHeld) {
+		t.Fatalf("second start = %v, want ErrHeld", err)
+	}
+	c.Close()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = start(t, dir, e.Endpoint())
+	defer e.Close()
+	c, err = clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	resp, err := c.Get(ctx, "k")
+	if err != nil || len(resp.Kvs) != 1 {
+		t.Fatalf("get after restart: %v %v", resp, err)
+	}
+}

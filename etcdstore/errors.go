@@ -1,0 +1,66 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// translate gives an error of etcd's client its meaning for the packages above.
+// The original stays wrapped for the log.
+func translate(err error) error {
+	var meaning error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, rpctypes.ErrCompacted):
+		meaning = rebind.ErrCompacted
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		meaning = rebind.ErrStoreFull
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		meaning = coordinator.ErrLeaseLost
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
+		meaning = rebind.ErrTooLarge
+	default:
+		meaning = rebind.ErrUnavailable
+	}
+	return fmt.Errorf("%w: %w", meaning, err)
+}
+
+// tooBigToSend reports whether grpc itself refused a message for its size. etcd
+// answers with the same code when it has too much to do, but as its own error.
+func tooBigToSend(err error) bool {
+	var known rpctypes.EtcdError
+	return !errors.As(err, &known) && status.Code(err) == codes.ResourceExhausted
+}
+
+// notApplied reports whether a write that failed with err certainly had no
+// effect. Everything else may have had, or may still have, one.
+func notApplied(err error) bool {
+	if tooBigToSend(err) {
+		return true
+	}
+	var known rpctypes.EtcdError
+	if !errors.As(err, &known) {
+		return false
+	}
+	switch known.Code() {
+	case codes.InvalidArgument, codes.ResourceExhausted, codes.NotFound, codes.FailedPrecondition,
+		codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange:
+		return true
+	default:
+		return false
+	}
+}
+
+// ended reports whether err is no more than the end of ctx.
+func ended(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() != nil
+}

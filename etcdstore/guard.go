@@ -1,0 +1,36 @@
+//go:build !mutant_trustcampaign
+
+package etcdstore
+
+import clientv3 "go.etcd.io/etcd/client/v3"
+
+// vacantFor reports whether the candidate key, made at revision created, may
+// begin a term in what the picture shows: it exists, nobody holds the term, and
+// it is neither a key that has led nor one made before the last term, which a
+// handover took past it. Where the number of the last term is beyond the store's
+// own revisions, because the store was restored, it says nothing about age.
+func (p *picture) vacantFor(key string, created int64) bool {
+	hasLed := p.holder.Key == key && created <= p.termMod
+	restored := p.holder.Term > p.termMod
+	tooOld := !restored && created <= p.holder.Term
+	return created != 0 && !p.held() && !hasLed && !tooOld
+}
+
+// asSeen compares, for the term transaction, everything that vacantFor and the
+// choice of a master looked at:
+//
+//   - the own election key is the one that was looked at
+//   - the term record is as read, or absent as read
+//   - the key named in that record is as read: gone, or a later candidacy's
+//   - meta is as read, or absent as read
+func (p *picture) asSeen(key string, created int64) []clientv3.Cmp {
+	compares := []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(key), "=", created),
+		clientv3.Compare(clientv3.ModRevision(p.keys.term()), "=", p.termMod),
+		clientv3.Compare(clientv3.ModRevision(p.keys.meta()), "=", p.metaMod),
+	}
+	if led := p.holder.Key; led != "" && led != key {
+		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(led), "=", p.candidates[led]))
+	}
+	return compares
+}

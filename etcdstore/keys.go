@@ -1,0 +1,70 @@
+package etcdstore
+
+import (
+	"fmt"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// keys is the key layout of one plane, all of it. Everything under root belongs
+// to the plane, and root ends with the slash that keeps it apart from a plane
+// whose name merely begins alike.
+type keys struct{ root string }
+
+func newKeys(prefix, plane string) keys { return keys{root: prefix + "/" + plane + "/"} }
+
+// checkPrefix tells whether prefix can stand before the planes' names.
+func checkPrefix(prefix string) error {
+	if !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "//") {
+		return fmt.Errorf("prefix %q: begin it with /, end it without, and use no //", prefix)
+	}
+	return nil
+}
+
+func (k keys) meta() string     { return k.root + "meta" }
+func (k keys) term() string     { return k.root + "term" }
+func (k keys) handover() string { return k.root + "handover" }
+
+func (k keys) nodes() string         { return k.root + "nodes/" }
+func (k keys) node(id string) string { return k.nodes() + id }
+
+// electionPrefix is what etcd's election is given: it adds the slash.
+func (k keys) electionPrefix() string { return k.root + "election" }
+func (k keys) election() string       { return k.electionPrefix() + "/" }
+
+// candidate is the key that etcd's election makes for a lease.
+func (k keys) candidate(lease clientv3.LeaseID) string {
+	return fmt.Sprintf("%s%x", k.election(), int64(lease))
+}
+
+func (k keys) mementos() string                { return k.root + "mementos/" }
+func (k keys) memento(name rebind.Name) string { return k.mementos() + string(name) }
+func (k keys) mementoName(key string) rebind.Name {
+	return rebind.Name(strings.TrimPrefix(key, k.mementos()))
+}
+
+// entry keeps terms in order as text: an int64 has at most 19 digits.
+func (k keys) history() string         { return k.root + "history/" }
+func (k keys) entry(term int64) string { return fmt.Sprintf("%s%020d", k.history(), term) }
+
+// span is a range of keys, from included, to not.
+type span struct{ from, to string }
+
+func prefixed(prefix string) span {
+	return span{prefix, clientv3.GetPrefixRangeEnd(prefix)}
+}
+
+func single(key string) span { return span{key, key + "\x00"} }
+
+// plane names the spans that hold everything a node follows about its plane. They
+// leave out the mementos, the history and what else lies between, which can be
+// large or busy: election/ and handover sort before those, the others after.
+func (k keys) plane() [2]span {
+	return [2]span{
+		{k.election(), k.history()},
+		{k.meta(), clientv3.GetPrefixRangeEnd(k.root)},
+	}
+}

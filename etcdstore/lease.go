@@ -1,0 +1,124 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+)
+
+// errDeadline is the cause of a lease's end by the local clock.
+var errDeadline = fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost)
+
+// lease keeps one lease alive and says how long it can be relied on. etcd's own
+// keep-alive counts the TTL from when an answer arrived, and looks once a second;
+// this one counts from before the request was sent and looks at every use.
+//
+// The rule: an answer to a renewal sent at s, granting t, proves the lease until
+// s + t by the server's clock, whatever happens on the way. The holder stops
+// relying on it at s + t - [coordinator.Margin].
+type lease struct {
+	store *Store
+	id    clientv3.LeaseID
+	until atomic.Int64 // by the store's clock; nanoseconds
+	ctx   context.Context
+	end   context.CancelCauseFunc
+}
+
+// grant obtains a lease and keeps it alive until end is called or it is lost.
+func (s *Store) grant(ctx context.Context) (*lease, error) {
+	sent := s.clock()
+	resp, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("obtain a lease: %w", translate(err))
+	}
+	l := &lease{store: s, id: resp.ID}
+	l.ctx, l.end = context.WithCancelCause(s.ctx)
+	l.renewed(sent, resp.TTL)
+	s.group.Go(l.keep)
+	s.group.Go(l.watchDeadline)
+	return l, nil
+}
+
+// renewed takes an answer that grants ttl seconds to a request sent at sent.
+func (l *lease) renewed(sent time.Duration, ttl int64) {
+	granted := time.Duration(ttl) * time.Second
+	l.until.Store(int64(sent + granted - coordinator.Margin(granted)))
+}
+
+// Remaining is the time for which the lease can be relied on; negative when that
+// is over, and once over it stays so.
+func (l *lease) Remaining() time.Duration {
+	left := time.Duration(l.until.Load()) - l.store.clock()
+	if l.ctx.Err() != nil {
+		return min(left, 0)
+	}
+	return left
+}
+
+// live reports whether the lease can be relied on now, and ends it if not: what
+// woke after sleeping through its deadline learns it here, before it acts.
+func (l *lease) live() bool {
+	if l.ctx.Err() == nil && l.Remaining() <= 0 {
+		l.end(errDeadline)
+	}
+	return l.ctx.Err() == nil
+}
+
+// keep renews six times per TTL, and more often after a failure. Each attempt is
+// a stream of its own, so that the next one can go to another etcd member.
+func (l *lease) keep() {
+	period := l.store.cfg.TTL / 6
+	retry := max(period/6, 50*time.Millisecond)
+	for next := period; ; {
+		if wait(l.ctx, next) != nil {
+			return
+		}
+		if !l.live() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, min(period, l.Remaining()))
+		sent := l.store.clock()
+		resp, err := l.store.client.KeepAliveOnce(ctx, l.id)
+		cancel()
+		switch {
+		case err == nil:
+			l.renewed(sent, resp.TTL)
+			next = period
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
+			return
+		default:
+			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
+			next = retry
+		}
+	}
+}
+
+// watchDeadline ends the lease when its time has come even while keep is stuck in
+// a call.
+func (l *lease) watchDeadline() {
+	for l.live() {
+		if wait(l.ctx, max(l.Remaining(), time.Millisecond)) != nil {
+			return
+		}
+	}
+}
+
+// revoke deletes a lease and all that hangs on it. It succeeds when the lease is
+// known to be gone.
+func (s *Store) revoke(ctx context.Context, id clientv3.LeaseID) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	if _, err := s.client.Revoke(ctx, id); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return fmt.Errorf("revoke lease %x: %w", int64(id), translate(err))
+	}
+	return nil
+}

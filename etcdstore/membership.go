@@ -1,0 +1,134 @@
+package etcdstore
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+)
+
+// membership is one lease with what hangs on it: the node's record and, while it
+// stands for election, its election key.
+type membership struct {
+	*lease
+	node string // whose it is
+	key  string // its record's key
+	// session is a handle that etcd's election wants. It keeps nothing alive:
+	// the lease does that.
+	session *concurrency.Session
+
+	// The next fields belong to Campaign, of which there is one at a time.
+	queue   *queue // where the node waits; nil while it does not
+	doubt   bool   // an election key may still appear under the lease
+	lastLed int64  // the number of the last term held under this lease
+}
+
+var _ coordinator.Membership = (*membership)(nil)
+
+// Join publishes r on a new lease, by a transaction that finds no record of that
+// node. The record and its lease come into being together: a process that dies
+// at any point leaves at most an empty lease that lapses.
+func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+	if err := s.endLastLease(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	l, err := s.grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &membership{lease: l, node: r.ID, key: s.keys.node(r.ID)}
+	if err := m.enter(ctx, r); err != nil {
+		l.end(coordinator.ErrLeaseLost)
+		s.group.Go(func() { _ = s.revoke(s.ctx, l.id) }) // or it lapses
+		return nil, fmt.Errorf("join as %s: %w", r.ID, err)
+	}
+	return m, nil
+}
+
+// endLastLease ends the lease of an earlier process of this node.
+func (s *Store) endLastLease(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastLease == 0 {
+		return nil
+	}
+	if err := s.revoke(ctx, s.lastLease); err != nil {
+		return fmt.Errorf("end the lease of this node's last process: %w", err)
+	}
+	s.lastLease = 0
+	return nil
+}
+
+func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
+	s := m.store
+	if err := s.cfg.OnLease(int64(m.id)); err != nil {
+		return fmt.Errorf("note the lease: %w", err)
+	}
+	session, err := concurrency.NewSession(s.client, concurrency.WithLease(m.id), concurrency.WithContext(s.ctx))
+	if err != nil {
+		return fmt.Errorf("make election session: %w", translate(err))
+	}
+	session.Orphan()
+	m.session = session
+	resp, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(m.key), "=", 0)).
+		Then(clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))).
+		Else(clientv3.OpGet(m.key)).
+		Commit()
+	if err != nil {
+		return translate(err)
+	}
+	if resp.Succeeded {
+		return nil
+	}
+	holder, err := decodeRecord(resp.Responses[0].GetResponseRange().Kvs[0].Value)
+	if err != nil {
+		holder.ID = r.ID
+	}
+	return &coordinator.TakenError{Holder: holder}
+}
+
+// Publish replaces the record, unless it has become another process's.
+func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
+	if !m.live() {
+		return m.Cause()
+	}
+	ctx, cancel := m.store.bound(ctx)
+	defer cancel()
+	put := clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))
+	get := clientv3.OpGet(m.key)
+	resp, err := m.store.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
+		Then(put).
+		Else(clientv3.OpTxn(
+			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(m.key), "=", 0)},
+			[]clientv3.Op{put}, []clientv3.Op{get},
+		)).
+		Commit()
+	if err != nil {
+		return fmt.Errorf("publish record: %w", translate(err))
+	}
+	if resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
+		return nil
+	}
+	return fmt.Errorf("publish record: %w", coordinator.ErrNodeTaken)
+}
+
+// Lost returns a channel that is closed when the membership is over.
+func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
+
+// Cause says why the membership is over.
+func (m *membership) Cause() error { return context.Cause(m.ctx) }
+
+// Leave ends the membership and revokes the lease.
+func (m *membership) Leave(ctx context.Context) error {
+	m.end(errLeft)
+	return m.store.revoke(ctx, m.id)
+}
+
+var errLeft = fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost)

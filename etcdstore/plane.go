@@ -1,0 +1,176 @@
+package etcdstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// maxHistory is how many terms the history keeps.
+const maxHistory = 200
+
+// picture is a plane as its keys say, with the positions that transactions
+// compare. It is filled key by key, from a read or from a watch.
+type picture struct {
+	keys     keys
+	log      *zap.Logger
+	revision int64
+
+	meta       metaValue
+	metaMod    int64 // 0: there is none
+	holder     coordinator.Holder
+	termMod    int64 // 0: there is none
+	handover   *coordinator.Handover
+	nodes      map[string]nodeKey
+	candidates map[string]int64 // create revisions
+}
+
+// nodeKey is one key under nodes/.
+type nodeKey struct {
+	record  coordinator.Record
+	created int64
+	lease   clientv3.LeaseID
+}
+
+func (s *Store) newPicture() *picture {
+	return &picture{keys: s.keys, log: s.log, nodes: make(map[string]nodeKey), candidates: make(map[string]int64)}
+}
+
+// put takes in one key. Values that cannot be read count as absent: they are not
+// ours, and what they stand in the way of fails with a comparison.
+func (p *picture) put(kv *mvccpb.KeyValue) {
+	key := string(kv.Key)
+	var err error
+	switch {
+	case key == p.keys.meta():
+		p.metaMod = kv.ModRevision
+		err = json.Unmarshal(kv.Value, &p.meta)
+	case key == p.keys.term():
+		p.termMod, p.holder = kv.ModRevision, coordinator.Holder{}
+		err = json.Unmarshal(kv.Value, &p.holder)
+	case key == p.keys.handover():
+		p.handover = new(coordinator.Handover)
+		err = json.Unmarshal(kv.Value, p.handover)
+	case strings.HasPrefix(key, p.keys.election()):
+		p.candidates[key] = kv.CreateRevision
+	case strings.HasPrefix(key, p.keys.nodes()):
+		var r coordinator.Record
+		if r, err = decodeRecord(kv.Value); err == nil {
+			p.nodes[key] = nodeKey{record: r, created: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}
+		}
+	}
+	if err != nil {
+		p.log.Warn("key of the plane not readable", zap.String("key", key), zap.Error(err))
+	}
+}
+
+// remove takes out one key.
+func (p *picture) remove(key string) {
+	switch key {
+	case p.keys.meta():
+		p.meta, p.metaMod = metaValue{}, 0
+	case p.keys.term():
+		p.holder, p.termMod = coordinator.Holder{}, 0
+	case p.keys.handover():
+		p.handover = nil
+	default:
+		delete(p.candidates, key)
+		delete(p.nodes, key)
+	}
+}
+
+// held reports whether the election key that was given the last term lives. A
+// key of that name made after the term record is another candidacy of the same
+// lease: the one that led is gone.
+func (p *picture) held() bool {
+	created, ok := p.candidates[p.holder.Key]
+	return ok && p.termMod != 0 && created <= p.termMod
+}
+
+// plane is the picture as the packages above see it.
+func (p *picture) plane() coordinator.Plane {
+	plane := coordinator.Plane{
+		Revision: rebind.Revision(p.revision),
+		ID:       p.meta.PlaneID,
+		Holder:   p.holder,
+		Held:     p.held(),
+		Members:  make([]coordinator.Member, 0, len(p.nodes)),
+	}
+	if p.handover != nil {
+		offer := *p.handover
+		plane.Handover = &offer
+	}
+	for _, n := range p.nodes {
+		key := p.keys.candidate(n.lease)
+		plane.Members = append(plane.Members, coordinator.Member{
+			Record:       n.record,
+			Joined:       rebind.Revision(n.created),
+			Candidacy:    rebind.Revision(p.candidates[key]),
+			CandidateKey: key,
+		})
+	}
+	slices.SortFunc(plane.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
+	return plane
+}
+
+// look reads the whole picture at one revision.
+func (s *Store) look(ctx context.Context) (*picture, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	var reads []clientv3.Op
+	for _, sp := range s.keys.plane() {
+		reads = append(reads, clientv3.OpGet(sp.from, clientv3.WithRange(sp.to)))
+	}
+	resp, err := s.client.Txn(ctx).Then(reads...).Commit()
+	if err != nil {
+		return nil, translate(err)
+	}
+	p := s.newPicture()
+	p.revision = resp.Header.Revision
+	for _, r := range resp.Responses {
+		for _, kv := range r.GetResponseRange().Kvs {
+			p.put(kv)
+		}
+	}
+	return p, nil
+}
+
+// Plane reads the plane by a linearizable read.
+func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
+	p, err := s.look(ctx)
+	if err != nil {
+		return coordinator.Plane{}, fmt.Errorf("read plane: %w", err)
+	}
+	return p.plane(), nil
+}
+
+// Follow calls see with the plane as it is and after each change, until ctx ends
+// or the stream breaks. It keeps the picture by the events of a watch, so that a
+// change costs each node one event and not another read of everything.
+func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
+	p, err := s.look(ctx)
+	if err != nil {
+		return fmt.Errorf("read plane: %w", err)
+	}
+	see(p.plane())
+	return s.events(ctx, p.revision, s.keys.plane(), func(batch []*clientv3.Event, revision int64) {
+		for _, ev := range batch {
+			if ev.Type == clientv3.EventTypeDelete {
+				p.remove(string(ev.Kv.Key))
+			} else {
+				p.put(ev.Kv)
+			}
+		}
+		p.revision = max(p.revision, revision)
+		see(p.plane())
+	})
+}

@@ -1,0 +1,191 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Config says where a plane is kept. Endpoints, Prefix, Plane and TTL are
+// required.
+type Config struct {
+	// Endpoints are etcd's client URLs, all with one scheme or all without.
+	Endpoints []string
+	// Prefix stands before all keys: it begins with / and does not end with it.
+	Prefix string
+	// Plane names the plane.
+	Plane string
+	// TTL is what leases are asked for: whole seconds, at least [MinTTL]. etcd
+	// may grant more, and what it grants counts.
+	TTL time.Duration
+	// LastLease is the lease of an earlier process of this node, known to be
+	// dead: the first Join ends it, so that nobody waits for it to lapse. 0 for
+	// none.
+	LastLease int64
+	// OnLease is called with each new lease before anything is put under it; an
+	// error keeps the node from joining. nil means nobody wants to know.
+	OnLease func(lease int64) error
+	// Logger is where the store says what it does; nil means nowhere.
+	Logger *zap.Logger
+}
+
+// MinTTL is the least TTL that can be asked for. etcd grants no less with its
+// default election timeout, and three renewals must fit into it.
+const MinTTL = 2 * time.Second
+
+const (
+	// callTimeout bounds a call whose context has no deadline, and each attempt
+	// of those that are tried again.
+	callTimeout = 2 * time.Second
+	// A dead connection is noticed after dialKeepAlive + dialTimeout; grpc allows
+	// no shorter time than 10 s between pings. On Linux grpc takes the time-out
+	// as TCP_USER_TIMEOUT too, which finds lost packets sooner.
+	dialKeepAlive = 10 * time.Second
+	dialTimeout   = 2 * time.Second
+)
+
+func (c *Config) validate() error {
+	err := errors.Join(checkPrefix(c.Prefix), coordinator.CheckPlane(c.Plane))
+	if len(c.Endpoints) == 0 {
+		err = errors.Join(err, errors.New("no endpoints"))
+	}
+	if c.TTL < MinTTL || c.TTL%time.Second != 0 {
+		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, MinTTL))
+	}
+	if c.OnLease == nil {
+		c.OnLease = func(int64) error { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return err
+}
+
+// Store keeps one plane in etcd. It implements [coordinator.Store]. Its methods
+// may be called from any goroutine.
+type Store struct {
+	cfg    Config
+	keys   keys
+	client *clientv3.Client
+	log    *zap.Logger
+	clock  func() time.Duration // counts suspension; see bootTime
+
+	ctx   context.Context // ends with Close
+	halt  context.CancelFunc
+	group sync.WaitGroup // all goroutines of the store and what it made
+
+	mu        sync.Mutex // guards lastLease
+	lastLease clientv3.LeaseID
+}
+
+var _ coordinator.Store = (*Store)(nil)
+
+// Open connects to etcd and returns once it has answered a read, or with a
+// [rebind.ErrUnavailable] when ctx ends before it has. Close the store when done.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configuration of store: %w", err)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            cfg.Endpoints,
+		DialTimeout:          dialTimeout,
+		DialKeepAliveTime:    dialKeepAlive,
+		DialKeepAliveTimeout: dialTimeout,
+		Logger:               cfg.Logger.Named("etcd").WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
+	}
+	s := &Store{
+		cfg:       cfg,
+		keys:      newKeys(cfg.Prefix, cfg.Plane),
+		client:    client,
+		log:       cfg.Logger,
+		clock:     bootTime,
+		lastLease: clientv3.LeaseID(cfg.LastLease),
+	}
+	s.ctx, s.halt = context.WithCancel(context.Background())
+	if err := s.probe(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %v does not answer: %w", cfg.Endpoints, err), s.Close())
+	}
+	return s, nil
+}
+
+// probe reads until something answers: the client connects lazily.
+func (s *Store) probe(ctx context.Context) error {
+	for pause := newPause(); ; {
+		_, err := s.Head(ctx)
+		if err == nil || notApplied(err) {
+			return err
+		}
+		if wait(ctx, pause.NextBackOff()) != nil {
+			return err
+		}
+	}
+}
+
+// Close ends everything the store has started, memberships included, and blocks
+// until it has. Leases are not revoked: leave first.
+func (s *Store) Close() error {
+	s.halt()
+	err := s.client.Close() // also frees what hangs in a call without a deadline
+	s.group.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close etcd client: %w", err)
+	}
+	return nil
+}
+
+// TTL returns the time to live that leases are asked for.
+func (s *Store) TTL() time.Duration { return s.cfg.TTL }
+
+// Head returns the store's present revision by a linearizable read.
+func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	resp, err := s.client.Get(ctx, s.keys.meta(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, translate(err)
+	}
+	return rebind.Revision(resp.Header.Revision), nil
+}
+
+// History returns the latest terms, newest first.
+func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	resp, err := s.client.Get(ctx, s.keys.history(), clientv3.WithPrefix(),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(maxHistory))
+	if err != nil {
+		return nil, fmt.Errorf("read history: %w", translate(err))
+	}
+	entries := make([]coordinator.HistoryEntry, 0, len(resp.Kvs))
+	for _, kv := range resp.Kvs {
+		e, err := decodeEntry(kv.Value)
+		if err != nil {
+			s.log.Warn("history entry not readable", zap.ByteString("key", kv.Key), zap.Error(err))
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// bound gives a call a deadline if it has none, and ends it with the store.
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := callTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(s.ctx, cancel)
+	return bounded, func() { stop(); cancel() }
+}

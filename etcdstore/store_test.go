@@ -1,0 +1,201 @@
+package etcdstore_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/storetest"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// endpoint is the one etcd that all tests of this package share; each test has a
+// prefix of its own.
+var endpoint string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "etcdstore")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), embedded.ReadyTimeout)
+	defer cancel()
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	if err != nil {
+		panic(err)
+	}
+	defer etcd.Close()
+	endpoint = etcd.Endpoint()
+	warm(ctx)
+	return m.Run()
+}
+
+// warm has etcd start what it starts with its first client, so that the tests can
+// tell what they leave behind.
+func warm(ctx context.Context) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if _, err := c.Get(ctx, "x"); err != nil {
+		panic(err)
+	}
+}
+
+// lab is an empty plane in the shared etcd.
+type lab struct {
+	t      *testing.T
+	prefix string
+	raw    *clientv3.Client
+	stores map[string]*etcdstore.Store
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	running := goleak.IgnoreCurrent()
+	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, prefix: "/" + prefixOf(t), raw: raw, stores: make(map[string]*etcdstore.Store)}
+	t.Cleanup(func() {
+		for _, s := range l.stores {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		raw.Close()
+		goleak.VerifyNone(t, running)
+	})
+	return l
+}
+
+// prefixOf makes a prefix of a test's name.
+func prefixOf(t *testing.T) string {
+	name := []rune(t.Name())
+	for i, r := range name {
+		if r == '/' || r == ' ' {
+			name[i] = '-'
+		}
+	}
+	return string(name)
+}
+
+func (l *lab) config() etcdstore.Config {
+	return etcdstore.Config{
+		Endpoints: []string{endpoint}, Prefix: l.prefix, Plane: "p", TTL: 6 * time.Second,
+		Logger: zaptest.NewLogger(l.t, zaptest.Level(zap.DebugLevel)),
+	}
+}
+
+func (l *lab) open(cfg etcdstore.Config) *etcdstore.Store {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
+	defer cancel()
+	s, err := etcdstore.Open(ctx, cfg)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+// Node returns the store as one node reaches it, by a client of its own.
+func (l *lab) Node(id string) coordinator.Store { return l.node(id) }
+
+func (l *lab) node(id string) *etcdstore.Store {
+	l.t.Helper()
+	if l.stores[id] == nil {
+		l.stores[id] = l.open(l.config())
+	}
+	return l.stores[id]
+}
+
+func (l *lab) key(rest string) string { return l.prefix + "/p/" + rest }
+
+func (l *lab) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
+	l.t.Cleanup(cancel)
+	return ctx
+}
+
+func (l *lab) must(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) get(key string, opts ...clientv3.OpOption) *clientv3.GetResponse {
+	l.t.Helper()
+	resp, err := l.raw.Get(l.ctx(), key, opts...)
+	l.must(err)
+	return resp
+}
+
+func (l *lab) leaseOf(node string) clientv3.LeaseID {
+	l.t.Helper()
+	resp := l.get(l.key("nodes/" + node))
+	if len(resp.Kvs) == 0 {
+		l.t.Fatalf("no record of %s", node)
+	}
+	return clientv3.LeaseID(resp.Kvs[0].Lease)
+}
+
+func (l *lab) Revoke(node string) {
+	l.t.Helper()
+	_, err := l.raw.Revoke(l.ctx(), l.leaseOf(node))
+	l.must(err)
+}
+
+func (l *lab) DeleteCandidate(node string) {
+	l.t.Helper()
+	lease := l.leaseOf(node)
+	for _, kv := range l.get(l.key("election/"), clientv3.WithPrefix()).Kvs {
+		if clientv3.LeaseID(kv.Lease) == lease {
+			l.delete(string(kv.Key))
+			return
+		}
+	}
+	l.t.Fatalf("no election key of %s", node)
+}
+
+func (l *lab) delete(key string) {
+	l.t.Helper()
+	_, err := l.raw.Delete(l.ctx(), key)
+	l.must(err)
+}
+
+func (l *lab) DeleteRecord(node string) { l.delete(l.key("nodes/" + node)) }
+
+func (l *lab) DeleteTerm() { l.delete(l.key("term")) }
+
+func (l *lab) Garble(name rebind.Name) {
+	l.t.Helper()
+	_, err := l.raw.Put(l.ctx(), l.key("mementos/"+string(name)), "garbage")
+	l.must(err)
+}
+
+func (l *lab) Compact() {
+	l.t.Helper()
+	_, err := l.raw.Compact(l.ctx(), l.get("x").Header.Revision)
+	l.must(err)
+}
+
+func TestContract(t *testing.T) {
+	for _, c := range storetest.Cases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, newLab(t)) })
+	}
+}

@@ -1,0 +1,132 @@
+package etcdstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// stream returns a context whose watches share one grpc stream of their own. A
+// token is bound to the stream on which it was first used, and a request for
+// progress waits for all watches of its stream, so streams are not shared. With
+// a leader required, a member cut off from the others ends the stream instead of
+// falling silent.
+func stream(ctx context.Context) context.Context {
+	return clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text()))
+}
+
+// watchErr tells why a watch channel brought resp, or was closed.
+func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) error {
+	if err := resp.Err(); err != nil {
+		return translate(err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !open {
+		return fmt.Errorf("%w: watch closed", rebind.ErrUnavailable)
+	}
+	return nil
+}
+
+// events calls on with the events of two spans after a revision, as the store
+// sends them, until ctx ends or the stream breaks; it returns why. Each call
+// brings whole revisions of one span; the spans are not in order to each other.
+func (s *Store) events(ctx context.Context, after int64, spans [2]span, on func(batch []*clientv3.Event, revision int64)) error {
+	ctx, cancel := context.WithCancel(stream(ctx))
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	var watches [2]clientv3.WatchChan
+	for i, sp := range spans {
+		watches[i] = s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(after+1))
+	}
+	for {
+		var resp clientv3.WatchResponse
+		var open bool
+		select {
+		case resp, open = <-watches[0]:
+		case resp, open = <-watches[1]:
+		}
+		if err := watchErr(ctx, &resp, open); err != nil {
+			return err
+		}
+		if len(resp.Events) > 0 {
+			on(resp.Events, resp.Events[len(resp.Events)-1].Kv.ModRevision)
+		}
+	}
+}
+
+// watcher is one stream of changes of mementos.
+type watcher struct {
+	store  *Store
+	ctx    context.Context
+	cancel context.CancelFunc
+	watch  clientv3.WatchChan
+}
+
+// Watch opens a stream of all changes of mementos after the given revision.
+func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+	ctx, cancel := context.WithCancel(stream(ctx))
+	sp := prefixed(s.keys.mementos())
+	return &watcher{
+		store: s, ctx: ctx, cancel: cancel,
+		watch: s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(int64(after)+1), clientv3.WithFragment()),
+	}
+}
+
+// Next returns the next batch. What a response brings is always whole revisions;
+// how far it reaches is the revision of its last event, since its header can be
+// ahead of what a watch that is catching up has been sent. Only a notice of
+// progress reaches as far as its header says.
+func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
+	for {
+		select {
+		case resp, open := <-w.watch:
+			if err := watchErr(w.ctx, &resp, open); err != nil {
+				return rebind.Batch{}, err
+			}
+			if resp.IsProgressNotify() {
+				return rebind.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
+			}
+			if len(resp.Events) == 0 {
+				continue
+			}
+			return w.batch(resp.Events), nil
+		case <-ctx.Done():
+			return rebind.Batch{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (w *watcher) batch(events []*clientv3.Event) rebind.Batch {
+	b := rebind.Batch{Changes: make([]rebind.Change, len(events))}
+	for i, ev := range events {
+		if ev.Type == clientv3.EventTypeDelete {
+			b.Changes[i] = rebind.Change{
+				Name:     w.store.keys.mementoName(string(ev.Kv.Key)),
+				Revision: rebind.Revision(ev.Kv.ModRevision),
+			}
+		} else {
+			b.Changes[i] = w.store.keys.change(ev.Kv)
+		}
+		b.Revision = rebind.Revision(ev.Kv.ModRevision)
+	}
+	return b
+}
+
+// Progress asks etcd how far the stream has come.
+func (w *watcher) Progress(context.Context) error {
+	// The watch's own context selects its stream.
+	if err := w.store.client.RequestProgress(w.ctx); err != nil {
+		return translate(err)
+	}
+	return nil
+}
+
+// Close ends the stream.
+func (w *watcher) Close() { w.cancel() }

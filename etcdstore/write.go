@@ -1,0 +1,169 @@
+package etcdstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// write is one transaction of a term. It commits under the fence; the rest says
+// what to make of its not committing.
+type write struct {
+	// compares must hold beside the fence, for ops to take effect.
+	compares []clientv3.Cmp
+	ops      []clientv3.Op
+
+	// reads are shown to judge and refuse, in their order; light, if not nil,
+	// stands in for them with refuse.
+	reads, light []clientv3.Op
+	// judge tells, after a lost answer, what has become of the transaction. nil
+	// says that sending it once more does no harm.
+	judge func(*finding) (verdict, int64)
+	// refuse tells what it means that compares do not hold. nil if there are none.
+	refuse func(*finding) error
+}
+
+// verdict is what can be said of a transaction whose answer was lost.
+type verdict int
+
+const (
+	unchanged verdict = iota // nothing it touches has changed
+	applied                  // it took effect, at the revision told with it
+	unclear                  // it may or may not have
+)
+
+// finding is what a read found at one revision.
+type finding struct {
+	revision int64
+	fenced   bool // the fence no longer holds
+	kvs      [][]*mvccpb.KeyValue
+}
+
+// settleFor bounds how long a lost answer is looked for after the term has ended.
+const settleFor = 2 * time.Second
+
+// write commits w under the fence and returns its revision.
+//
+// While an answer is missing nothing is known: etcd may apply the transaction
+// late. So write then reads what it touches together with what the fence
+// compares. Applied: done. Unchanged, and the term still this one's: the same
+// transaction is sent again, and its comparisons make sure that it applies at
+// most once. Unchanged, and the term over: it never will apply, for the fence
+// refuses it. Anything else is [rebind.ErrUnknown].
+func (t *term) write(ctx context.Context, w write) (int64, error) {
+	doubt := false
+	settle, cancel := t.settling()
+	defer cancel()
+	for pause := newPause(); ; {
+		if err := t.acting(); err != nil && !doubt {
+			return 0, err
+		} else if err == nil && (!doubt || ctx.Err() == nil) {
+			resp, err := t.send(ctx, w)
+			switch {
+			case err == nil && resp.Succeeded:
+				return resp.Header.Revision, nil
+			case err == nil && !doubt:
+				return 0, t.refused(&w, t.finding(resp.Header.Revision, resp.Responses))
+			case err != nil && notApplied(err) && !doubt:
+				return 0, translate(err)
+			}
+			doubt = true
+			t.m.store.log.Debug("write in doubt, reading what became of it", zap.Error(err))
+		}
+		revision, done, err := t.settle(settle, ctx, &w)
+		if done {
+			return revision, err
+		}
+		if wait(settle, pause.NextBackOff()) != nil {
+			return 0, fmt.Errorf("%w: the store does not answer", rebind.ErrUnknown)
+		}
+	}
+}
+
+// settling returns a context that outlives the term by settleFor.
+func (t *term) settling() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.m.store.ctx)
+	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(settleFor, cancel) })
+	return ctx, func() { stop(); cancel() }
+}
+
+// send sends the transaction once.
+func (t *term) send(ctx context.Context, w write) (*clientv3.TxnResponse, error) {
+	ctx, cancel := t.m.store.bound(ctx)
+	defer cancel()
+	reads := w.reads
+	if w.light != nil {
+		reads = w.light
+	}
+	return t.m.store.client.Txn(ctx).
+		If(append(t.fence(), w.compares...)...).
+		Then(w.ops...).
+		Else(append(t.fenceReads(), reads...)...).
+		Commit()
+}
+
+// settle reads once what has become of a transaction in doubt; done is false if
+// it is to be sent, or looked for, again.
+func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, done bool, err error) {
+	bounded, cancel := t.m.store.bound(ctx)
+	defer cancel()
+	resp, err := t.m.store.client.Txn(bounded).Then(append(t.fenceReads(), w.reads...)...).Commit()
+	if err != nil {
+		return 0, false, nil
+	}
+	found := t.finding(resp.Header.Revision, resp.Responses)
+	verdict := unchanged
+	if w.judge != nil {
+		verdict, revision = w.judge(found)
+	}
+	switch {
+	case verdict == applied:
+		return revision, true, nil
+	case verdict == unclear:
+		return 0, true, fmt.Errorf("%w: what it touches was changed since", rebind.ErrUnknown)
+	case found.fenced:
+		return 0, true, t.refused(w, found)
+	case caller.Err() != nil && t.ctx.Err() == nil:
+		return 0, true, fmt.Errorf("%w: not applied when last looked at: %w", rebind.ErrUnknown, context.Cause(caller))
+	default:
+		return 0, false, nil
+	}
+}
+
+// fenceReads read what the fence compares.
+func (t *term) fenceReads() []clientv3.Op {
+	return []clientv3.Op{
+		clientv3.OpGet(t.m.store.keys.term(), clientv3.WithKeysOnly()),
+		clientv3.OpGet(t.key, clientv3.WithKeysOnly()),
+	}
+}
+
+// refused is the error of a transaction that found its comparisons not to hold.
+func (t *term) refused(w *write, found *finding) error {
+	if found.fenced || w.refuse == nil {
+		t.over(fmt.Errorf("%w: the store refused a write of this term", coordinator.ErrTermOver))
+		return fmt.Errorf("%w: refused by the store", rebind.ErrFenced)
+	}
+	return w.refuse(found)
+}
+
+// finding sorts the answers to fenceReads and to the reads after them.
+func (t *term) finding(revision int64, responses []*pb.ResponseOp) *finding {
+	f := &finding{revision: revision}
+	for _, r := range responses {
+		f.kvs = append(f.kvs, r.GetResponseRange().Kvs)
+	}
+	record, key := f.kvs[0], f.kvs[1]
+	f.fenced = len(record) != 1 || record[0].ModRevision != t.recorded ||
+		len(key) != 1 || key[0].CreateRevision != t.created
+	f.kvs = f.kvs[2:]
+	return f
+}

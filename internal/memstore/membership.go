@@ -1,0 +1,211 @@
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// membership is a lease as its holder sees it, with a deadline of its own.
+type membership struct {
+	store *Store
+	lease *lease
+	until atomic.Int64 // Unix nanoseconds
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	led   int64
+}
+
+// Join publishes r on a new lease.
+func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+	if err := s.reach(ctx); err != nil {
+		return nil, err
+	}
+	defer s.server.mu.Unlock()
+	if e, ok := s.server.nodes[r.ID]; ok {
+		return nil, &coordinator.TakenError{Holder: e.record}
+	}
+	if s.server.full {
+		return nil, rebind.ErrStoreFull
+	}
+	m := &membership{store: s, lease: s.server.grant()}
+	m.ctx, m.end = context.WithCancelCause(s.server.ctx)
+	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
+	s.server.announce()
+	m.renewed(time.Now())
+	go m.keep()
+	return m, nil
+}
+
+func (m *membership) renewed(sent time.Time) {
+	ttl := m.store.server.ttl
+	m.until.Store(sent.Add(ttl - coordinator.Margin(ttl)).UnixNano())
+}
+
+// keep renews until the membership is over: by the server, or by the holder's own
+// deadline while it is cut off.
+func (m *membership) keep() {
+	s := m.store.server
+	tick := time.NewTicker(s.ttl / 6)
+	defer tick.Stop()
+	for {
+		deadline := time.NewTimer(m.Remaining())
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			m.end(fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost))
+			return
+		case <-m.ctx.Done():
+			deadline.Stop()
+			return
+		}
+		deadline.Stop()
+		s.mu.Lock()
+		switch {
+		case s.cut[m.store.node]:
+		case m.lease.gone:
+			m.end(fmt.Errorf("%w: the store no longer has it", coordinator.ErrLeaseLost))
+		default:
+			m.lease.timer.Reset(s.ttl)
+			m.renewed(time.Now())
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Remaining is the time left before the deadline.
+func (m *membership) Remaining() time.Duration {
+	left := time.Until(time.Unix(0, m.until.Load()))
+	if m.ctx.Err() != nil {
+		return min(left, 0)
+	}
+	return left
+}
+
+// Lost returns a channel that is closed when the membership is over.
+func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
+
+// Cause says why the membership is over.
+func (m *membership) Cause() error { return context.Cause(m.ctx) }
+
+// Publish replaces the record.
+func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
+	if err := m.store.reach(ctx); err != nil {
+		return err
+	}
+	s := m.store.server
+	defer s.mu.Unlock()
+	if m.lease.gone {
+		return coordinator.ErrLeaseLost
+	}
+	e, ok := s.nodes[r.ID]
+	switch {
+	case s.full:
+		return rebind.ErrStoreFull
+	case !ok:
+		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
+	case e.lease != m.lease:
+		return coordinator.ErrNodeTaken
+	default:
+		e.record = r
+		s.step()
+	}
+	s.announce()
+	return nil
+}
+
+// Leave ends the membership.
+func (m *membership) Leave(ctx context.Context) error {
+	m.end(fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost))
+	if err := m.store.reach(ctx); err != nil {
+		return err
+	}
+	defer m.store.server.mu.Unlock()
+	m.store.server.expire(m.lease)
+	return nil
+}
+
+// Campaign stands for election.
+func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Plane) bool) (coordinator.Term, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
+	s := m.store.server
+	for {
+		if err := m.store.reach(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil, m.withdraw(context.Cause(ctx))
+			}
+			continue
+		}
+		moved := s.moved // before claim, which may itself move things
+		t := m.claim(consider)
+		s.mu.Unlock()
+		if t != nil {
+			return t, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return nil, m.withdraw(context.Cause(ctx))
+		}
+	}
+}
+
+// claim takes the term if it is this candidate's turn; the caller holds mu.
+func (m *membership) claim(consider func(coordinator.Plane) bool) *term {
+	s := m.store.server
+	made, queued := s.queue[m.lease.key]
+	switch {
+	case m.lease.gone || s.full:
+		return nil
+	case !queued:
+		s.queue[m.lease.key] = s.step()
+		s.announce()
+		return nil // look again
+	case s.held() && s.holder.Key == m.lease.key && s.holder.Term != m.led:
+		return m.begin() // by a handover
+	}
+	for _, other := range s.queue {
+		if other < made {
+			return nil
+		}
+	}
+	led := s.holder.Key == m.lease.key && made <= s.termMod
+	if s.held() || led || int64(made) <= s.holder.Term || !consider(s.plane()) {
+		delete(s.queue, m.lease.key)
+		s.queue[m.lease.key] = s.step()
+		s.announce()
+		return nil
+	}
+	s.newPlaneID()
+	s.holder = coordinator.Holder{
+		Term: max(int64(made), s.holder.Term+1), Key: m.lease.key, Node: m.store.node,
+		Since: time.Now().UTC().Truncate(time.Millisecond),
+	}
+	s.termMod = s.step()
+	s.announce()
+	return m.begin()
+}
+
+// withdraw deletes the candidacy once the store can be reached.
+func (m *membership) withdraw(why error) error {
+	for m.ctx.Err() == nil {
+		if m.store.reach(m.ctx) != nil {
+			continue
+		}
+		s := m.store.server
+		if _, ok := s.queue[m.lease.key]; ok {
+			delete(s.queue, m.lease.key)
+			s.step()
+			s.announce()
+		}
+		s.mu.Unlock()
+		return why
+	}
+	return m.Cause()
+}

@@ -1,0 +1,291 @@
+// Package memstore is the one in-memory store: the whole of
+// [coordinator.Store], for tests and examples, with faults on demand. It lives
+// by the clock of package time, so inside a testing/synctest bubble leases lapse
+// in virtual time.
+//
+// A [Server] is the store itself, a [Store] is one node's connection to it, which
+// a test can cut. What a store must do is told by package storetest, whose tests
+// this one passes together with the real one.
+package memstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Server holds the planes' one store. Its methods are the faults a test can ask
+// for.
+type Server struct {
+	ttl  time.Duration
+	ctx  context.Context // ends all memberships
+	halt context.CancelFunc
+
+	mu       sync.Mutex // guards all below
+	moved    chan struct{}
+	revision rebind.Revision
+	planeID  string
+	holder   coordinator.Holder
+	termMod  rebind.Revision // revision of the term record, 0: none
+	handover *offer
+	nodes    map[string]*entry          // by node id
+	queue    map[string]rebind.Revision // candidates: when they were made
+	mementos map[rebind.Name]stored     // what is there
+	log      []rebind.Change            // what happened to mementos, in order
+	compact  rebind.Revision            // log before this is gone
+	history  []coordinator.HistoryEntry // oldest first
+	full     bool
+	writers  map[rebind.Name]string // operation that last put each memento
+	cut      map[string]bool        // nodes that cannot reach the store
+	mute     map[string]bool        // nodes whose next commit's answer is lost
+	leases   int
+}
+
+type entry struct {
+	record coordinator.Record
+	joined rebind.Revision
+	lease  *lease
+}
+
+type offer struct {
+	coordinator.Handover
+	at    rebind.Revision
+	lease *lease
+}
+
+type stored struct {
+	memento *rebind.Memento
+	fault   string
+	at      rebind.Revision
+}
+
+// New returns an empty store that grants leases of the given TTL.
+func New(ttl time.Duration) *Server {
+	ctx, halt := context.WithCancel(context.Background())
+	return &Server{
+		ctx:      ctx,
+		halt:     halt,
+		ttl:      ttl,
+		moved:    make(chan struct{}),
+		revision: 1,
+		nodes:    make(map[string]*entry),
+		queue:    make(map[string]rebind.Revision),
+		mementos: make(map[rebind.Name]stored),
+		writers:  make(map[rebind.Name]string),
+		cut:      make(map[string]bool),
+		mute:     make(map[string]bool),
+	}
+}
+
+// Close ends all memberships as the end of their processes would, and lets no
+// lease lapse any more.
+func (s *Server) Close() {
+	s.halt()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.nodes {
+		e.lease.timer.Stop()
+	}
+}
+
+// Node returns the connection of one node.
+func (s *Server) Node(id string) *Store { return &Store{server: s, node: id} }
+
+// step makes the next revision; the caller holds mu and calls announce after it
+// has changed what changes at that revision.
+func (s *Server) step() rebind.Revision {
+	s.revision++
+	return s.revision
+}
+
+// announce wakes everybody who waits for a change; the caller holds mu.
+func (s *Server) announce() {
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// Revision returns the store's present revision.
+func (s *Server) Revision() rebind.Revision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revision
+}
+
+// Cut makes the node's calls fail and its renewals go unheard until Heal.
+func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
+
+// Heal ends Cut.
+func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
+
+// LoseAnswer has the node's next commit applied and its answer lost.
+func (s *Server) LoseAnswer(node string) { s.set(s.mute, node, true) }
+
+func (s *Server) set(faults map[string]bool, node string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	faults[node] = on
+	s.announce()
+}
+
+// Revoke ends the lease under which the node has its record, as an operator or
+// the passing of time would.
+func (s *Server) Revoke(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.nodes[node]; ok {
+		s.expire(e.lease)
+	}
+}
+
+// DeleteCandidate deletes the node's election key and nothing else.
+func (s *Server) DeleteCandidate(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.nodes[node]; ok {
+		delete(s.queue, e.lease.key)
+		s.step()
+		s.announce()
+	}
+}
+
+// DeleteRecord deletes the node's record and nothing else.
+func (s *Server) DeleteRecord(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.nodes, node)
+	s.step()
+	s.announce()
+}
+
+// DeleteTerm deletes the term record.
+func (s *Server) DeleteTerm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holder, s.termMod = coordinator.Holder{}, 0
+	s.step()
+	s.announce()
+}
+
+// Put writes a memento past all rules; a fault makes it one that cannot be read.
+func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(s.step(), name, c, fault, "")
+	s.announce()
+}
+
+// Fill makes the store refuse puts for want of room, or take them again.
+func (s *Server) Fill(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
+}
+
+// Compact drops all history before the present revision.
+func (s *Server) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compact = s.revision
+	s.log = nil
+	s.announce()
+}
+
+// put and remove change one memento at a revision; the caller holds mu.
+func (s *Server) put(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
+	old := s.mementos[name]
+	m := &rebind.Memento{Name: name, Content: c, Created: at, Modified: at, Version: 1}
+	if old.memento != nil {
+		m.Created, m.Version = old.memento.Created, old.memento.Version+1
+	}
+	change := rebind.Change{Name: name, Memento: m, Revision: at}
+	if fault != "" {
+		change.Memento, change.Fault = nil, fault
+	}
+	s.mementos[name] = stored{memento: change.Memento, fault: fault, at: at}
+	s.writers[name] = op
+	s.log = append(s.log, change)
+}
+
+func (s *Server) remove(at rebind.Revision, name rebind.Name) {
+	if _, ok := s.mementos[name]; !ok {
+		return
+	}
+	delete(s.mementos, name)
+	delete(s.writers, name)
+	s.log = append(s.log, rebind.Change{Name: name, Revision: at})
+}
+
+// held reports whether the key named in the term record lives; the caller holds
+// mu.
+func (s *Server) held() bool {
+	made, ok := s.queue[s.holder.Key]
+	return ok && s.termMod != 0 && made <= s.termMod
+}
+
+// plane is the plane as it is; the caller holds mu.
+func (s *Server) plane() coordinator.Plane {
+	p := coordinator.Plane{Revision: s.revision, ID: s.planeID, Holder: s.holder, Held: s.held()}
+	if s.handover != nil {
+		h := s.handover.Handover
+		p.Handover = &h
+	}
+	for _, e := range s.nodes {
+		p.Members = append(p.Members, coordinator.Member{
+			Record: e.record, Joined: e.joined,
+			Candidacy: s.queue[e.lease.key], CandidateKey: e.lease.key,
+		})
+	}
+	slices.SortFunc(p.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
+	return p
+}
+
+// expire ends a lease and deletes all that hangs on it, at one revision; the
+// caller holds mu.
+func (s *Server) expire(l *lease) {
+	if l.gone {
+		return
+	}
+	l.gone = true
+	l.timer.Stop()
+	maps.DeleteFunc(s.nodes, func(_ string, e *entry) bool { return e.lease == l })
+	delete(s.queue, l.key)
+	if s.handover != nil && s.handover.lease == l {
+		s.handover = nil
+	}
+	s.step()
+	s.announce()
+}
+
+// lease is one lease as the store sees it.
+type lease struct {
+	key   string // the election key it can hold
+	gone  bool
+	timer *time.Timer
+}
+
+// grant makes a lease; the caller holds mu.
+func (s *Server) grant() *lease {
+	s.leases++
+	l := &lease{key: fmt.Sprintf("election/%d", s.leases)}
+	l.timer = time.AfterFunc(s.ttl, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.expire(l)
+	})
+	return l
+}
+
+// newPlaneID makes the plane's id with its first term; the caller holds mu.
+func (s *Server) newPlaneID() {
+	if s.planeID == "" {
+		s.planeID = rand.Text()
+	}
+}

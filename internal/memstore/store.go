@@ -1,0 +1,183 @@
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// callTimeout is how long a call of a node that is cut off waits for an answer.
+const callTimeout = 2 * time.Second
+
+// Store is one node's connection to a [Server]. It implements
+// [coordinator.Store].
+type Store struct {
+	server *Server
+	node   string
+}
+
+var _ coordinator.Store = (*Store)(nil)
+
+// reach waits until the node can reach the store, or returns an error after
+// callTimeout. It returns with the server locked.
+func (s *Store) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for {
+		s.server.mu.Lock()
+		if ctx.Err() == nil && !s.server.cut[s.node] {
+			return nil
+		}
+		moved := s.server.moved
+		s.server.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", rebind.ErrUnavailable, context.Cause(ctx))
+		}
+	}
+}
+
+// TTL returns the TTL of leases.
+func (s *Store) TTL() time.Duration { return s.server.ttl }
+
+// Head returns the present revision.
+func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
+	if err := s.reach(ctx); err != nil {
+		return 0, err
+	}
+	defer s.server.mu.Unlock()
+	return s.server.revision, nil
+}
+
+// Plane returns the plane as it is.
+func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
+	if err := s.reach(ctx); err != nil {
+		return coordinator.Plane{}, err
+	}
+	defer s.server.mu.Unlock()
+	return s.server.plane(), nil
+}
+
+// History returns the latest terms, newest first.
+func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+	if err := s.reach(ctx); err != nil {
+		return nil, err
+	}
+	defer s.server.mu.Unlock()
+	newest := slices.Clone(s.server.history)
+	slices.Reverse(newest)
+	return newest, nil
+}
+
+// Follow calls see after each change. A node that is cut off sees nothing until
+// it is healed.
+func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
+	for {
+		s.server.mu.Lock()
+		p, moved, cut := s.server.plane(), s.server.moved, s.server.cut[s.node]
+		s.server.mu.Unlock()
+		if !cut {
+			see(p)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pageSize is small, so that tests see several pages.
+const pageSize = 100
+
+// Load reads all mementos at one revision.
+func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
+	if err := s.reach(ctx); err != nil {
+		return 0, err
+	}
+	at := s.server.revision
+	all := make([]rebind.Change, 0, len(s.server.mementos))
+	for name, m := range s.server.mementos {
+		all = append(all, rebind.Change{Name: name, Memento: m.memento, Fault: m.fault, Revision: m.at})
+	}
+	s.server.mu.Unlock()
+	slices.SortFunc(all, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	for part := range slices.Chunk(all, pageSize) {
+		if err := page(rebind.Page{Changes: part, Total: int64(len(all))}); err != nil {
+			return 0, err
+		}
+	}
+	return at, nil
+}
+
+// Watch opens a stream of changes after a revision.
+func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+	ctx, cancel := context.WithCancel(ctx)
+	return &watcher{store: s, ctx: ctx, cancel: cancel, after: after, asked: make(chan struct{}, 1)}
+}
+
+type watcher struct {
+	store  *Store
+	ctx    context.Context
+	cancel context.CancelFunc
+	after  rebind.Revision
+	asked  chan struct{}
+}
+
+// Next returns what has happened since the last call, or how far the store has
+// come if that was asked for.
+func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
+	asked := false
+	for {
+		s := w.store.server
+		s.mu.Lock()
+		moved, cut, head := s.moved, s.cut[w.store.node], s.revision
+		compacted := w.after < s.compact
+		var b rebind.Batch
+		for _, c := range s.log {
+			if c.Revision > w.after && c.Revision <= head {
+				b.Changes = append(b.Changes, c)
+				b.Revision = c.Revision
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case cut:
+		case compacted:
+			return rebind.Batch{}, rebind.ErrCompacted
+		case len(b.Changes) > 0:
+			w.after = b.Revision
+			return b, nil
+		case asked && head > w.after:
+			w.after = head
+			return rebind.Batch{Revision: head}, nil
+		}
+		select {
+		case <-moved:
+		case <-w.asked:
+			asked = true
+		case <-ctx.Done():
+			return rebind.Batch{}, context.Cause(ctx)
+		case <-w.ctx.Done():
+			return rebind.Batch{}, context.Cause(w.ctx)
+		}
+	}
+}
+
+// Progress asks for a batch that tells how far the store has come.
+func (w *watcher) Progress(context.Context) error {
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Close ends the stream.
+func (w *watcher) Close() { w.cancel() }

@@ -1,0 +1,252 @@
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// maxHistory is how many terms the history keeps.
+const maxHistory = 200
+
+// settleFor is how long the outcome of a write is looked for after its term.
+const settleFor = 2 * time.Second
+
+// term is one mastership.
+type term struct {
+	m        *membership
+	number   int64
+	recorded rebind.Revision
+	made     rebind.Revision
+	ctx      context.Context
+	over     context.CancelCauseFunc
+}
+
+// begin makes the term that the record gives to m; the caller holds mu.
+func (m *membership) begin() *term {
+	s := m.store.server
+	t := &term{m: m, number: s.holder.Term, recorded: s.termMod, made: s.queue[m.lease.key]}
+	t.ctx, t.over = context.WithCancelCause(s.ctx)
+	m.led = t.number
+	go t.watch()
+	return t
+}
+
+// watch ends the term with the membership or with what it rests on.
+func (t *term) watch() {
+	s := t.m.store.server
+	for t.ctx.Err() == nil {
+		s.mu.Lock()
+		moved, fenced, cut := s.moved, t.fenced(), s.cut[t.m.store.node]
+		s.mu.Unlock()
+		if fenced && !cut {
+			t.over(fmt.Errorf("%w: the store says so", coordinator.ErrTermOver))
+			return
+		}
+		select {
+		case <-moved:
+		case <-t.m.ctx.Done():
+			t.over(fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause()))
+		case <-t.ctx.Done():
+		}
+	}
+}
+
+// fenced reports whether the term is over as the store sees it; the caller holds
+// mu.
+func (t *term) fenced() bool {
+	s := t.m.store.server
+	return s.termMod != t.recorded || s.queue[t.m.lease.key] != t.made
+}
+
+// Number is the fencing token.
+func (t *term) Number() int64 { return t.number }
+
+// Revision is that of the term record.
+func (t *term) Revision() rebind.Revision { return t.recorded }
+
+// Context ends with the term.
+func (t *term) Context() context.Context { return t.ctx }
+
+// reach is the fence: it returns with the server locked and the term in force.
+func (t *term) reach(ctx context.Context) error {
+	if t.ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrFenced, context.Cause(t.ctx))
+	}
+	if err := t.m.store.reach(ctx); err != nil {
+		return err
+	}
+	if t.fenced() {
+		t.m.store.server.mu.Unlock()
+		t.over(fmt.Errorf("%w: a write was refused", coordinator.ErrTermOver))
+		return rebind.ErrFenced
+	}
+	return nil
+}
+
+// Commit writes one delta.
+func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+	if err := t.reach(ctx); err != nil {
+		return 0, err
+	}
+	s := t.m.store.server
+	actual := make([]rebind.Revision, len(d.Ops))
+	same, puts := true, false
+	for i, op := range d.Ops {
+		actual[i] = s.mementos[op.Name].at
+		same = same && actual[i] == base[i]
+		puts = puts || op.Put != nil
+	}
+	if !same {
+		s.mu.Unlock()
+		return 0, &rebind.BaseError{Actual: actual}
+	}
+	if s.full && puts {
+		s.mu.Unlock()
+		return 0, rebind.ErrStoreFull
+	}
+	at := s.apply(&d)
+	lost := s.mute[t.m.store.node]
+	s.mute[t.m.store.node] = false
+	s.announce()
+	s.mu.Unlock()
+	if lost {
+		return t.settle(ctx, &d)
+	}
+	return at, nil
+}
+
+// apply brings the delta in and returns its revision; the caller holds mu.
+func (s *Server) apply(d *rebind.Delta) rebind.Revision {
+	at := s.revision + 1
+	changed := false
+	for _, op := range d.Ops {
+		if op.Put != nil {
+			s.put(at, op.Name, *op.Put, "", d.ID)
+			changed = true
+		} else if _, ok := s.mementos[op.Name]; ok {
+			s.remove(at, op.Name)
+			changed = true
+		}
+	}
+	if !changed {
+		return s.revision
+	}
+	return s.step()
+}
+
+// settle finds out what became of a delta whose answer was lost.
+func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	if err := t.m.store.reach(ctx); err != nil {
+		return 0, fmt.Errorf("%w: %w", rebind.ErrUnknown, err)
+	}
+	s := t.m.store.server
+	defer s.mu.Unlock()
+	for _, op := range d.Ops {
+		if op.Put != nil && s.writers[op.Name] == d.ID {
+			return s.mementos[op.Name].at, nil
+		}
+	}
+	return 0, rebind.ErrUnknown
+}
+
+// publish changes this node's record; the caller holds mu.
+func (t *term) publish(r coordinator.Record) {
+	s := t.m.store.server
+	if e, ok := s.nodes[r.ID]; ok && e.lease == t.m.lease {
+		e.record = r
+		return
+	}
+	s.nodes[r.ID] = &entry{record: r, joined: s.revision, lease: t.m.lease}
+}
+
+// change runs one fenced transaction.
+func (t *term) change(ctx context.Context, write func(s *Server) error) error {
+	if err := t.reach(ctx); err != nil {
+		return err
+	}
+	s := t.m.store.server
+	defer s.mu.Unlock()
+	if err := write(s); err != nil {
+		return err
+	}
+	s.announce()
+	return nil
+}
+
+// Announce publishes the master and its history entry.
+func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
+	return t.change(ctx, func(s *Server) error {
+		if s.full {
+			return rebind.ErrStoreFull
+		}
+		s.step()
+		t.publish(r)
+		s.history = append(s.history, h)
+		s.history = s.history[max(0, len(s.history)-maxHistory):]
+		return nil
+	})
+}
+
+// Publish replaces the record.
+func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
+	return t.change(ctx, func(s *Server) error {
+		s.step()
+		t.publish(r)
+		return nil
+	})
+}
+
+// Offer publishes a handover or withdraws it.
+func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
+	return t.change(ctx, func(s *Server) error {
+		at := s.step()
+		s.handover = nil
+		if h != nil {
+			s.handover = &offer{Handover: *h, at: at, lease: t.m.lease}
+		}
+		return nil
+	})
+}
+
+// Pass gives the term to a candidate.
+func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Record) error {
+	err := t.change(ctx, func(s *Server) error {
+		if s.queue[to.CandidateKey] != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
+			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
+		}
+		s.holder = coordinator.Holder{
+			Term: max(int64(to.Candidacy), t.number+1), Key: to.CandidateKey, Node: to.ID,
+			Since: time.Now().UTC().Truncate(time.Millisecond),
+		}
+		s.termMod = s.step()
+		delete(s.queue, t.m.lease.key)
+		s.handover = nil
+		t.publish(r)
+		return nil
+	})
+	if err == nil {
+		t.over(fmt.Errorf("%w: handed over to %s", coordinator.ErrTermOver, to.ID))
+	}
+	return err
+}
+
+// Resign gives the term up.
+func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
+	err := t.change(ctx, func(s *Server) error {
+		s.step()
+		delete(s.queue, t.m.lease.key)
+		s.handover = nil
+		t.publish(r)
+		return nil
+	})
+	if err == nil {
+		t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
+	}
+	return err
+}

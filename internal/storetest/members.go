@@ -1,0 +1,150 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+func joinPublishes(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	p := plane(t, lab)
+	got, ok := p.Member("a")
+	if !ok || got.Record != record("a") || got.Joined == 0 || got.Candidacy != 0 {
+		t.Fatalf("member = %+v, want the record as published, not in the election", got)
+	}
+	if p.ID != "" || p.Held || p.Holder.Term != 0 {
+		t.Fatalf("plane = %+v, want none begun", p)
+	}
+	if m.Remaining() <= 0 {
+		t.Errorf("remaining = %s, want a time", m.Remaining())
+	}
+	changed := record("a")
+	changed.State = modes.StateHotBackup
+	if err := m.Publish(limit(t), changed); err != nil {
+		t.Fatal(err)
+	}
+	p = plane(t, lab)
+	if again, _ := p.Member("a"); again.Record != changed || again.Joined != got.Joined {
+		t.Fatalf("member = %+v, want the new record, joined at %d", again, got.Joined)
+	}
+}
+
+func joinRefusesTaken(t *testing.T, lab Lab) {
+	first := join(t, lab, "a")
+	other := record("a")
+	other.Instance = "another"
+	_, err := lab.Node("a").Join(limit(t), other)
+	var taken *coordinator.TakenError
+	if !errors.Is(err, coordinator.ErrNodeTaken) || !errors.As(err, &taken) || taken.Holder != record("a") {
+		t.Fatalf("second join = %v, want a TakenError with the first record", err)
+	}
+	if err := first.Leave(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lab.Node("a").Join(limit(t), other); err != nil {
+		t.Fatalf("join after leave: %v", err)
+	}
+}
+
+func leaveDeletes(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	elect(t, m)
+	before := plane(t, lab).Revision
+	if err := m.Leave(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	p := plane(t, lab)
+	if _, ok := p.Member("a"); ok || p.Held {
+		t.Fatalf("plane = %+v, want neither record nor candidacy", p)
+	}
+	if p.Revision != before+1 {
+		t.Errorf("revision went from %d to %d, want both gone in one", before, p.Revision)
+	}
+	select {
+	case <-m.Lost():
+	default:
+		t.Error("membership is not lost after Leave")
+	}
+	if !errors.Is(m.Cause(), coordinator.ErrLeaseLost) || m.Remaining() > 0 {
+		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
+	}
+	if err := m.Leave(limit(t)); err != nil {
+		t.Errorf("second Leave = %v, want nil", err)
+	}
+}
+
+func revokedLeaseEndsMembership(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	lab.Revoke("a")
+	select {
+	case <-m.Lost():
+	case <-limit(t).Done():
+		t.Fatal("membership is not lost")
+	}
+	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrLeaseLost) {
+		t.Errorf("publish = %v, want ErrLeaseLost", err)
+	}
+	if _, err := m.Campaign(limit(t), always); !errors.Is(err, coordinator.ErrLeaseLost) {
+		t.Errorf("campaign = %v, want ErrLeaseLost", err)
+	}
+	if p := plane(t, lab); len(p.Members) != 0 {
+		t.Errorf("members = %v, want none", p.Members)
+	}
+}
+
+func deletedRecordIsRepublished(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	lab.DeleteRecord("a")
+	if err := m.Publish(limit(t), record("a")); err != nil {
+		t.Fatal(err)
+	}
+	p := plane(t, lab)
+	if got, ok := p.Member("a"); !ok || got.Record != record("a") {
+		t.Fatalf("member = %+v, want it back", got)
+	}
+	lab.Revoke("a")
+	if p := plane(t, lab); len(p.Members) != 0 {
+		t.Fatal("the record published again does not hang on the lease")
+	}
+}
+
+func followSees(t *testing.T, lab Lab) {
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan coordinator.Plane, 100)
+	done := make(chan error, 1)
+	go func() { done <- lab.Node("observer").Follow(ctx, func(p coordinator.Plane) { seen <- p }) }()
+	await := func(what string, ok func(coordinator.Plane) bool) {
+		t.Helper()
+		for {
+			select {
+			case p := <-seen:
+				if ok(p) {
+					return
+				}
+			case <-limit(t).Done():
+				t.Fatal("not seen: " + what)
+			}
+		}
+	}
+	await("the empty plane", func(p coordinator.Plane) bool { return len(p.Members) == 0 })
+	m := join(t, lab, "a")
+	await("the record", func(p coordinator.Plane) bool { return len(p.Members) == 1 && p.Members[0].Record == record("a") })
+	term := elect(t, m)
+	await("the term", func(p coordinator.Plane) bool {
+		return p.Held && p.Holder.Node == "a" && p.Holder.Term == term.Number() && p.ID != "" && p.Members[0].Candidacy != 0
+	})
+	if err := m.Leave(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	await("the end", func(p coordinator.Plane) bool {
+		return len(p.Members) == 0 && !p.Held && p.Holder.Term == term.Number()
+	})
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow = %v, want the cause of its context", err)
+	}
+}

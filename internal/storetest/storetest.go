@@ -1,0 +1,218 @@
+// Package storetest is the contract of [coordinator.Store] as tests. Every store
+// passes all of them, the in-memory one as well as etcd's: if the fake lies, a
+// test fails.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Lab is an empty store and what can be done to it behind the nodes' backs.
+type Lab interface {
+	// Node returns the store as the given node reaches it.
+	Node(id string) coordinator.Store
+	// Revoke ends the lease that carries the node's record.
+	Revoke(node string)
+	// DeleteCandidate deletes the node's election key.
+	DeleteCandidate(node string)
+	// DeleteRecord deletes the node's record.
+	DeleteRecord(node string)
+	// DeleteTerm deletes the term record.
+	DeleteTerm()
+	// Garble puts a value that cannot be read under a memento's name.
+	Garble(name rebind.Name)
+	// Compact drops the history before the present revision.
+	Compact()
+}
+
+// Case is one test of the contract.
+type Case struct {
+	Name string
+	Run  func(t *testing.T, lab Lab)
+}
+
+// Cases returns the whole contract.
+func Cases() []Case {
+	return []Case{
+		{"Join publishes a record", joinPublishes},
+		{"Join refuses a taken node id", joinRefusesTaken},
+		{"Leave deletes record and candidacy", leaveDeletes},
+		{"A revoked lease ends the membership", revokedLeaseEndsMembership},
+		{"A deleted record can be published again", deletedRecordIsRepublished},
+		{"Follow sees changes", followSees},
+		{"One candidate wins", oneWins},
+		{"A candidate that makes way goes to the end", makingWay},
+		{"A cancelled campaign leaves the election", cancelledCampaign},
+		{"A waiting candidate whose lease is gone wins nothing", noPhantomWin},
+		{"A waiting candidate whose key is gone can still win", deletedCandidacyHeals},
+		{"Terms rise", termsRise},
+		{"A deleted election key ends the term", deletedKeyEndsTerm},
+		{"A deleted term record ends the term", deletedTermRecordEndsTerm},
+		{"Announce writes record and history", announceWrites},
+		{"Pass gives the term to its target", passGives},
+		{"Pass to a candidate that left is refused", passRefused},
+		{"Commit is all or nothing", commitAtomic},
+		{"Commit of a former term is fenced", commitFenced},
+		{"Load sees everything at one revision", loadSees},
+		{"Watch brings whole deltas in order", watchBrings},
+		{"Watch from a compacted revision says so", watchCompacted},
+		{"Progress tells how far a watch has come", progressTells},
+		{"A value that cannot be read is a fault", garbageIsFault},
+	}
+}
+
+// patience bounds every wait; it is generous, since machines are slow.
+const patience = 20 * time.Second
+
+func limit(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func record(id string) coordinator.Record {
+	return coordinator.Record{
+		ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby,
+		Version: "1.0.0", URI: "http://" + id, Started: time.Unix(1, 0).UTC(), Since: time.Unix(2, 0).UTC(),
+	}
+}
+
+func join(t *testing.T, lab Lab, id string) coordinator.Membership {
+	t.Helper()
+	m, err := lab.Node(id).Join(limit(t), record(id))
+	if err != nil {
+		t.Fatalf("join %s: %v", id, err)
+	}
+	return m
+}
+
+func always(coordinator.Plane) bool { return true }
+
+func elect(t *testing.T, m coordinator.Membership) coordinator.Term {
+	t.Helper()
+	term, err := m.Campaign(limit(t), always)
+	if err != nil {
+		t.Fatalf("campaign: %v", err)
+	}
+	return term
+}
+
+// campaign is a campaign under way.
+type campaign struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	term   coordinator.Term
+	err    error
+}
+
+func start(t *testing.T, m coordinator.Membership, consider func(coordinator.Plane) bool) *campaign {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &campaign{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		c.term, c.err = m.Campaign(ctx, consider)
+	}()
+	t.Cleanup(func() { cancel(); <-c.done })
+	return c
+}
+
+func (c *campaign) wait(t *testing.T) (coordinator.Term, error) {
+	t.Helper()
+	ctx := limit(t)
+	select {
+	case <-c.done:
+		return c.term, c.err
+	case <-ctx.Done():
+		t.Fatal("campaign does not end")
+		return nil, nil
+	}
+}
+
+// eventually waits until ok returns nil.
+func eventually(t *testing.T, ok func() error) {
+	t.Helper()
+	ctx := limit(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
+	}
+}
+
+func plane(t *testing.T, lab Lab) coordinator.Plane {
+	t.Helper()
+	p, err := lab.Node("observer").Plane(limit(t))
+	if err != nil {
+		t.Fatalf("plane: %v", err)
+	}
+	return p
+}
+
+// queued waits until the node stands in the election.
+func queued(t *testing.T, lab Lab, id string) {
+	t.Helper()
+	eventually(t, func() error {
+		p := plane(t, lab)
+		if m, _ := p.Member(id); m.Candidacy == 0 {
+			return errors.New(id + " is not in the election")
+		}
+		return nil
+	})
+}
+
+func over(t *testing.T, term coordinator.Term) {
+	t.Helper()
+	select {
+	case <-term.Context().Done():
+		if cause := context.Cause(term.Context()); !errors.Is(cause, coordinator.ErrTermOver) {
+			t.Errorf("cause = %v, want ErrTermOver", cause)
+		}
+	case <-limit(t).Done():
+		t.Fatal("term does not end")
+	}
+}
+
+func put(name rebind.Name, payload string) rebind.Op {
+	return rebind.Op{Name: name, Put: &rebind.Content{ContentType: "text/plain; charset=utf-8", Parent: "entity/p", Schema: 3, Payload: []byte(payload)}}
+}
+
+func commit(t *testing.T, term coordinator.Term, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
+	t.Helper()
+	rev, err := term.Commit(limit(t), rebind.Delta{ID: id, Ops: ops}, base)
+	if err != nil {
+		t.Fatalf("commit %s: %v", id, err)
+	}
+	return rev
+}
+
+func load(t *testing.T, lab Lab) (map[rebind.Name]rebind.Change, rebind.Revision) {
+	t.Helper()
+	found := make(map[rebind.Name]rebind.Change)
+	rev, err := lab.Node("observer").Load(limit(t), func(p rebind.Page) error {
+		for _, c := range p.Changes {
+			found[c.Name] = c
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	return found, rev
+}

@@ -1,0 +1,105 @@
+package modes
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Mode is what an operator asks a node to be. The text forms are part of the
+// contract with operators and are stored in etcd: add values, never rename or
+// reuse them. The zero Mode is not valid.
+type Mode uint8
+
+// The modes a node can be asked for.
+const (
+	_ Mode = iota
+	// Auto leads if it wins the election and stands by otherwise.
+	Auto
+	// Master leads at once or not at all.
+	Master
+	// Standby stands by without holding state, and may be promoted.
+	Standby
+	// HotStandby stands by with a mirror of all state, and may be promoted.
+	HotStandby
+	// HotBackup keeps a mirror of all state and is never promoted.
+	HotBackup
+)
+
+var modeNames = [...]string{
+	Auto:       "auto",
+	Master:     "master",
+	Standby:    "standby",
+	HotStandby: "hot_standby",
+	HotBackup:  "hot_backup",
+}
+
+// Modes lists the valid modes in the order in which people are told of them.
+func Modes() []Mode { return []Mode{Auto, Master, Standby, HotStandby, HotBackup} }
+
+// ParseMode reads a mode as people type it: in any case, with "-" for "_".
+func ParseMode(s string) (Mode, error) {
+	name := strings.ReplaceAll(strings.ToLower(s), "-", "_")
+	known := make([]string, 0, len(modeNames))
+	for _, m := range Modes() {
+		if modeNames[m] == name {
+			return m, nil
+		}
+		known = append(known, modeNames[m])
+	}
+	return 0, fmt.Errorf("unknown mode %q: use one of %s", s, strings.Join(known, ", "))
+}
+
+// String returns the lower-case text form.
+func (m Mode) String() string {
+	if !m.Valid() {
+		return fmt.Sprintf("mode(%d)", uint8(m))
+	}
+	return modeNames[m]
+}
+
+// Valid reports whether m is one of the named modes.
+func (m Mode) Valid() bool { return m >= Auto && m <= HotBackup }
+
+// Promotable reports whether a node in this mode may ever be elected.
+func (m Mode) Promotable() bool { return m.Valid() && m != HotBackup }
+
+// Rest returns the state in which a node of this mode settles while it does not
+// lead. Auto and master leave open whether that is hot or cold; hotByDefault
+// decides it for them.
+func (m Mode) Rest(hotByDefault bool) State {
+	switch m {
+	case HotBackup:
+		return StateHotBackup
+	case HotStandby:
+		return StateHotStandby
+	case Standby:
+		return StateStandby
+	default:
+		if hotByDefault {
+			return StateHotStandby
+		}
+		return StateStandby
+	}
+}
+
+// NeedsMaster reports whether a node may start in this mode only where a master
+// already lives.
+func (m Mode) NeedsMaster() bool { return m == Standby || m == HotStandby }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (m Mode) MarshalText() ([]byte, error) {
+	if !m.Valid() {
+		return nil, fmt.Errorf("%s has no text form", m)
+	}
+	return []byte(modeNames[m]), nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler] by [ParseMode].
+func (m *Mode) UnmarshalText(text []byte) error {
+	parsed, err := ParseMode(string(text))
+	if err != nil {
+		return err
+	}
+	*m = parsed
+	return nil
+}

@@ -1,0 +1,134 @@
+package rebind
+
+import (
+	"fmt"
+)
+
+// Expect is what an operation requires of the memento it touches. The zero value
+// requires nothing; a positive value is the revision that last modified it.
+type Expect int64
+
+// What an operation can expect besides an exact revision.
+const (
+	// ExpectAny is met by whatever is there.
+	ExpectAny Expect = 0
+	// ExpectAbsent is met while the memento does not exist.
+	ExpectAbsent Expect = -1
+	// ExpectPresent is met while the memento exists.
+	ExpectPresent Expect = -2
+)
+
+// ExpectRevision is met while the memento's modified revision is r; r = 0 means
+// that it must not exist.
+func ExpectRevision(r Revision) Expect {
+	if r == 0 {
+		return ExpectAbsent
+	}
+	return Expect(r)
+}
+
+// Met reports whether a memento last modified at actual (0: absent) is as
+// expected.
+func (e Expect) Met(actual Revision) bool {
+	switch e {
+	case ExpectAny:
+		return true
+	case ExpectAbsent:
+		return actual == 0
+	case ExpectPresent:
+		return actual != 0
+	default:
+		return actual == Revision(e)
+	}
+}
+
+// String says what is expected.
+func (e Expect) String() string {
+	switch e {
+	case ExpectAny:
+		return "anything"
+	case ExpectAbsent:
+		return "none"
+	case ExpectPresent:
+		return "one to exist"
+	default:
+		return fmt.Sprintf("revision %d", int64(e))
+	}
+}
+
+// Op puts or deletes one memento.
+type Op struct {
+	Name Name
+	// Put replaces the whole memento; nil deletes it. Deleting what is not there
+	// changes nothing and is no error, unless Expect says otherwise.
+	Put    *Content
+	Expect Expect
+}
+
+// Delta is a set of operations that take effect together or not at all, at one
+// revision.
+type Delta struct {
+	// ID names the delta as an operation: it is stored with each put, so that a
+	// delta whose answer was lost can be recognised. Empty means that whoever
+	// commits it chooses one.
+	ID  string
+	Ops []Op
+}
+
+// MaxOps is the most operations one delta may hold: etcd's default of 128 in a
+// transaction, less the fence and room to grow.
+const MaxOps = 120
+
+// maxDeltaID bounds the operation id, which is stored with every put.
+const maxDeltaID = 128
+
+// Check tells whether d may be sent at all: names, number and sizes. maxPayload
+// is the most bytes one payload may have. Errors wrap [ErrInvalid] or
+// [ErrTooLarge].
+func (d *Delta) Check(maxPayload int) error {
+	if len(d.Ops) == 0 {
+		return fmt.Errorf("%w: a delta needs at least one operation", ErrInvalid)
+	}
+	if len(d.Ops) > MaxOps {
+		return fmt.Errorf("%w: %d operations, a delta holds at most %d", ErrTooLarge, len(d.Ops), MaxOps)
+	}
+	if err := checkDeltaID(d.ID); err != nil {
+		return err
+	}
+	seen := make(map[Name]int, len(d.Ops))
+	for i := range d.Ops {
+		op := &d.Ops[i]
+		if _, err := ParseName(string(op.Name)); err != nil {
+			return fmt.Errorf("operation %d: %w", i, err)
+		}
+		if first, ok := seen[op.Name]; ok {
+			return fmt.Errorf("%w: operations %d and %d both touch %s, a delta may touch a memento once", ErrInvalid, first, i, op.Name)
+		}
+		seen[op.Name] = i
+		if op.Expect < ExpectPresent {
+			return fmt.Errorf("%w: operation %d: revision %d is negative", ErrInvalid, i, int64(op.Expect))
+		}
+		if op.Put == nil {
+			continue
+		}
+		if err := op.Put.check(); err != nil {
+			return fmt.Errorf("operation %d: %s: %w", i, op.Name, err)
+		}
+		if len(op.Put.Payload) > maxPayload {
+			return fmt.Errorf("%w: operation %d: payload of %s has %d bytes, the limit is %d", ErrTooLarge, i, op.Name, len(op.Put.Payload), maxPayload)
+		}
+	}
+	return nil
+}
+
+func checkDeltaID(id string) error {
+	if len(id) > maxDeltaID {
+		return fmt.Errorf("%w: operation id is longer than %d bytes", ErrInvalid, maxDeltaID)
+	}
+	for _, r := range id {
+		if r <= ' ' || r > '~' {
+			return fmt.Errorf("%w: operation id %q holds more than printable ASCII without spaces", ErrInvalid, clip(id))
+		}
+	}
+	return nil
+}

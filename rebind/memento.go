@@ -1,0 +1,127 @@
+package rebind
+
+import (
+	"fmt"
+	"mime"
+	"regexp"
+	"strings"
+)
+
+// Revision is a position in the store's history. Each committed change of the
+// store moves it up by one; 0 means none.
+type Revision int64
+
+// Name identifies a memento as "type/id". Neither part can hold a slash, so the
+// order of names is the order of the store's keys.
+type Name string
+
+var (
+	typePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+	idPattern   = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,200}$`)
+)
+
+// NewName makes a name of a type and an id. The error wraps [ErrInvalid].
+func NewName(typ, id string) (Name, error) {
+	if !typePattern.MatchString(typ) {
+		return "", fmt.Errorf("%w: memento type %q: use a lower-case letter, then up to 62 of a-z 0-9 _ -", ErrInvalid, clip(typ))
+	}
+	if !idPattern.MatchString(id) || id == "." || id == ".." {
+		return "", fmt.Errorf("%w: memento id %q: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and not . or ..", ErrInvalid, clip(id))
+	}
+	return Name(typ + "/" + id), nil
+}
+
+// ParseName reads "type/id". The error wraps [ErrInvalid].
+func ParseName(s string) (Name, error) {
+	typ, id, ok := strings.Cut(s, "/")
+	if !ok {
+		return "", fmt.Errorf("%w: memento name %q: write it as type/id", ErrInvalid, clip(s))
+	}
+	return NewName(typ, id)
+}
+
+// CheckType tells whether typ can be the type of a memento. The error wraps
+// [ErrInvalid].
+func CheckType(typ string) error {
+	_, err := NewName(typ, "any")
+	return err
+}
+
+// clip bounds what an error repeats of somebody's input.
+func clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// Type returns the part before the slash.
+func (n Name) Type() string {
+	typ, _, _ := strings.Cut(string(n), "/")
+	return typ
+}
+
+// ID returns the part after the slash.
+func (n Name) ID() string {
+	_, id, _ := strings.Cut(string(n), "/")
+	return id
+}
+
+// Content is what a memento says, apart from its name and its place in the
+// store's history.
+type Content struct {
+	// Parent names the memento this one belongs to, or is empty. Whether that
+	// memento exists is nobody's promise.
+	Parent Name
+	// ContentType is a media type; empty means application/octet-stream.
+	ContentType string
+	// Schema is the version of the payload's own format, as its program counts.
+	Schema int64
+	// Payload is the document itself. Views share it: never change its bytes.
+	Payload []byte
+}
+
+// maxContentType bounds the media type, which is stored beside every payload.
+const maxContentType = 200
+
+// check tells what is wrong with c apart from its size.
+func (c *Content) check() error {
+	if c.Parent != "" {
+		if _, err := ParseName(string(c.Parent)); err != nil {
+			return fmt.Errorf("parent: %w", err)
+		}
+	}
+	if c.Schema < 0 {
+		return fmt.Errorf("%w: schema %d is negative", ErrInvalid, c.Schema)
+	}
+	if c.ContentType == "" {
+		return nil
+	}
+	if len(c.ContentType) > maxContentType {
+		return fmt.Errorf("%w: content type is longer than %d bytes", ErrInvalid, maxContentType)
+	}
+	for _, r := range c.ContentType {
+		if r < ' ' || r > '~' {
+			return fmt.Errorf("%w: content type %q holds more than printable ASCII", ErrInvalid, clip(c.ContentType))
+		}
+	}
+	if _, _, err := mime.ParseMediaType(c.ContentType); err != nil {
+		return fmt.Errorf("%w: content type %q: %w", ErrInvalid, clip(c.ContentType), err)
+	}
+	return nil
+}
+
+// Memento is one persisted document as the store holds it. It is shared between
+// readers and never changes.
+type Memento struct {
+	Name Name
+	Content
+	// Created and Modified are the revisions that first and last put it.
+	Created, Modified Revision
+	// Version counts the puts since it was created, from 1.
+	Version int64
+}
+
+// size is what a memento counts in sums of memory: its name and its payload.
+func (m *Memento) size() int64 { return int64(len(m.Name) + len(m.Payload)) }

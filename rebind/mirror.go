@@ -1,0 +1,279 @@
+package rebind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// confirmEvery is how often a mirror asks the store whether it is current.
+	confirmEvery = time.Second
+	// askAgain is how long a mirror waits for the answer to a progress request.
+	// etcd drops such a request while a watcher of the stream is catching up,
+	// which takes it up to 100 ms.
+	askAgain = 150 * time.Millisecond
+	// headTimeout bounds one read of the store's revision.
+	headTimeout = 2 * time.Second
+)
+
+// Mirror is a copy of all mementos that follows the store. It reads and never
+// writes. [Mirror.Run] keeps it current; the other methods may be called from
+// any goroutine, before, while and after it runs.
+type Mirror struct {
+	source Source
+	log    *zap.Logger
+	draft  *draft // Run's own; nil until a load is complete
+
+	view     atomic.Pointer[View]
+	progress atomic.Pointer[Progress]
+	loaded   chan struct{}
+	hurry    chan struct{} // asks confirm not to wait; one pending request is enough
+
+	mu        sync.Mutex // guards the fields below
+	moved     chan struct{}
+	confirmed time.Time // when the last read was sent that found the copy current
+}
+
+// Progress tells how far a load has come, in mementos.
+type Progress struct {
+	Loaded, Total int64
+}
+
+// NewMirror returns a mirror of source that is empty until Run has loaded it.
+func NewMirror(source Source, log *zap.Logger) *Mirror {
+	m := &Mirror{
+		source: source,
+		log:    log,
+		loaded: make(chan struct{}),
+		hurry:  make(chan struct{}, 1),
+		moved:  make(chan struct{}),
+	}
+	m.progress.Store(&Progress{})
+	return m
+}
+
+// Run loads the mirror and follows the store until ctx ends; it returns the
+// cause. A store that is away is retried for ever, with the copy kept meanwhile.
+// Call it once.
+func (m *Mirror) Run(ctx context.Context) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 50 * time.Millisecond
+	pause.MaxInterval = time.Second
+	level := zap.WarnLevel // the first failure of a row is news, the others are not
+	for {
+		began := m.Revision()
+		err := m.follow(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if m.Revision() != began {
+			pause.Reset()
+			level = zap.WarnLevel
+		}
+		if errors.Is(err, ErrCompacted) {
+			m.log.Warn("watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
+			m.draft = nil
+			continue
+		}
+		wait := pause.NextBackOff()
+		m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
+		level = zap.DebugLevel
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// follow loads the draft if there is none and keeps it current until the watch
+// ends.
+func (m *Mirror) follow(ctx context.Context) error {
+	if m.draft == nil {
+		if err := m.load(ctx); err != nil {
+			return fmt.Errorf("load mementos: %w", err)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	watch := m.source.Watch(ctx, m.Revision())
+	defer watch.Close()
+	group.Go(func() error { return m.apply(ctx, watch) })
+	group.Go(func() error { return m.confirm(ctx, watch) })
+	return group.Wait()
+}
+
+// load reads everything at one revision into a new draft. Readers keep the old
+// view until the new one is complete.
+func (m *Mirror) load(ctx context.Context) error {
+	sent := time.Now()
+	d := new(draft)
+	var p Progress
+	at, err := m.source.Load(ctx, func(page Page) error {
+		for _, c := range page.Changes {
+			d.apply(c)
+		}
+		p.Loaded += int64(len(page.Changes))
+		p.Total = max(page.Total, p.Loaded)
+		now := p
+		m.progress.Store(&now)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.draft = d
+	m.publish(d.view(at), sent)
+	return nil
+}
+
+// apply brings each batch of the watch into the draft, whole, and publishes it.
+func (m *Mirror) apply(ctx context.Context, watch Watcher) error {
+	for {
+		batch, err := watch.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("watch mementos after revision %d: %w", m.Revision(), err)
+		}
+		if batch.Revision <= m.Revision() {
+			continue // a notice of progress already made
+		}
+		for _, c := range batch.Changes {
+			m.draft.apply(c)
+		}
+		m.publish(m.draft.view(batch.Revision), time.Time{})
+	}
+}
+
+// publish makes v what readers see. A sent that is not zero confirms it as of
+// then.
+func (m *Mirror) publish(v *View, sent time.Time) {
+	m.mu.Lock()
+	first := m.view.Load() == nil
+	m.view.Store(v)
+	if !sent.IsZero() {
+		m.confirmed = sent
+	}
+	moved := m.moved
+	m.moved = make(chan struct{})
+	m.mu.Unlock()
+	close(moved)
+	if first {
+		close(m.loaded)
+	}
+}
+
+// confirm asks the store's revision once a second, or at once where somebody
+// waits for it, and sees that the copy comes that far.
+func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
+	tick := time.NewTicker(confirmEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-m.hurry:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		sent := time.Now()
+		head, err := m.head(ctx)
+		if err != nil {
+			m.log.Debug("store's revision not read", zap.Error(err))
+			continue
+		}
+		if err := m.catchUp(ctx, watch, head); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.confirmed = sent
+		m.mu.Unlock()
+	}
+}
+
+func (m *Mirror) head(ctx context.Context) (Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, headTimeout)
+	defer cancel()
+	return m.source.Head(ctx)
+}
+
+// catchUp asks for progress until the copy has reached the revision to.
+func (m *Mirror) catchUp(ctx context.Context, watch Watcher, to Revision) error {
+	for m.Revision() < to {
+		if err := watch.Progress(ctx); err != nil {
+			return fmt.Errorf("ask for progress of the watch: %w", err)
+		}
+		wait, cancel := context.WithTimeout(ctx, askAgain)
+		_ = m.Reach(wait, to) // not in time: ask again
+		cancel()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// View returns the newest view, or nil before the first load is complete.
+func (m *Mirror) View() *View { return m.view.Load() }
+
+// Loaded returns a channel that is closed when the first load is complete.
+func (m *Mirror) Loaded() <-chan struct{} { return m.loaded }
+
+// Progress tells how far the present or last load has come.
+func (m *Mirror) Progress() Progress { return *m.progress.Load() }
+
+// Revision returns the revision of the newest view, or 0 before there is one.
+func (m *Mirror) Revision() Revision {
+	if v := m.view.Load(); v != nil {
+		return v.revision
+	}
+	return 0
+}
+
+// Staleness returns how long ago the store was asked, when it last turned out
+// that the copy was current. Before the first load it is 0.
+func (m *Mirror) Staleness() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.confirmed.IsZero() {
+		return 0
+	}
+	return time.Since(m.confirmed)
+}
+
+// Reach blocks until the view's revision is at least to, and returns the cause
+// of ctx if that ends first. It waits for the store's changes to arrive, which
+// is enough for a revision that changed a memento.
+func (m *Mirror) Reach(ctx context.Context, to Revision) error {
+	for {
+		m.mu.Lock()
+		moved := m.moved
+		m.mu.Unlock()
+		if v := m.View(); v != nil && v.revision >= to {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// CatchUp is [Mirror.Reach] for any revision of the store: it has the store
+// asked at once, since a revision that changed no memento brings no change.
+func (m *Mirror) CatchUp(ctx context.Context, to Revision) error {
+	if v := m.View(); v != nil && v.revision >= to {
+		return nil
+	}
+	select {
+	case m.hurry <- struct{}{}:
+	default:
+	}
+	return m.Reach(ctx, to)
+}

@@ -1,0 +1,61 @@
+package rebind
+
+import "context"
+
+// Source is where mementos are read from.
+type Source interface {
+	// Load reads all mementos at one revision that is not older than the call,
+	// and hands them to page in the order of their names. It returns that
+	// revision. An error of page ends the load and is returned. Load returns
+	// [ErrCompacted] when the store drops the revision while it is read, and
+	// [ErrUnavailable] when the store does not answer.
+	Load(ctx context.Context, page func(Page) error) (Revision, error)
+
+	// Watch opens a stream of all changes after the given revision. It returns
+	// at once; what is wrong with the stream is told by the Watcher.
+	Watch(ctx context.Context, after Revision) Watcher
+
+	// Head returns the store's present revision by a linearizable read: no
+	// change acknowledged before the call has a higher one.
+	Head(ctx context.Context) (Revision, error)
+}
+
+// Page is a part of a load.
+type Page struct {
+	Changes []Change
+	// Total is how many mementos the whole load will bring.
+	Total int64
+}
+
+// Watcher is one open stream of changes. Its methods may be called from
+// different goroutines, each by one.
+type Watcher interface {
+	// Next blocks for the next batch. Every batch holds whole revisions, in
+	// order. After an error, which is [ErrCompacted] when changes were lost and
+	// the context's if it ended, the Watcher is spent.
+	Next(ctx context.Context) (Batch, error)
+	// Progress asks the store how far the stream has come. The answer is a later
+	// Batch, perhaps without changes; a request may go unanswered, so ask again.
+	Progress(ctx context.Context) error
+	// Close ends the stream.
+	Close()
+}
+
+// Batch is a step of a [Watcher]: with it applied, a copy is complete up to and
+// including Revision.
+type Batch struct {
+	Revision Revision
+	Changes  []Change
+}
+
+// Change is one memento put or deleted.
+type Change struct {
+	Name Name
+	// Memento is what was put; nil for a deletion and for a value that cannot be
+	// read.
+	Memento *Memento
+	// Fault says why the stored value cannot be read; empty if it can.
+	Fault string
+	// Revision is when it happened.
+	Revision Revision
+}

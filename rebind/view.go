@@ -1,0 +1,135 @@
+package rebind
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/btree"
+)
+
+// View is all mementos at one revision. It never changes, so it can be read from
+// any goroutine without a lock, for as long as the reader likes.
+type View struct {
+	revision Revision
+	tree     *btree.Map[Name, *Memento]
+	faults   map[Name]Fault
+	bytes    int64
+}
+
+// Fault is a memento in quarantine: its stored value cannot be read.
+type Fault struct {
+	Name     Name
+	Revision Revision
+	Reason   string
+}
+
+// Revision returns the revision the view shows.
+func (v *View) Revision() Revision { return v.revision }
+
+// Len returns the number of mementos, quarantined ones not counted.
+func (v *View) Len() int { return v.tree.Len() }
+
+// Bytes returns the sum of the sizes of names and payloads.
+func (v *View) Bytes() int64 { return v.bytes }
+
+// Get returns one memento without allocating. The error is [ErrNotFound], or
+// wraps [ErrQuarantined] with the reason.
+func (v *View) Get(name Name) (*Memento, error) {
+	if m, ok := v.tree.Get(name); ok {
+		return m, nil
+	}
+	if f, ok := v.faults[name]; ok {
+		return nil, fmt.Errorf("%w since revision %d: %s", ErrQuarantined, f.Revision, f.Reason)
+	}
+	return nil, ErrNotFound
+}
+
+// From yields the mementos in the order of their names, beginning with the first
+// that is not before start.
+func (v *View) From(start Name) iter.Seq[*Memento] {
+	return func(yield func(*Memento) bool) {
+		v.tree.Ascend(start, func(_ Name, m *Memento) bool { return yield(m) })
+	}
+}
+
+// OfType yields the mementos of one type whose ids begin with prefix, in order.
+func (v *View) OfType(typ, prefix string) iter.Seq[*Memento] {
+	start := typ + "/" + prefix
+	return func(yield func(*Memento) bool) {
+		for m := range v.From(Name(start)) {
+			if !strings.HasPrefix(string(m.Name), start) || !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// Faults lists the quarantined mementos in the order of their names.
+func (v *View) Faults() []Fault {
+	return slices.SortedFunc(maps.Values(v.faults), func(a, b Fault) int {
+		return strings.Compare(string(a.Name), string(b.Name))
+	})
+}
+
+// FaultCount returns the number of quarantined mementos.
+func (v *View) FaultCount() int { return len(v.faults) }
+
+// modified returns the revision that last put name, readable or not, and 0 if it
+// is absent.
+func (v *View) modified(name Name) Revision {
+	if m, ok := v.tree.Get(name); ok {
+		return m.Modified
+	}
+	return v.faults[name].Revision
+}
+
+// draft is the one mutable copy from which views are taken. It belongs to one
+// goroutine.
+type draft struct {
+	tree   btree.Map[Name, *Memento]
+	faults map[Name]Fault
+	shared bool // a view holds faults: copy before the next change
+	bytes  int64
+}
+
+// view freezes the draft's present content. Later changes of the draft copy what
+// they touch, so that the view keeps its own.
+func (d *draft) view(at Revision) *View {
+	d.shared = true
+	return &View{revision: at, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
+}
+
+// apply brings one change into the draft.
+func (d *draft) apply(c Change) {
+	var old *Memento
+	if c.Memento != nil {
+		old, _ = d.tree.Set(c.Name, c.Memento)
+		d.bytes += c.Memento.size()
+	} else {
+		old, _ = d.tree.Delete(c.Name)
+	}
+	if old != nil {
+		d.bytes -= old.size()
+	}
+	if c.Fault != "" {
+		d.ownFaults()
+		d.faults[c.Name] = Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault}
+	} else if _, ok := d.faults[c.Name]; ok {
+		d.ownFaults()
+		delete(d.faults, c.Name)
+	}
+}
+
+// ownFaults makes the set of faults the draft's own again.
+func (d *draft) ownFaults() {
+	if d.shared || d.faults == nil {
+		d.shared = false
+		d.faults = maps.Clone(d.faults)
+	}
+	if d.faults == nil {
+		d.faults = make(map[Name]Fault)
+	}
+}
