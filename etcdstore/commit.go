@@ -99,3 +99,7 @@ func modRevisions(f *finding) []rebind.Revision {
 	}
 	return actual
 }
+
+// MaxPayload is the most bytes a memento can have and still fit into a request,
+// whatever its name and its header.
+const MaxPayload = maxRequest - 16<<10

@@ -20,7 +20,6 @@ import (
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/coordinator-ha/coordinator/internal/filelock"
 )
@@ -47,9 +46,13 @@ const (
 	memberName = "coordinator"
 )
 
+// ErrInvalid is returned for a configuration that cannot work.
+var ErrInvalid = errors.New("invalid configuration")
+
 // Etcd is a running member.
 type Etcd struct {
 	etcd   *embed.Etcd
+	level  zap.AtomicLevel
 	lock   *filelock.Lock
 	failed chan struct{}
 	done   chan struct{}
@@ -59,12 +62,14 @@ type Etcd struct {
 // a [filelock.ErrHeld] if another process uses the directory. ctx bounds the
 // start, not the member: close that when done.
 func Start(ctx context.Context, cfg Config) (*Etcd, error) {
-	ec, err := cfg.embed()
+	// While it starts and stops etcd complains of what is meant to be so.
+	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	ec, err := cfg.embed(level)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, fmt.Errorf("%w: make data directory: %w", ErrInvalid, err)
 	}
 	// etcd itself would wait for the other process to end.
 	lock, err := filelock.Take(filepath.Join(cfg.Dir, "lock"))
@@ -79,9 +84,10 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", cfg.Dir, err), lock.Release())
 	}
-	e := &Etcd{etcd: etcd, lock: lock, failed: make(chan struct{}), done: make(chan struct{})}
+	e := &Etcd{etcd: etcd, level: level, lock: lock, failed: make(chan struct{}), done: make(chan struct{})}
 	select {
 	case <-etcd.Server.ReadyNotify():
+		level.SetLevel(zap.WarnLevel)
 		go e.watch()
 		return e, nil
 	case err = <-etcd.Err():
@@ -95,18 +101,16 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), lock.Release())
 }
 
-func (c *Config) embed() (*embed.Config, error) {
+func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
 	client, err := url.Parse(c.ClientURL)
 	if err != nil || client.Scheme != "http" || client.Host == "" {
-		return nil, fmt.Errorf("client URL %q of the embedded etcd: write it as http://host:port", c.ClientURL)
+		return nil, fmt.Errorf("%w: client URL %q: write it as http://host:port", ErrInvalid, c.ClientURL)
 	}
 	log := c.Logger
 	if log == nil {
 		log = zap.NewNop()
 	}
-	// A fatal error of etcd's must end the process as etcd means it to, and say
-	// why, whatever the logger's own level.
-	log = log.Named("etcd").WithOptions(zap.IncreaseLevel(zapcore.WarnLevel))
+	log = log.Named("etcd").WithOptions(zap.IncreaseLevel(level))
 	ec := embed.NewConfig()
 	ec.Name = memberName
 	ec.Dir = c.Dir
@@ -125,7 +129,7 @@ func (c *Config) embed() (*embed.Config, error) {
 func checkFree(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("client URL of the embedded etcd: %w", err)
+		return fmt.Errorf("%w: client URL: %w", ErrInvalid, err)
 	}
 	return l.Close()
 }
@@ -150,6 +154,7 @@ func (e *Etcd) Failed() <-chan struct{} { return e.failed }
 // Close stops the member and blocks until it has stopped. Close its clients
 // first: it waits several seconds for those that are still connected.
 func (e *Etcd) Close() error {
+	e.level.SetLevel(zap.FatalLevel)
 	e.etcd.Close()
 	<-e.done
 	return e.lock.Release()

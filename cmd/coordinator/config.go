@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// runConfig is what "coordinator run" can be told, one field a flag.
+type runConfig struct {
+	mode          string
+	plane         string
+	nodeID        string
+	priority      int
+	prefix        string
+	endpoints     []string
+	dataDir       string
+	listen        string
+	advertiseURL  string
+	leaseTTL      time.Duration
+	storeTimeout  time.Duration
+	autoStandby   string
+	waitForMaster time.Duration
+	maxMemento    int
+	embedURL      string
+	log           logConfig
+}
+
+// logConfig says how a process logs.
+type logConfig struct{ level, format string }
+
+const defaultDataDir = "coordinator-data"
+
+func (c *runConfig) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.mode, "mode", "auto", "what the node is to be: auto, master, standby, hot_standby or hot_backup")
+	f.StringVar(&c.plane, "plane", "default", "name of the plane")
+	f.StringVar(&c.nodeID, "node-id", "", "id of this node in the plane (default: the host name)")
+	f.IntVar(&c.priority, "priority", 0, "rank among candidates, higher first, may be negative")
+	f.StringVar(&c.prefix, "prefix", "/coordinator", "etcd prefix of all planes")
+	f.StringSliceVar(&c.endpoints, "endpoints", nil, "client URLs of an external etcd (default: an etcd embedded in this process)")
+	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "directory for the embedded etcd and the node's own notes")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:7400", "address of the HTTP API")
+	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http:// and the listen address)")
+	f.DurationVar(&c.leaseTTL, "lease-ttl", 6*time.Second, "time to live of the node's lease, whole seconds, at least 2s")
+	f.DurationVar(&c.storeTimeout, "store-timeout", 10*time.Second, "how long to wait for the store at start")
+	f.StringVar(&c.autoStandby, "auto-standby", "hot", "how modes auto and master stand by: hot or cold")
+	f.DurationVar(&c.waitForMaster, "wait-for-master", 0, "how long modes standby and hot_standby wait for a master at start")
+	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
+	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
+	c.log.flags(f)
+}
+
+func (c *logConfig) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.format, "log-format", "auto", "console, json, or auto: console on a terminal")
+}
+
+// logger makes the process's logger on standard error.
+func (c *logConfig) logger(s streams) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(c.level)
+	if err != nil || level < zap.DebugLevel || level > zap.ErrorLevel {
+		return nil, usageError{fmt.Errorf("log level %q: use debug, info, warn or error", c.level)}
+	}
+	ec := zap.NewProductionEncoderConfig()
+	ec.TimeKey = "ts"
+	ec.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
+		enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	ec.EncodeDuration = zapcore.StringDurationEncoder
+	var enc zapcore.Encoder
+	switch {
+	case c.format == "console", c.format == "auto" && isTerminal(s.err):
+		ec.EncodeLevel = zapcore.CapitalLevelEncoder
+		enc = zapcore.NewConsoleEncoder(ec)
+	case c.format == "json", c.format == "auto":
+		enc = zapcore.NewJSONEncoder(ec)
+	default:
+		return nil, usageError{fmt.Errorf("log format %q: use console, json or auto", c.format)}
+	}
+	return zap.New(zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)), nil
+}
+
+// isTerminal reports whether a person looks at what is written.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// complete fills in what depends on other settings and reports all mistakes at
+// once.
+func (c *runConfig) complete() (modes.Mode, error) {
+	mode, err := modes.ParseMode(c.mode)
+	if c.nodeID == "" {
+		host, hostErr := os.Hostname()
+		err = errors.Join(err, hostErr)
+		c.nodeID = host
+	}
+	err = errors.Join(err, coordinator.CheckNode(c.nodeID), coordinator.CheckPlane(c.plane))
+	if c.autoStandby != "hot" && c.autoStandby != "cold" {
+		err = errors.Join(err, fmt.Errorf("auto-standby %q: use hot or cold", c.autoStandby))
+	}
+	if c.storeTimeout <= 0 {
+		err = errors.Join(err, fmt.Errorf("store-timeout %s: use a positive time", c.storeTimeout))
+	}
+	if c.maxMemento < 1 || c.maxMemento > etcdstore.MaxPayload {
+		err = errors.Join(err, fmt.Errorf("max-memento-bytes %d: use 1 to %d, which is what an etcd request holds", c.maxMemento, etcdstore.MaxPayload))
+	}
+	if c.dataDir == "" {
+		err = errors.Join(err, errors.New("data-dir is empty"))
+	}
+	if c.waitForMaster != 0 && !mode.NeedsMaster() && mode.Valid() {
+		err = errors.Join(err, fmt.Errorf("wait-for-master goes with mode standby or hot_standby, not %s", mode))
+	}
+	err = errors.Join(err, c.completeURLs())
+	if err != nil {
+		return mode, usageError{err}
+	}
+	return mode, nil
+}
+
+func (c *runConfig) completeURLs() error {
+	host, port, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return fmt.Errorf("listen %q: write it as host:port", c.listen)
+	}
+	if c.advertiseURL == "" {
+		if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+			if host, err = os.Hostname(); err != nil {
+				return fmt.Errorf("advertise-url: %w", err)
+			}
+		}
+		c.advertiseURL = "http://" + net.JoinHostPort(host, port)
+		return nil
+	}
+	u, err := url.Parse(c.advertiseURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return fmt.Errorf("advertise-url %q: write it as http://host:port", c.advertiseURL)
+	}
+	return nil
+}
+
+// isLoopback reports whether a host stands for this machine alone.
+func isLoopback(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	return host == "localhost"
+}
+
+// beyondLoopback reports whether a listen address can be reached from elsewhere.
+func beyondLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && !isLoopback(host)
+}

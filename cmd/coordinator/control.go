@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// This file holds the commands that change how a plane is run.
+
+func newMode(s streams) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:   "mode MODE",
+		Short: "Ask a node to be something else",
+		Long: `Ask a node for another mode and wait until it is what follows from it. Modes:
+auto, master, standby, hot_standby, hot_backup.
+
+The mode lasts until the node's process ends. A master asked for a standby mode
+gives up its term and is the last to be chosen for it; mode master is refused
+while another node leads: use handover.`,
+		Example: `  coordinator mode hot_backup --node b`,
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
+		mode, err := modes.ParseMode(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		req, err := client.JSON(http.MethodPut, wire.PathMode, wire.ModeRequest{Mode: mode.String()})
+		if err != nil {
+			return err
+		}
+		answer, err := o.doAt(ctx, node, req)
+		if err != nil {
+			return err
+		}
+		err = show(o, answer, func(w io.Writer, m *wire.ModeReply) error {
+			_, err := fmt.Fprintf(w, "was %s (%s), is %s (%s)\n", m.Previous.Mode, m.Previous.State, m.Current.Mode, m.Current.State)
+			return err
+		})
+		if err == nil && answer.Status == http.StatusAccepted {
+			return pendingError{errors.New("the change is still under way, and goes on: see status")}
+		}
+		return err
+	})
+}
+
+func newPriority(s streams) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:   "priority N",
+		Short: "Change a node's rank among candidates",
+		Long: `Change a node's rank among candidates: the higher first, 0 by default, negative
+ones allowed. It counts when a term is vacant; no living master is unseated. It
+lasts until the node's process ends.`,
+		Example: `  coordinator priority 5 --node b
+  coordinator priority -- -1`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
+		priority, err := strconv.Atoi(args[0])
+		if err != nil {
+			return usageError{fmt.Errorf("priority %q: use a whole number", args[0])}
+		}
+		req, err := client.JSON(http.MethodPut, wire.PathPriority, wire.PriorityRequest{Priority: &priority})
+		if err != nil {
+			return err
+		}
+		answer, err := o.doAt(ctx, node, req)
+		if err != nil {
+			return err
+		}
+		return show(o, answer, func(w io.Writer, p *wire.PriorityReply) error {
+			_, err := fmt.Fprintf(w, "was %d, is %d\n", p.Previous, p.Current)
+			return err
+		})
+	})
+}
+
+func newHandover(s streams) *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "handover",
+		Short: "Pass mastership to another node",
+		Long: `Pass mastership to a node, or to the best candidate, and wait until it has
+announced itself. The present master leads until the term has passed, and leads on
+if it cannot. Writes wait meanwhile.`,
+		Example: `  coordinator handover --to b`,
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&to, "to", "", "id of the node that is to lead (default: the best candidate)")
+	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
+		req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{To: to})
+		if err != nil {
+			return err
+		}
+		answer, err := o.do(ctx, req)
+		if err != nil {
+			return err
+		}
+		return show(o, answer, func(w io.Writer, h *wire.HandoverReply) error {
+			_, err := fmt.Fprintf(w, "%s handed over to %s, which leads term %d after %dms\n", h.From, h.To, h.Term, h.DurationMS)
+			return err
+		})
+	})
+}

@@ -1,0 +1,115 @@
+// Command coordinator runs a node of a plane, and operates planes.
+//
+// "coordinator run" starts a node; "coordinator store" runs an etcd of one member
+// for nodes on one machine to try things out. The other commands talk to any
+// node's HTTP API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/filelock"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// The exit codes, everywhere. People script against them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2 // wrong usage or configuration; port or directory in use
+	exitRefused     = 3 // refused, nothing changed
+	exitNotFound    = 4
+	exitUnknown     = 5 // timed out, outcome unknown
+	exitUnreachable = 6 // no node or no store reachable
+)
+
+func main() {
+	os.Exit(execute(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// streams are what a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, s streams) int {
+	root := newRoot(s)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errQuiet) {
+		fmt.Fprintf(s.err, "Error: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+// errQuiet is wrapped by errors that say nothing beyond their exit code.
+var errQuiet = errors.New("exit code says it all")
+
+// usageError marks wrong usage or configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// pendingError is a change that goes on after the command has stopped waiting.
+type pendingError struct{ error }
+
+func (e pendingError) Unwrap() error { return e.error }
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var usage usageError
+	var pending pendingError
+	var problem *wire.Problem
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, syscall.EADDRINUSE):
+		return exitUsage
+	case errors.As(err, &problem):
+		return problemCode(problem)
+	case errors.As(err, &pending), errors.Is(err, errLostWrite):
+		return exitUnknown
+	case errors.Is(err, coordinator.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
+		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, coordinator.ErrRefused):
+		return exitRefused
+	case errors.Is(err, errNoNode):
+		return exitNotFound
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, rebind.ErrUnavailable):
+		return exitUnreachable
+	default:
+		return exitFailed
+	}
+}
+
+// problemCode is the exit code of a problem that a node has told.
+func problemCode(p *wire.Problem) int {
+	switch p.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+		return exitUsage
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusMisdirectedRequest:
+		return exitRefused
+	case http.StatusNotFound:
+		return exitNotFound
+	case http.StatusGatewayTimeout:
+		return exitUnknown
+	case http.StatusServiceUnavailable:
+		if p.Type == wire.KindStore {
+			return exitUnreachable
+		}
+		return exitRefused
+	default:
+		return exitFailed
+	}
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+func newRun(s streams) *cobra.Command {
+	var cfg runConfig
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Start a node",
+		Long: `Start a node of a plane and serve its API.
+
+Without --endpoints the node brings an etcd of its own, which lives and dies with
+it. Fault tolerance starts with a store of its own: see "coordinator store" to try
+that out on one machine.
+
+The first SIGTERM or SIGINT hands mastership over and leaves the plane, within ten
+seconds; a second one ends the process at once.
+
+Every flag can be given in the environment as well: COORDINATOR_NODE_ID for
+--node-id. A flag wins over the environment.`,
+		Example: `  coordinator run
+  coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b --mode hot_standby`,
+		Args: cobra.NoArgs,
+	}
+	cfg.flags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		mode, err := cfg.complete()
+		if err != nil {
+			return err
+		}
+		log, err := cfg.log.logger(s)
+		if err != nil {
+			return err
+		}
+		d := &daemon{cfg: cfg, mode: mode, log: log, storeOrigin: origin(cmd.Flags(), "endpoints")}
+		ctx, stop := heedSignals(cmd.Context(), log)
+		defer stop()
+		return d.run(ctx)
+	}
+	return cmd
+}
+
+// daemon is the wiring of one node: its directory, its store and its API.
+type daemon struct {
+	cfg         runConfig
+	mode        modes.Mode
+	log         *zap.Logger
+	storeOrigin string // which setting named the store
+
+	opened []func() error // what is to be closed, in the order of opening
+}
+
+// later has close called at the end, after what is opened from here on.
+func (d *daemon) later(close func() error) { d.opened = append(d.opened, close) }
+
+func (d *daemon) close() error {
+	var err error
+	for _, c := range slices.Backward(d.opened) {
+		err = errors.Join(err, c())
+	}
+	return err
+}
+
+// run runs the node until ctx ends or it cannot go on.
+func (d *daemon) run(ctx context.Context) error {
+	return errors.Join(d.work(ctx), d.close())
+}
+
+// work opens everything, from what can be refused most cheaply to what others
+// see, so that a node that cannot run leaves nothing behind.
+func (d *daemon) work(ctx context.Context) error {
+	dir, err := openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
+	if err != nil {
+		return err
+	}
+	d.later(dir.Close)
+	listener, err := net.Listen("tcp", d.cfg.listen)
+	if err != nil {
+		return usageError{fmt.Errorf("listen: %w", err)}
+	}
+	d.later(func() error { return ignoreClosed(listener.Close()) })
+	d.warn()
+	endpoints, failed, err := d.startStore(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := d.openStore(ctx, endpoints, dir)
+	if err != nil {
+		return err
+	}
+	d.later(store.Close)
+	node, err := coordinator.New(coordinator.Config{
+		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.cfg.advertiseURL, Version: version(),
+		Mode: d.mode, Priority: d.cfg.priority,
+		ColdStandby:   d.cfg.autoStandby == "cold",
+		WaitForMaster: d.cfg.waitForMaster,
+		MaxPayload:    d.cfg.maxMemento,
+		OwnsStore:     len(d.cfg.endpoints) == 0,
+		StillAlive:    stillAlive,
+		Logger:        d.log,
+	}, store)
+	if err != nil {
+		return usageError{err}
+	}
+	return d.serve(ctx, node, listener, failed)
+}
+
+// warn says what an operator may not have meant.
+func (d *daemon) warn() {
+	if beyondLoopback(d.cfg.listen) {
+		d.log.Warn("the API can be reached from other machines, and anybody who reaches it can change everything",
+			zap.String("listen", d.cfg.listen))
+	}
+	advertised, err := url.Parse(d.cfg.advertiseURL)
+	if err != nil || !isLoopback(advertised.Hostname()) {
+		return
+	}
+	for _, e := range d.cfg.endpoints {
+		if !isLoopback(endpointHost(e)) {
+			d.log.Warn("other machines on this store cannot reach this node at the URL it advertises; set --advertise-url",
+				zap.String("advertise_url", d.cfg.advertiseURL))
+			return
+		}
+	}
+}
+
+// endpointHost is the host of an etcd endpoint, written with a scheme or without.
+func endpointHost(endpoint string) string {
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		return u.Hostname()
+	}
+	host, _, err := net.SplitHostPort(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	return host
+}
+
+// startStore says which store it is, and starts it where it is this process's
+// own. failed is closed when that one has ended.
+func (d *daemon) startStore(ctx context.Context) (endpoints []string, failed <-chan struct{}, err error) {
+	if len(d.cfg.endpoints) > 0 {
+		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), zap.String("set_by", d.storeOrigin))
+		return d.cfg.endpoints, nil, nil
+	}
+	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir),
+		zap.String("client_url", d.cfg.embedURL), zap.String("set_by", d.storeOrigin))
+	etcd, err := startEmbedded(ctx, d.cfg.dataDir, d.cfg.embedURL, d.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.later(etcd.Close)
+	return []string{etcd.Endpoint()}, etcd.Failed(), nil
+}
+
+func (d *daemon) openStore(ctx context.Context, endpoints []string, dir *nodeDir) (*etcdstore.Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.storeTimeout)
+	defer cancel()
+	store, err := etcdstore.Open(ctx, etcdstore.Config{
+		Endpoints: endpoints, Prefix: d.cfg.prefix, Plane: d.cfg.plane, TTL: d.cfg.leaseTTL,
+		LastLease: dir.lastLease, OnLease: dir.noteLease, Logger: d.log,
+	})
+	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
+		return store, err
+	}
+	return nil, usageError{err}
+}
+
+const (
+	// shutdownTimeout is how long the API's last answers may take.
+	shutdownTimeout = 2 * time.Second
+	// headerTimeout and idleTimeout keep clients that say nothing from piling up.
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+)
+
+var errStoreEnded = errors.New("the embedded etcd has ended, see its last messages above")
+
+// serve runs node and API side by side. The API outlasts the node, so that its
+// clients are told what becomes of it.
+func (d *daemon) serve(ctx context.Context, node *coordinator.Node, listener net.Listener, failed <-chan struct{}) error {
+	api := httpapi.New(httpapi.Config{Node: node, MaxPayload: d.cfg.maxMemento, Logger: d.log})
+	defer api.Close()
+	server := &http.Server{
+		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: zap.NewStdLog(d.log),
+	}
+	d.log.Info("API is served", zap.String("listen", listener.Addr().String()), zap.String("advertise_url", d.cfg.advertiseURL))
+	group, ctx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer close(ended)
+		err := node.Run(ctx)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(last) != nil {
+			_ = server.Close() // what has not ended by now is cut off
+		}
+		return err
+	})
+	group.Go(func() error {
+		select {
+		case <-failed:
+			return errStoreEnded
+		case <-ended:
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+// stillAlive asks the process that published r whether it is there.
+func stillAlive(ctx context.Context, r coordinator.Record) bool {
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+	defer cancel()
+	c, err := client.New(r.URI)
+	if err != nil {
+		return false
+	}
+	var n wire.Node
+	return c.Get(ctx, wire.PathNode, &n) == nil && n.Instance == r.Instance
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+)
+
+const defaultEmbedURL = "http://127.0.0.1:2379"
+
+func newStore(s streams) *cobra.Command {
+	var dataDir, clientURL string
+	var logs logConfig
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Run the embedded etcd alone, to try planes out on one machine",
+		Long: `Run an etcd of one member, for nodes on this machine that share it. In production
+use a cluster of etcd's own.`,
+		Example: `  coordinator store
+  coordinator run --endpoints 127.0.0.1:2379`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logs.logger(s)
+			if err != nil {
+				return err
+			}
+			ctx, stop := heedSignals(cmd.Context(), log)
+			defer stop()
+			etcd, err := startEmbedded(ctx, dataDir, clientURL, log)
+			if err != nil {
+				return err
+			}
+			log.Info("store is ready", zap.String("client_url", etcd.Endpoint()), zap.String("data_dir", dataDir))
+			select {
+			case <-ctx.Done():
+				return etcd.Close()
+			case <-etcd.Failed():
+				return errStoreEnded
+			}
+		},
+	}
+	cmd.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "directory for its data")
+	cmd.Flags().StringVar(&clientURL, "embed-client-url", defaultEmbedURL, "where it listens for clients")
+	logs.flags(cmd.Flags())
+	return cmd
+}
+
+// startEmbedded starts the embedded etcd in a data directory.
+func startEmbedded(ctx context.Context, dataDir, clientURL string, log *zap.Logger) (*embedded.Etcd, error) {
+	ctx, cancel := context.WithTimeout(ctx, embedded.ReadyTimeout)
+	defer cancel()
+	etcd, err := embedded.Start(ctx, embedded.Config{
+		Dir: filepath.Join(dataDir, "etcd"), ClientURL: clientURL, Logger: log,
+	})
+	switch {
+	case errors.Is(err, embedded.ErrInvalid):
+		return nil, usageError{fmt.Errorf("embedded etcd: %w", err)}
+	case err != nil:
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	}
+	return etcd, nil
+}

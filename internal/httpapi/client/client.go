@@ -1,0 +1,129 @@
+// Package client talks to a node's API for the operator's commands. It tells
+// apart what a caller has to tell apart: a refusal, which is a [wire.Problem]; a
+// node that could not be reached, so that nothing happened; and an answer that
+// was lost, after which a write may or may not have happened.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+// Errors of a request that got no answer.
+var (
+	// ErrUnreachable is returned when no node was reached.
+	ErrUnreachable = errors.New("no node reached")
+	// ErrLost is returned when the request was sent and its answer did not come.
+	ErrLost = errors.New("no answer")
+)
+
+// Client talks to one node.
+type Client struct {
+	base *url.URL
+	http *http.Client
+}
+
+// New makes a client for the node at a URL such as http://127.0.0.1:7400.
+func New(server string) (*Client, error) {
+	base, err := url.Parse(server)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, fmt.Errorf("server %q: write it as http://host:port", server)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil
+	return &Client{base: base, http: &http.Client{Transport: t}}, nil
+}
+
+// Request is one request to the API.
+type Request struct {
+	Method string
+	Path   string
+	Query  url.Values
+	Header http.Header
+	Body   []byte
+}
+
+// Answer is an answer that is no problem.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable]
+// or [ErrLost].
+func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	target := *c.base
+	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
+	target.RawQuery = r.Query.Encode()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	for key, values := range r.Header {
+		req.Header[key] = values
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, lost(sent.Load(), err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, lost(true, err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return nil, problem(resp, body)
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+func lost(sent bool, err error) error {
+	if sent {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// problem reads an error's body; what is not one of ours is told as it came.
+func problem(resp *http.Response, body []byte) error {
+	var p wire.Problem
+	if json.Unmarshal(body, &p) == nil && p.Status == resp.StatusCode {
+		return &p
+	}
+	return wire.NewProblem(resp.StatusCode, "", fmt.Sprintf("%s: %.200s", resp.Status, body))
+}
+
+// Get reads a path into v.
+func (c *Client) Get(ctx context.Context, path string, v any) error {
+	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer.Body, v); err != nil {
+		return fmt.Errorf("decode answer of %s: %w", path, err)
+	}
+	return nil
+}
+
+// JSON makes a request with a JSON body.
+func JSON(method, path string, v any) (Request, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return Request{}, fmt.Errorf("encode request: %w", err)
+	}
+	return Request{Method: method, Path: path, Body: body, Header: http.Header{"Content-Type": {"application/json"}}}, nil
+}

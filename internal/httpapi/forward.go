@@ -1,0 +1,154 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+const (
+	// masterWithin is how long a write waits for a master, in all.
+	masterWithin = 2 * time.Second
+	// ownCopyWithin is how long a hot node that has forwarded a write waits for
+	// its own copy to show it, so that its client reads what it wrote.
+	ownCopyWithin = time.Second
+	// forwardTimeout bounds a forwarded request.
+	forwardTimeout = time.Minute
+	// settleBetween is the least time between two tries to find the master.
+	settleBetween = 20 * time.Millisecond
+)
+
+// forwarder carries writes out where the master is.
+type forwarder struct {
+	server    *Server
+	transport *http.Transport
+}
+
+func newForwarder(s *Server) *forwarder {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil // nodes reach each other directly
+	t.DialContext = (&net.Dialer{Timeout: masterWithin}).DialContext
+	t.MaxIdleConnsPerHost = 64
+	return &forwarder{server: s, transport: t}
+}
+
+func (f *forwarder) close() { f.transport.CloseIdleConnections() }
+
+// atMaster runs local on the master: here, or on the node that is, with the same
+// request. A request of the kind that was not applied is tried again while the
+// plane changes its master; one whose answer is lost is not.
+func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64, local handler) error {
+	body, err := readBody(w, r, limit)
+	if err != nil {
+		return err
+	}
+	deadline, cancel := context.WithTimeout(r.Context(), masterWithin)
+	defer cancel()
+	stay := r.Header.Get(wire.HeaderForward) == wire.ForwardNever
+	for {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if f.server.node.Status().State == modes.StateMaster {
+			err := local(w, r)
+			if !errors.Is(err, coordinator.ErrNotMaster) {
+				return err
+			}
+		}
+		if stay {
+			return f.misdirected(w)
+		}
+		master, err := f.server.node.WaitMaster(deadline)
+		if err != nil {
+			return fmt.Errorf("%w within %s", coordinator.ErrNoMaster, masterWithin)
+		}
+		if master.ID != f.server.node.Status().ID {
+			err := f.send(w, r, body, master)
+			if !errors.Is(err, errTryAgain) {
+				return err
+			}
+		}
+		select {
+		case <-time.After(settleBetween):
+		case <-deadline.Done():
+			return fmt.Errorf("%w: the plane is changing its master", coordinator.ErrNoMaster)
+		}
+	}
+}
+
+// misdirected refuses a write that is not to be forwarded, and names the master.
+func (f *forwarder) misdirected(w http.ResponseWriter) error {
+	p := f.server.node.Glimpse()
+	master, ok := p.Master()
+	if !ok || master.ID == f.server.node.Status().ID {
+		return coordinator.ErrNoMaster
+	}
+	w.Header().Set("Location", master.URI)
+	return fmt.Errorf("%w: %s is master", wire.ErrStayed, master.ID)
+}
+
+// errTryAgain is why a forwarded request can be sent again: it was not applied.
+var errTryAgain = errors.New("not applied by the node it was sent to")
+
+// send forwards the request once.
+func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master coordinator.Member) error {
+	target, err := url.Parse(master.URI)
+	if err != nil || target.Host == "" {
+		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	var failure error
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(target)
+			p.Out.Header.Set(wire.HeaderForward, wire.ForwardNever)
+			p.Out.Body = io.NopCloser(bytes.NewReader(body))
+			p.Out.ContentLength = int64(len(body))
+		},
+		Transport:      f.transport,
+		ModifyResponse: func(resp *http.Response) error { return f.received(ctx, resp) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
+		ErrorLog:       zap.NewStdLog(f.server.log),
+	}
+	proxy.ServeHTTP(w, r.WithContext(ctx))
+	switch {
+	case failure == nil, errors.Is(failure, errTryAgain):
+		return failure
+	case !sent.Load():
+		f.server.log.Debug("master not reached", zap.String("master", master.ID), zap.Error(failure))
+		return errTryAgain
+	default:
+		return fmt.Errorf("%w: the connection to master %s was lost: %w", rebind.ErrUnknown, master.ID, failure)
+	}
+}
+
+// received looks at the master's answer before it is passed on.
+func (f *forwarder) received(ctx context.Context, resp *http.Response) error {
+	if resp.StatusCode == http.StatusMisdirectedRequest {
+		return errTryAgain
+	}
+	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
+	if err == nil && resp.StatusCode < 300 && f.server.node.Status().State.Hot() {
+		// Late is not wrong: the write is stored, this copy will show it.
+		_ = f.server.reach(ctx, rebind.Revision(rev), ownCopyWithin)
+	}
+	return nil
+}

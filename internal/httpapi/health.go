@@ -1,0 +1,90 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// liveWithin is how recently a live node's own loop has come round.
+const liveWithin = 10 * time.Second
+
+// getLive tells whether the process is worth keeping. It never asks etcd: a store
+// that is away is no reason to restart a node.
+func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
+	st := s.node.Status()
+	ago := time.Since(st.Turned)
+	return health(w, r, wire.Check{
+		Name: "loop", OK: ago < liveWithin,
+		Reason: fmt.Sprintf("the node's loop came round %s ago", ago.Round(time.Millisecond)),
+	})
+}
+
+// getReady tells whether the node does what its mode says. A plane without a
+// master makes no node unready.
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
+	st := s.node.Status()
+	return health(w, r,
+		wire.Check{
+			Name: "state", OK: st.State.Readable() || st.State == modes.StateStandby,
+			Reason: fmt.Sprintf("state is %s", st.State),
+		},
+		wire.Check{
+			Name: "store", OK: st.LeaseRemaining > 0,
+			Reason: "the lease has been renewed within its TTL or not",
+		},
+		wire.Check{Name: "running", OK: !st.Stopping, Reason: "the node is stopping or not"},
+	)
+}
+
+// getRole answers a load balancer that looks for nodes of one role.
+func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
+	role := r.PathValue("role")
+	st := s.node.Status()
+	ok, known := inRole(&st, role)
+	if !known {
+		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such role: %.50q; see %s", role, wire.PathOpenAPI))
+	}
+	return health(w, r, wire.Check{Name: role, OK: ok, Reason: fmt.Sprintf("state is %s", st.State)})
+}
+
+func inRole(st *coordinator.Status, role string) (ok, known bool) {
+	switch role {
+	case "master":
+		return st.State == modes.StateMaster, true
+	case "standby":
+		return st.State == modes.StateStandby, true
+	case "hot_standby":
+		return st.State == modes.StateHotStandby, true
+	case "hot_backup":
+		return st.State == modes.StateHotBackup, true
+	case "hot":
+		return st.State.Hot(), true
+	case "readable":
+		return st.State.Readable(), true
+	case "promotable":
+		return st.InElection && st.State.Electable(), true
+	case "writable":
+		return st.Writable(), true
+	default:
+		return false, false
+	}
+}
+
+// health answers 200 if all checks pass and 503 otherwise; ?verbose lists them.
+func health(w http.ResponseWriter, r *http.Request, checks ...wire.Check) error {
+	for _, c := range checks {
+		if !c.OK {
+			return wire.NewProblem(http.StatusServiceUnavailable, wire.KindNotReady, fmt.Sprintf("check %s fails: %s", c.Name, c.Reason))
+		}
+	}
+	answer := wire.Health{OK: true}
+	if r.URL.Query().Has("verbose") {
+		answer.Checks = checks
+	}
+	return reply(w, http.StatusOK, answer)
+}

@@ -1,0 +1,250 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// reachTimeout is how long a read waits for the revision it asked for.
+const reachTimeout = 5 * time.Second
+
+// defaultContentType is what a memento without one is served as.
+const defaultContentType = "application/octet-stream"
+
+// read returns the state as the request wants it: at min_revision or later.
+func (s *Server) read(r *http.Request) (coordinator.Reading, error) {
+	if asked := r.URL.Query().Get("min_revision"); asked != "" {
+		to, err := strconv.ParseInt(asked, 10, 64)
+		if err != nil || to < 0 {
+			return coordinator.Reading{}, fmt.Errorf("%w: min_revision %.50q is not a revision", rebind.ErrInvalid, asked)
+		}
+		if err := s.reach(r.Context(), rebind.Revision(to), reachTimeout); err != nil {
+			return coordinator.Reading{}, err
+		}
+	}
+	return s.node.Read()
+}
+
+// reach waits for this node's copy to come to a revision.
+func (s *Server) reach(ctx context.Context, to rebind.Revision, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := s.node.WaitRevision(ctx, to)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: revision %d", wire.ErrBehind, to)
+	}
+	return err
+}
+
+// describe sets the headers that tell how current an answer is.
+func (s *Server) describe(h http.Header, reading *coordinator.Reading) {
+	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(reading.View.Revision()), 10))
+	h.Set(wire.HeaderStaleness, strconv.FormatInt(reading.Staleness.Milliseconds(), 10))
+	h.Set(wire.HeaderTerm, strconv.FormatInt(reading.Term, 10))
+	h.Set(wire.HeaderNode, s.node.Status().ID)
+}
+
+func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
+	reading, err := s.read(r)
+	if err != nil {
+		return err
+	}
+	name := nameIn(r)
+	s.describe(w.Header(), &reading)
+	m, err := reading.View.Get(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	h := w.Header()
+	h.Set("ETag", etag(m.Modified))
+	h.Set("Content-Type", m.ContentType)
+	if m.ContentType == "" {
+		h.Set("Content-Type", defaultContentType)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if m.Parent != "" {
+		h.Set(wire.HeaderParent, string(m.Parent))
+	}
+	h.Set(wire.HeaderSchema, strconv.FormatInt(m.Schema, 10))
+	_, _ = w.Write(m.Payload) // a client that is gone is told nothing
+	return nil
+}
+
+func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev), 10) + `"` }
+
+// expectation reads If-Match and If-None-Match.
+func expectation(r *http.Request) (rebind.Expect, error) {
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	switch {
+	case match != "" && none != "":
+		return 0, fmt.Errorf("%w: send If-Match or If-None-Match, not both", rebind.ErrInvalid)
+	case none == "*":
+		return rebind.ExpectAbsent, nil
+	case none != "":
+		return 0, fmt.Errorf("%w: If-None-Match %.50q: only * is taken", rebind.ErrInvalid, none)
+	case match == "*":
+		return rebind.ExpectPresent, nil
+	case match == "":
+		return rebind.ExpectAny, nil
+	}
+	digits, ok := strings.CutPrefix(match, `"`)
+	digits, ok2 := strings.CutSuffix(digits, `"`)
+	rev, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || !ok2 || err != nil || rev < 1 {
+		return 0, fmt.Errorf("%w: If-Match %.50q: use one ETag as it was given, such as \"123\"", rebind.ErrInvalid, match)
+	}
+	return rebind.Expect(rev), nil
+}
+
+func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
+	expect, err := expectation(r)
+	if err != nil {
+		return err
+	}
+	content := rebind.Content{
+		Parent:      rebind.Name(r.Header.Get(wire.HeaderParent)),
+		ContentType: r.Header.Get("Content-Type"),
+	}
+	if schema := r.Header.Get(wire.HeaderSchema); schema != "" {
+		if content.Schema, err = strconv.ParseInt(schema, 10, 64); err != nil {
+			return fmt.Errorf("%w: %s %.50q is not a number", rebind.ErrInvalid, wire.HeaderSchema, schema)
+		}
+	}
+	return s.forward.atMaster(w, r, int64(s.cfg.MaxPayload), func(w http.ResponseWriter, r *http.Request) error {
+		if content.Payload, err = readBody(w, r, int64(s.cfg.MaxPayload)); err != nil {
+			return err
+		}
+		if err := checkJSON(content.ContentType, content.Payload); err != nil {
+			return err
+		}
+		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Put: &content, Expect: expect})
+		if err != nil {
+			return err
+		}
+		s.written(w.Header(), receipt.Revision)
+		w.Header().Set("ETag", etag(receipt.Revision))
+		status := http.StatusOK
+		if receipt.Replaced[0] == 0 {
+			status = http.StatusCreated
+		}
+		return reply(w, status, wire.Written{Revision: int64(receipt.Revision)})
+	})
+}
+
+func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
+	expect, err := expectation(r)
+	if err != nil {
+		return err
+	}
+	if expect == rebind.ExpectAny {
+		expect = rebind.ExpectPresent
+	}
+	return s.forward.atMaster(w, r, 0, func(w http.ResponseWriter, r *http.Request) error {
+		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Expect: expect})
+		var conflict *rebind.ConflictError
+		if errors.As(err, &conflict) && conflict.Actual == 0 {
+			return fmt.Errorf("%s: %w", conflict.Name, rebind.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		s.written(w.Header(), receipt.Revision)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})
+}
+
+// commit stores one delta for a client that waits for it no longer than its
+// request lasts.
+func (s *Server) commit(ctx context.Context, ops ...rebind.Op) (rebind.Receipt, error) {
+	return s.node.Commit(ctx, rebind.Delta{Ops: ops})
+}
+
+// written sets the headers of an answer to a write.
+func (s *Server) written(h http.Header, rev rebind.Revision) {
+	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(rev), 10))
+	h.Set(wire.HeaderNode, s.node.Status().ID)
+}
+
+func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atMaster(w, r, maxBatchBody, func(w http.ResponseWriter, r *http.Request) error {
+		var batch wire.Batch
+		if err := decodeBody(w, r, maxBatchBody, &batch); err != nil {
+			return err
+		}
+		if len(batch.Ops) > rebind.MaxOps {
+			return fmt.Errorf("%w: %d operations, a batch holds at most %d", rebind.ErrTooLarge, len(batch.Ops), rebind.MaxOps)
+		}
+		ops := make([]rebind.Op, len(batch.Ops))
+		for i := range batch.Ops {
+			var err error
+			if ops[i], err = operation(&batch.Ops[i]); err != nil {
+				return fmt.Errorf("operation %d: %w", i, err)
+			}
+		}
+		receipt, err := s.commit(r.Context(), ops...)
+		if err != nil {
+			return err
+		}
+		s.written(w.Header(), receipt.Revision)
+		return reply(w, http.StatusOK, wire.Written{Revision: int64(receipt.Revision)})
+	})
+}
+
+// operation turns one operation of a batch into one of a delta.
+func operation(o *wire.Op) (rebind.Op, error) {
+	name, err := rebind.NewName(o.Type, o.ID)
+	if err != nil {
+		return rebind.Op{}, err
+	}
+	op := rebind.Op{Name: name}
+	if o.IfRevision != nil {
+		if *o.IfRevision < 0 {
+			return rebind.Op{}, fmt.Errorf("%w: if_revision %d is negative", rebind.ErrInvalid, *o.IfRevision)
+		}
+		op.Expect = rebind.ExpectRevision(rebind.Revision(*o.IfRevision))
+	}
+	hasContent := o.Data != nil || o.DataBase64 != nil || o.ContentType != "" || o.Parent != "" || o.Schema != 0
+	switch {
+	case o.Op == "delete" && hasContent:
+		return rebind.Op{}, fmt.Errorf("%w: a delete takes type, id and if_revision only", rebind.ErrInvalid)
+	case o.Op == "delete":
+		return op, nil
+	case o.Op != "put":
+		return rebind.Op{}, fmt.Errorf("%w: unknown op %.50q: use put or delete", rebind.ErrInvalid, o.Op)
+	}
+	op.Put, err = contentOf(o)
+	return op, err
+}
+
+func contentOf(o *wire.Op) (*rebind.Content, error) {
+	c := &rebind.Content{Parent: rebind.Name(o.Parent), ContentType: o.ContentType, Schema: o.Schema}
+	switch {
+	case (o.Data == nil) == (o.DataBase64 == nil):
+		return nil, fmt.Errorf("%w: a put needs either data or data_base64", rebind.ErrInvalid)
+	case o.Data != nil:
+		c.Payload = o.Data
+		if c.ContentType == "" {
+			c.ContentType = "application/json"
+		}
+		return c, nil
+	}
+	payload, err := base64.StdEncoding.DecodeString(*o.DataBase64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: data_base64: %w", rebind.ErrInvalid, err)
+	}
+	c.Payload = payload
+	return c, checkJSON(c.ContentType, payload)
+}

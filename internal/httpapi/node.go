@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// changeTimeout is how long a change of mode is waited for; it goes on after that.
+const changeTimeout = time.Minute
+
+func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
+	st := s.node.Status()
+	n := wire.Node{
+		ID: st.ID, Instance: st.Instance, Plane: st.Plane, PlaneID: st.PlaneID,
+		Mode: st.Mode, State: st.State, Priority: st.Priority, Version: st.Version, URI: st.URI,
+		Started: st.Started, Since: st.Since, Term: st.PlaneTerm,
+		LeaseRemainingMS: max(st.LeaseRemaining.Milliseconds(), 0),
+		LastError:        st.LastError,
+		Quarantined:      st.Quarantined,
+		Transitions:      make([]wire.Transition, len(st.Transitions)),
+	}
+	for i, t := range st.Transitions {
+		n.Transitions[i] = wire.Transition{At: t.At, From: t.From, To: t.To, Reason: t.Reason}
+	}
+	if m := st.Mirror; m != nil {
+		n.Mirror = &wire.Mirror{
+			Revision: int64(m.Revision), StalenessMS: m.Staleness.Milliseconds(),
+			Count: m.Count, Bytes: m.Bytes, Loaded: m.Progress.Loaded, Total: m.Progress.Total,
+		}
+	}
+	for _, f := range st.Faults {
+		n.Quarantine = append(n.Quarantine, wire.Fault{Name: string(f.Name), ModRevision: int64(f.Revision), Reason: f.Reason})
+	}
+	return reply(w, http.StatusOK, n)
+}
+
+func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
+	var req wire.ModeRequest
+	if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+		return err
+	}
+	mode, err := modes.ParseMode(req.Mode)
+	if err != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	change, err := s.node.ChangeMode(ctx, mode)
+	status := http.StatusOK
+	switch {
+	case errors.Is(err, coordinator.ErrPending):
+		status = http.StatusAccepted
+	case err != nil:
+		return err
+	}
+	return reply(w, status, wire.ModeReply{
+		Previous: wire.ModeState(change.Previous),
+		Current:  wire.ModeState(change.Current),
+	})
+}
+
+func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
+	var req wire.PriorityRequest
+	if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+		return err
+	}
+	if req.Priority == nil {
+		return fmt.Errorf(`%w: body needs {"priority": N}`, rebind.ErrInvalid)
+	}
+	previous, err := s.node.SetPriority(r.Context(), *req.Priority)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.PriorityReply{Previous: previous, Current: *req.Priority})
+}
+
+func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.node.Plane(r.Context())
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, planeOf(s.node.Status().Plane, &p))
+}
+
+// planeOf is the plane as it is shown.
+func planeOf(name string, p *coordinator.Plane) wire.Plane {
+	shown := wire.Plane{
+		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
+		Nodes: make([]wire.PlaneNode, len(p.Members)),
+	}
+	if m, ok := p.Master(); ok {
+		shown.Master = &m.ID
+	}
+	if next := coordinator.Candidates(*p); len(next) > 0 {
+		shown.Next = &next[0].ID
+	}
+	for i, m := range p.Members {
+		ok, why := coordinator.Promotable(m)
+		shown.Nodes[i] = wire.PlaneNode{Record: m.Record, Promotable: ok, WhyNot: why}
+	}
+	return shown
+}
+
+func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
+	items, err := s.node.History(r.Context())
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.History{Items: items})
+}
+
+func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
+		var req wire.HandoverRequest
+		if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+			return err
+		}
+		passed, err := s.node.Handover(r.Context(), req.To)
+		if err != nil {
+			return err
+		}
+		return reply(w, http.StatusOK, wire.HandoverReply{
+			From: passed.From, To: passed.To, Term: passed.Term, DurationMS: passed.Duration.Milliseconds(),
+		})
+	})
+}

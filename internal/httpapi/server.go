@@ -1,0 +1,229 @@
+// Package httpapi serves the API of one node: its mode, its plane and the
+// mementos. Its contract is the wire, described by openapi.json, not its Go
+// names.
+//
+// A node that holds state answers reads from it. A write is carried out where
+// the master is: another node forwards it once, with the answer's status and
+// body untouched. What a client is told of a failed write is what is known:
+// refused and not applied, or unknown.
+package httpapi
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Node is what the API needs of a node: [coordinator.Node] is one.
+type Node interface {
+	Status() coordinator.Status
+	Plane(ctx context.Context) (coordinator.Plane, error)
+	Glimpse() coordinator.Plane
+	WaitMaster(ctx context.Context) (coordinator.Member, error)
+	History(ctx context.Context) ([]coordinator.HistoryEntry, error)
+	ChangeMode(ctx context.Context, to modes.Mode) (coordinator.ModeChange, error)
+	SetPriority(ctx context.Context, to int) (previous int, err error)
+	Handover(ctx context.Context, to string) (coordinator.Passed, error)
+	Read() (coordinator.Reading, error)
+	WaitRevision(ctx context.Context, to rebind.Revision) error
+	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
+}
+
+// Config is what a server is made of. Node and MaxPayload are required.
+type Config struct {
+	Node Node
+	// MaxPayload is the most bytes one memento may have: larger bodies are refused
+	// before they are read to the end.
+	MaxPayload int
+	// Logger gets what the clients cannot be told; nil means nowhere.
+	Logger *zap.Logger
+}
+
+//go:embed openapi.json
+var openAPI []byte
+
+// Server is the API's handler. Close it when no request can come any more.
+type Server struct {
+	cfg      Config
+	node     Node
+	log      *zap.Logger
+	mux      *http.ServeMux
+	listings *listings
+	forward  *forwarder
+}
+
+// New makes a server.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	s := &Server{cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings()}
+	s.forward = newForwarder(s)
+	for pattern, handle := range s.routes() {
+		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := handle(w, r); err != nil {
+				s.fail(w, r, err)
+			}
+		})
+	}
+	return s
+}
+
+// handler answers a request or says why it cannot.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// routes is the whole API.
+func (s *Server) routes() map[string]handler {
+	return map[string]handler{
+		"GET " + wire.PathNode:                         s.getNode,
+		"PUT " + wire.PathMode:                         s.putMode,
+		"PUT " + wire.PathPriority:                     s.putPriority,
+		"GET " + wire.PathPlane:                        s.getPlane,
+		"POST " + wire.PathHandover:                    s.postHandover,
+		"GET " + wire.PathHistory:                      s.getHistory,
+		"GET " + wire.PathMementos:                     s.listMementos,
+		"GET " + wire.PathMementos + "/{type}/{id}":    s.getMemento,
+		"PUT " + wire.PathMementos + "/{type}/{id}":    s.putMemento,
+		"DELETE " + wire.PathMementos + "/{type}/{id}": s.deleteMemento,
+		"POST " + wire.PathBatch:                       s.postBatch,
+		"GET " + wire.PathLive:                         s.getLive,
+		"GET " + wire.PathReady:                        s.getReady,
+		"GET " + wire.PathRole + "{role}":              s.getRole,
+		"GET " + wire.PathOpenAPI:                      s.getOpenAPI,
+	}
+}
+
+// Close forgets what is kept for clients that page through a listing.
+func (s *Server) Close() {
+	s.listings.close()
+	s.forward.close()
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p) // a client that went away while it was answered
+		}
+		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		s.fail(w, r, errors.New("internal error, see the node's log"))
+	}()
+	if err := checkPath(r.URL); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.fail(w, r, s.notRouted(w, r))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// checkPath refuses paths that routing would otherwise clean, decode or redirect
+// before anybody has looked at the names in them.
+func checkPath(u *url.URL) error {
+	escaped := u.EscapedPath()
+	if rest, ok := strings.CutPrefix(escaped, wire.PathMementos+"/"); ok && escaped != wire.PathBatch {
+		_, err := parseName(rest)
+		return err
+	}
+	if path.Clean("/"+escaped) != escaped && escaped != "/" {
+		return fmt.Errorf("%w: path %.100q: use no empty, . or .. parts", rebind.ErrInvalid, escaped)
+	}
+	return nil
+}
+
+// parseName reads the escaped form of type/id.
+func parseName(escaped string) (rebind.Name, error) {
+	typ, id, ok := strings.Cut(escaped, "/")
+	if !ok {
+		return "", fmt.Errorf("%w: memento name %.100q: write it as type/id", rebind.ErrInvalid, escaped)
+	}
+	typ, errType := url.PathUnescape(typ)
+	id, errID := url.PathUnescape(id)
+	if err := errors.Join(errType, errID); err != nil {
+		return "", fmt.Errorf("%w: memento name %.100q: %w", rebind.ErrInvalid, escaped, err)
+	}
+	return rebind.NewName(typ, id)
+}
+
+// nameIn is the name in a path that checkPath has let pass.
+func nameIn(r *http.Request) rebind.Name {
+	return rebind.Name(r.PathValue("type") + "/" + r.PathValue("id"))
+}
+
+// notRouted is the error for what the mux has no handler for: it knows which
+// methods a path would take.
+func (s *Server) notRouted(w http.ResponseWriter, r *http.Request) error {
+	probe := &statusProbe{header: make(http.Header)}
+	s.mux.ServeHTTP(probe, r)
+	if probe.status != http.StatusMethodNotAllowed {
+		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such path: %.100q; see %s", r.URL.Path, wire.PathOpenAPI))
+	}
+	allow := probe.header.Get("Allow")
+	w.Header().Set("Allow", allow)
+	return wire.NewProblem(http.StatusMethodNotAllowed, wire.KindMethod, fmt.Sprintf("%s is not allowed here, use %s", r.Method, allow))
+}
+
+// statusProbe takes an answer for its status and headers.
+type statusProbe struct {
+	header http.Header
+	status int
+}
+
+func (p *statusProbe) Header() http.Header         { return p.header }
+func (p *statusProbe) WriteHeader(status int)      { p.status = status }
+func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
+
+// fail answers with the problem that err is.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := wire.ProblemOf(err)
+	if p.Status == http.StatusInternalServerError {
+		s.log.Error("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", wire.RetryAfter)
+	}
+	writeJSON(w, p.Status, wire.ProblemType, p)
+}
+
+// reply answers with v as JSON.
+func reply(w http.ResponseWriter, status int, v any) error {
+	writeJSON(w, status, "application/json", v)
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that is gone is told nothing
+}
+
+func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openAPI)
+	return nil
+}

@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// ProblemType is the media type of an error's body (RFC 9457).
+const ProblemType = "application/problem+json"
+
+// Problem is the body of every error. It is the client's error as well.
+type Problem struct {
+	// Type names the kind of problem, for programs.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Detail tells a person what is wrong and what to do.
+	Detail string `json:"detail"`
+}
+
+// Error implements error.
+func (p *Problem) Error() string { return p.Detail }
+
+// The kinds of problem.
+const (
+	kindPrefix = "urn:coordinator:problem:"
+
+	KindBadRequest   = kindPrefix + "bad-request"
+	KindNotFound     = kindPrefix + "not-found"
+	KindMethod       = kindPrefix + "method-not-allowed"
+	KindRefused      = kindPrefix + "refused"
+	KindGone         = kindPrefix + "gone"
+	KindPrecondition = kindPrefix + "precondition-failed"
+	KindTooLarge     = kindPrefix + "too-large"
+	KindMediaType    = kindPrefix + "unsupported-media-type"
+	KindNotMaster    = kindPrefix + "not-master"
+	KindQuarantined  = kindPrefix + "quarantined"
+	KindInternal     = kindPrefix + "internal"
+	KindNoMaster     = kindPrefix + "no-master"
+	KindFenced       = kindPrefix + "fenced"
+	KindNotReady     = kindPrefix + "not-ready"
+	KindStore        = kindPrefix + "store-unavailable"
+	KindUnknown      = kindPrefix + "outcome-unknown"
+	KindStoreFull    = kindPrefix + "store-full"
+)
+
+// Errors that only the API has.
+var (
+	// ErrGone is returned for a listing or a revision that is no longer kept.
+	ErrGone = errors.New("gone")
+	// ErrMediaType is returned for a body of a type that cannot be taken.
+	ErrMediaType = errors.New("media type not taken")
+	// ErrBehind is returned when this node's copy does not come to a revision in
+	// time.
+	ErrBehind = errors.New("this node's copy has not come that far")
+	// ErrStayed is returned for a write that was asked not to be forwarded.
+	ErrStayed = errors.New("not forwarded")
+)
+
+// problems is the one table of statuses. The first row whose error matches
+// counts, so those that say more come first.
+var problems = []struct {
+	err    error
+	kind   string
+	status int
+	hint   string // what to do, where the error itself does not say
+}{
+	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
+	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
+	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
+	{rebind.ErrTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
+	{ErrMediaType, KindMediaType, http.StatusUnsupportedMediaType, ""},
+	{ErrStayed, KindNotMaster, http.StatusMisdirectedRequest, "send it to the node named in Location"},
+	{rebind.ErrQuarantined, KindQuarantined, http.StatusUnprocessableEntity, "put or delete it to repair it"},
+	{rebind.ErrStoreFull, KindStoreFull, http.StatusInsufficientStorage, "deletes still work; then compact and defragment etcd, and disarm its alarm"},
+	{rebind.ErrUnknown, KindUnknown, http.StatusGatewayTimeout, "it may have taken effect: read before you try again"},
+	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
+	{coordinator.ErrRefused, KindRefused, http.StatusConflict, ""},
+	{ErrGone, KindGone, http.StatusGone, ""},
+	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
+	{rebind.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},
+	{coordinator.ErrNoMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
+	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
+	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},
+	{coordinator.ErrStopped, KindNotReady, http.StatusServiceUnavailable, "ask another node"},
+	{rebind.ErrUnavailable, KindStore, http.StatusServiceUnavailable, "see whether etcd runs and can be reached"},
+	{coordinator.ErrLeaseLost, KindStore, http.StatusServiceUnavailable, "the node is joining again: try again"},
+}
+
+// RetryAfter is how many seconds a client should wait after a 503.
+const RetryAfter = "1"
+
+// ProblemOf turns an error into the problem that is sent.
+func ProblemOf(err error) *Problem {
+	var known *Problem
+	if errors.As(err, &known) {
+		return known
+	}
+	for _, row := range problems {
+		if errors.Is(err, row.err) {
+			detail := err.Error()
+			if row.hint != "" {
+				detail += ": " + row.hint
+			}
+			return NewProblem(row.status, row.kind, detail)
+		}
+	}
+	return NewProblem(http.StatusInternalServerError, KindInternal, err.Error())
+}
+
+// NewProblem makes a problem.
+func NewProblem(status int, kind, detail string) *Problem {
+	return &Problem{Type: kind, Title: http.StatusText(status), Status: status, Detail: detail}
+}

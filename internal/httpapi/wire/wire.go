@@ -1,0 +1,215 @@
+// Package wire holds what goes over HTTP: the JSON types, the headers, and the one
+// table that turns an error into a status. Server and client share it, so a
+// field cannot be spelled in two ways. All of it is a contract: add, never
+// rename.
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// Headers of requests and answers.
+const (
+	// HeaderForward with value never asks a node not to forward a write.
+	HeaderForward = "Coordinator-Forward"
+	ForwardNever  = "never"
+
+	HeaderRevision  = "Coordinator-Revision"
+	HeaderStaleness = "Coordinator-Staleness-Ms"
+	HeaderNode      = "Coordinator-Node"
+	HeaderTerm      = "Coordinator-Term"
+	HeaderParent    = "Coordinator-Parent"
+	HeaderSchema    = "Coordinator-Schema"
+)
+
+// Paths of the API.
+const (
+	PathNode     = "/v1/node"
+	PathMode     = "/v1/node/mode"
+	PathPriority = "/v1/node/priority"
+	PathPlane    = "/v1/plane"
+	PathHandover = "/v1/plane/handover"
+	PathHistory  = "/v1/plane/history"
+	PathMementos = "/v1/mementos"
+	PathBatch    = "/v1/mementos/batch"
+	PathLive     = "/livez"
+	PathReady    = "/readyz"
+	PathRole     = "/role/"
+	PathOpenAPI  = "/openapi.json"
+)
+
+// Node is the answer of GET /v1/node.
+type Node struct {
+	ID               string       `json:"id"`
+	Instance         string       `json:"instance"`
+	Plane            string       `json:"plane"`
+	PlaneID          string       `json:"plane_id"`
+	Mode             modes.Mode   `json:"mode"`
+	State            modes.State  `json:"state"`
+	Priority         int          `json:"priority"`
+	Version          string       `json:"version"`
+	URI              string       `json:"uri"`
+	Started          time.Time    `json:"started"`
+	Since            time.Time    `json:"since"`
+	Term             int64        `json:"term"`
+	LeaseRemainingMS int64        `json:"lease_remaining_ms"`
+	LastError        string       `json:"last_error"`
+	Mirror           *Mirror      `json:"mirror"`
+	Quarantined      int          `json:"quarantined"`
+	Quarantine       []Fault      `json:"quarantine,omitempty"`
+	Transitions      []Transition `json:"transitions"`
+}
+
+// Mirror describes a node's copy of the state.
+type Mirror struct {
+	Revision    int64 `json:"revision"`
+	StalenessMS int64 `json:"staleness_ms"`
+	Count       int   `json:"count"`
+	Bytes       int64 `json:"bytes"`
+	// Loaded and Total tell how far the last load has come, in mementos.
+	Loaded int64 `json:"loaded"`
+	Total  int64 `json:"total"`
+}
+
+// Fault is a memento that cannot be read.
+type Fault struct {
+	Name        string `json:"name"`
+	ModRevision int64  `json:"mod_revision"`
+	Reason      string `json:"reason"`
+}
+
+// Transition is one change of a node's state.
+type Transition struct {
+	At     time.Time   `json:"at"`
+	From   modes.State `json:"from"`
+	To     modes.State `json:"to"`
+	Reason string      `json:"reason"`
+}
+
+// ModeRequest is the body of PUT /v1/node/mode.
+type ModeRequest struct {
+	Mode string `json:"mode"`
+}
+
+// ModeState is a mode and the state of a node in it.
+type ModeState struct {
+	Mode  modes.Mode  `json:"mode"`
+	State modes.State `json:"state"`
+}
+
+// ModeReply is the answer to it.
+type ModeReply struct {
+	Previous ModeState `json:"previous"`
+	Current  ModeState `json:"current"`
+}
+
+// PriorityRequest is the body of PUT /v1/node/priority.
+type PriorityRequest struct {
+	Priority *int `json:"priority"`
+}
+
+// PriorityReply is the answer to it.
+type PriorityReply struct {
+	Previous int `json:"previous"`
+	Current  int `json:"current"`
+}
+
+// Plane is the answer of GET /v1/plane.
+type Plane struct {
+	Plane    string      `json:"plane"`
+	PlaneID  string      `json:"plane_id"`
+	Master   *string     `json:"master"`
+	Term     int64       `json:"term"`
+	Revision int64       `json:"revision"`
+	Next     *string     `json:"next"`
+	Nodes    []PlaneNode `json:"nodes"`
+}
+
+// PlaneNode is a live node's record, and whether it could be promoted.
+type PlaneNode struct {
+	coordinator.Record
+	Promotable bool   `json:"promotable"`
+	WhyNot     string `json:"why_not"`
+}
+
+// HandoverRequest is the body of POST /v1/plane/handover; To empty means the best
+// candidate.
+type HandoverRequest struct {
+	To string `json:"to"`
+}
+
+// HandoverReply is the answer to it.
+type HandoverReply struct {
+	From       string `json:"from"`
+	To         string `json:"to"`
+	Term       int64  `json:"term"`
+	DurationMS int64  `json:"duration_ms"`
+}
+
+// History is the answer of GET /v1/plane/history, newest first.
+type History struct {
+	Items []coordinator.HistoryEntry `json:"items"`
+}
+
+// List is one page of GET /v1/mementos.
+type List struct {
+	Revision int64     `json:"revision"`
+	Items    []Memento `json:"items"`
+	// Next asks for the page after this one; empty on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// Memento is a memento without its payload.
+type Memento struct {
+	Type           string `json:"type"`
+	ID             string `json:"id"`
+	Parent         string `json:"parent"`
+	ContentType    string `json:"content_type"`
+	Schema         int64  `json:"schema"`
+	CreateRevision int64  `json:"create_revision"`
+	ModRevision    int64  `json:"mod_revision"`
+	Version        int64  `json:"version"`
+	Size           int    `json:"size"`
+}
+
+// Batch is the body of POST /v1/mementos/batch: one delta.
+type Batch struct {
+	Ops []Op `json:"ops"`
+}
+
+// Op is one operation of a [Batch].
+type Op struct {
+	Op          string `json:"op"` // put or delete
+	Type        string `json:"type"`
+	ID          string `json:"id"`
+	ContentType string `json:"content_type,omitempty"`
+	Parent      string `json:"parent,omitempty"`
+	Schema      int64  `json:"schema,omitempty"`
+	// Data is a payload that is JSON, as it is; DataBase64 any other.
+	Data       json.RawMessage `json:"data,omitempty"`
+	DataBase64 *string         `json:"data_base64,omitempty"`
+	// IfRevision is the modified revision the memento must have, 0 for none.
+	IfRevision *int64 `json:"if_revision,omitempty"`
+}
+
+// Written is the answer to a write.
+type Written struct {
+	Revision int64 `json:"revision"`
+}
+
+// Health is the answer of the endpoints for load balancers.
+type Health struct {
+	OK     bool    `json:"ok"`
+	Checks []Check `json:"checks,omitempty"`
+}
+
+// Check is one part of [Health].
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"`
+}
