@@ -39,7 +39,7 @@ type candidacy struct {
 // as it is, and no program of an earlier term is still running.
 func (n *Node) campaign() {
 	if n.candidacy != nil || !n.mode.Promotable() || !n.state.Electable() ||
-		n.membership == nil || n.published != n.record() || n.programRuns() {
+		!n.member() || n.published != n.record() || n.programRuns() {
 		return
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
@@ -89,7 +89,7 @@ func (n *Node) withdraw() step {
 		}
 		term := n.candidacy.term
 		n.candidacy = nil
-		if term == nil {
+		if term == nil || term.Context().Err() != nil {
 			return nil
 		}
 		// The term was won while the node was on its way out.

@@ -2,8 +2,8 @@ package coordinator_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,10 +27,29 @@ type lab struct {
 	nodes  map[string]*running
 }
 
+// master returns the one node that is MASTER.
+func (l *lab) master() *running {
+	l.t.Helper()
+	var found *running
+	for id, n := range l.nodes {
+		if n.Status().State == modes.StateMaster {
+			if found != nil {
+				l.t.Fatalf("two masters: %v", l.states())
+			}
+			found = l.nodes[id]
+		}
+	}
+	if found == nil {
+		l.t.Fatalf("no master: %v", l.states())
+	}
+	return found
+}
+
 // running is a node at work.
 type running struct {
 	*coordinator.Node
 	stop func() error // ends it and returns what Run returned
+	wait func() error // returns what Run returned
 
 	mu  sync.Mutex // guards the field below
 	saw []coordinator.Transition
@@ -47,19 +66,29 @@ func inLab(t *testing.T, test func(t *testing.T, l *lab)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{t: t, server: memstore.New(ttl), nodes: make(map[string]*running)}
+		defer l.close() // not a clean-up: those run outside the bubble
 		test(t, l)
-		for id := range l.nodes {
-			l.server.Heal(id)
-		}
-		for _, n := range l.nodes {
-			_ = n.stop()
-		}
-		l.server.Close()
 	})
+}
+
+func (l *lab) close() {
+	for id := range l.nodes {
+		l.server.Heal(id)
+	}
+	for _, n := range l.nodes {
+		_ = n.stop()
+	}
+	l.server.Close()
 }
 
 // start runs a node; change adjusts its configuration.
 func (l *lab) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *running {
+	l.t.Helper()
+	return l.startAs(id, id, mode, change...)
+}
+
+// startAs runs a node that reaches the store by a connection of its own.
+func (l *lab) startAs(id, connection string, mode modes.Mode, change ...func(*coordinator.Config)) *running {
 	l.t.Helper()
 	r := &running{}
 	cfg := coordinator.Config{
@@ -74,7 +103,7 @@ func (l *lab) start(id string, mode modes.Mode, change ...func(*coordinator.Conf
 	for _, c := range change {
 		c(&cfg)
 	}
-	n, err := coordinator.New(cfg, l.server.Node(id))
+	n, err := coordinator.New(cfg, l.server.Node(connection))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -82,8 +111,9 @@ func (l *lab) start(id string, mode modes.Mode, change ...func(*coordinator.Conf
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	l.nodes[id] = r
+	r.wait = sync.OnceValue(func() error { return <-done })
+	r.stop = func() error { cancel(); return r.wait() }
+	l.nodes[connection] = r
 	return r
 }
 
@@ -111,6 +141,14 @@ func (l *lab) want(states map[string]modes.State) {
 	}
 }
 
+// changeMode asks for a mode and wants the answer at once.
+func changeMode(t *testing.T, n *running, to modes.Mode) (coordinator.ModeChange, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return n.ChangeMode(ctx, to)
+}
+
 func put(t *testing.T, n *running, name, payload string) rebind.Receipt {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -122,31 +160,4 @@ func put(t *testing.T, n *running, name, payload string) rebind.Receipt {
 	return r
 }
 
-func TestNode_FirstLeadsOthersStandBy(t *testing.T) {
-	inLab(t, func(t *testing.T, l *lab) {
-		a := l.start("a", modes.Auto)
-		settle()
-		l.start("b", modes.HotStandby)
-		l.start("c", modes.Standby)
-		l.start("d", modes.HotBackup)
-		settle()
-		l.want(map[string]modes.State{
-			"a": modes.StateMaster, "b": modes.StateHotStandby,
-			"c": modes.StateStandby, "d": modes.StateHotBackup,
-		})
-		put(t, a, "entity/x", "1")
-		settle()
-		for _, id := range []string{"b", "d"} {
-			reading, err := l.nodes[id].Read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m, err := reading.View.Get("entity/x"); err != nil || string(m.Payload) != "1" {
-				t.Errorf("%s reads %v, %v", id, m, err)
-			}
-		}
-		if _, err := l.nodes["c"].Read(); !errors.Is(err, coordinator.ErrNotReadable) {
-			t.Errorf("cold standby reads: %v", err)
-		}
-	})
-}
+func contains(text, part string) bool { return strings.Contains(text, part) }

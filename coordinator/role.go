@@ -106,7 +106,7 @@ func (n *Node) recordAs(state modes.State, since time.Time) Record {
 // next beat; a lease that is gone shows by itself.
 func (n *Node) publish() {
 	r := n.record()
-	if n.membership == nil || r == n.published {
+	if !n.member() || r == n.published {
 		return
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
@@ -123,11 +123,24 @@ func (n *Node) publish() {
 	n.published = r
 }
 
+// member reports whether the node has a membership that is not lost.
+func (n *Node) member() bool {
+	if n.membership == nil {
+		return false
+	}
+	select {
+	case <-n.membership.Lost():
+		return false
+	default:
+		return true
+	}
+}
+
 // heal republishes a record that somebody else has deleted.
 func (n *Node) heal() {
 	p := n.outlook.plane()
 	m, ok := p.Member(n.cfg.ID)
-	if n.seen && !ok && n.membership != nil {
+	if n.seen && !ok && n.member() {
 		n.log.Warn("own record is gone, publishing it again")
 		n.published = Record{}
 	}
@@ -278,10 +291,10 @@ func (n *Node) settle() step {
 		return n.settled()
 	}
 	n.follow()
+	if !n.state.Hot() || n.mirror.View() == nil {
+		n.become(modes.EventPrepare, now(), "loading state")
+	}
 	for n.mirror.View() == nil {
-		if n.state != modes.StateInitializing {
-			n.become(modes.EventPrepare, now(), "loading state")
-		}
 		if _, next := n.await(n.mirror.Loaded()); next != nil {
 			return next
 		}

@@ -1,25 +1,49 @@
 package etcdstore
 
 import (
-	"context"
 	"math"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// These tests reach inside for what no caller may do: take a term's clock away,
+// lose an answer of etcd's, read a value as it is stored.
+
 // Blind takes from a term everything by which its holder could know that it is
 // over: the local deadline and the watch of its keys. What is left is the fence.
-func Blind(t coordinator.Term) {
-	mine := t.(*term)
-	mine.m.end = func(error) {}
-	mine.m.until.Store(math.MaxInt64)
-	mine.over = func(error) {}
-	mine.ctx = context.WithoutCancel(mine.ctx)
+// The term lives on until the store is closed.
+func Blind(t coordinator.Term) coordinator.Term {
+	seeing := t.(*term)
+	m := *seeing.m
+	l := &lease{store: m.store, id: m.lease.id, ctx: m.store.ctx, end: func(error) {}}
+	l.until.Store(math.MaxInt64)
+	m.lease = l
+	return &term{
+		m: &m, number: seeing.number, recorded: seeing.recorded, key: seeing.key, created: seeing.created,
+		ctx: m.store.ctx, over: func(error) {},
+	}
 }
 
-// LeaseOf returns the lease of a membership.
-func LeaseOf(m coordinator.Membership) int64 { return int64(m.(*membership).id) }
+// SetClock replaces the clock by which leases of s are judged.
+func SetClock(s *Store, clock func() time.Duration) { s.clock = clock }
 
-// MementoKey returns the key under which a store keeps a memento.
-func MementoKey(s *Store, name rebind.Name) string { return s.keys.memento(name) }
+// BootTime is the clock they are judged by otherwise.
+func BootTime() time.Duration { return bootTime() }
+
+// SetKV has s do its reads and transactions through kv.
+func SetKV(s *Store, wrap func(clientv3.KV) clientv3.KV) { s.client.KV = wrap(s.client.KV) }
+
+// Encode and Decode are the codec of a memento's value.
+func Encode(c *rebind.Content, node string, term int64, op string) string {
+	return encodeMemento(c, stamp{node: node, term: term, op: op})
+}
+
+// Decode reads a value.
+func Decode(value []byte) (c rebind.Content, node string, term int64, op string, err error) {
+	c, by, err := decodeMemento(value)
+	return c, by.node, by.term, by.op, err
+}

@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ import (
 // endpoint is the one etcd that all tests of this package share; each test has a
 // prefix of its own.
 var endpoint string
+
+// labs counts the labs made, for their prefixes. No two tests run at once here.
+var labs int
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -70,7 +74,8 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, prefix: "/" + prefixOf(t), raw: raw, stores: make(map[string]*etcdstore.Store)}
+	labs++
+	l := &lab{t: t, prefix: fmt.Sprintf("/lab%d", labs), raw: raw, stores: make(map[string]*etcdstore.Store)}
 	t.Cleanup(func() {
 		for _, s := range l.stores {
 			if err := s.Close(); err != nil {
@@ -81,17 +86,6 @@ func newLab(t *testing.T) *lab {
 		goleak.VerifyNone(t, running)
 	})
 	return l
-}
-
-// prefixOf makes a prefix of a test's name.
-func prefixOf(t *testing.T) string {
-	name := []rune(t.Name())
-	for i, r := range name {
-		if r == '/' || r == ' ' {
-			name[i] = '-'
-		}
-	}
-	return string(name)
 }
 
 func (l *lab) config() etcdstore.Config {
@@ -193,6 +187,22 @@ func (l *lab) Compact() {
 	_, err := l.raw.Compact(l.ctx(), l.get("x").Header.Revision)
 	l.must(err)
 }
+
+// eventually waits for a condition that comes about by itself.
+func (l *lab) eventually(what string, ok func() bool) {
+	l.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ctx := l.ctx(); !ok(); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			l.t.Fatalf("still waiting: %s", what)
+		}
+	}
+}
+
+var prefixOption = clientv3.WithPrefix()
 
 func TestContract(t *testing.T) {
 	for _, c := range storetest.Cases() {

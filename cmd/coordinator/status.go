@@ -49,7 +49,11 @@ func planeTable(w io.Writer, p *wire.Plane) error {
 	if p.Next != nil {
 		next[1] = *p.Next
 	}
-	if err := columns(w, append(head, master, next)...); err != nil {
+	head = append(head, master, next)
+	if p.StoreError != "" {
+		head = append(head, []string{"STORE", "does not answer, this is what was last seen: " + p.StoreError})
+	}
+	if err := columns(w, head...); err != nil {
 		return err
 	}
 	rows := [][]string{{"NODE", "STATE", "MODE", "PRIORITY", "VERSION", "FOR", "URL", "NOTE"}}

@@ -84,10 +84,11 @@ func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 	p, err := s.node.Plane(r.Context())
+	shown := planeOf(s.node.Status().Plane, &p)
 	if err != nil {
-		return err
+		shown.StoreError = err.Error()
 	}
-	return reply(w, http.StatusOK, planeOf(s.node.Status().Plane, &p))
+	return reply(w, http.StatusOK, shown)
 }
 
 // planeOf is the plane as it is shown.

@@ -127,6 +127,9 @@ type Plane struct {
 	Revision int64       `json:"revision"`
 	Next     *string     `json:"next"`
 	Nodes    []PlaneNode `json:"nodes"`
+	// StoreError says why the store did not answer; the rest is then what this
+	// node saw last. It is left out while all is well.
+	StoreError string `json:"store_error,omitempty"`
 }
 
 // PlaneNode is a live node's record, and whether it could be promoted.

@@ -1,0 +1,239 @@
+package coordinator_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// pair starts a master a and a hot standby b.
+func pair(l *lab) (a, b *running) {
+	a = l.start("a", modes.Auto)
+	settle()
+	b = l.start("b", modes.HotStandby)
+	settle()
+	l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
+	return a, b
+}
+
+// left tells when the node last left the state MASTER.
+func left(t *testing.T, n *running) time.Time {
+	t.Helper()
+	for _, tr := range n.Status().Transitions {
+		if tr.From == modes.StateMaster {
+			return tr.At
+		}
+	}
+	t.Fatal("node never left MASTER")
+	return time.Time{}
+}
+
+func TestNode_CutOffMasterEndsBeforeItsSuccessorBegins(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := pair(l)
+		put(t, a, "entity/x", "1")
+		cut := time.Now()
+		l.server.Cut("a")
+		pass(ttl + time.Second)
+		l.want(map[string]modes.State{"a": modes.StateHotStandby, "b": modes.StateMaster})
+		ended, began := left(t, a), b.Status().Since
+		if !ended.Before(began) {
+			t.Errorf("a led until %s, b from %s", ended, began)
+		}
+		if at := ended.Sub(cut); at > ttl-coordinator.Margin(ttl) {
+			t.Errorf("a led for %s after it was cut off, want at most the TTL less the margin", at)
+		}
+		reading, err := a.Read()
+		if err != nil {
+			t.Fatalf("a hot node cut off serves no reads: %v", err)
+		}
+		if reading.Staleness < ttl-2*time.Second {
+			t.Errorf("staleness %s after %s without the store", reading.Staleness, time.Since(cut))
+		}
+		put(t, b, "entity/x", "2")
+		l.server.Heal("a")
+		settle()
+		l.want(map[string]modes.State{"a": modes.StateHotStandby, "b": modes.StateMaster})
+		if reading, err = a.Read(); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := reading.View.Get("entity/x"); err != nil || string(m.Payload) != "2" {
+			t.Errorf("healed node reads %v, %v", m, err)
+		}
+		h, err := b.History(t.Context())
+		if err != nil || len(h) != 2 || h[0].Node != "b" || h[0].From != "a" || h[0].Reason != coordinator.ReasonFailover || h[0].GapMS == nil {
+			t.Errorf("history = %+v, %v", h, err)
+		}
+	})
+}
+
+func TestNode_MasterLosesItsTermByHand(t *testing.T) {
+	cases := map[string]func(*lab){
+		"lease revoked":        func(l *lab) { l.server.Revoke("a") },
+		"election key deleted": func(l *lab) { l.server.DeleteCandidate("a") },
+		"term record deleted":  func(l *lab) { l.server.DeleteTerm() },
+	}
+	for name, fault := range cases {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				a, _ := pair(l)
+				old := a.Status().Term
+				fault(l)
+				pass(2 * ttl)
+				m := l.master()
+				if m.Status().Term <= old {
+					t.Errorf("term %d follows %d", m.Status().Term, old)
+				}
+				if m.Status().ID == "a" && name != "term record deleted" {
+					t.Errorf("a took the term back, b was waiting for it")
+				}
+				put(t, m, "entity/x", "1")
+			})
+		})
+	}
+}
+
+func TestNode_DeletedRecordIsPublishedAgain(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := pair(l)
+		l.server.DeleteRecord("a")
+		l.server.DeleteRecord("b")
+		settle()
+		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
+		p, err := b.Plane(t.Context())
+		if err != nil || len(p.Members) != 2 {
+			t.Fatalf("members = %v, %v, want both again", p.Members, err)
+		}
+		if _, ok := p.Master(); !ok || p.Members[0].ID != "a" {
+			t.Errorf("plane = %+v, want a as master", p)
+		}
+		_ = a
+	})
+}
+
+func TestNode_StoreAwayLongerThanTTL(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		pair(l)
+		l.start("c", modes.HotBackup)
+		l.start("d", modes.Standby)
+		settle()
+		for id := range l.nodes {
+			l.server.Cut(id)
+		}
+		pass(3 * ttl)
+		l.want(map[string]modes.State{
+			"a": modes.StateHotStandby, "b": modes.StateHotStandby,
+			"c": modes.StateHotBackup, "d": modes.StateStandby,
+		})
+		for id := range l.nodes {
+			l.server.Heal(id)
+		}
+		pass(2*ttl + 5*time.Second)
+		put(t, l.master(), "entity/x", "1")
+		if l.states()["c"] != modes.StateHotBackup {
+			t.Errorf("states = %v", l.states())
+		}
+	})
+}
+
+func TestNode_StoreAwayShorterThanTTLChangesNothing(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		term := a.Status().Term
+		for id := range l.nodes {
+			l.server.Cut(id)
+		}
+		pass(2 * time.Second)
+		for id := range l.nodes {
+			l.server.Heal(id)
+		}
+		pass(2 * ttl)
+		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
+		if a.Status().Term != term {
+			t.Errorf("term %d became %d", term, a.Status().Term)
+		}
+	})
+}
+
+func TestNode_WriteOfDeposedMasterIsRefused(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := pair(l)
+		l.server.Cut("a")
+		late := make(chan error, 1)
+		go func() {
+			_, err := a.Commit(t.Context(), rebind.Delta{Ops: []rebind.Op{{Name: "entity/x", Put: &rebind.Content{Payload: []byte("late")}}}})
+			late <- err
+		}()
+		pass(ttl + time.Second)
+		put(t, b, "entity/x", "new")
+		l.server.Heal("a")
+		err := <-late
+		if !errors.Is(err, rebind.ErrFenced) && !errors.Is(err, rebind.ErrUnavailable) {
+			t.Errorf("late write = %v, want it refused", err)
+		}
+		settle()
+		reading, err := a.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := reading.View.Get("entity/x"); err != nil || string(m.Payload) != "new" {
+			t.Errorf("store has %v, %v", m, err)
+		}
+	})
+}
+
+func TestNode_ColdStandbyLoadsBeforeItLeads(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a", modes.Auto)
+		settle()
+		for i := range 300 {
+			put(t, a, "entity/"+string(rune('a'+i%26))+string(rune('a'+i/26)), "v")
+		}
+		b := l.start("b", modes.Standby)
+		settle()
+		l.server.Revoke("a")
+		l.server.Cut("a")
+		pass(ttl)
+		if b.Status().State != modes.StateMaster {
+			t.Fatalf("states = %v", l.states())
+		}
+		var seen []modes.State
+		for _, tr := range b.transitions() {
+			seen = append(seen, tr.To)
+		}
+		want := []modes.State{modes.StateStandby, modes.StateInitializing, modes.StateMaster}
+		if len(seen) != 3 || seen[0] != want[0] || seen[1] != want[1] || seen[2] != want[2] {
+			t.Errorf("states of b = %v, want %v", seen, want)
+		}
+		if got := b.Status().Mirror.Count; got != 300 {
+			t.Errorf("%d mementos, want 300", got)
+		}
+		h, err := b.History(t.Context())
+		if err != nil || h[0].Mementos != 300 {
+			t.Errorf("history = %+v, %v", h[0], err)
+		}
+	})
+}
+
+func TestNode_FullStore(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		put(t, a, "entity/x", "1")
+		l.server.Fill(true)
+		pass(3 * ttl)
+		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
+		_, err := a.Commit(t.Context(), rebind.Delta{Ops: []rebind.Op{{Name: "entity/y", Put: &rebind.Content{}}}})
+		if !errors.Is(err, rebind.ErrStoreFull) {
+			t.Errorf("put = %v, want ErrStoreFull", err)
+		}
+		if _, err := a.Commit(t.Context(), rebind.Delta{Ops: []rebind.Op{{Name: "entity/x"}}}); err != nil {
+			t.Errorf("delete = %v, want nil", err)
+		}
+		l.server.Fill(false)
+		put(t, a, "entity/y", "1")
+	})
+}

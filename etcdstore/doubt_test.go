@@ -1,0 +1,276 @@
+package etcdstore_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// errNoAnswer stands for any error that leaves the outcome open.
+var errNoAnswer = errors.New("connection lost")
+
+// wire is etcd with a bad connection: it can lose the answer to the next write,
+// or the write itself.
+type wire struct {
+	clientv3.KV
+
+	mu     sync.Mutex // guards the fields below
+	lose   fault
+	during func() // runs between a write and its lost answer
+	writes int    // transactions with compares that reached etcd
+}
+
+type fault int
+
+const (
+	none fault = iota
+	loseAnswer
+	loseRequest
+)
+
+// badWire puts a wire between the node and etcd.
+func (l *lab) badWire(node string) *wire {
+	l.t.Helper()
+	w := &wire{}
+	etcdstore.SetKV(l.node(node), func(kv clientv3.KV) clientv3.KV { w.KV = kv; return w })
+	return w
+}
+
+// next has the next write meet a fault.
+func (w *wire) next(f fault, during func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lose, w.during, w.writes = f, during, 0
+}
+
+func (w *wire) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writes
+}
+
+// Txn implements clientv3.KV.
+func (w *wire) Txn(ctx context.Context) clientv3.Txn { return &wireTxn{Txn: w.KV.Txn(ctx), wire: w} }
+
+type wireTxn struct {
+	clientv3.Txn
+	wire  *wire
+	write bool
+}
+
+func (t *wireTxn) If(c ...clientv3.Cmp) clientv3.Txn {
+	t.write = true
+	t.Txn = t.Txn.If(c...)
+	return t
+}
+
+func (t *wireTxn) Then(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(o...); return t }
+
+func (t *wireTxn) Else(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(o...); return t }
+
+func (t *wireTxn) Commit() (*clientv3.TxnResponse, error) {
+	if !t.write {
+		return t.Txn.Commit()
+	}
+	t.wire.mu.Lock()
+	f, during := t.wire.lose, t.wire.during
+	t.wire.lose, t.wire.during = none, nil
+	if f != loseRequest {
+		t.wire.writes++
+	}
+	t.wire.mu.Unlock()
+	if f == none {
+		return t.Txn.Commit()
+	}
+	if f == loseAnswer {
+		if _, err := t.Txn.Commit(); err != nil {
+			return nil, err
+		}
+	}
+	if during != nil {
+		during()
+	}
+	return nil, errNoAnswer
+}
+
+func TestCommit_LostAnswer(t *testing.T) {
+	type setting struct {
+		l    *lab
+		term coordinator.Term
+		base rebind.Revision
+	}
+	cases := []struct {
+		name    string
+		fault   fault
+		during  func(s *setting)
+		ops     []rebind.Op
+		want    error  // nil: stored
+		payload string // of entity/x afterwards
+		writes  int    // that may reach etcd
+	}{
+		{"a put that was applied is found to be", loseAnswer, nil, []rebind.Op{put("entity/x", "2")}, nil, "2", 1},
+		{"a put that was not applied is sent again", loseRequest, nil, []rebind.Op{put("entity/x", "2")}, nil, "2", 1},
+		{"a deletion that was applied is found to be", loseAnswer, nil, []rebind.Op{{Name: "entity/x"}}, nil, "", 1},
+		{"a deletion that was not applied is sent again", loseRequest, nil, []rebind.Op{{Name: "entity/x"}}, nil, "", 1},
+		{
+			"a put whose term ended before it was applied never is", loseRequest,
+			func(s *setting) { s.l.DeleteCandidate("a") },
+			[]rebind.Op{put("entity/x", "2")}, rebind.ErrFenced, "1", 0,
+		},
+		{
+			"a put that was applied before its term ended is", loseAnswer,
+			func(s *setting) { s.l.DeleteCandidate("a") },
+			[]rebind.Op{put("entity/x", "2")}, nil, "2", 1,
+		},
+		{
+			"a deletion in a term that ended cannot be told", loseAnswer,
+			func(s *setting) { s.l.DeleteCandidate("a") },
+			[]rebind.Op{{Name: "entity/x"}}, rebind.ErrUnknown, "", 1,
+		},
+		{
+			"a put that somebody has written over cannot be told", loseAnswer,
+			func(s *setting) {
+				_, err := s.l.raw.Put(s.l.ctx(), s.l.key("mementos/entity/x"), etcdstore.Encode(&rebind.Content{Payload: []byte("3")}, "z", 1, "other"))
+				s.l.must(err)
+			},
+			[]rebind.Op{put("entity/x", "2")}, rebind.ErrUnknown, "3", 1,
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			bad := l.badWire("a")
+			term := etcdstore.Blind(l.elect(l.join("a")))
+			base, err := l.commit(term, "first", 0, put("entity/x", "1"))
+			l.must(err)
+			bad.next(c.fault, func() {
+				if c.during != nil {
+					c.during(&setting{l, term, base})
+				}
+			})
+			rev, err := l.commit(term, "second", base, c.ops...)
+			if !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
+				t.Errorf("commit = %v, want %v", err, c.want)
+			}
+			if got := l.payload("entity/x"); got != c.payload {
+				t.Errorf("payload = %q, want %q", got, c.payload)
+			}
+			if got := bad.count(); got != c.writes {
+				t.Errorf("%d writes reached etcd, want %d", got, c.writes)
+			}
+			if err != nil || c.payload == "" {
+				return
+			}
+			kv := l.get(l.key("mementos/entity/x")).Kvs[0]
+			if kv.Version != 2 || kv.ModRevision != int64(rev) {
+				t.Errorf("version %d at %d, want one write more, at %d", kv.Version, kv.ModRevision, rev)
+			}
+		})
+	}
+}
+
+// A late arrival of a transaction that was given up for lost, and sent again,
+// finds that its comparisons no longer hold.
+func TestCommit_AppliesAtMostOnce(t *testing.T) {
+	l := newLab(t)
+	bad := l.badWire("a")
+	term := l.elect(l.join("a"))
+	for i := range 5 {
+		bad.next(loseAnswer, nil)
+		if _, err := l.commit(term, "op", rebind.Revision(l.modRevision("entity/x")), put("entity/x", "v")); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.get(l.key("mementos/entity/x")).Kvs[0].Version; got != int64(i+1) {
+			t.Fatalf("version %d after %d commits", got, i+1)
+		}
+	}
+}
+
+func (l *lab) modRevision(name rebind.Name) int64 {
+	resp := l.get(l.key("mementos/" + string(name)))
+	if len(resp.Kvs) == 0 {
+		return 0
+	}
+	return resp.Kvs[0].ModRevision
+}
+
+func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		m := l.join("a")
+		// The first write of a campaign is etcd's own, for the candidacy, the second
+		// is the term transaction. Considering comes between them.
+		var once sync.Once
+		term, err := m.Campaign(l.ctx(), func(coordinator.Plane) bool {
+			once.Do(func() { bad.next(f, nil) })
+			return true
+		})
+		l.must(err)
+		if _, err := l.commit(term, "op", 0, put("entity/x", "1")); err != nil {
+			t.Errorf("fault %d: a term whose beginning was in doubt does not hold: %v", f, err)
+		}
+		kv := l.get(l.key("term")).Kvs[0]
+		if kv.Version != 1 {
+			t.Errorf("fault %d: term record written %d times", f, kv.Version)
+		}
+		l.must(m.Leave(l.ctx()))
+	}
+}
+
+func TestPass_LostAnswer(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		old := l.elect(l.join("a"))
+		target := l.join("b")
+		won := make(chan coordinator.Term, 1)
+		go func() {
+			term, _ := target.Campaign(l.t.Context(), always)
+			won <- term
+		}()
+		var to coordinator.Member
+		l.eventually("b stands in the election", func() bool {
+			p, err := l.node("a").Plane(l.ctx())
+			l.must(err)
+			to, _ = p.Member("b")
+			return to.Candidacy != 0
+		})
+		l.must(old.Offer(l.ctx(), &coordinator.Handover{ID: "h", From: "a", To: "b"}))
+		bad.next(f, nil)
+		l.must(old.Pass(l.ctx(), to, recordOf("a")))
+		term := <-won
+		if term == nil || term.Number() <= old.Number() {
+			t.Fatalf("fault %d: target got %v", f, term)
+		}
+		if _, err := l.commit(etcdstore.Blind(old), "late", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrFenced) {
+			t.Errorf("fault %d: old master writes on: %v", f, err)
+		}
+		for _, s := range []string{"a", "b"} {
+			l.Revoke(s)
+		}
+	}
+}
+
+func TestResign_LostAnswer(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		m := l.join("a")
+		term := l.elect(m)
+		bad.next(f, nil)
+		l.must(term.Resign(l.ctx(), recordOf("a")))
+		if n := len(l.get(l.key("election/"), prefixOption).Kvs); n != 0 {
+			t.Errorf("fault %d: %d election keys left", f, n)
+		}
+		l.elect(m)
+		l.must(m.Leave(l.ctx()))
+	}
+}

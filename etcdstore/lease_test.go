@@ -1,0 +1,162 @@
+package etcdstore_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// skewed is the clock of a machine that can be put to sleep: it jumps.
+type skewed struct{ ahead atomic.Int64 }
+
+func (c *skewed) now() time.Duration { return etcdstore.BootTime() + time.Duration(c.ahead.Load()) }
+
+func (c *skewed) sleep(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// Promise: a process that slept through its deadline notices before it acts. The
+// lease itself is well: only the clock knows that it may not be.
+func TestLease_SleptThroughItsDeadline(t *testing.T) {
+	l := newLab(t)
+	clock := &skewed{}
+	etcdstore.SetClock(l.node("a"), clock.now)
+	m := l.join("a")
+	term := l.elect(m)
+	if _, err := l.commit(term, "before", 0, put("entity/x", "1")); err != nil {
+		t.Fatal(err)
+	}
+	clock.sleep(6 * time.Second)
+	if left := m.Remaining(); left > 0 {
+		t.Errorf("remaining = %s after a sleep of a TTL", left)
+	}
+	if _, err := l.commit(term, "after", 0, put("entity/y", "1")); !errors.Is(err, rebind.ErrFenced) {
+		t.Errorf("commit = %v, want it refused before it is sent", err)
+	}
+	if got := l.payload("entity/y"); got != "" {
+		t.Errorf("the store has %q", got)
+	}
+	select {
+	case <-m.Lost():
+	case <-l.ctx().Done():
+		t.Fatal("membership is not lost")
+	}
+	select {
+	case <-term.Context().Done():
+	case <-l.ctx().Done():
+		t.Fatal("term is not over")
+	}
+	if !errors.Is(m.Cause(), coordinator.ErrLeaseLost) {
+		t.Errorf("cause = %v", m.Cause())
+	}
+}
+
+// Promise: the deadline counts from the sending of the last renewal, less the
+// margin; once over, a late answer does not bring it back.
+func TestLease_DeadlineCountsFromSending(t *testing.T) {
+	l := newLab(t)
+	clock := &skewed{}
+	etcdstore.SetClock(l.node("a"), clock.now)
+	before := clock.now()
+	m := l.join("a")
+	ttl := l.config().TTL
+	if most := ttl - coordinator.Margin(ttl) - (clock.now() - before); m.Remaining() > most+10*time.Millisecond+(clock.now()-before) {
+		t.Errorf("remaining = %s, want at most %s", m.Remaining(), most)
+	}
+	clock.sleep(ttl)
+	<-m.Lost()
+	clock.sleep(-2 * ttl) // as if a renewal had come late and reached far
+	if left := m.Remaining(); left > 0 {
+		t.Errorf("remaining = %s after the end", left)
+	}
+	if err := m.Publish(l.ctx(), recordOf("a")); !errors.Is(err, coordinator.ErrLeaseLost) {
+		t.Errorf("publish = %v, want ErrLeaseLost", err)
+	}
+}
+
+// Promise: leases are renewed while their holders live, for as long as they live.
+func TestLease_IsRenewed(t *testing.T) {
+	l := newLab(t)
+	cfg := l.config()
+	cfg.TTL = etcdstore.MinTTL
+	s := l.open(cfg)
+	l.stores["a"] = s
+	m := l.join("a")
+	written := l.get(l.key("nodes/a")).Kvs[0].ModRevision
+	deadline := time.After(3 * cfg.TTL)
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		select {
+		case <-tick.C:
+			if m.Remaining() <= 0 {
+				t.Fatal("lease ran out")
+			}
+			continue
+		case <-m.Lost():
+			t.Fatalf("lost: %v", m.Cause())
+		case <-deadline:
+			tick.Stop()
+		}
+		break
+	}
+	if now := l.get(l.key("nodes/a")).Kvs[0].ModRevision; now != written {
+		t.Errorf("record written at %d again: renewals write", now)
+	}
+}
+
+func TestMargin(t *testing.T) {
+	for ttl, want := range map[time.Duration]time.Duration{
+		2 * time.Second:  500 * time.Millisecond,
+		5 * time.Second:  500 * time.Millisecond,
+		6 * time.Second:  600 * time.Millisecond,
+		60 * time.Second: 6 * time.Second,
+	} {
+		if got := coordinator.Margin(ttl); got != want {
+			t.Errorf("Margin(%s) = %s, want %s", ttl, got, want)
+		}
+	}
+}
+
+// Promise: a restart that knows its old process is dead ends that one's lease at
+// once, whatever the TTL.
+func TestJoin_EndsTheLastLease(t *testing.T) {
+	l := newLab(t)
+	var noted int64
+	cfg := l.config()
+	cfg.TTL = time.Hour
+	cfg.OnLease = func(lease int64) error { noted = lease; return nil }
+	first := l.open(cfg)
+	l.stores["a"] = first
+	old := l.elect(l.join("a"))
+	l.must(first.Close()) // the process dies: nothing is revoked
+	if len(l.get(l.key("nodes/a")).Kvs) != 1 {
+		t.Fatal("the record is gone already")
+	}
+	cfg.LastLease = noted
+	l.stores["a"] = l.open(cfg)
+	began := time.Now()
+	term := l.elect(l.join("a"))
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("led again after %s", took)
+	}
+	if term.Number() <= old.Number() {
+		t.Errorf("term %d follows %d", term.Number(), old.Number())
+	}
+}
+
+// Promise: nothing hangs on a lease that was not noted first.
+func TestJoin_WhoseLeaseCannotBeNotedLeavesNothing(t *testing.T) {
+	l := newLab(t)
+	cfg := l.config()
+	full := errors.New("disk full")
+	cfg.OnLease = func(int64) error { return full }
+	l.stores["a"] = l.open(cfg)
+	if _, err := l.node("a").Join(l.ctx(), recordOf("a")); !errors.Is(err, full) {
+		t.Errorf("join = %v, want %v", err, full)
+	}
+	if n := len(l.get(l.prefix, prefixOption).Kvs); n != 0 {
+		t.Errorf("%d keys left", n)
+	}
+}

@@ -1,0 +1,147 @@
+package etcdstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Promise: planes whose names begin alike never meet.
+func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
+	l := newLab(t)
+	terms := make(map[string]coordinator.Term)
+	for _, plane := range []string{"p", "pp", "p.p"} {
+		cfg := l.config()
+		cfg.Plane = plane
+		l.stores[plane] = l.open(cfg)
+		m, err := l.stores[plane].Join(l.ctx(), recordOf("a"))
+		l.must(err)
+		terms[plane] = l.elect(m)
+		_, err = l.commit(terms[plane], "op", 0, put("entity/x", plane))
+		l.must(err)
+	}
+	for plane := range terms {
+		found := 0
+		_, err := l.stores[plane].Load(l.ctx(), func(p rebind.Page) error {
+			found += len(p.Changes)
+			if string(p.Changes[0].Memento.Payload) != plane {
+				t.Errorf("plane %s sees the memento of %s", plane, p.Changes[0].Memento.Payload)
+			}
+			return nil
+		})
+		p, planeErr := l.stores[plane].Plane(l.ctx())
+		if err = errors.Join(err, planeErr); err != nil || found != 1 || len(p.Members) != 1 {
+			t.Errorf("plane %s sees %d mementos, members %v, %v", plane, found, p.Members, err)
+		}
+	}
+}
+
+func TestOpen_RefusesWhatCannotWork(t *testing.T) {
+	cases := map[string]func(*etcdstore.Config){
+		"no endpoints":                    func(c *etcdstore.Config) { c.Endpoints = nil },
+		"a prefix without a slash":        func(c *etcdstore.Config) { c.Prefix = "x" },
+		"a prefix that ends with a slash": func(c *etcdstore.Config) { c.Prefix = "/x/" },
+		"a prefix with an empty part":     func(c *etcdstore.Config) { c.Prefix = "/x//y" },
+		"an empty prefix":                 func(c *etcdstore.Config) { c.Prefix = "" },
+		"a plane in capitals":             func(c *etcdstore.Config) { c.Plane = "P" },
+		"a plane with a slash":            func(c *etcdstore.Config) { c.Plane = "a/b" },
+		"a TTL that is too short":         func(c *etcdstore.Config) { c.TTL = time.Second },
+		"a TTL that is not whole seconds": func(c *etcdstore.Config) { c.TTL = 2500 * time.Millisecond },
+	}
+	l := newLab(t)
+	for name, change := range cases {
+		cfg := l.config()
+		change(&cfg)
+		s, err := etcdstore.Open(l.ctx(), cfg)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+			_ = s.Close()
+		}
+		if errors.Is(err, rebind.ErrUnavailable) {
+			t.Errorf("%s: taken for a store that is away", name)
+		}
+	}
+}
+
+func TestOpen_SaysWhatDoesNotAnswer(t *testing.T) {
+	l := newLab(t)
+	cfg := l.config()
+	cfg.Endpoints = []string{"127.0.0.1:1"}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := etcdstore.Open(ctx, cfg)
+	if !errors.Is(err, rebind.ErrUnavailable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("open = %v, want one that names the endpoint", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestAnnounce_PrunesTheHistory(t *testing.T) {
+	l := newLab(t)
+	term := l.elect(l.join("a"))
+	for i := range 205 {
+		l.must(term.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: int64(i + 1), Node: "a"}))
+	}
+	entries, err := l.node("a").History(l.ctx())
+	if err != nil || len(entries) != 200 || entries[0].Term != 205 || entries[199].Term != 6 {
+		t.Errorf("%d entries, from %d to %d, %v, want the last 200", len(entries), entries[0].Term, entries[len(entries)-1].Term, err)
+	}
+	resp := l.get(l.key("history/"), clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if resp.Count != 200 {
+		t.Errorf("%d keys in the history", resp.Count)
+	}
+}
+
+// Promise: a request too large for etcd is refused whole before it is sent.
+func TestCommit_TooLargeIsRefusedWhole(t *testing.T) {
+	l := newLab(t)
+	term := l.elect(l.join("a"))
+	big := string(make([]byte, 800<<10))
+	_, err := l.commit(term, "op", 0, put("entity/x", big), put("entity/y", big))
+	if !errors.Is(err, rebind.ErrTooLarge) || !strings.Contains(err.Error(), "1572864") {
+		t.Errorf("commit = %v, want ErrTooLarge with the limit", err)
+	}
+	if l.payload("entity/x") != "" {
+		t.Error("a part of it is stored")
+	}
+	if _, err := l.commit(term, "op2", 0, put("entity/x", string(make([]byte, etcdstore.MaxPayload)))); err != nil {
+		t.Errorf("the largest payload allowed is refused: %v", err)
+	}
+	ops := make([]rebind.Op, rebind.MaxOps)
+	for i := range ops {
+		ops[i] = put(rebind.Name(fmt.Sprintf("entity/%0200d", i)), string(make([]byte, 10<<10)))
+	}
+	if _, err := l.commit(term, "op3", 0, ops...); err != nil {
+		t.Errorf("a delta of %d operations: %v", len(ops), err)
+	}
+}
+
+// Promise: what somebody else put where the plane's own keys are stops nobody.
+func TestStore_GarbageInThePlanesOwnKeys(t *testing.T) {
+	l := newLab(t)
+	for _, key := range []string{"nodes/z", "history/zzz", "handover"} {
+		_, err := l.raw.Put(l.ctx(), l.key(key), "garbage")
+		l.must(err)
+	}
+	m := l.join("a")
+	l.elect(m)
+	p, err := l.node("a").Plane(l.ctx())
+	if err != nil || len(p.Members) != 1 || p.Holder.Node != "a" {
+		t.Errorf("plane = %+v, %v", p, err)
+	}
+	if _, err := l.node("a").History(l.ctx()); err != nil {
+		t.Errorf("history: %v", err)
+	}
+}

@@ -1,0 +1,117 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Parts of the import order that several packages share.
+var (
+	core    = []string{"modes", "rebind", "coordinator"}
+	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire"}
+	// support is what any test may use beside what its package does.
+	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "etcdstore/embedded"})
+	// outer is all that a program made of ours may be wired from.
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/filelock"})
+)
+
+// layers is the import order: what of ours each package may import. A package
+// that is not here has to be given its place first. A name with "/..." stands for
+// all packages below it. Nothing may import cmd, and test only itself.
+var layers = map[string][]string{
+	"modes":                {},
+	"rebind":               {"modes"},
+	"coordinator":          {"modes", "rebind"},
+	"etcdstore":            core,
+	"etcdstore/embedded":   {"internal/filelock"},
+	"internal/filelock":    {},
+	"internal/lint":        {},
+	"internal/memstore":    core,
+	"internal/storetest":   core,
+	"internal/httpapi":     slices.Concat(core, httpapi),
+	"internal/httpapi/...": slices.Concat(core, httpapi),
+	"cmd/coordinator":      outer,
+	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
+	"bench/...":            slices.Concat(outer, support),
+	"examples/...":         slices.Concat(core, []string{"etcdstore"}),
+}
+
+// importDirection keeps every package to the import order.
+func importDirection(files []*source) []string {
+	var findings []string
+	for _, s := range goFiles(files) {
+		allowed, ok := mayImport(s)
+		if !ok {
+			findings = append(findings, fmt.Sprintf("%s: package %s has no place in the import order: give it one in layers", s.path, s.dir()))
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			ours, mine := strings.CutPrefix(imported, module+"/")
+			if err != nil || !mine {
+				continue
+			}
+			if _, ok := match(allowed, ours); !ok {
+				findings = append(findings, s.report(spec, "%s may not import %s", s.dir(), ours))
+			}
+		}
+	}
+	return findings
+}
+
+// mayImport returns what of ours s may import, and whether its package is known.
+func mayImport(s *source) ([]string, bool) {
+	var names []string
+	for name := range layers {
+		names = append(names, name)
+	}
+	place, ok := match(names, s.dir())
+	if !ok {
+		return nil, false
+	}
+	allowed := layers[place]
+	if s.test() {
+		allowed = slices.Concat(allowed, support, []string{s.dir()})
+	}
+	return allowed, true
+}
+
+// match returns the name among names that is pkg or, failing that, stands for the
+// packages around it.
+func match(names []string, pkg string) (string, bool) {
+	if slices.Contains(names, pkg) {
+		return pkg, true
+	}
+	for _, name := range names {
+		if below, ok := strings.CutSuffix(name, "..."); ok && strings.HasPrefix(pkg+"/", below) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// unwanted is what a program that uses the library must not have to compile.
+var unwanted = []string{
+	"go.etcd.io/etcd/server",
+	"go.etcd.io/bbolt",
+	"github.com/spf13/cobra",
+	"github.com/spf13/pflag",
+	module + "/internal/httpapi",
+	module + "/cmd",
+	module + "/etcdstore/embedded",
+}
+
+// importClosure finds the unwanted among all that pkg imports, however far away.
+func importClosure(pkg string, deps []string) []string {
+	var findings []string
+	for _, dep := range deps {
+		for _, bad := range unwanted {
+			if strings.HasPrefix(dep+"/", bad+"/") {
+				findings = append(findings, fmt.Sprintf("%s makes its users compile %s", pkg, dep))
+			}
+		}
+	}
+	return findings
+}

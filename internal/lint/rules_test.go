@@ -1,0 +1,340 @@
+package lint
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// packageComments wants a comment above one package clause of each package, which
+// begins as godoc expects.
+func packageComments(files []*source) []string {
+	documented := make(map[string]bool)
+	var dirs []string
+	for _, s := range goFiles(files) {
+		if !slices.Contains(dirs, s.dir()) {
+			dirs = append(dirs, s.dir())
+		}
+		name := s.file.Name.Name
+		text := s.file.Doc.Text()
+		if name == "main" && text != "" || strings.HasPrefix(text, "Package "+strings.TrimSuffix(name, "_test")+" ") {
+			documented[s.dir()] = true
+		}
+	}
+	var findings []string
+	for _, dir := range dirs {
+		if !documented[dir] {
+			findings = append(findings, dir+`: no package comment that begins with "Package `+path.Base(dir)+`"`)
+		}
+	}
+	return findings
+}
+
+// docComments wants a comment on each exported name outside of tests. That of a
+// type, a function or a method begins with its name; constants and variables may
+// share the comment of their group.
+func docComments(files []*source) []string {
+	var findings []string
+	for _, s := range goFiles(files) {
+		if s.test() {
+			continue
+		}
+		for _, decl := range s.file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				findings = append(findings, s.wantComment(d.Name, d.Doc)...)
+			case *ast.GenDecl:
+				findings = append(findings, s.groupComments(d)...)
+			}
+		}
+	}
+	return findings
+}
+
+func (s *source) groupComments(d *ast.GenDecl) (findings []string) {
+	for _, spec := range d.Specs {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			doc := spec.Doc
+			if !d.Lparen.IsValid() {
+				doc = d.Doc
+			}
+			findings = append(findings, s.wantComment(spec.Name, doc)...)
+		case *ast.ValueSpec:
+			for _, name := range spec.Names {
+				if name.IsExported() && spec.Doc.Text() == "" && d.Doc.Text() == "" {
+					findings = append(findings, s.report(name, "%s has no comment, nor has its group", name.Name))
+				}
+			}
+		}
+	}
+	return findings
+}
+
+// wantComment wants doc to introduce name, with or without an article.
+func (s *source) wantComment(name *ast.Ident, doc *ast.CommentGroup) []string {
+	if !name.IsExported() {
+		return nil
+	}
+	for _, article := range []string{"", "A ", "An ", "The "} {
+		rest, ok := strings.CutPrefix(doc.Text(), article+name.Name)
+		if ok && (rest == "" || !token.IsIdentifier("a"+rest[:1])) {
+			return nil
+		}
+	}
+	return []string{s.report(name, "%s has no comment that begins with its name", name.Name)}
+}
+
+// How long things may be, in lines.
+const (
+	maxFile = 400
+	maxTest = 600
+	maxFunc = 70
+)
+
+// sizes bounds files and functions.
+func sizes(files []*source) []string {
+	var findings []string
+	for _, s := range goFiles(files) {
+		limit := maxFile
+		if s.test() {
+			limit = maxTest
+		}
+		if lines := strings.Count(s.text, "\n"); lines > limit {
+			findings = append(findings, fmt.Sprintf("%s: %d lines, a file may have %d", s.path, lines, limit))
+		}
+		for _, decl := range s.file.Decls {
+			ast.Inspect(decl, func(n ast.Node) bool {
+				switch n.(type) {
+				case *ast.FuncDecl, *ast.FuncLit:
+					lines := s.line(n.End()) - s.line(n.Pos()) + 1
+					if lines > maxFunc {
+						findings = append(findings, s.report(n, "function of %d lines, it may have %d", lines, maxFunc))
+					}
+					return false // what it holds is no longer than itself
+				}
+				return true
+			})
+		}
+	}
+	return findings
+}
+
+// allow is where something that is not allowed has a reason: by file, or by
+// directory where the name ends with a slash.
+type allow map[string]string
+
+// confined reports what pick finds outside of where it is allowed, and leave that
+// is no longer needed.
+func confined(files []*source, where allow, what string, pick func(*source, ast.Node) bool) []string {
+	var findings []string
+	used := make(map[string]bool)
+	for _, s := range goFiles(files) {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if n == nil || !pick(s, n) {
+				return true
+			}
+			if place, ok := where.covers(s); ok {
+				used[place] = true
+			} else {
+				findings = append(findings, s.report(n, "%s", what))
+			}
+			return true
+		})
+	}
+	for place := range where {
+		exists := slices.ContainsFunc(files, func(s *source) bool { return s.path == place })
+		if exists && !used[place] {
+			findings = append(findings, fmt.Sprintf("%s: allowed without need: %s", place, what))
+		}
+	}
+	slices.Sort(findings)
+	return findings
+}
+
+func (a allow) covers(s *source) (string, bool) {
+	for place := range a {
+		if s.path == place || strings.HasSuffix(place, "/") && strings.HasPrefix(s.path, place) {
+			return place, true
+		}
+	}
+	return "", false
+}
+
+// sleeps finds time.Sleep: waiting is a timer or a ticker in a select.
+func sleeps(files []*source) []string {
+	return confined(files, nil, "time.Sleep: wait for what is awaited", func(s *source, n ast.Node) bool {
+		return s.selects(n, "time", "Sleep")
+	})
+}
+
+// selects reports whether n is pkg.name, whatever the file calls the package.
+func (s *source) selects(n ast.Node, pkg, name string) bool {
+	sel, ok := n.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != name {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == s.localName(pkg)
+}
+
+func (s *source) localName(pkg string) string {
+	for _, spec := range s.file.Imports {
+		if spec.Path.Value == strconv.Quote(pkg) && spec.Name != nil {
+			return spec.Name.Name
+		}
+	}
+	return path.Base(pkg)
+}
+
+// comparers lists where a sentinel error may be compared by identity.
+var comparers = allow{}
+
+var sentinel = regexp.MustCompile(`^Err[A-Z]`)
+
+// sentinelComparisons finds errors that are compared otherwise than by errors.Is:
+// with == or !=, or by a switch.
+func sentinelComparisons(files []*source) []string {
+	return confined(files, comparers, "sentinel error compared: use errors.Is", func(_ *source, n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BinaryExpr:
+			return (n.Op == token.EQL || n.Op == token.NEQ) && (isSentinel(n.X) || isSentinel(n.Y))
+		case *ast.SwitchStmt:
+			return n.Tag != nil && slices.ContainsFunc(n.Body.List, func(clause ast.Stmt) bool {
+				return slices.ContainsFunc(clause.(*ast.CaseClause).List, isSentinel)
+			})
+		}
+		return false
+	})
+}
+
+func isSentinel(x ast.Expr) bool {
+	switch x := x.(type) {
+	case *ast.Ident:
+		return sentinel.MatchString(x.Name)
+	case *ast.SelectorExpr:
+		return sentinel.MatchString(x.Sel.Name)
+	case *ast.ParenExpr:
+		return isSentinel(x.X)
+	}
+	return false
+}
+
+// starters lists where a go statement may stand and who waits for what it starts.
+// A WaitGroup's or an errgroup's Go is no statement and needs no entry.
+var starters = allow{
+	"rebind/persister.go":             "a delta goes on when its caller has left; Hold and Close wait for it",
+	"coordinator/node.go":             "an observer that hangs is left behind after a time; Run waits until then",
+	"coordinator/program.go":          "a program that does not heed its context is left behind; the role loop waits for returned",
+	"coordinator/plane_test.go":       "a node runs until stop, which waits for it",
+	"coordinator/failover_test.go":    "a write outlives the term of its node; the test receives its outcome",
+	"etcdstore/doubt_test.go":         "a campaign runs until the test receives its end",
+	"etcdstore/fence_test.go":         "a campaign runs until the test receives its end",
+	"etcdstore/embedded/embedded.go":  "watches etcd until Close, which waits for it",
+	"internal/memstore/membership.go": "renews a lease until the membership or the server ends",
+	"internal/memstore/term.go":       "watches a term until it or the server ends",
+	"internal/storetest/storetest.go": "a campaign runs until its cleanup, which waits for it",
+	"internal/storetest/deltas.go":    "waits for a batch that the test then receives",
+	"internal/storetest/members.go":   "follows a plane until the test has received its end",
+}
+
+// goStatements finds goroutines that start where nobody is known to wait.
+func goStatements(files []*source) []string {
+	return confined(files, starters, "go statement: use a WaitGroup, or say in starters who waits", func(_ *source, n ast.Node) bool {
+		_, ok := n.(*ast.GoStmt)
+		return ok
+	})
+}
+
+// inits finds functions that run by a package being imported.
+func inits(files []*source) []string {
+	return confined(files, nil, "init function: let the caller call", func(_ *source, n ast.Node) bool {
+		f, ok := n.(*ast.FuncDecl)
+		return ok && f.Recv == nil && f.Name.Name == "init"
+	})
+}
+
+// enders lists where the process may be ended.
+var enders = allow{
+	"cmd/coordinator/main.go":    "the exit code of the command",
+	"cmd/coordinator/signals.go": "the second signal ends at once",
+	"test/":                      "helper processes have exit codes too",
+}
+
+// exits finds os.Exit where something above would have to be cleaned up first.
+func exits(files []*source) []string {
+	return confined(files, enders, "os.Exit: return an error", func(s *source, n ast.Node) bool {
+		return s.selects(n, "os", "Exit")
+	})
+}
+
+// panickers lists where a panic may stand, and why it cannot be an error.
+var panickers = allow{
+	"modes/transition.go":         "a state in which no node rests is the caller's mistake",
+	"coordinator/role.go":         "a step against the rule book is a defect of the role loop",
+	"coordinator/program_test.go": "the program under test panics",
+	"coordinator/node_test.go":    "the observer under test panics",
+	"etcdstore/clock_linux.go":    "a clock that cannot be read leaves no deadline to trust",
+	"etcdstore/clock_darwin.go":   "a clock that cannot be read leaves no deadline to trust",
+	"etcdstore/codec.go":          "our own types encode",
+	"etcdstore/store_test.go":     "TestMain has no test to fail",
+	"internal/httpapi/server.go":  "passes a panic on that net/http knows, and our own types encode",
+}
+
+// panics finds panics without a reason.
+func panics(files []*source) []string {
+	return confined(files, panickers, "panic: return an error", func(_ *source, n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return false
+		}
+		f, ok := call.Fun.(*ast.Ident)
+		return ok && f.Name == "panic"
+	})
+}
+
+// keyWords are the parts of keys as whole literals, keyPaths wherever they stand
+// in one.
+var (
+	keyWords = []string{"election", "handover", "meta", "term"}
+	keyPaths = []string{"nodes/", "election/", "mementos/", "history/"}
+	// spellers is where they may be spelled.
+	spellers = allow{"etcdstore/keys.go": "is the key layout"}
+)
+
+// keyParts finds keys that etcdstore builds elsewhere than in keys.go.
+func keyParts(files []*source) []string {
+	return confined(files, spellers, "part of a key: have keys.go spell it", func(s *source, n ast.Node) bool {
+		lit, ok := n.(*ast.BasicLit)
+		if !ok || lit.Kind != token.STRING || s.dir() != "etcdstore" || s.test() {
+			return false
+		}
+		text, err := strconv.Unquote(lit.Value)
+		if err != nil {
+			return false
+		}
+		return slices.Contains(keyWords, strings.Trim(text, "/")) ||
+			slices.ContainsFunc(keyPaths, func(part string) bool { return strings.Contains(text, part) })
+	})
+}
+
+// marker is spelled so that it does not find itself.
+var marker = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)
+
+// markers finds what somebody left to be done later.
+func markers(files []*source) []string {
+	var findings []string
+	for _, s := range files {
+		for i, line := range strings.Split(s.text, "\n") {
+			if word := marker.FindString(line); word != "" {
+				findings = append(findings, fmt.Sprintf("%s:%d: %s: do it or drop it", s.path, i+1, word))
+			}
+		}
+	}
+	return findings
+}
