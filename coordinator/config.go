@@ -65,7 +65,7 @@ var (
 // CheckPlane tells whether name can be the name of a plane.
 func CheckPlane(name string) error {
 	if !planePattern.MatchString(name) {
-		return fmt.Errorf("plane %q: use a lower-case letter or digit, then up to 62 of a-z 0-9 . _ -", name)
+		return fmt.Errorf("plane %q: use up to 63 of a-z 0-9 . _ - and begin with a letter or digit", name)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func CheckPlane(name string) error {
 // CheckNode tells whether id can be the id of a node.
 func CheckNode(id string) error {
 	if !nodePattern.MatchString(id) || id == "." || id == ".." {
-		return fmt.Errorf("node id %q: use 1 to 64 of A-Z a-z 0-9 . _ ~ - and not . or ..", id)
+		return fmt.Errorf("node id %q: use 1 to 64 of A-Z a-z 0-9 . _ ~ - and more than one or two dots", id)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // stepBudget bounds what a master does before it gives up its term by its own
@@ -71,16 +72,17 @@ func (n *Node) leaves(event modes.Event) bool {
 //  3. delete the election key and publish the new record, in one fenced transaction
 //  4. leave the state MASTER
 //
-// If the third does not succeed the lease has to lapse: the caller rejoins.
-func (n *Node) abdicate(event modes.Event, why Reason, reason string) error {
+// If the third does not succeed the lease has to lapse: the caller rejoins. ctx
+// bounds the whole.
+func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reason string) error {
 	r := n.reign
-	ctx, cancel := context.WithTimeout(r.Context(), stepBudget)
+	settle, cancel := context.WithTimeout(ctx, stepBudget)
 	defer cancel()
-	if err := n.stopProgram(ctx, errSteppingDown); err != nil {
+	if err := n.stopProgram(settle, errSteppingDown); err != nil {
 		n.log.Error("program does not heed its context, giving up the term all the same", zap.Error(err))
 	}
 	if r.persister != nil {
-		if err := r.persister.Hold(ctx); err != nil {
+		if err := r.persister.Hold(settle); err != nil {
 			n.log.Warn("writes under way not settled", zap.Error(err))
 		}
 	}
@@ -94,7 +96,7 @@ func (n *Node) abdicate(event modes.Event, why Reason, reason string) error {
 		}
 		record = n.recordAs(state, at)
 	}
-	last, cancelLast := context.WithTimeout(r.Context(), callTimeout)
+	last, cancelLast := context.WithTimeout(ctx, callTimeout)
 	defer cancelLast()
 	if err := r.Resign(last, record); err != nil {
 		return fmt.Errorf("give up term %d: %w", r.Number(), err)
@@ -107,7 +109,7 @@ func (n *Node) abdicate(event modes.Event, why Reason, reason string) error {
 
 // stepDown gives the term up because the mode says so, and goes where it says.
 func (n *Node) stepDown() step {
-	if err := n.abdicate(modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String()); err != nil {
+	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String()); err != nil {
 		n.log.Warn("stepping down by dropping the lease", zap.Error(err))
 		return n.rejoin
 	}
@@ -119,7 +121,7 @@ func (n *Node) stepDown() step {
 func (n *Node) fail() step {
 	n.lastError = n.program.err.Error()
 	n.log.Error("program failed", zap.Error(n.program.err))
-	if err := n.abdicate(modes.EventFail, ReasonFailover, "program failed"); err != nil {
+	if err := n.abdicate(n.ctx, modes.EventFail, ReasonFailover, "program failed"); err != nil {
 		n.retire(modes.EventFail, now(), "program failed")
 		n.log.Warn("failing by dropping the lease", zap.Error(err))
 		return n.rejoin
@@ -187,16 +189,17 @@ func (n *Node) succeed(ctx context.Context) (keepLease bool) {
 		n.retire(modes.EventFor(n.rest()), now(), "stopping")
 		return true
 	}
+	var err error
 	if n.state == modes.StateMaster {
-		err := n.bequeath(ctx)
-		if err == nil {
+		if err = n.bequeath(ctx); err == nil {
 			return false
 		}
-		if !errors.Is(err, errNoHeir) {
-			n.log.Warn("not handed over, giving the term up", zap.Error(err))
-		}
 	}
-	if err := n.abdicate(modes.EventFor(n.rest()), ReasonHandover, "stopping"); err != nil {
+	if err == nil || !errors.Is(err, rebind.ErrUnavailable) {
+		n.log.Info("not handed over, giving the term up", zap.Error(err))
+		err = n.abdicate(ctx, modes.EventFor(n.rest()), ReasonHandover, "stopping")
+	}
+	if err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
 		n.retire(modes.EventFor(n.rest()), now(), "stopping")
 	}

@@ -20,7 +20,7 @@ const (
 	// passTimeout bounds the time for which a handover keeps writes waiting.
 	passTimeout = 2 * time.Second
 	// heirTimeout bounds the wait for the successor's readiness at a stop.
-	heirTimeout = 5 * time.Second
+	heirTimeout = 4 * time.Second
 	// announceTimeout is how long a handover waits to see its target announced.
 	announceTimeout = 10 * time.Second
 )

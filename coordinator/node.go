@@ -20,8 +20,9 @@ const (
 	callTimeout = 2 * time.Second
 	// beatEvery is how often the role loop comes round when nothing happens.
 	beatEvery = time.Second
-	// stopBudget bounds a clean stop as a whole.
-	stopBudget = 10 * time.Second
+	// stopBudget bounds a clean stop of the node. What the process has to end
+	// after it fits into the ten seconds that are promised for the whole.
+	stopBudget = 6 * time.Second
 	// winTimeout is how long a node that was ordered to lead may take to win the
 	// election: long enough for a slow store, too short for a lease to lapse.
 	winTimeout = 2 * time.Second

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-
 	"time"
 
 	"go.uber.org/zap"

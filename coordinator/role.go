@@ -321,10 +321,11 @@ func (n *Node) settled() step {
 	return n.stand
 }
 
-// vacant reports whether the plane waits for a successor to a term that this
-// node gave up, and this node is in the running.
+// vacant reports whether the succession to a term that this node gave up is
+// still open: nobody has it yet, or this node has and does not know.
 func (n *Node) vacant() bool {
-	return n.gaveUp != 0 && n.mode.Promotable() && n.outlook.plane().Holder.Term <= n.gaveUp
+	holder := n.outlook.plane().Holder
+	return n.gaveUp != 0 && n.mode.Promotable() && (holder.Term <= n.gaveUp || holder.Node == n.cfg.ID)
 }
 
 // failed stays up to say why the node can do nothing.

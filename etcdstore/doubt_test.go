@@ -122,17 +122,20 @@ func TestCommit_LostAnswer(t *testing.T) {
 		{
 			"a put whose term ended before it was applied never is", loseRequest,
 			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{put("entity/x", "2")}, rebind.ErrFenced, "1", 0,
+			[]rebind.Op{put("entity/x", "2")},
+			rebind.ErrFenced, "1", 0,
 		},
 		{
 			"a put that was applied before its term ended is", loseAnswer,
 			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{put("entity/x", "2")}, nil, "2", 1,
+			[]rebind.Op{put("entity/x", "2")},
+			nil, "2", 1,
 		},
 		{
 			"a deletion in a term that ended cannot be told", loseAnswer,
 			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{{Name: "entity/x"}}, rebind.ErrUnknown, "", 1,
+			[]rebind.Op{{Name: "entity/x"}},
+			rebind.ErrUnknown, "", 1,
 		},
 		{
 			"a put that somebody has written over cannot be told", loseAnswer,
@@ -140,7 +143,8 @@ func TestCommit_LostAnswer(t *testing.T) {
 				_, err := s.l.raw.Put(s.l.ctx(), s.l.key("mementos/entity/x"), etcdstore.Encode(&rebind.Content{Payload: []byte("3")}, "z", 1, "other"))
 				s.l.must(err)
 			},
-			[]rebind.Op{put("entity/x", "2")}, rebind.ErrUnknown, "3", 1,
+			[]rebind.Op{put("entity/x", "2")},
+			rebind.ErrUnknown, "3", 1,
 		},
 	}
 	for _, c := range cases {

@@ -1,7 +1,6 @@
 package etcdstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -58,9 +57,4 @@ func notApplied(err error) bool {
 	default:
 		return false
 	}
-}
-
-// ended reports whether err is no more than the end of ctx.
-func ended(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() != nil
 }

@@ -47,7 +47,8 @@ type finding struct {
 	kvs      [][]*mvccpb.KeyValue
 }
 
-// settleFor bounds how long a lost answer is looked for after the term has ended.
+// settleFor bounds how long a lost answer is looked for after the caller's
+// context, or the term it comes from, has ended.
 const settleFor = 2 * time.Second
 
 // write commits w under the fence and returns its revision.
@@ -60,7 +61,7 @@ const settleFor = 2 * time.Second
 // refuses it. Anything else is [rebind.ErrUnknown].
 func (t *term) write(ctx context.Context, w write) (int64, error) {
 	doubt := false
-	settle, cancel := t.settling()
+	settle, cancel := t.settling(ctx)
 	defer cancel()
 	for pause := newPause(); ; {
 		if err := t.acting(); err != nil && !doubt {
@@ -88,10 +89,10 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 	}
 }
 
-// settling returns a context that outlives the term by settleFor.
-func (t *term) settling() (context.Context, context.CancelFunc) {
+// settling returns a context that outlives the caller's by settleFor.
+func (t *term) settling(caller context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.m.store.ctx)
-	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(settleFor, cancel) })
+	stop := context.AfterFunc(caller, func() { time.AfterFunc(settleFor, cancel) })
 	return ctx, func() { stop(); cancel() }
 }
 

@@ -23,10 +23,10 @@ var (
 // NewName makes a name of a type and an id. The error wraps [ErrInvalid].
 func NewName(typ, id string) (Name, error) {
 	if !typePattern.MatchString(typ) {
-		return "", fmt.Errorf("%w: memento type %q: use a lower-case letter, then up to 62 of a-z 0-9 _ -", ErrInvalid, clip(typ))
+		return "", fmt.Errorf("%w: memento type %q: use up to 63 of a-z 0-9 _ - and begin with a letter", ErrInvalid, clip(typ))
 	}
 	if !idPattern.MatchString(id) || id == "." || id == ".." {
-		return "", fmt.Errorf("%w: memento id %q: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and not . or ..", ErrInvalid, clip(id))
+		return "", fmt.Errorf("%w: memento id %q: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and more than one or two dots", ErrInvalid, clip(id))
 	}
 	return Name(typ + "/" + id), nil
 }

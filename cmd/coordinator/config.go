@@ -123,32 +123,50 @@ func (c *runConfig) complete() (modes.Mode, error) {
 	if c.waitForMaster != 0 && !mode.NeedsMaster() && mode.Valid() {
 		err = errors.Join(err, fmt.Errorf("wait-for-master goes with mode standby or hot_standby, not %s", mode))
 	}
-	err = errors.Join(err, c.completeURLs())
+	err = errors.Join(err, c.checkURLs())
 	if err != nil {
 		return mode, usageError{err}
 	}
 	return mode, nil
 }
 
-func (c *runConfig) completeURLs() error {
-	host, port, err := net.SplitHostPort(c.listen)
-	if err != nil {
-		return fmt.Errorf("listen %q: write it as host:port", c.listen)
+// checkURLs tells whether the addresses can be what they are for.
+func (c *runConfig) checkURLs() error {
+	var err error
+	if _, _, split := net.SplitHostPort(c.listen); split != nil {
+		err = fmt.Errorf("listen %q: write it as host:port", c.listen)
 	}
 	if c.advertiseURL == "" {
-		if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-			if host, err = os.Hostname(); err != nil {
-				return fmt.Errorf("advertise-url: %w", err)
-			}
+		return err
+	}
+	u, parse := url.Parse(c.advertiseURL)
+	if parse != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		err = errors.Join(err, fmt.Errorf("advertise-url %q: write it as http://host:port", c.advertiseURL))
+	}
+	return err
+}
+
+// advertised is the URL to publish for an API that listens at address: the host
+// as it was given, the host name where it was left open, and the port that the
+// system chose where it was to choose one.
+func (c *runConfig) advertised(address net.Addr) (string, error) {
+	if c.advertiseURL != "" {
+		return c.advertiseURL, nil
+	}
+	host, _, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return "", fmt.Errorf("listen %q: %w", c.listen, err)
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("advertise-url: %w", err)
 		}
-		c.advertiseURL = "http://" + net.JoinHostPort(host, port)
-		return nil
 	}
-	u, err := url.Parse(c.advertiseURL)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("advertise-url %q: write it as http://host:port", c.advertiseURL)
+	_, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return "", fmt.Errorf("listen %q: %w", c.listen, err)
 	}
-	return nil
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // isLoopback reports whether a host stands for this machine alone.

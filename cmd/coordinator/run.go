@@ -68,6 +68,7 @@ type daemon struct {
 	mode        modes.Mode
 	log         *zap.Logger
 	storeOrigin string // which setting named the store
+	uri         string // where others reach the API
 
 	opened []func() error // what is to be closed, in the order of opening
 }
@@ -101,6 +102,9 @@ func (d *daemon) work(ctx context.Context) error {
 		return usageError{fmt.Errorf("listen: %w", err)}
 	}
 	d.later(func() error { return ignoreClosed(listener.Close()) })
+	if d.uri, err = d.cfg.advertised(listener.Addr()); err != nil {
+		return usageError{err}
+	}
 	d.warn()
 	endpoints, failed, err := d.startStore(ctx)
 	if err != nil {
@@ -112,7 +116,7 @@ func (d *daemon) work(ctx context.Context) error {
 	}
 	d.later(store.Close)
 	node, err := coordinator.New(coordinator.Config{
-		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.cfg.advertiseURL, Version: version(),
+		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.uri, Version: version(),
 		Mode: d.mode, Priority: d.cfg.priority,
 		ColdStandby:   d.cfg.autoStandby == "cold",
 		WaitForMaster: d.cfg.waitForMaster,
@@ -133,14 +137,14 @@ func (d *daemon) warn() {
 		d.log.Warn("the API can be reached from other machines, and anybody who reaches it can change everything",
 			zap.String("listen", d.cfg.listen))
 	}
-	advertised, err := url.Parse(d.cfg.advertiseURL)
+	advertised, err := url.Parse(d.uri)
 	if err != nil || !isLoopback(advertised.Hostname()) {
 		return
 	}
 	for _, e := range d.cfg.endpoints {
 		if !isLoopback(endpointHost(e)) {
 			d.log.Warn("other machines on this store cannot reach this node at the URL it advertises; set --advertise-url",
-				zap.String("advertise_url", d.cfg.advertiseURL))
+				zap.String("advertise_url", d.uri))
 			return
 		}
 	}
@@ -207,7 +211,7 @@ func (d *daemon) serve(ctx context.Context, node *coordinator.Node, listener net
 		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: zap.NewStdLog(d.log),
 	}
-	d.log.Info("API is served", zap.String("listen", listener.Addr().String()), zap.String("advertise_url", d.cfg.advertiseURL))
+	d.log.Info("API is served", zap.String("listen", listener.Addr().String()), zap.String("advertise_url", d.uri))
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts in testdata/script run the command as people and their scripts do.
+// This test is of package main because testscript runs main itself.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"coordinator": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"STORE", "API", "API2"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return fmt.Errorf("find a free address: %w", err)
+				}
+				env.Setenv(name, l.Addr().String())
+				if err := l.Close(); err != nil {
+					return fmt.Errorf("free the address: %w", err)
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"await":  await,
+			"exits":  exits,
+			"repeat": repeat,
+		},
+	})
+}
+
+// await waits until a path of the API answers 200: await http://host:port/path.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await URL")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[0], nil)
+		ts.Check(err)
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			ts.Check(resp.Body.Close())
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("%s does not answer 200", args[0])
+		}
+	}
+}
+
+// exits runs a command and wants an exit code: exits 2 coordinator ….
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := "0"
+	if err != nil {
+		code = fmt.Sprint(err)
+		var number int
+		if _, scan := fmt.Sscanf(code, "exit status %d", &number); scan == nil {
+			code = fmt.Sprint(number)
+		}
+	}
+	if code != args[0] {
+		ts.Fatalf("%v exits with %s, want %s", args[1:], code, args[0])
+	}
+}
+
+// repeat writes a file of one letter many times: repeat FILE COUNT.
+func repeat(ts *testscript.TestScript, neg bool, args []string) {
+	var count int
+	if _, err := fmt.Sscan(args[1], &count); err != nil || neg {
+		ts.Fatalf("usage: repeat FILE COUNT")
+	}
+	text := make([]byte, count)
+	for i := range text {
+		text[i] = 'x'
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+}
