@@ -36,6 +36,9 @@ var (
 	errLostWrite = errors.New("outcome unknown: it may have taken effect, look before you try again")
 )
 
+// askFlags are the flags that say whom to ask and how to print the answer.
+var askFlags = []string{"server", "timeout", "output"}
+
 // flags adds the flags of a command that talks to a node.
 func (o *operator) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API")

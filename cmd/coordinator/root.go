@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ Add a hot standby on the same machine, and see who leads:
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.in)
@@ -77,12 +78,15 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment sets the flags that were not given from the environment.
-func fromEnvironment(flags *pflag.FlagSet) error {
+// fromEnvironment sets the flags that were not given from the environment: all of
+// a daemon's, and of the other commands those that say whom to ask. A variable
+// must not change what a command does to the plane.
+func fromEnvironment(cmd *cobra.Command) error {
+	daemon := cmd.Name() == "run" || cmd.Name() == "store"
 	var err error
-	flags.VisitAll(func(f *pflag.Flag) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, ok := os.LookupEnv(envName(f.Name))
-		if f.Changed || !ok || err != nil || f.Name == "help" {
+		if f.Changed || !ok || err != nil || !(daemon || slices.Contains(askFlags, f.Name)) {
 			return
 		}
 		if setErr := f.Value.Set(value); setErr != nil {
