@@ -138,8 +138,8 @@ func (o *outlook) until(ctx context.Context, wanted func(*Plane) bool) (Plane, e
 	}
 }
 
-// WaitMaster blocks until a master other than this node, or this node, has
-// announced itself, and returns it; [ErrNoMaster] if ctx ends first.
+// WaitMaster blocks until the plane has a master that has announced itself, and
+// returns it, or [ErrNoMaster] if ctx ends first.
 func (n *Node) WaitMaster(ctx context.Context) (Member, error) {
 	p, err := n.outlook.until(ctx, func(p *Plane) bool {
 		_, ok := p.Master()
@@ -150,4 +150,11 @@ func (n *Node) WaitMaster(ctx context.Context) (Member, error) {
 	}
 	m, _ := p.Master()
 	return m, nil
+}
+
+// WaitSuccessor blocks until the plane has a later term than the given one, and
+// returns the cause of ctx if that ends first.
+func (n *Node) WaitSuccessor(ctx context.Context, term int64) error {
+	_, err := n.outlook.until(ctx, func(p *Plane) bool { return p.Holder.Term > term })
+	return err
 }

@@ -100,54 +100,38 @@ func (t *wireTxn) Commit() (*clientv3.TxnResponse, error) {
 	return nil, errNoAnswer
 }
 
+// doubtful is a commit whose answer does not come.
+type doubtful struct {
+	name    string
+	fault   fault
+	during  func(l *lab) // between the write and its lost answer
+	ops     []rebind.Op
+	want    error  // nil: stored
+	payload string // of entity/x afterwards
+	writes  int    // that may reach etcd
+}
+
+func doubtfulCommits() []doubtful {
+	replace, remove := []rebind.Op{put("entity/x", "2")}, []rebind.Op{{Name: "entity/x"}}
+	depose := func(l *lab) { l.DeleteCandidate("a") }
+	overwrite := func(l *lab) {
+		_, err := l.raw.Put(l.ctx(), l.key("mementos/entity/x"), etcdstore.Encode(&rebind.Content{Payload: []byte("3")}, "z", 1, "other"))
+		l.must(err)
+	}
+	return []doubtful{
+		{"a put that was applied is found to be", loseAnswer, nil, replace, nil, "2", 1},
+		{"a put that was not applied is sent again", loseRequest, nil, replace, nil, "2", 1},
+		{"a deletion that was applied is found to be", loseAnswer, nil, remove, nil, "", 1},
+		{"a deletion that was not applied is sent again", loseRequest, nil, remove, nil, "", 1},
+		{"a put whose term ended before it was applied never is", loseRequest, depose, replace, rebind.ErrFenced, "1", 0},
+		{"a put that was applied before its term ended is", loseAnswer, depose, replace, nil, "2", 1},
+		{"a deletion in a term that ended cannot be told", loseAnswer, depose, remove, rebind.ErrUnknown, "", 1},
+		{"a put that somebody has written over cannot be told", loseAnswer, overwrite, replace, rebind.ErrUnknown, "3", 1},
+	}
+}
+
 func TestCommit_LostAnswer(t *testing.T) {
-	type setting struct {
-		l    *lab
-		term coordinator.Term
-		base rebind.Revision
-	}
-	cases := []struct {
-		name    string
-		fault   fault
-		during  func(s *setting)
-		ops     []rebind.Op
-		want    error  // nil: stored
-		payload string // of entity/x afterwards
-		writes  int    // that may reach etcd
-	}{
-		{"a put that was applied is found to be", loseAnswer, nil, []rebind.Op{put("entity/x", "2")}, nil, "2", 1},
-		{"a put that was not applied is sent again", loseRequest, nil, []rebind.Op{put("entity/x", "2")}, nil, "2", 1},
-		{"a deletion that was applied is found to be", loseAnswer, nil, []rebind.Op{{Name: "entity/x"}}, nil, "", 1},
-		{"a deletion that was not applied is sent again", loseRequest, nil, []rebind.Op{{Name: "entity/x"}}, nil, "", 1},
-		{
-			"a put whose term ended before it was applied never is", loseRequest,
-			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{put("entity/x", "2")},
-			rebind.ErrFenced, "1", 0,
-		},
-		{
-			"a put that was applied before its term ended is", loseAnswer,
-			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{put("entity/x", "2")},
-			nil, "2", 1,
-		},
-		{
-			"a deletion in a term that ended cannot be told", loseAnswer,
-			func(s *setting) { s.l.DeleteCandidate("a") },
-			[]rebind.Op{{Name: "entity/x"}},
-			rebind.ErrUnknown, "", 1,
-		},
-		{
-			"a put that somebody has written over cannot be told", loseAnswer,
-			func(s *setting) {
-				_, err := s.l.raw.Put(s.l.ctx(), s.l.key("mementos/entity/x"), etcdstore.Encode(&rebind.Content{Payload: []byte("3")}, "z", 1, "other"))
-				s.l.must(err)
-			},
-			[]rebind.Op{put("entity/x", "2")},
-			rebind.ErrUnknown, "3", 1,
-		},
-	}
-	for _, c := range cases {
+	for _, c := range doubtfulCommits() {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t)
 			bad := l.badWire("a")
@@ -156,7 +140,7 @@ func TestCommit_LostAnswer(t *testing.T) {
 			l.must(err)
 			bad.next(c.fault, func() {
 				if c.during != nil {
-					c.during(&setting{l, term, base})
+					c.during(l)
 				}
 			})
 			rev, err := l.commit(term, "second", base, c.ops...)

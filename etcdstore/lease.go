@@ -72,6 +72,10 @@ func (l *lease) live() bool {
 	return l.ctx.Err() == nil
 }
 
+// minAttempt is the least time that an attempt to renew is given: enough for a
+// busy etcd to answer.
+const minAttempt = 500 * time.Millisecond
+
 // keep renews six times per TTL, and more often after a failure. Each attempt is
 // a stream of its own, so that the next one can go to another etcd member.
 func (l *lease) keep() {
@@ -84,7 +88,7 @@ func (l *lease) keep() {
 		if !l.live() {
 			return
 		}
-		ctx, cancel := context.WithTimeout(l.ctx, min(period, l.Remaining()))
+		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
 		sent := l.store.clock()
 		resp, err := l.store.client.KeepAliveOnce(ctx, l.id)
 		cancel()

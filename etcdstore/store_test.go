@@ -26,9 +26,7 @@ var endpoint string
 // labs counts the labs made, for their prefixes. No two tests run at once here.
 var labs int
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "etcdstore")
 	if err != nil {
 		panic(err)
@@ -43,7 +41,7 @@ func run(m *testing.M) int {
 	defer etcd.Close()
 	endpoint = etcd.Endpoint()
 	warm(ctx)
-	return m.Run()
+	m.Run()
 }
 
 // warm has etcd start what it starts with its first client, so that the tests can

@@ -2,6 +2,7 @@ package rebind
 
 import (
 	"fmt"
+	"math"
 )
 
 // Expect is what an operation requires of the memento it touches. The zero value
@@ -13,9 +14,9 @@ const (
 	// ExpectAny is met by whatever is there.
 	ExpectAny Expect = 0
 	// ExpectAbsent is met while the memento does not exist.
-	ExpectAbsent Expect = -1
+	ExpectAbsent Expect = math.MinInt64
 	// ExpectPresent is met while the memento exists.
-	ExpectPresent Expect = -2
+	ExpectPresent Expect = math.MinInt64 + 1
 )
 
 // ExpectRevision is met while the memento's modified revision is r; r = 0 means
@@ -105,7 +106,7 @@ func (d *Delta) Check(maxPayload int) error {
 			return fmt.Errorf("%w: operations %d and %d both touch %s, a delta may touch a memento once", ErrInvalid, first, i, op.Name)
 		}
 		seen[op.Name] = i
-		if op.Expect < ExpectPresent {
+		if op.Expect < 0 && op.Expect != ExpectAbsent && op.Expect != ExpectPresent {
 			return fmt.Errorf("%w: operation %d: revision %d is negative", ErrInvalid, i, int64(op.Expect))
 		}
 		if op.Put == nil {

@@ -106,8 +106,9 @@ func (c *Content) check() error {
 			return fmt.Errorf("%w: content type %q holds more than printable ASCII", ErrInvalid, clip(c.ContentType))
 		}
 	}
-	if _, _, err := mime.ParseMediaType(c.ContentType); err != nil {
-		return fmt.Errorf("%w: content type %q: %w", ErrInvalid, clip(c.ContentType), err)
+	base, _, err := mime.ParseMediaType(c.ContentType)
+	if err != nil || !strings.Contains(base, "/") {
+		return fmt.Errorf("%w: content type %q is no media type", ErrInvalid, clip(c.ContentType))
 	}
 	return nil
 }

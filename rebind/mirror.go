@@ -24,6 +24,9 @@ const (
 	headTimeout = 2 * time.Second
 )
 
+// errRestored is why a mirror starts over: its store went back in time.
+var errRestored = errors.New("store was restored from an older copy")
+
 // Mirror is a copy of all mementos that follows the store. It reads and never
 // writes. [Mirror.Run] keeps it current; the other methods may be called from
 // any goroutine, before, while and after it runs.
@@ -78,13 +81,17 @@ func (m *Mirror) Run(ctx context.Context) error {
 			pause.Reset()
 			level = zap.WarnLevel
 		}
-		if errors.Is(err, ErrCompacted) {
-			m.log.Warn("watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
-			m.draft = nil
-			continue
-		}
 		wait := pause.NextBackOff()
-		m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
+		switch {
+		case errors.Is(err, ErrCompacted):
+			m.log.Log(level, "watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
+			m.draft = nil
+		case errors.Is(err, errRestored):
+			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
+			m.draft = nil
+		default:
+			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
+		}
 		level = zap.DebugLevel
 		select {
 		case <-time.After(wait):
@@ -186,6 +193,9 @@ func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
 		if err != nil {
 			m.log.Debug("store's revision not read", zap.Error(err))
 			continue
+		}
+		if at := m.Revision(); head < at {
+			return fmt.Errorf("%w: it is at revision %d, this copy at %d", errRestored, head, at)
 		}
 		if err := m.catchUp(ctx, watch, head); err != nil {
 			return err

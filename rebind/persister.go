@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -42,9 +43,9 @@ type Receipt struct {
 	Replaced []Revision
 }
 
-// maxInFlight bounds the transactions a persister has under way. etcd shares one
-// disk sync among those that arrive together; more only wait longer.
-const maxInFlight = 128
+// maxUnderWay bounds the deltas a persister has under way. etcd shares one disk
+// sync among transactions that arrive together; more only wait longer.
+const maxUnderWay = 128
 
 // maxRebase bounds how often a delta is tried again because somebody else, whom
 // only the fence allows, changed a memento under it.
@@ -52,32 +53,40 @@ const maxRebase = 5
 
 // Persister takes the deltas of one term. At most one delta that touches a given
 // memento is under way at a time, and only when its outcome is known and the
-// mirror shows it does the next one start.
+// mirror shows it does the next one start. Those that wait are served in order,
+// but for what can overtake without touching what they wait for.
 type Persister struct {
 	ctx        context.Context // the term's
 	writer     Writer
 	mirror     *Mirror
 	maxPayload int
-	slots      chan struct{}
 
 	mu      sync.Mutex // guards the fields below
-	busy    map[Name]chan struct{}
-	held    chan struct{} // not nil: intake waits until it is closed
+	waiting []*waiter  // in order of arrival
+	busy    map[Name]struct{}
+	active  int // deltas admitted and not settled
+	held    bool
 	closed  bool
-	active  int           // deltas admitted and not settled
 	settled chan struct{} // closed when active falls to 0; nil while nobody waits
 }
 
+// waiter is a delta that waits to be admitted.
+type waiter struct {
+	delta *Delta
+	done  chan struct{} // closed when it is admitted, or refused with err
+	err   error
+}
+
 // NewPersister returns a persister that writes through writer until ctx, which
-// is the term's, ends. maxPayload is the most bytes a payload may have.
+// is the term's, ends. The mirror must be loaded. maxPayload is the most bytes a
+// payload may have.
 func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload int) *Persister {
 	return &Persister{
 		ctx:        ctx,
 		writer:     writer,
 		mirror:     mirror,
 		maxPayload: maxPayload,
-		slots:      make(chan struct{}, maxInFlight),
-		busy:       make(map[Name]chan struct{}),
+		busy:       make(map[Name]struct{}),
 	}
 }
 
@@ -86,8 +95,9 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 // It returns an [ErrInvalid] or [ErrTooLarge] for a delta that can never be
 // stored, a [*ConflictError] for one whose expectations are not met, [ErrClosed]
 // or [ErrFenced] when this master writes no more, and what the [Writer] returns.
-// If ctx ends while the delta is under way the error is [ErrUnknown], and the
-// delta goes on.
+// If ctx ends while the delta waits for its turn Commit returns the cause, and
+// nothing was written. If it ends while the delta is under way the error is
+// [ErrUnknown], and the delta goes on.
 func (p *Persister) Commit(ctx context.Context, d Delta) (Receipt, error) {
 	if err := d.Check(p.maxPayload); err != nil {
 		return Receipt{}, err
@@ -116,68 +126,91 @@ func (p *Persister) Commit(ctx context.Context, d Delta) (Receipt, error) {
 	}
 }
 
-// admit waits until intake is open, a slot is free and no other delta under way
-// touches a memento of d, and then counts d as under way.
+// admit waits for d's turn and then counts it as under way.
 func (p *Persister) admit(ctx context.Context, d *Delta) error {
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
-	case <-p.ctx.Done():
-		return p.over()
-	}
-	for {
-		wait, err := p.claim(d)
-		if err == nil && wait == nil {
-			return nil
-		}
-		if err == nil {
-			select {
-			case <-wait:
-				continue
-			case <-ctx.Done():
-				err = fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
-			case <-p.ctx.Done():
-				err = p.over()
-			}
-		}
-		<-p.slots
-		return err
-	}
-}
-
-func (p *Persister) over() error {
-	return fmt.Errorf("%w: %w", ErrFenced, context.Cause(p.ctx))
-}
-
-// claim takes all mementos of d, or none and returns what to wait for.
-func (p *Persister) claim(d *Delta) (<-chan struct{}, error) {
+	w := &waiter{delta: d, done: make(chan struct{})}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, ErrClosed
+	p.waiting = append(p.waiting, w)
+	p.serve()
+	p.mu.Unlock()
+	var err error
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	case <-p.ctx.Done():
 	}
-	if p.held != nil {
-		return p.held, nil
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
+	case p.ctx.Err() != nil:
+		err = fmt.Errorf("%w: %w", ErrFenced, context.Cause(p.ctx))
+	default:
+		return w.err
 	}
-	for i := range d.Ops {
-		if wait, ok := p.busy[d.Ops[i].Name]; ok {
-			return wait, nil
-		}
-	}
-	free := make(chan struct{})
-	for i := range d.Ops {
-		p.busy[d.Ops[i].Name] = free
-	}
-	p.active++
-	return nil, nil
+	p.withdraw(w)
+	return err
 }
 
-// release ends the claims of d.
+// serve admits whom it can, in order; the caller holds mu. A delta that has to
+// wait keeps its mementos from those behind it, so that nobody waits for ever.
+func (p *Persister) serve() {
+	if p.closed {
+		for _, w := range p.waiting {
+			w.err = ErrClosed
+			close(w.done)
+		}
+		p.waiting = nil
+		return
+	}
+	wanted := make(map[Name]struct{})
+	for i := 0; i < len(p.waiting) && !p.held && p.active < maxUnderWay; {
+		w := p.waiting[i]
+		if !p.free(w.delta, wanted) {
+			for j := range w.delta.Ops {
+				wanted[w.delta.Ops[j].Name] = struct{}{}
+			}
+			i++
+			continue
+		}
+		for j := range w.delta.Ops {
+			p.busy[w.delta.Ops[j].Name] = struct{}{}
+		}
+		p.active++
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		close(w.done)
+	}
+}
+
+// free reports whether nobody has, or waits longer for, a memento of d.
+func (p *Persister) free(d *Delta, wanted map[Name]struct{}) bool {
+	for i := range d.Ops {
+		_, busy := p.busy[d.Ops[i].Name]
+		_, before := wanted[d.Ops[i].Name]
+		if busy || before {
+			return false
+		}
+	}
+	return true
+}
+
+// withdraw takes back a delta that was not started, admitted or not.
+func (p *Persister) withdraw(w *waiter) {
+	p.mu.Lock()
+	i := slices.Index(p.waiting, w)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		p.serve()
+	}
+	p.mu.Unlock()
+	if i < 0 && w.err == nil {
+		p.release(w.delta)
+	}
+}
+
+// release ends the claims of a delta that was admitted.
 func (p *Persister) release(d *Delta) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.busy[d.Ops[0].Name])
 	for i := range d.Ops {
 		delete(p.busy, d.Ops[i].Name)
 	}
@@ -186,7 +219,7 @@ func (p *Persister) release(d *Delta) {
 		close(p.settled)
 		p.settled = nil
 	}
-	<-p.slots
+	p.serve()
 }
 
 // store commits d on the base that the mirror shows, and on the true one where
@@ -210,9 +243,11 @@ func (p *Persister) store(d Delta) (Receipt, error) {
 		if err != nil {
 			return Receipt{}, err
 		}
-		// The answer waits for the mirror, so that a reader here finds what was
-		// acknowledged. A term that ends meanwhile does not undo the write.
-		_ = p.mirror.Reach(p.ctx, rev)
+		if changes(&d, base) {
+			// The answer waits for the mirror, so that a reader here finds what was
+			// acknowledged. A term that ends meanwhile does not undo the write.
+			_ = p.mirror.Reach(p.ctx, rev)
+		}
 		return Receipt{Revision: rev, Replaced: base}, nil
 	}
 	return Receipt{}, fmt.Errorf("%w: others keep changing the same mementos", ErrConflict)
@@ -236,6 +271,16 @@ func (e Expect) base(seen Revision) Revision {
 	}
 }
 
+// changes reports whether d changed anything: deleting what is not there does not.
+func changes(d *Delta, base []Revision) bool {
+	for i := range d.Ops {
+		if d.Ops[i].Put != nil || base[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // expectations checks d against what the store really holds.
 func expectations(d *Delta, actual []Revision) error {
 	for i := range d.Ops {
@@ -252,9 +297,7 @@ func expectations(d *Delta, actual []Revision) error {
 // returns its cause, with intake still closed.
 func (p *Persister) Hold(ctx context.Context) error {
 	p.mu.Lock()
-	if p.held == nil {
-		p.held = make(chan struct{})
-	}
+	p.held = true
 	if p.active == 0 {
 		p.mu.Unlock()
 		return nil
@@ -276,10 +319,8 @@ func (p *Persister) Hold(ctx context.Context) error {
 func (p *Persister) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held != nil {
-		close(p.held)
-		p.held = nil
-	}
+	p.held = false
+	p.serve()
 }
 
 // Close ends intake for good: deltas that wait and those that come later get
@@ -287,11 +328,7 @@ func (p *Persister) Resume() {
 func (p *Persister) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
-	if p.held == nil {
-		p.held = make(chan struct{})
-	}
+	p.serve()
 	p.mu.Unlock()
-	err := p.Hold(ctx)
-	p.Resume()
-	return err
+	return p.Hold(ctx)
 }

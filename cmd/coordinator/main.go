@@ -59,11 +59,13 @@ var errQuiet = errors.New("exit code says it all")
 // usageError marks wrong usage or configuration.
 type usageError struct{ error }
 
+// Unwrap returns what is wrong.
 func (e usageError) Unwrap() error { return e.error }
 
 // pendingError is a change that goes on after the command has stopped waiting.
 type pendingError struct{ error }
 
+// Unwrap returns what is under way.
 func (e pendingError) Unwrap() error { return e.error }
 
 // exitCode is the one place where an error becomes an exit code.

@@ -68,9 +68,13 @@ type daemon struct {
 	mode        modes.Mode
 	log         *zap.Logger
 	storeOrigin string // which setting named the store
-	uri         string // where others reach the API
 
-	opened []func() error // what is to be closed, in the order of opening
+	// What open has opened, and how to close it, in that order.
+	listener    net.Listener
+	uri         string // where others reach the API
+	node        *coordinator.Node
+	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
+	opened      []func() error
 }
 
 // later has close called at the end, after what is opened from here on.
@@ -86,27 +90,34 @@ func (d *daemon) close() error {
 
 // run runs the node until ctx ends or it cannot go on.
 func (d *daemon) run(ctx context.Context) error {
-	return errors.Join(d.work(ctx), d.close())
+	err := d.open(ctx)
+	switch {
+	case err == nil:
+		err = d.serve(ctx)
+	case ctx.Err() != nil:
+		d.log.Info("stopped before it had started", zap.Error(err))
+		err = nil
+	}
+	return errors.Join(err, d.close())
 }
 
-// work opens everything, from what can be refused most cheaply to what others
+// open opens everything, from what can be refused most cheaply to what others
 // see, so that a node that cannot run leaves nothing behind.
-func (d *daemon) work(ctx context.Context) error {
+func (d *daemon) open(ctx context.Context) error {
 	dir, err := openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
 	if err != nil {
 		return err
 	}
 	d.later(dir.Close)
-	listener, err := net.Listen("tcp", d.cfg.listen)
-	if err != nil {
+	if d.listener, err = net.Listen("tcp", d.cfg.listen); err != nil {
 		return usageError{fmt.Errorf("listen: %w", err)}
 	}
-	d.later(func() error { return ignoreClosed(listener.Close()) })
-	if d.uri, err = d.cfg.advertised(listener.Addr()); err != nil {
+	d.later(func() error { return ignoreClosed(d.listener.Close()) })
+	if d.uri, err = d.cfg.advertised(d.listener.Addr()); err != nil {
 		return usageError{err}
 	}
 	d.warn()
-	endpoints, failed, err := d.startStore(ctx)
+	endpoints, err := d.startStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -115,7 +126,7 @@ func (d *daemon) work(ctx context.Context) error {
 		return err
 	}
 	d.later(store.Close)
-	node, err := coordinator.New(coordinator.Config{
+	d.node, err = coordinator.New(coordinator.Config{
 		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.uri, Version: version(),
 		Mode: d.mode, Priority: d.cfg.priority,
 		ColdStandby:   d.cfg.autoStandby == "cold",
@@ -128,7 +139,7 @@ func (d *daemon) work(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return d.serve(ctx, node, listener, failed)
+	return nil
 }
 
 // warn says what an operator may not have meant.
@@ -162,21 +173,22 @@ func endpointHost(endpoint string) string {
 	return host
 }
 
-// startStore says which store it is, and starts it where it is this process's
-// own. failed is closed when that one has ended.
-func (d *daemon) startStore(ctx context.Context) (endpoints []string, failed <-chan struct{}, err error) {
+// startStore says which store it is, starts it where it is this process's own,
+// and returns where it is reached.
+func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 	if len(d.cfg.endpoints) > 0 {
 		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), zap.String("set_by", d.storeOrigin))
-		return d.cfg.endpoints, nil, nil
+		return d.cfg.endpoints, nil
 	}
 	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir),
 		zap.String("client_url", d.cfg.embedURL), zap.String("set_by", d.storeOrigin))
 	etcd, err := startEmbedded(ctx, d.cfg.dataDir, d.cfg.embedURL, d.log)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	d.later(etcd.Close)
-	return []string{etcd.Endpoint()}, etcd.Failed(), nil
+	d.storeFailed = etcd.Failed()
+	return []string{etcd.Endpoint()}, nil
 }
 
 func (d *daemon) openStore(ctx context.Context, endpoints []string, dir *nodeDir) (*etcdstore.Store, error) {
@@ -204,25 +216,25 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 
 // serve runs node and API side by side. The API outlasts the node, so that its
 // clients are told what becomes of it.
-func (d *daemon) serve(ctx context.Context, node *coordinator.Node, listener net.Listener, failed <-chan struct{}) error {
-	api := httpapi.New(httpapi.Config{Node: node, MaxPayload: d.cfg.maxMemento, Logger: d.log})
+func (d *daemon) serve(ctx context.Context) error {
+	api := httpapi.New(httpapi.Config{Node: d.node, MaxPayload: d.cfg.maxMemento, Logger: d.log})
 	defer api.Close()
 	server := &http.Server{
 		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: zap.NewStdLog(d.log),
 	}
-	d.log.Info("API is served", zap.String("listen", listener.Addr().String()), zap.String("advertise_url", d.uri))
+	d.log.Info("API is served", zap.String("listen", d.listener.Addr().String()), zap.String("advertise_url", d.uri))
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve API: %w", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
 		defer close(ended)
-		err := node.Run(ctx)
+		err := d.node.Run(ctx)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if server.Shutdown(last) != nil {
@@ -232,7 +244,7 @@ func (d *daemon) serve(ctx context.Context, node *coordinator.Node, listener net
 	})
 	group.Go(func() error {
 		select {
-		case <-failed:
+		case <-d.storeFailed:
 			return errStoreEnded
 		case <-ended:
 			return nil

@@ -137,11 +137,17 @@ func checkFree(address string) error {
 // watch tells of a member that ends by itself.
 func (e *Etcd) watch() {
 	defer close(e.done)
-	select {
-	case <-e.etcd.Server.StopNotify():
-	case <-e.etcd.Err():
+	defer close(e.failed)
+	for {
+		select {
+		case <-e.etcd.Server.StopNotify():
+			return
+		case err, open := <-e.etcd.Err():
+			if err != nil || !open {
+				return
+			}
+		}
 	}
-	close(e.failed)
 }
 
 // Endpoint is where clients connect.

@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +30,10 @@ const (
 	// ownCopyWithin is how long a hot node that has forwarded a write waits for
 	// its own copy to show it, so that its client reads what it wrote.
 	ownCopyWithin = time.Second
-	// forwardTimeout bounds a forwarded request.
+	// forwardTimeout bounds a forwarded request, and lateAnswer the wait for the
+	// answer of a master that has had a successor since: it is frozen or cut off.
 	forwardTimeout = time.Minute
+	lateAnswer     = 5 * time.Second
 	// settleBetween is the least time between two tries to find the master.
 	settleBetween = 20 * time.Millisecond
 )
@@ -112,7 +115,10 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	var group sync.WaitGroup
+	defer group.Wait()
 	defer cancel()
+	group.Go(func() { f.giveUp(ctx, cancel, master.Term) })
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	var failure error
@@ -137,6 +143,19 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 		return errTryAgain
 	default:
 		return fmt.Errorf("%w: the connection to master %s was lost: %w", rebind.ErrUnknown, master.ID, failure)
+	}
+}
+
+// giveUp ends the wait for a master that has been succeeded. It returns when the
+// wait is over, one way or the other.
+func (f *forwarder) giveUp(ctx context.Context, cancel context.CancelFunc, term int64) {
+	if f.server.node.WaitSuccessor(ctx, term) != nil {
+		return
+	}
+	select {
+	case <-time.After(lateAnswer):
+		cancel()
+	case <-ctx.Done():
 	}
 }
 

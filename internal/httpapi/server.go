@@ -34,6 +34,7 @@ type Node interface {
 	Plane(ctx context.Context) (coordinator.Plane, error)
 	Glimpse() coordinator.Plane
 	WaitMaster(ctx context.Context) (coordinator.Member, error)
+	WaitSuccessor(ctx context.Context, term int64) error
 	History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 	ChangeMode(ctx context.Context, to modes.Mode) (coordinator.ModeChange, error)
 	SetPriority(ctx context.Context, to int) (previous int, err error)
@@ -120,7 +121,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) // a client that went away while it was answered
 		}
 		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
@@ -130,8 +131,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.fail(w, r, s.notRouted(w, r))
+	if h, pattern := s.mux.Handler(r); pattern == "" {
+		s.fail(w, r, notRouted(w, r, h))
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -170,11 +171,11 @@ func nameIn(r *http.Request) rebind.Name {
 	return rebind.Name(r.PathValue("type") + "/" + r.PathValue("id"))
 }
 
-// notRouted is the error for what the mux has no handler for: it knows which
-// methods a path would take.
-func (s *Server) notRouted(w http.ResponseWriter, r *http.Request) error {
+// notRouted is the error for what the mux has no handler of ours for: its own one
+// knows which methods a path would take.
+func notRouted(w http.ResponseWriter, r *http.Request, h http.Handler) error {
 	probe := &statusProbe{header: make(http.Header)}
-	s.mux.ServeHTTP(probe, r)
+	h.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
 		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such path: %.100q; see %s", r.URL.Path, wire.PathOpenAPI))
 	}
@@ -189,8 +190,13 @@ type statusProbe struct {
 	status int
 }
 
-func (p *statusProbe) Header() http.Header         { return p.header }
-func (p *statusProbe) WriteHeader(status int)      { p.status = status }
+// Header implements [http.ResponseWriter].
+func (p *statusProbe) Header() http.Header { return p.header }
+
+// WriteHeader keeps the status.
+func (p *statusProbe) WriteHeader(status int) { p.status = status }
+
+// Write drops the body.
 func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
 
 // fail answers with the problem that err is.

@@ -99,6 +99,8 @@ func importBreaches() []breach {
 		{"rebind imports modes", "rebind/x.go", importing("modes"), ""},
 		{"rebind does not import to its right", "rebind/x.go", importing("coordinator"), "rebind may not import coordinator"},
 		{"a test of rebind uses the in-memory store", "rebind/x_test.go", importing("rebind", "coordinator", "internal/memstore"), ""},
+		{"an example of the library opens a store", "coordinator/x_test.go", importing("coordinator", "etcdstore"), ""},
+		{"the library itself does not", "coordinator/x.go", importing("etcdstore"), "coordinator may not import etcdstore"},
 		{"a test imports no command", "rebind/x_test.go", importing("cmd/coordinator"), "may not import cmd/coordinator"},
 		{"the store does not know HTTP", "etcdstore/x.go", importing("modes", "internal/httpapi/wire"), "etcdstore may not import internal/httpapi/wire"},
 		{"nor does its test", "etcdstore/x_test.go", importing("etcdstore/embedded", "internal/httpapi"), "etcdstore may not import internal/httpapi"},

@@ -38,6 +38,10 @@ var layers = map[string][]string{
 	"examples/...":         slices.Concat(core, []string{"etcdstore"}),
 }
 
+// examples is what a package's tests may use beside that, to show what a program
+// would be wired from.
+var examples = map[string][]string{"coordinator": {"etcdstore"}}
+
 // importDirection keeps every package to the import order.
 func importDirection(files []*source) []string {
 	var findings []string
@@ -73,7 +77,7 @@ func mayImport(s *source) ([]string, bool) {
 	}
 	allowed := layers[place]
 	if s.test() {
-		allowed = slices.Concat(allowed, support, []string{s.dir()})
+		allowed = slices.Concat(allowed, support, examples[s.dir()], []string{s.dir()})
 	}
 	return allowed, true
 }

@@ -193,7 +193,10 @@ func (s *source) localName(pkg string) string {
 }
 
 // comparers lists where a sentinel error may be compared by identity.
-var comparers = allow{}
+var comparers = allow{
+	"coordinator/store.go": "an Is method compares its target, and nothing else may",
+	"rebind/errors.go":     "an Is method compares its target, and nothing else may",
+}
 
 var sentinel = regexp.MustCompile(`^Err[A-Z]`)
 
@@ -228,19 +231,21 @@ func isSentinel(x ast.Expr) bool {
 // starters lists where a go statement may stand and who waits for what it starts.
 // A WaitGroup's or an errgroup's Go is no statement and needs no entry.
 var starters = allow{
-	"rebind/persister.go":             "a delta goes on when its caller has left; Hold and Close wait for it",
-	"coordinator/node.go":             "an observer that hangs is left behind after a time; Run waits until then",
-	"coordinator/program.go":          "a program that does not heed its context is left behind; the role loop waits for returned",
-	"coordinator/plane_test.go":       "a node runs until stop, which waits for it",
-	"coordinator/failover_test.go":    "a write outlives the term of its node; the test receives its outcome",
-	"etcdstore/doubt_test.go":         "a campaign runs until the test receives its end",
-	"etcdstore/fence_test.go":         "a campaign runs until the test receives its end",
-	"etcdstore/embedded/embedded.go":  "watches etcd until Close, which waits for it",
-	"internal/memstore/membership.go": "renews a lease until the membership or the server ends",
-	"internal/memstore/term.go":       "watches a term until it or the server ends",
-	"internal/storetest/storetest.go": "a campaign runs until its cleanup, which waits for it",
-	"internal/storetest/deltas.go":    "waits for a batch that the test then receives",
-	"internal/storetest/members.go":   "follows a plane until the test has received its end",
+	"rebind/persister.go":                "a delta goes on when its caller has left; Hold and Close wait for it",
+	"coordinator/node.go":                "an observer that hangs is left behind after a time; Run waits until then",
+	"coordinator/program.go":             "a program that does not heed its context is left behind; the role loop waits for returned",
+	"coordinator/plane_test.go":          "a node runs until stop, which waits for it",
+	"coordinator/failover_test.go":       "a write outlives the term of its node; the test receives its outcome",
+	"etcdstore/doubt_test.go":            "a campaign runs until the test receives its end",
+	"etcdstore/fence_test.go":            "a campaign runs until the test receives its end",
+	"etcdstore/embedded/embedded.go":     "watches etcd until Close, which waits for it",
+	"internal/memstore/membership.go":    "renews a lease until the membership or the server ends",
+	"internal/memstore/term.go":          "watches a term until it or the server ends",
+	"internal/storetest/storetest.go":    "a campaign runs until its cleanup, which waits for it",
+	"internal/storetest/deltas.go":       "waits for a batch that the test then receives",
+	"internal/storetest/members.go":      "follows a plane until the test has received its end",
+	"test/integration/cluster_test.go":   "reads what a process says until it has ended; done is closed then",
+	"test/integration/inprocess_test.go": "a node runs until stop, which waits for it",
 }
 
 // goStatements finds goroutines that start where nobody is known to wait.
@@ -304,7 +309,10 @@ var (
 	keyWords = []string{"election", "handover", "meta", "term"}
 	keyPaths = []string{"nodes/", "election/", "mementos/", "history/"}
 	// spellers is where they may be spelled.
-	spellers = allow{"etcdstore/keys.go": "is the key layout"}
+	spellers = allow{
+		"etcdstore/keys.go":  "is the key layout",
+		"etcdstore/codec.go": "a field of a value's header is called as a key is",
+	}
 )
 
 // keyParts finds keys that etcdstore builds elsewhere than in keys.go.

@@ -198,6 +198,16 @@ func (s *Server) Compact() {
 	s.announce()
 }
 
+// Restore takes the store back to an earlier revision, at which it held no
+// memento, as a backup that is put in its place would.
+func (s *Server) Restore(to rebind.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision, s.compact, s.log = to, 0, nil
+	s.mementos = make(map[rebind.Name]stored)
+	s.announce()
+}
+
 // put and remove change one memento at a revision; the caller holds mu.
 func (s *Server) put(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
 	old := s.mementos[name]

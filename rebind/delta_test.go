@@ -1,0 +1,149 @@
+package rebind_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+func TestExpect(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		expect rebind.Expect
+		met    map[rebind.Revision]bool
+		text   string
+	}{
+		{"anything", rebind.ExpectAny, map[rebind.Revision]bool{0: true, 1: true, 7: true}, "anything"},
+		{"nothing there", rebind.ExpectAbsent, map[rebind.Revision]bool{0: true, 1: false, 7: false}, "none"},
+		{"something there", rebind.ExpectPresent, map[rebind.Revision]bool{0: false, 1: true, 7: true}, "one to exist"},
+		{"an exact revision", rebind.ExpectRevision(7), map[rebind.Revision]bool{0: false, 1: false, 6: false, 7: true, 8: false}, "revision 7"},
+		{"the revision of what is absent", rebind.ExpectRevision(0), map[rebind.Revision]bool{0: true, 1: false, 7: false}, "none"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for actual, want := range c.met {
+				if got := c.expect.Met(actual); got != want {
+					t.Errorf("met by revision %d = %t, want %t", actual, got, want)
+				}
+			}
+			if got := c.expect.String(); got != c.text {
+				t.Errorf("text = %q, want %q", got, c.text)
+			}
+		})
+	}
+	var zero rebind.Op
+	if zero.Expect != rebind.ExpectAny {
+		t.Errorf("an operation expects %s if nothing is said", zero.Expect)
+	}
+}
+
+func TestConflictError(t *testing.T) {
+	err := fmt.Errorf("put: %w", &rebind.ConflictError{Op: 2, Name: "entity/x", Expect: rebind.ExpectAbsent, Actual: 9})
+	if !errors.Is(err, rebind.ErrConflict) || errors.Is(err, rebind.ErrFenced) {
+		t.Errorf("%v is not just an ErrConflict", err)
+	}
+	for _, part := range []string{"operation 2", "entity/x", "revision 9", "none"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q does not say %q", err, part)
+		}
+	}
+	gone := &rebind.ConflictError{Name: "entity/x", Expect: rebind.ExpectRevision(4)}
+	if !strings.Contains(gone.Error(), "does not exist") {
+		t.Errorf("error %q does not say that there is none", gone)
+	}
+}
+
+const maxPayload = 100
+
+// deletes returns n operations on mementos of their own.
+func deletes(n int) []rebind.Op {
+	ops := make([]rebind.Op, n)
+	for i := range ops {
+		ops[i].Name = rebind.Name(fmt.Sprintf("entity/%d", i))
+	}
+	return ops
+}
+
+// one is a delta of one put.
+func one(c rebind.Content) rebind.Delta {
+	return rebind.Delta{Ops: []rebind.Op{{Name: "entity/x", Put: &c}}}
+}
+
+func TestDelta_Check(t *testing.T) {
+	named := func(id string) rebind.Delta { return rebind.Delta{ID: id, Ops: deletes(1)} }
+	expecting := func(e rebind.Expect) rebind.Delta {
+		return rebind.Delta{Ops: []rebind.Op{{Name: "entity/x", Expect: e}}}
+	}
+	for _, c := range []struct {
+		name  string
+		delta rebind.Delta
+		want  error
+	}{
+		{"one delete", rebind.Delta{Ops: deletes(1)}, nil},
+		{"the most operations", rebind.Delta{Ops: deletes(120)}, nil},
+		{"one operation too many", rebind.Delta{Ops: deletes(121)}, rebind.ErrTooLarge},
+		{"no operation", rebind.Delta{ID: "x"}, rebind.ErrInvalid},
+		{"a memento twice", rebind.Delta{Ops: append(deletes(3), deletes(1)...)}, rebind.ErrInvalid},
+		{"no name", rebind.Delta{Ops: []rebind.Op{{}}}, rebind.ErrInvalid},
+		{"a bad name behind good ones", rebind.Delta{Ops: append(deletes(3), rebind.Op{Name: "entity/"})}, rebind.ErrInvalid},
+		{"the longest id", named(strings.Repeat("i", 128)), nil},
+		{"an id one too long", named(strings.Repeat("i", 129)), rebind.ErrInvalid},
+		{"an id of all that prints", named("!~AZaz09/+="), nil},
+		{"an id with a space", named("a b"), rebind.ErrInvalid},
+		{"an id with a line break", named("a\n"), rebind.ErrInvalid},
+		{"an id beyond ASCII", named("é"), rebind.ErrInvalid},
+		{"an id that is no text", named("\xff"), rebind.ErrInvalid},
+		{"expecting none", expecting(rebind.ExpectAbsent), nil},
+		{"expecting one", expecting(rebind.ExpectPresent), nil},
+		{"expecting a revision", expecting(rebind.ExpectRevision(1 << 40)), nil},
+		{"expecting nonsense", expecting(-3), rebind.ErrInvalid},
+		{"empty content", one(rebind.Content{}), nil},
+		{"the largest payload", one(rebind.Content{Payload: make([]byte, maxPayload)}), nil},
+		{"a payload one too large", one(rebind.Content{Payload: make([]byte, maxPayload+1)}), rebind.ErrTooLarge},
+		{"a parent", one(rebind.Content{Parent: "entity/p"}), nil},
+		{"itself as parent", one(rebind.Content{Parent: "entity/x"}), nil},
+		{"a bad parent", one(rebind.Content{Parent: "entity"}), rebind.ErrInvalid},
+		{"a schema", one(rebind.Content{Schema: 3}), nil},
+		{"a negative schema", one(rebind.Content{Schema: -1}), rebind.ErrInvalid},
+		{"a media type", one(rebind.Content{ContentType: "application/vnd.x+json; charset=utf-8"}), nil},
+		{"the longest media type", one(rebind.Content{ContentType: "a/" + strings.Repeat("b", 198)}), nil},
+		{"a media type one too long", one(rebind.Content{ContentType: "a/" + strings.Repeat("b", 199)}), rebind.ErrInvalid},
+		{"a media type with a line break", one(rebind.Content{ContentType: "text/plain\r\nX: y"}), rebind.ErrInvalid},
+		{"a media type beyond ASCII", one(rebind.Content{ContentType: "text/plain; a=\"é\""}), rebind.ErrInvalid},
+		{"what is no media type", one(rebind.Content{ContentType: "text/"}), rebind.ErrInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.delta.Check(maxPayload)
+			if !errors.Is(err, c.want) {
+				t.Errorf("check = %v, want %v", err, c.want)
+			}
+			if errors.Is(err, rebind.ErrInvalid) && errors.Is(err, rebind.ErrTooLarge) {
+				t.Errorf("check = %v, which is two answers", err)
+			}
+		})
+	}
+}
+
+// A refusal of a delta that a person wrote has to say which part of it is wrong.
+func TestDelta_CheckSaysWhere(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		delta rebind.Delta
+		want  []string
+	}{
+		{"a memento twice", rebind.Delta{Ops: append(deletes(3), deletes(1)...)}, []string{"operations 0 and 3", "entity/0"}},
+		{"a bad name", rebind.Delta{Ops: append(deletes(2), rebind.Op{Name: "Entity/x"})}, []string{"operation 2", "Entity"}},
+		{"too many", rebind.Delta{Ops: deletes(121)}, []string{"121", "120"}},
+		{"too large", one(rebind.Content{Payload: make([]byte, 101)}), []string{"operation 0", "entity/x", "101", "100"}},
+		{"a bad parent", one(rebind.Content{Parent: "p"}), []string{"operation 0", "entity/x", "parent"}},
+	} {
+		err := c.delta.Check(maxPayload)
+		for _, part := range c.want {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: error %v does not say %q", c.name, err, part)
+			}
+		}
+	}
+}
