@@ -18,6 +18,8 @@ import (
 const (
 	// callTimeout bounds one call to the store by the role loop.
 	callTimeout = 2 * time.Second
+	// maxPause is the longest time between two tries of what is tried again.
+	maxPause = 2 * time.Second
 	// beatEvery is how often the role loop comes round when nothing happens.
 	beatEvery = time.Second
 	// stopBudget bounds a clean stop of the node. What the process has to end

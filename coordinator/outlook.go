@@ -6,8 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
 // outlook is what a node sees of its plane: the newest picture, and when the
@@ -30,7 +31,7 @@ func newOutlook() *outlook {
 
 // run follows the plane until ctx ends.
 func (o *outlook) run(ctx context.Context, store Store, log *zap.Logger) {
-	pause := newPause()
+	pause := retry.NewPause(maxPause)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		err := store.Follow(ctx, func(p Plane) {
@@ -41,24 +42,13 @@ func (o *outlook) run(ctx context.Context, store Store, log *zap.Logger) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := pause.NextBackOff()
+		wait := pause.Next()
 		log.Log(level, "plane out of sight, retrying", zap.Duration("wait", wait), zap.Error(err))
 		level = zap.DebugLevel
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if retry.Wait(ctx, wait) != nil {
 			return
 		}
 	}
-}
-
-// newPause paces what is tried again until it works: 50 ms at first, with
-// jitter, never more than 2 s.
-func newPause() *backoff.ExponentialBackOff {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 50 * time.Millisecond
-	pause.MaxInterval = 2 * time.Second
-	return pause
 }
 
 // see takes a newer picture of the plane.

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -120,7 +121,7 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 // for as long as the term lasts.
 func (n *Node) announce() step {
 	entry := n.reign.entry
-	for pause := newPause(); ; {
+	for pause := retry.NewPause(maxPause); ; {
 		entry.Since = now()
 		if !n.reign.vacated.IsZero() {
 			gap := time.Since(n.reign.vacated).Milliseconds()
@@ -133,7 +134,7 @@ func (n *Node) announce() step {
 			break
 		}
 		n.log.Warn("mastership not announced, retrying", zap.Error(err))
-		if next := n.pause(pause.NextBackOff()); next != nil {
+		if next := n.pause(pause.Next()); next != nil {
 			return next
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -182,7 +183,7 @@ func (n *Node) start() step {
 func (n *Node) findMaster() step {
 	wait, cancel := context.WithTimeout(n.ctx, n.cfg.WaitForMaster)
 	defer cancel()
-	pause := newPause()
+	pause := retry.NewPause(maxPause)
 	for {
 		p, err := n.Plane(n.ctx)
 		if _, ok := p.Master(); ok && err == nil {
@@ -194,7 +195,7 @@ func (n *Node) findMaster() step {
 		}
 		var next step
 		if err != nil {
-			next = n.pause(pause.NextBackOff())
+			next = n.pause(pause.Next())
 		} else {
 			_, next = n.await(wait.Done())
 		}
@@ -207,7 +208,7 @@ func (n *Node) findMaster() step {
 // enter joins the plane and returns nil when the node is a member, or where else
 // it is to go. A store that does not answer is tried again for ever.
 func (n *Node) enter(first bool) step {
-	pause := newPause()
+	pause := retry.NewPause(maxPause)
 	var taken time.Time // when the node id was first found taken
 	for {
 		r := n.record()
@@ -228,7 +229,7 @@ func (n *Node) enter(first bool) step {
 		} else {
 			n.log.Warn("not joined, retrying", zap.Error(err))
 		}
-		if next := n.pause(pause.NextBackOff()); next != nil {
+		if next := n.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
@@ -256,7 +257,7 @@ func (n *Node) contest(found *TakenError, since *time.Time) error {
 func (n *Node) rejoin() step {
 	n.dethrone()
 	n.former, n.membership, n.published = n.membership, nil, Record{}
-	for pause := newPause(); n.former != nil; {
+	for pause := retry.NewPause(maxPause); n.former != nil; {
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 		err := n.former.Leave(ctx)
 		cancel()
@@ -265,7 +266,7 @@ func (n *Node) rejoin() step {
 			break
 		}
 		n.log.Warn("old lease not revoked, retrying", zap.Error(err))
-		if next := n.pause(pause.NextBackOff()); next != nil {
+		if next := n.pause(pause.Next()); next != nil {
 			return next
 		}
 	}

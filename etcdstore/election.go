@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
 // The election is etcd's own, entered under the membership's lease, and its
@@ -38,7 +39,7 @@ func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Pla
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
 	m.leaveQueue()
 	given := m.watchTermRecord(ctx)
-	pause := newPause()
+	pause := retry.NewPause(maxPause)
 	for {
 		if m.queue == nil {
 			m.enqueue()
@@ -62,7 +63,7 @@ func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Pla
 		}
 		if err != nil && ctx.Err() == nil {
 			m.store.log.Debug("campaign interrupted, retrying", zap.Error(err))
-			_ = wait(ctx, pause.NextBackOff())
+			_ = retry.Wait(ctx, pause.Next())
 		}
 	}
 }
@@ -125,13 +126,13 @@ func (m *membership) withdraw(why error) error {
 		m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists", coordinator.ErrLeaseLost))
 		return m.Cause()
 	}
-	for pause := newPause(); m.live(); {
+	for pause := retry.NewPause(maxPause); m.live(); {
 		err := m.deleteKey(m.ctx)
 		if err == nil {
 			return why
 		}
 		m.store.log.Warn("election key not deleted, retrying", zap.Error(err))
-		_ = wait(m.ctx, pause.NextBackOff())
+		_ = retry.Wait(m.ctx, pause.Next())
 	}
 	return m.Cause()
 }
@@ -175,7 +176,7 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 			cancel()
 		}
 	}
-	for pause := newPause(); ctx.Err() == nil; {
+	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
 		p, err := s.look(ctx)
 		if err == nil {
 			pause.Reset()
@@ -193,7 +194,7 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 		}
 		if ctx.Err() == nil {
 			s.log.Debug("term record out of sight, retrying", zap.Error(err))
-			_ = wait(ctx, pause.NextBackOff())
+			_ = retry.Wait(ctx, pause.Next())
 		}
 	}
 }

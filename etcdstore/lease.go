@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
 // errDeadline is the cause of a lease's end by the local clock.
@@ -80,9 +81,9 @@ const minAttempt = 500 * time.Millisecond
 // a stream of its own, so that the next one can go to another etcd member.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
-	retry := max(period/6, 50*time.Millisecond)
+	soon := max(period/6, 50*time.Millisecond)
 	for next := period; ; {
-		if wait(l.ctx, next) != nil {
+		if retry.Wait(l.ctx, next) != nil {
 			return
 		}
 		if !l.live() {
@@ -101,7 +102,7 @@ func (l *lease) keep() {
 			return
 		default:
 			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
-			next = retry
+			next = soon
 		}
 	}
 }
@@ -110,7 +111,7 @@ func (l *lease) keep() {
 // a call.
 func (l *lease) watchDeadline() {
 	for l.live() {
-		if wait(l.ctx, max(l.Remaining(), time.Millisecond)) != nil {
+		if retry.Wait(l.ctx, max(l.Remaining(), time.Millisecond)) != nil {
 			return
 		}
 	}

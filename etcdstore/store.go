@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -45,6 +46,8 @@ const (
 	// callTimeout bounds a call whose context has no deadline, and each attempt
 	// of those that are tried again.
 	callTimeout = 2 * time.Second
+	// maxPause is the longest time between two tries of what is tried again.
+	maxPause = time.Second
 	// A dead connection is noticed after dialKeepAlive + dialTimeout; grpc allows
 	// no shorter time than 10 s between pings. On Linux grpc takes the time-out
 	// as TCP_USER_TIMEOUT too, which finds lost packets sooner.
@@ -121,12 +124,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // probe reads until something answers: the client connects lazily.
 func (s *Store) probe(ctx context.Context) error {
-	for pause := newPause(); ; {
+	for pause := retry.NewPause(maxPause); ; {
 		_, err := s.Head(ctx)
 		if err == nil || notApplied(err) {
 			return err
 		}
-		if wait(ctx, pause.NextBackOff()) != nil {
+		if retry.Wait(ctx, pause.Next()) != nil {
 			return err
 		}
 	}

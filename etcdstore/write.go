@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -63,7 +64,7 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 	doubt := false
 	settle, cancel := t.settling(ctx)
 	defer cancel()
-	for pause := newPause(); ; {
+	for pause := retry.NewPause(maxPause); ; {
 		if err := t.acting(); err != nil && !doubt {
 			return 0, err
 		} else if err == nil && (!doubt || ctx.Err() == nil) {
@@ -83,7 +84,7 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 		if done {
 			return revision, err
 		}
-		if wait(settle, pause.NextBackOff()) != nil {
+		if retry.Wait(settle, pause.Next()) != nil {
 			return 0, fmt.Errorf("%w: the store does not answer", rebind.ErrUnknown)
 		}
 	}

@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
 const (
@@ -67,9 +68,7 @@ func NewMirror(source Source, log *zap.Logger) *Mirror {
 // cause. A store that is away is retried for ever, with the copy kept meanwhile.
 // Call it once.
 func (m *Mirror) Run(ctx context.Context) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 50 * time.Millisecond
-	pause.MaxInterval = time.Second
+	pause := retry.NewPause(confirmEvery)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		began := m.Revision()
@@ -81,7 +80,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 			pause.Reset()
 			level = zap.WarnLevel
 		}
-		wait := pause.NextBackOff()
+		wait := pause.Next()
 		switch {
 		case errors.Is(err, ErrCompacted):
 			m.log.Log(level, "watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
@@ -93,10 +92,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
 		}
 		level = zap.DebugLevel
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := retry.Wait(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

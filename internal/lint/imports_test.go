@@ -22,20 +22,19 @@ var (
 // all packages below it. Nothing may import cmd, and test only itself.
 var layers = map[string][]string{
 	"modes":                {},
-	"rebind":               {"modes"},
-	"coordinator":          {"modes", "rebind"},
-	"etcdstore":            core,
+	"rebind":               {"modes", "internal/retry"},
+	"coordinator":          {"modes", "rebind", "internal/retry"},
+	"etcdstore":            slices.Concat(core, []string{"internal/retry"}),
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},
 	"internal/lint":        {},
+	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,
 	"internal/httpapi":     slices.Concat(core, httpapi),
 	"internal/httpapi/...": slices.Concat(core, httpapi),
 	"cmd/coordinator":      outer,
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
-	"bench/...":            slices.Concat(outer, support),
-	"examples/...":         slices.Concat(core, []string{"etcdstore"}),
 }
 
 // examples is what a package's tests may use beside that, to show what a program
