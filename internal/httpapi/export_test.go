@@ -1,0 +1,27 @@
+package httpapi
+
+import (
+	"maps"
+	"slices"
+)
+
+// The product's own limits, so that a test in virtual time can name them.
+const (
+	ReachTimeout  = reachTimeout
+	MasterWithin  = masterWithin
+	ChangeTimeout = changeTimeout
+	KeepListing   = keepListing
+	LiveWithin    = liveWithin
+
+	MaxControlBody = maxControlBody
+	MaxBatchBody   = maxBatchBody
+	DefaultPage    = defaultPage
+	MaxPage        = maxPage
+	MaxListings    = maxListings
+)
+
+// Document is openapi.json as it is embedded.
+func Document() []byte { return openAPI }
+
+// Patterns lists the server's routes, each as "METHOD /path".
+func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }

@@ -1,0 +1,343 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	// ttl is long in real time: no lease is to lapse because a machine is slow.
+	ttl = 20 * time.Second
+	// bubbleTTL is the TTL in virtual time, where waiting for it costs nothing.
+	bubbleTTL = 6 * time.Second
+	// patience bounds every wait for something that is to happen.
+	patience = 30 * time.Second
+	// maxPayload is the size limit of the planes here.
+	maxPayload = 64 << 10
+)
+
+// plane is a plane of nodes, each with its API, over one in-memory store. Outside
+// a bubble the nodes listen on real sockets, so what one forwards to another goes
+// over the network. In a bubble time is virtual and a request is handled without
+// a network, so nothing can be forwarded there.
+type plane struct {
+	t      *testing.T
+	store  *memstore.Server
+	bubble bool
+}
+
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	p := &plane{t: t, store: memstore.New(ttl)}
+	t.Cleanup(p.store.Close)
+	return p
+}
+
+// inBubble runs a test of a plane in virtual time.
+func inBubble(t *testing.T, test func(t *testing.T, p *plane)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := &plane{t: t, store: memstore.New(bubbleTTL), bubble: true}
+		t.Cleanup(p.store.Close)
+		test(t, p)
+	})
+}
+
+// peer is a node at work and its API.
+type peer struct {
+	*coordinator.Node
+	id     string
+	url    string
+	api    *httpapi.Server
+	client *http.Client // nil in a bubble
+	stop   func() error // ends the node, not its API; returns what Run returned
+}
+
+// start runs a node; change adjusts its configuration.
+func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *peer {
+	p.t.Helper()
+	n := &peer{id: id, url: "http://" + id}
+	var listener *httptest.Server
+	if !p.bubble {
+		listener = httptest.NewUnstartedServer(nil)
+		n.url = "http://" + listener.Listener.Addr().String()
+	}
+	cfg := coordinator.Config{
+		ID: id, Plane: "p", URI: n.url, Version: "1.0.0", Mode: mode, MaxPayload: maxPayload,
+		Logger: zaptest.NewLogger(p.t, zaptest.Level(zap.InfoLevel)),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	var err error
+	if n.Node, err = coordinator.New(cfg, p.store.Node(id)); err != nil {
+		p.t.Fatal(err)
+	}
+	n.api = httpapi.New(httpapi.Config{Node: n.Node, MaxPayload: maxPayload, Logger: cfg.Logger})
+	p.t.Cleanup(n.api.Close)
+	if listener != nil {
+		listener.Config.Handler = n.api
+		listener.Start()
+		p.t.Cleanup(listener.Close)
+		n.client = newClient(p.t)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	var ended error
+	running.Go(func() { ended = n.Run(ctx) })
+	n.stop = sync.OnceValue(func() error { cancel(); running.Wait(); return ended })
+	p.t.Cleanup(func() { p.store.Heal(id); _ = n.stop() })
+	return n
+}
+
+// newClient returns a client that follows no redirect: this API has none.
+func newClient(t *testing.T) *http.Client {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// join starts a node and waits until it is in the given state.
+func (p *plane) join(id string, mode modes.Mode, state modes.State, change ...func(*coordinator.Config)) *peer {
+	p.t.Helper()
+	n := p.start(id, mode, change...)
+	n.await(p.t, state)
+	return n
+}
+
+// lead starts a node that is to be master of an empty plane.
+func (p *plane) lead(id string, change ...func(*coordinator.Config)) *peer {
+	p.t.Helper()
+	return p.join(id, modes.Auto, modes.StateMaster, change...)
+}
+
+// await waits until the node is in the given state, and stands for election
+// where that state allows it.
+func (n *peer) await(t testing.TB, state modes.State) {
+	t.Helper()
+	eventually(t, func() error {
+		st := n.Status()
+		if st.State != state || (state.Electable() && !st.InElection) {
+			return fmt.Errorf("%s is %s, in the election: %t; want %s", n.id, st.State, st.InElection, state)
+		}
+		return nil
+	})
+}
+
+// sees waits until the node's own picture of the plane has that master and, if
+// named, those candidates in this order.
+func (n *peer) sees(t testing.TB, master string, candidates ...string) {
+	t.Helper()
+	eventually(t, func() error {
+		p := n.Glimpse()
+		m, _ := p.Master()
+		var ids []string
+		for _, c := range coordinator.Candidates(p) {
+			ids = append(ids, c.ID)
+		}
+		if m.ID != master || (candidates != nil && fmt.Sprint(ids) != fmt.Sprint(candidates)) {
+			return fmt.Errorf("%s sees master %q and candidates %v, want %q and %v", n.id, m.ID, ids, master, candidates)
+		}
+		return nil
+	})
+}
+
+// eventually tries until check is content, and fails with its last error.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %s: %v", patience, err)
+		}
+	}
+}
+
+// answer is what came back for one request.
+type answer struct {
+	t      testing.TB
+	what   string // the request, for messages
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends one request and holds its answer against openapi.json. The header is
+// given as keys and values in turn.
+func (n *peer) do(t testing.TB, method, target string, body []byte, header ...string) *answer {
+	t.Helper()
+	a, err := n.try(t, method, target, body, header...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// try is do for goroutines other than the test's own.
+func (n *peer) try(t testing.TB, method, target string, body []byte, header ...string) (*answer, error) {
+	req, err := http.NewRequest(method, n.url+target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	a := &answer{t: t, what: fmt.Sprintf("%s %.120s on %s", method, target, n.id)}
+	if err := n.exchange(req, a); err != nil {
+		return nil, fmt.Errorf("%s: %w", a.what, err)
+	}
+	c, err := theContract()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(req, body, a); err != nil {
+		return nil, fmt.Errorf("%s: answer %d is not as documented: %w\n%.2000s", a.what, a.status, err, a.body)
+	}
+	return a, nil
+}
+
+func (n *peer) exchange(req *http.Request, a *answer) error {
+	var resp *http.Response
+	if n.client == nil {
+		rec := httptest.NewRecorder()
+		n.api.ServeHTTP(rec, req)
+		resp = rec.Result()
+	} else {
+		var err error
+		if resp, err = n.client.Do(req); err != nil {
+			return err
+		}
+	}
+	defer resp.Body.Close()
+	var err error
+	a.status, a.header = resp.StatusCode, resp.Header
+	a.body, err = io.ReadAll(resp.Body)
+	return err
+}
+
+// get reads a path.
+func (n *peer) get(t testing.TB, target string) *answer {
+	t.Helper()
+	return n.do(t, http.MethodGet, target, nil)
+}
+
+// send sends a JSON body.
+func (n *peer) send(t testing.TB, method, target, body string, header ...string) *answer {
+	t.Helper()
+	return n.do(t, method, target, []byte(body), append([]string{"Content-Type", "application/json"}, header...)...)
+}
+
+// put stores a memento.
+func (n *peer) put(t testing.TB, name, payload string, header ...string) *answer {
+	t.Helper()
+	return n.do(t, http.MethodPut, at(name), []byte(payload), header...)
+}
+
+// del deletes a memento.
+func (n *peer) del(t testing.TB, name string, header ...string) *answer {
+	t.Helper()
+	return n.do(t, http.MethodDelete, at(name), nil, header...)
+}
+
+// at is the path of a memento.
+func at(name string) string { return wire.PathMementos + "/" + name }
+
+// want checks the status.
+func (a *answer) want(status int) *answer {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("%s: status = %d, want %d\n%.2000s", a.what, a.status, status, a.body)
+	}
+	return a
+}
+
+// refused checks that the answer is a problem of that status and kind.
+func (a *answer) refused(status int, kind string) *answer {
+	a.t.Helper()
+	a.want(status)
+	var p wire.Problem
+	a.decode(&p)
+	if p.Type != kind {
+		a.t.Fatalf("%s: problem = %s, want %s\n%s", a.what, p.Type, kind, a.body)
+	}
+	return a
+}
+
+// has checks one header; an empty value means that it is not there.
+func (a *answer) has(key, value string) *answer {
+	a.t.Helper()
+	if got := a.header.Get(key); got != value {
+		a.t.Errorf("%s: %s = %q, want %q", a.what, key, got, value)
+	}
+	return a
+}
+
+// holds checks the body byte for byte.
+func (a *answer) holds(payload string) *answer {
+	a.t.Helper()
+	if string(a.body) != payload {
+		a.t.Errorf("%s: body = %.200q, want %.200q", a.what, a.body, payload)
+	}
+	return a
+}
+
+// decode reads the JSON body.
+func (a *answer) decode(v any) {
+	a.t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		a.t.Fatalf("%s: %v\n%.2000s", a.what, err, a.body)
+	}
+}
+
+// revision is the answer's Coordinator-Revision.
+func (a *answer) revision() int64 {
+	a.t.Helper()
+	rev, err := strconv.ParseInt(a.header.Get(wire.HeaderRevision), 10, 64)
+	if err != nil {
+		a.t.Fatalf("%s: %s: %v", a.what, wire.HeaderRevision, err)
+	}
+	return rev
+}
+
+// inventory lists everything the node shows of the state, to see that it has not
+// changed.
+func (n *peer) inventory(t testing.TB) []wire.Memento {
+	t.Helper()
+	var list wire.List
+	n.get(t, wire.PathMementos).want(http.StatusOK).decode(&list)
+	return list.Items
+}
