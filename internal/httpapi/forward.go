@@ -120,7 +120,7 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 	defer cancel()
 	group.Go(func() { f.giveUp(ctx, cancel, master.Term) })
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	var failure error
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -134,7 +134,7 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
 		ErrorLog:       zap.NewStdLog(f.server.log),
 	}
-	proxy.ServeHTTP(w, r.WithContext(ctx))
+	proxy.ServeHTTP(w, r.WithContext(traced))
 	switch {
 	case failure == nil, errors.Is(failure, errTryAgain):
 		return failure
