@@ -120,8 +120,8 @@ func (c *runConfig) complete() (modes.Mode, error) {
 	if c.dataDir == "" {
 		err = errors.Join(err, errors.New("data-dir is empty"))
 	}
-	if c.waitForMaster != 0 && !mode.NeedsMaster() && mode.Valid() {
-		err = errors.Join(err, fmt.Errorf("wait-for-master goes with mode standby or hot_standby, not %s", mode))
+	if c.waitForMaster < 0 {
+		err = errors.Join(err, fmt.Errorf("wait-for-master %s is negative", c.waitForMaster))
 	}
 	err = errors.Join(err, c.checkURLs())
 	if err != nil {

@@ -104,6 +104,7 @@ func (d *daemon) run(ctx context.Context) error {
 // open opens everything, from what can be refused most cheaply to what others
 // see, so that a node that cannot run leaves nothing behind.
 func (d *daemon) open(ctx context.Context) error {
+	d.nameStore()
 	dir, err := openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
 	if err != nil {
 		return err
@@ -173,15 +174,22 @@ func endpointHost(endpoint string) string {
 	return host
 }
 
-// startStore says which store it is, starts it where it is this process's own,
-// and returns where it is reached.
-func (d *daemon) startStore(ctx context.Context) ([]string, error) {
+// nameStore says, before anything else, which store it is and what named it.
+func (d *daemon) nameStore() {
 	if len(d.cfg.endpoints) > 0 {
 		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), zap.String("set_by", d.storeOrigin))
-		return d.cfg.endpoints, nil
+		return
 	}
 	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir),
 		zap.String("client_url", d.cfg.embedURL), zap.String("set_by", d.storeOrigin))
+}
+
+// startStore starts the store where it is this process's own, and returns where
+// it is reached.
+func (d *daemon) startStore(ctx context.Context) ([]string, error) {
+	if len(d.cfg.endpoints) > 0 {
+		return d.cfg.endpoints, nil
+	}
 	etcd, err := startEmbedded(ctx, d.cfg.dataDir, d.cfg.embedURL, d.log)
 	if err != nil {
 		return nil, err
