@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,11 +10,13 @@ import (
 )
 
 const (
-	// maxYields and yieldFor bound how often and how long a node that could lead
+	// maxYields and YieldFor bound how often and how long a node that could lead
 	// makes way for a better candidate in one vacancy: a candidate that is
 	// better and dead must not keep the plane without a master.
 	maxYields = 3
-	yieldFor  = time.Second
+	// YieldFor is how long a store lets a candidate that makes way wait for its
+	// turn; after that it may take a term that is still vacant out of turn.
+	YieldFor = time.Second
 )
 
 // candidacy is a campaign at work.
@@ -28,6 +31,8 @@ type candidacy struct {
 	outlook *outlook
 	log     *zap.Logger
 	ordered bool // an operator wants this node to lead: yield to nobody
+	alone   bool // lead only while no other node is here
+	planeID string
 	vacancy int64
 	since   time.Time
 	yields  int
@@ -47,33 +52,46 @@ func (n *Node) campaign() {
 		cancel: cancel, done: make(chan struct{}),
 		node: n.cfg.ID, outlook: n.outlook, log: n.log,
 		ordered: n.pending != nil && n.pending.order,
+		alone:   n.clean,
+		planeID: n.planeID,
 	}
 	membership := n.membership
+	bid := Bid{
+		PlaneID: c.planeID, After: n.outlook.highest(),
+		Ordered: c.ordered, Alone: c.alone, Consider: c.consider,
+	}
 	n.group.Go(func() {
 		defer close(c.done)
-		c.term, c.err = membership.Campaign(ctx, c.consider)
+		c.term, c.err = membership.Campaign(ctx, bid)
 	})
 	n.candidacy = c
 }
 
-// consider tells whether to take the vacant term or to make way.
-func (c *candidacy) consider(p Plane) bool {
+// consider tells whether to take the vacant term, to make way, or to hold.
+func (c *candidacy) consider(p Plane) error {
 	c.outlook.note(&p)
 	if c.vacancy != p.Holder.Term || c.since.IsZero() {
 		c.vacancy, c.since, c.yields = p.Holder.Term, time.Now(), 0
 	}
 	best := Candidates(p)
 	switch {
-	case c.ordered || len(best) == 0 || best[0].ID == c.node:
-	case c.yields == maxYields || time.Since(c.since) > yieldFor:
+	case foreign(c.planeID, &p) != nil:
+		return ErrHold // the role loop is about to say so
+	case c.alone && len(p.Members) > 1:
+		return fmt.Errorf("%w: all state is to be deleted and %d other nodes are here", ErrRefused, len(p.Members)-1)
+	case c.ordered:
+	case p.Pause != nil:
+		return ErrHold
+	case len(best) == 0 || best[0].ID == c.node:
+	case c.yields == maxYields || time.Since(c.since) >= YieldFor:
 		c.log.Warn("better candidate does not take the term, leading instead", zap.String("better", best[0].ID))
 	default:
 		c.yields++
 		c.log.Info("making way for a better candidate", zap.String("better", best[0].ID))
-		return false
+		return ErrYield
 	}
 	c.chosen, c.seen = true, p
-	return true
+	return nil
 }
 
 // withdraw takes the node out of the election and returns nil when it is out.
@@ -123,15 +141,19 @@ func (n *Node) stand() step {
 			if c.term != nil {
 				return n.promote(c)
 			}
+			if errors.Is(c.err, ErrRefused) {
+				return n.giveUp(c.err)
+			}
 			n.log.Warn("campaign ended", zap.Error(c.err))
 			if next := n.pause(callTimeout / 10); next != nil {
 				return next
 			}
 			continue
 		}
-		n.heedOffer()
-		if next := n.review(); next != nil {
-			return next
+		for _, look := range []step{n.identify, n.heedOffer, n.review} {
+			if next := look(); next != nil {
+				return next
+			}
 		}
 	}
 }
@@ -150,6 +172,7 @@ func (n *Node) review() step {
 	}
 	p := n.outlook.plane()
 	switch {
+	case p.Revision < c.seen: // this picture is older than what the order was taken up on
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.revert(&MasterExistsError{Master: p.Holder.Node})
 	case time.Now().After(c.until):
@@ -160,19 +183,28 @@ func (n *Node) review() step {
 
 // heedOffer makes the node ready for a handover that names it, and lets go of
 // what it prepared for one that is over.
-func (n *Node) heedOffer() {
+func (n *Node) heedOffer() step {
 	p := n.outlook.plane()
 	offer := p.Handover
+	if offer == nil && n.readyFor != "" && (!p.Held || p.Holder.Node == n.cfg.ID) {
+		return nil // the term has come to this node, and the campaign is about to say so
+	}
 	if offer == nil || offer.To != n.cfg.ID || !p.Held || offer.From != p.Holder.Node || n.candidacy == nil {
 		n.readyFor = ""
 		if !n.state.Hot() {
 			n.drop()
 		}
-		return
+		return nil
 	}
 	n.follow()
-	if n.mirror.View() != nil && n.readyFor != offer.ID {
+	switch err := n.mirror.Refused(); {
+	case err != nil:
+		return n.failWith(err, "state cannot be loaded")
+	case n.mirror.View() == nil || n.mirror.Revision() < offer.Revision:
+		n.awaitRevision(offer.Revision)
+	case n.readyFor != offer.ID:
 		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
 		n.readyFor, n.offer = offer.ID, *offer
 	}
+	return nil
 }

@@ -7,7 +7,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // change is an operator's change of mode on its way.
@@ -18,8 +20,9 @@ type change struct {
 
 	// order is a change to mode master: to lead at once or not at all.
 	order bool
-	first bool      // it is the mode the node was started in
-	until time.Time // when it has failed; zero until the node stands for election
+	first bool            // it is the mode the node was started in
+	seen  rebind.Revision // when nobody else led
+	until time.Time       // when it has failed; zero until the node is at rest
 }
 
 type changeResult struct {
@@ -31,6 +34,11 @@ type changeResult struct {
 // it sets the mode, and the step that the node is in ends as the new mode says.
 func (n *Node) changeMode(c *change) step {
 	c.previous = ModeState{n.mode, n.state}
+	if n.solo {
+		n.pending = c
+		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", ErrRefused, c.to))
+		return nil
+	}
 	if c.to == n.mode && n.state != modes.StateFailed {
 		n.pending = c
 		n.answer(nil)
@@ -52,9 +60,12 @@ func (n *Node) changeMode(c *change) step {
 		return nil // a promotion under way answers when it is done
 	case leads:
 		return n.stepDown
-	case n.state == modes.StateFailed:
+	case n.state == modes.StateFailed && n.mode != modes.Disabled:
 		n.lastError = ""
 		n.become(modes.EventPrepare, now(), "mode changed to "+n.mode.String())
+		if n.membership == nil {
+			return n.rejoin
+		}
 	}
 	if n.membership == nil {
 		return nil // joining: the new mode settles afterwards
@@ -68,8 +79,15 @@ func (n *Node) order(c *change) step {
 	c.previous = ModeState{n.mode, n.state}
 	n.pending = c
 	p, err := n.Plane(n.ctx)
+	for pause := retry.NewPause(maxPause); c.first && err != nil; p, err = n.Plane(n.ctx) {
+		n.log.Warn("plane not read, retrying", zap.Error(err))
+		if next := n.pause(pause.Next()); next != nil {
+			return next
+		}
+	}
+	c.seen = p.Revision
 	switch {
-	case n.membership == nil || err != nil:
+	case n.membership == nil && n.state != modes.StateFailed, err != nil:
 		return n.refuse(errors.Join(ErrRefused, errors.New("the store does not answer"), err))
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.refuse(&MasterExistsError{Master: p.Holder.Node})
@@ -79,12 +97,15 @@ func (n *Node) order(c *change) step {
 	if n.state == modes.StateFailed {
 		n.become(modes.EventPrepare, now(), "mode changed to master")
 	}
+	if n.membership == nil {
+		return n.rejoin
+	}
 	return n.settle
 }
 
-// arm gives an order its time once the node stands for election.
+// arm gives an order its time once the node is at rest.
 func (n *Node) arm() {
-	if c := n.pending; c != nil && c.order && n.candidacy != nil && c.until.IsZero() {
+	if c := n.pending; c != nil && c.order && c.until.IsZero() {
 		c.until = time.Now().Add(winTimeout)
 		time.AfterFunc(winTimeout, n.outlook.poke)
 	}
@@ -103,8 +124,7 @@ func (n *Node) revert(err error) step {
 // nothing else to be and gives up.
 func (n *Node) refuse(err error) step {
 	if n.pending.first {
-		n.fatal = fmt.Errorf("mode master: %w", err)
-		return n.leave
+		return n.giveUp(fmt.Errorf("mode master: %w", err))
 	}
 	n.log.Info("mode change refused", zap.Error(err))
 	n.answer(err)

@@ -43,17 +43,55 @@ func Candidates(p Plane) []Member {
 	return found
 }
 
+// criterion is one thing by which candidates are ranked. compare is negative if a
+// is better, for the vacancy that the end of the given term makes.
+type criterion struct {
+	name    string
+	compare func(term int64, a, b *Member) int
+}
+
+// criteria are the ranking, the first difference counts.
+func criteria() []criterion {
+	return []criterion{
+		{"has not just given the term up", func(term int64, a, b *Member) int { return last(gaveUp(term, *a), gaveUp(term, *b)) }},
+		{"higher priority", func(_ int64, a, b *Member) int { return cmp.Compare(b.Priority, a.Priority) }},
+		{"newer version", func(_ int64, a, b *Member) int { return compareVersions(a.Version, b.Version) }},
+		{"hot, not cold", func(_ int64, a, b *Member) int { return last(!a.State.Hot(), !b.State.Hot()) }},
+		{"here for longer", func(_ int64, a, b *Member) int { return cmp.Compare(a.Joined, b.Joined) }},
+		{"lower id", func(_ int64, a, b *Member) int { return cmp.Compare(a.ID, b.ID) }},
+	}
+}
+
 // compare orders candidates for the vacancy that the end of the given term
 // makes, or would make: the better one first.
 func compare(term int64, a, b Member) int {
-	return cmp.Or(
-		last(gaveUp(term, a), gaveUp(term, b)),
-		cmp.Compare(b.Priority, a.Priority),
-		compareVersions(a.Version, b.Version),
-		last(!a.State.Hot(), !b.State.Hot()),
-		cmp.Compare(a.Joined, b.Joined),
-		cmp.Compare(a.ID, b.ID),
-	)
+	order, _ := rank(term, &a, &b)
+	return order
+}
+
+// rank is compare, with the criterion that decided it.
+func rank(term int64, a, b *Member) (order int, why string) {
+	for _, c := range criteria() {
+		if order := c.compare(term, a, b); order != 0 {
+			return order, c.name
+		}
+	}
+	return 0, ""
+}
+
+// Next tells who would lead if the term became vacant now, and why that one. It
+// is empty if nobody could.
+func Next(p Plane) (id, why string) {
+	best := Candidates(p)
+	switch len(best) {
+	case 0:
+		return "", ""
+	case 1:
+		return best[0].ID, "the only candidate"
+	default:
+		_, why := rank(p.Holder.Term, &best[0], &best[1])
+		return best[0].ID, fmt.Sprintf("%s than %s", why, best[1].ID)
+	}
 }
 
 // gaveUp reports whether m made the vacancy itself, by its own will.

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // Config is what a [Node] is made of. ID, Plane and Mode are required.
@@ -25,6 +26,12 @@ type Config struct {
 	Version string
 	// Mode is the mode to start in.
 	Mode modes.Mode
+	// PlaneID is the id of the plane that the node belongs to: it refuses any
+	// other, and a plane that has none yet gets it. Empty means whichever plane
+	// the node finds first.
+	PlaneID string
+	// Persist says what becomes of the state that is there at start.
+	Persist Persist
 	// Priority ranks the node among candidates: higher first, may be negative.
 	Priority int
 	// ColdStandby lets modes auto and master stand by without a mirror: less
@@ -33,6 +40,16 @@ type Config struct {
 	// WaitForMaster is how long a node whose mode needs a master waits for one at
 	// start. 0 means that it does not wait.
 	WaitForMaster time.Duration
+	// HighestTerm is the number of the highest term that an earlier process of
+	// this node has seen. Terms of this node are higher, even in a store that was
+	// restored from a backup. 0 for none.
+	HighestTerm int64
+	// OnTerm is told the highest term seen whenever that rises, on the goroutine
+	// that watches the plane; nil means nobody wants to know.
+	OnTerm func(term int64)
+	// Rules say which mementos the program can use, and what to do at a load
+	// about those that it cannot.
+	Rules rebind.Rules
 	// MaxPayload is the most bytes one memento may have; 0 means 1 MiB.
 	MaxPayload int
 	// OwnsStore says that the store ends with this process, so that there is
@@ -54,6 +71,21 @@ type Config struct {
 	// Logger is where the node says what it does; nil means nowhere.
 	Logger *zap.Logger
 }
+
+// Persist says what becomes, at start, of the state that the plane holds.
+type Persist uint8
+
+// The ways to start with regard to state.
+const (
+	// PersistAuto loads what is there.
+	PersistAuto Persist = iota
+	// PersistRebind wants state to be there: Run returns [ErrNoState] otherwise.
+	PersistRebind
+	// PersistClean deletes all mementos in the first fenced transaction of the
+	// first term, which begins only while no other node is in the plane: Run
+	// returns [ErrRefused] otherwise. For modes auto, master and disabled.
+	PersistClean
+)
 
 const defaultMaxPayload = 1 << 20
 
@@ -84,6 +116,9 @@ func (c *Config) validate() error {
 	if !c.Mode.Valid() {
 		err = errors.Join(err, fmt.Errorf("mode %s is not valid", c.Mode))
 	}
+	if c.Persist == PersistClean && (c.Mode.NeedsMaster() || c.Mode == modes.HotBackup) {
+		err = errors.Join(err, fmt.Errorf("mode %s never leads at start, so it cannot delete all state", c.Mode))
+	}
 	if c.WaitForMaster < 0 {
 		err = errors.Join(err, fmt.Errorf("wait for master %s is negative", c.WaitForMaster))
 	}
@@ -95,6 +130,9 @@ func (c *Config) validate() error {
 	}
 	if c.StillAlive == nil {
 		c.StillAlive = func(context.Context, Record) bool { return false }
+	}
+	if c.OnTerm == nil {
+		c.OnTerm = func(int64) {}
 	}
 	if c.Observe == nil {
 		c.Observe = func(Transition) {}

@@ -12,9 +12,14 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// stepBudget bounds what a master does before it gives up its term by its own
-// will: ending the program and settling what is under way.
-const stepBudget = 5 * time.Second
+const (
+	// stepBudget bounds what a master does before it gives up its term by its own
+	// will: ending the program and settling what is under way.
+	stepBudget = 5 * time.Second
+	// heirBudget is the same for a master that stops, together with its search for
+	// a successor.
+	heirBudget = 4 * time.Second
+)
 
 // Causes with which a program's context ends while the term still lasts.
 var (
@@ -34,6 +39,9 @@ func (n *Node) dethrone() {
 	if cause == nil {
 		cause = n.membership.Cause()
 	}
+	if cause == nil {
+		cause = errSteppingDown // it could not be given up in due form
+	}
 	n.log.Warn("term is over", zap.Int64("term", r.Number()), zap.Error(cause))
 	n.retire(modes.EventFor(n.rest()), now(), fmt.Sprint(cause))
 }
@@ -43,7 +51,7 @@ func (n *Node) dethrone() {
 func (n *Node) retire(event modes.Event, at time.Time, reason string) {
 	r := n.reign
 	n.leading.Store(nil)
-	n.reign = nil
+	n.reign, n.quiet = nil, false
 	if n.program != nil {
 		n.program.cancel(errSteppingDown)
 	}
@@ -72,12 +80,13 @@ func (n *Node) leaves(event modes.Event) bool {
 //  3. delete the election key and publish the new record, in one fenced transaction
 //  4. leave the state MASTER
 //
-// If the third does not succeed the lease has to lapse: the caller rejoins. ctx
-// bounds the whole.
+// If the third does not succeed the lease has to go: the caller rejoins. ctx bounds
+// the first two, which a term that ends meanwhile cuts short.
 func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reason string) error {
 	r := n.reign
-	settle, cancel := context.WithTimeout(ctx, stepBudget)
+	settle, cancel := context.WithTimeout(r.Context(), stepBudget)
 	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	if err := n.stopProgram(settle, errSteppingDown); err != nil {
 		n.log.Error("program does not heed its context, giving up the term all the same", zap.Error(err))
 	}
@@ -96,8 +105,9 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 		}
 		record = n.recordAs(state, at)
 	}
-	last, cancelLast := context.WithTimeout(ctx, callTimeout)
+	last, cancelLast := context.WithTimeout(n.ctx, callTimeout)
 	defer cancelLast()
+	n.hush(true)
 	if err := r.Resign(last, record); err != nil {
 		return fmt.Errorf("give up term %d: %w", r.Number(), err)
 	}
@@ -109,23 +119,53 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 
 // stepDown gives the term up because the mode says so, and goes where it says.
 func (n *Node) stepDown() step {
-	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String()); err != nil {
+	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String())
+	if errors.Is(err, rebind.ErrStoreFull) {
+		return n.leadOn(err)
+	}
+	if err != nil {
 		n.log.Warn("stepping down by dropping the lease", zap.Error(err))
 		return n.rejoin
 	}
 	return n.settle
 }
 
-// fail gives the term up because the program failed, so that another node can
-// try, and stays to say why.
-func (n *Node) fail() step {
-	n.lastError = n.program.err.Error()
-	n.log.Error("program failed", zap.Error(n.program.err))
-	if err := n.abdicate(n.ctx, modes.EventFail, ReasonFailover, "program failed"); err != nil {
-		n.retire(modes.EventFail, now(), "program failed")
+// leadOn takes a change of mode back that the store has no room for: nobody could
+// begin a term now, this node no more than another.
+func (n *Node) leadOn(err error) step {
+	n.gaveUp, n.gaveUpFor = 0, ""
+	if n.pending != nil {
+		n.mode = n.pending.previous.Mode
+		n.answer(fmt.Errorf("the mode is as it was: %w", err))
+	}
+	n.hush(false)
+	if n.reign.persister == nil {
+		return n.rejoin // on its way to be master, it has nothing to go on with
+	}
+	n.reign.persister.Resume()
+	return n.lead
+}
+
+// failWith makes the node FAILED and stays to say why. A term is given up first,
+// so that another node can try.
+func (n *Node) failWith(err error, reason string) step {
+	n.lastError = err.Error()
+	n.log.Error("node failed", zap.String("reason", reason), zap.Error(err))
+	if n.reign == nil {
+		if next := n.withdraw(); next != nil {
+			return next
+		}
+		n.become(modes.EventFail, now(), reason)
+		n.drop()
+		n.answer(nil)
+		return n.failed
+	}
+	if err := n.abdicate(n.ctx, modes.EventFail, ReasonFailover, reason); err != nil {
+		n.retire(modes.EventFail, now(), reason)
 		n.log.Warn("failing by dropping the lease", zap.Error(err))
 		return n.rejoin
 	}
+	n.answer(nil)
 	return n.failed
 }
 
@@ -133,14 +173,13 @@ func (n *Node) fail() step {
 func (n *Node) leave() step {
 	n.stop = nil
 	n.show()
-	ctx, cancel := context.WithTimeout(n.ctx, stopBudget)
-	defer cancel()
 	if n.pending != nil {
 		n.answer(ErrStopped)
 	}
 	keepLease := false
+	was := n.state
 	if n.reign != nil {
-		keepLease = n.succeed(ctx)
+		keepLease = n.succeed()
 	}
 	if n.candidacy != nil {
 		n.candidacy.cancel()
@@ -154,8 +193,12 @@ func (n *Node) leave() step {
 			// this data directory, ends the lease.
 			break
 		}
-		last, cancelLast := context.WithTimeout(ctx, callTimeout)
-		if err := m.Leave(last); err != nil {
+		var farewell *Left
+		if m == n.membership && n.fatal == nil && !n.solo {
+			farewell = n.farewell(was)
+		}
+		last, cancelLast := context.WithTimeout(n.ctx, callTimeout)
+		if err := m.Leave(last, farewell); err != nil {
 			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
 		}
 		cancelLast()
@@ -175,11 +218,11 @@ func (n *Node) leave() step {
 
 // succeed passes the term on before a stop, to the best candidate if there is
 // one. It reports whether the lease is to be left as it is.
-func (n *Node) succeed(ctx context.Context) (keepLease bool) {
+func (n *Node) succeed() (keepLease bool) {
 	r := n.reign
-	if n.cfg.OwnsStore {
-		ctx, cancel := context.WithTimeout(ctx, stepBudget)
-		defer cancel()
+	ctx, cancel := context.WithTimeout(n.ctx, heirBudget)
+	defer cancel()
+	if n.cfg.OwnsStore && !n.solo {
 		_ = n.stopProgram(ctx, errSteppingDown)
 		if r.persister != nil {
 			_ = r.persister.Hold(ctx)
@@ -190,12 +233,16 @@ func (n *Node) succeed(ctx context.Context) (keepLease bool) {
 		return true
 	}
 	var err error
-	if n.state == modes.StateMaster {
+	switch {
+	case n.solo || n.state != modes.StateMaster:
+	case n.outlook.plane().Pause != nil:
+		n.log.Warn("the plane is paused, mastership is not handed over")
+	default:
 		if err = n.bequeath(ctx); err == nil {
 			return false
 		}
 	}
-	if err == nil || !errors.Is(err, rebind.ErrUnavailable) {
+	if !errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrUnknown) {
 		n.log.Info("not handed over, giving the term up", zap.Error(err))
 		err = n.abdicate(ctx, modes.EventFor(n.rest()), ReasonHandover, "stopping")
 	}

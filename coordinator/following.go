@@ -11,7 +11,9 @@ import (
 // following is a mirror at work.
 type following struct {
 	*rebind.Mirror
-	end func() // stops it and returns when it has stopped
+	ctx     context.Context
+	end     func()          // stops it and returns when it has stopped
+	awaited rebind.Revision // the highest that the role loop is to be woken for
 }
 
 // follow starts a mirror if there is none.
@@ -19,22 +21,24 @@ func (n *Node) follow() {
 	if n.mirror != nil {
 		return
 	}
-	m := rebind.NewMirror(n.store, n.log)
+	m := rebind.NewMirror(n.store, n.cfg.Rules, n.log)
 	ctx, cancel := context.WithCancel(n.ctx)
 	done := make(chan struct{})
 	n.group.Go(func() {
 		defer close(done)
-		_ = m.Run(ctx) // ends with ctx only
+		_ = m.Run(ctx) // ends with ctx, or is refused
 	})
 	n.group.Go(func() {
 		select {
 		case <-m.Loaded():
-			n.reportLoad(m)
+			if m.Refused() == nil {
+				n.reportLoad(m)
+			}
 			n.outlook.poke()
 		case <-done:
 		}
 	})
-	n.mirror = &following{Mirror: m, end: func() { cancel(); <-done }}
+	n.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
 }
 
 // reportLoad says what was loaded and what is odd about it.
@@ -47,6 +51,20 @@ func (n *Node) reportLoad(m *rebind.Mirror) {
 	if stray := rebind.Order(view).Stray; stray > 0 {
 		n.log.Warn("mementos whose parents are missing or run in a circle", zap.Int("count", stray))
 	}
+}
+
+// awaitRevision wakes the role loop when the mirror has come to a revision.
+func (n *Node) awaitRevision(to rebind.Revision) {
+	if n.mirror.awaited >= to {
+		return
+	}
+	n.mirror.awaited = to
+	m := n.mirror
+	n.group.Go(func() {
+		if m.CatchUp(m.ctx, to) == nil {
+			n.outlook.poke()
+		}
+	})
 }
 
 // drop ends the mirror.

@@ -19,8 +19,9 @@ const (
 	readyTimeout = 30 * time.Second
 	// passTimeout bounds the time for which a handover keeps writes waiting.
 	passTimeout = 2 * time.Second
-	// heirTimeout bounds the wait for the successor's readiness at a stop.
-	heirTimeout = 4 * time.Second
+	// heirTimeout bounds the wait for the successor's readiness at a stop, and
+	// leaves something of heirBudget to pass the term.
+	heirTimeout = 2 * time.Second
 	// announceTimeout is how long a handover waits to see its target announced.
 	announceTimeout = 10 * time.Second
 )
@@ -39,7 +40,8 @@ type Passed struct {
 //
 //  1. the master offers the handover in the store
 //  2. the target makes ready and says so in its record
-//  3. the master takes no more writes and settles those under way
+//  3. the master takes no more writes and settles those under way, and the
+//     target says that it has caught up with them
 //  4. one fenced transaction gives the target the term
 //  5. the target catches up and announces itself
 //
@@ -91,7 +93,7 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 	if err != nil {
 		return Member{}, err
 	}
-	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit)}
+	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit), Revision: p.Revision}
 	wait, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
@@ -100,27 +102,44 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 		n.retract(r)
 		return Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
 	}
-	seen, live := false, false
-	_, err = n.outlook.until(wait, func(p *Plane) bool {
-		if target, live = p.Member(offer.To); live {
-			seen = true
-		}
-		return (seen && !live) || target.ReadyFor == offer.ID
-	})
+	target, err = n.outlook.ready(wait, &offer)
 	switch {
-	case err == nil && live:
+	case err == nil:
 		return target, nil
 	case r.Context().Err() != nil:
 		return Member{}, ErrNotMaster
 	case ctx.Err() != nil:
 		err = fmt.Errorf("wait for %s to make ready: %w", offer.To, context.Cause(ctx))
-	case err != nil:
+	case wait.Err() != nil:
 		err = fmt.Errorf("%w: %s did not make ready within %s", ErrRefused, offer.To, limit)
-	default:
-		err = fmt.Errorf("%w: %s left the plane", ErrRefused, offer.To)
 	}
 	n.retract(r)
 	return Member{}, err
+}
+
+// ready blocks until the target of an offer says that it is ready for it, or can
+// no longer be, or ctx ends.
+func (o *outlook) ready(ctx context.Context, offer *Handover) (Member, error) {
+	var target Member
+	var live bool
+	_, err := o.until(ctx, func(p *Plane) bool {
+		if p.Handover == nil || p.Handover.ID != offer.ID {
+			return false // this picture is older than the offer
+		}
+		target, live = p.Member(offer.To)
+		able, _ := Promotable(target)
+		return !live || !able || target.ReadyFor == offer.ID
+	})
+	if err != nil {
+		return Member{}, err
+	}
+	if !live {
+		return Member{}, fmt.Errorf("%w: %s left the plane", ErrRefused, offer.To)
+	}
+	if able, why := Promotable(target); !able {
+		return Member{}, fmt.Errorf("%w: %s is no longer promotable: %s", ErrRefused, offer.To, why)
+	}
+	return target, nil
 }
 
 // target finds the candidate to hand over to, or says why it cannot be.
@@ -148,7 +167,7 @@ func (n *Node) target(p *Plane, to string) (Member, error) {
 // retract withdraws an offer. Should that fail it lapses with the lease, and an
 // offer without an old master that passes its term means nothing.
 func (n *Node) retract(r *reign) {
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout/2)
 	defer cancel()
 	if err := r.Offer(ctx, nil); err != nil {
 		n.log.Warn("handover offer not withdrawn", zap.Error(err))
@@ -169,6 +188,10 @@ func (n *Node) pass(target Member) (step, error) {
 		err = r.persister.Hold(ctx)
 	}
 	if err == nil {
+		target, err = n.drawLevel(ctx, target)
+	}
+	if err == nil {
+		n.hush(true)
 		err = r.Pass(ctx, target, record)
 	}
 	switch {
@@ -182,8 +205,32 @@ func (n *Node) pass(target Member) (step, error) {
 	}
 	n.log.Warn("handover undone, leading on", zap.Error(err))
 	n.retract(r)
+	n.hush(false)
 	r.persister.Resume()
 	return n.lead, fmt.Errorf("%w: handover undone: %w", ErrRefused, err)
+}
+
+// hush has the node claim nothing of a master's while its term may already be over,
+// or lets it speak again.
+func (n *Node) hush(quiet bool) {
+	n.quiet = quiet
+	n.show()
+}
+
+// drawLevel waits until the target has all that this master has written.
+func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
+	offer := Handover{
+		ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout),
+		Revision: n.mirror.Revision(),
+	}
+	if err := n.reign.Offer(ctx, &offer); err != nil {
+		return Member{}, err
+	}
+	level, err := n.outlook.ready(ctx, &offer)
+	if ctx.Err() != nil {
+		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.Revision, passTimeout)
+	}
+	return level, err
 }
 
 // bequeath hands over to the best candidate when the node stops.

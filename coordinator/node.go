@@ -22,9 +22,6 @@ const (
 	maxPause = 2 * time.Second
 	// beatEvery is how often the role loop comes round when nothing happens.
 	beatEvery = time.Second
-	// stopBudget bounds a clean stop of the node. What the process has to end
-	// after it fits into the ten seconds that are promised for the whole.
-	stopBudget = 6 * time.Second
 	// winTimeout is how long a node that was ordered to lead may take to win the
 	// election: long enough for a slow store, too short for a lease to lapse.
 	winTimeout = 2 * time.Second
@@ -69,6 +66,10 @@ type role struct {
 	state    modes.State
 	since    time.Time
 
+	planeID string // the plane's own, once it is known
+	clean   bool   // all mementos are to be deleted in the first term
+	solo    bool   // it is a disabled node, with the plane to itself
+
 	lastError string
 	readyFor  string
 	offer     Handover // what readyFor answers
@@ -82,6 +83,7 @@ type role struct {
 	mirror     *following
 	candidacy  *candidacy
 	reign      *reign
+	quiet      bool     // the term is about to be given up: claim nothing
 	program    *program // the last call; nil before the first
 	pending    *change
 	fatal      error // why this node can never start
@@ -101,7 +103,7 @@ func New(cfg Config, store Store) (*Node, error) {
 		cfg:      cfg,
 		store:    store,
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
-		outlook:  newOutlook(),
+		outlook:  newOutlook(cfg.HighestTerm),
 		journal:  newJournal(),
 		requests: make(chan func() step),
 		operator: make(chan struct{}, 1),
@@ -111,6 +113,8 @@ func New(cfg Config, store Store) (*Node, error) {
 	n.instance = rand.Text()
 	n.started = now()
 	n.mode = cfg.Mode
+	n.planeID = cfg.PlaneID
+	n.clean = cfg.Persist == PersistClean
 	n.priority = cfg.Priority
 	n.state = modes.StateInitializing
 	n.since = n.started
@@ -129,13 +133,14 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 // had one, is handed over, given up or left to lapse with its lease.
 //
 // Run returns nil if ctx ended it, and otherwise why this node can never start:
-// an [ErrNodeTaken], [ErrMasterExists] or [ErrNoMaster]. Call it once.
+// an [ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [ErrForeignPlane],
+// [ErrSecluded], [ErrNoState] or [ErrRefused]. Call it once.
 func (n *Node) Run(ctx context.Context) error {
 	work, halt := context.WithCancel(context.WithoutCancel(ctx))
 	n.ctx, n.stop = work, ctx.Done()
 	n.beat = time.NewTicker(beatEvery)
 	defer n.beat.Stop()
-	n.group.Go(func() { n.outlook.run(work, n.store, n.log) })
+	n.group.Go(func() { n.outlook.run(work, n.store, n.cfg.OnTerm, n.log) })
 	told := make(chan struct{})
 	go func() { // not one of n.group: an observer that hangs must not keep the node
 		defer close(told)
@@ -255,6 +260,46 @@ func (n *Node) Plane(ctx context.Context) (Plane, error) {
 
 // Glimpse returns the plane as this node last saw it, without asking the store.
 func (n *Node) Glimpse() Plane { return n.outlook.plane() }
+
+// Pause keeps all nodes of the plane from being promoted by themselves, for the
+// given time or, if that is 0, until Resume. It returns the pause now in force.
+func (n *Node) Pause(ctx context.Context, lasting time.Duration) (Pause, error) {
+	if lasting < 0 {
+		return Pause{}, fmt.Errorf("%w: a pause of %s", rebind.ErrInvalid, lasting)
+	}
+	p := Pause{Since: now(), By: n.cfg.ID}
+	if lasting > 0 {
+		until := p.Since.Add(lasting)
+		p.Until = &until
+	}
+	if err := n.store.Pause(ctx, p); err != nil {
+		return Pause{}, err
+	}
+	n.log.Warn("automatic promotion is paused", zap.Duration("for", lasting))
+	return p, nil
+}
+
+// Resume ends a pause. Without one it changes nothing.
+func (n *Node) Resume(ctx context.Context) error {
+	if err := n.store.Resume(ctx); err != nil {
+		return err
+	}
+	n.log.Info("automatic promotion is resumed")
+	return nil
+}
+
+// Forget deletes what is kept of a node that left. It returns [ErrRefused] for
+// one that lives, and [ErrNoNode] for one that nothing is kept of.
+func (n *Node) Forget(ctx context.Context, id string) error {
+	p, err := n.Plane(ctx)
+	if err != nil {
+		return err
+	}
+	if _, live := p.Member(id); live {
+		return fmt.Errorf("%w: node %s lives", ErrRefused, id)
+	}
+	return n.store.Forget(ctx, id)
+}
 
 // History returns the latest terms, newest first.
 func (n *Node) History(ctx context.Context) ([]HistoryEntry, error) {

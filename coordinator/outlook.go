@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,23 +21,35 @@ type outlook struct {
 	mu    sync.Mutex // guards the fields below
 	last  Plane
 	moved chan struct{}
-	alive int64     // the highest term this node has seen held
-	ended int64     // the highest term this node has seen end
-	when  time.Time // that it saw the end of that term
-	from  string    // who held it
+	alive int64             // the highest term this node has seen held
+	ended int64             // the highest term this node has seen end
+	when  time.Time         // that it saw the end of that term
+	top   int64             // the highest term it knows of
+	gone  map[string]Member // nodes that vanished without a word, by id
 }
 
-func newOutlook() *outlook {
-	return &outlook{poked: make(chan struct{}, 1), moved: make(chan struct{})}
+// maxGone bounds how many vanished nodes are kept for a master to say it.
+const maxGone = 1000
+
+// newOutlook returns the outlook of a node that knows of terms up to top.
+func newOutlook(top int64) *outlook {
+	return &outlook{
+		poked: make(chan struct{}, 1), moved: make(chan struct{}),
+		top: top, gone: make(map[string]Member),
+	}
 }
 
 // run follows the plane until ctx ends.
-func (o *outlook) run(ctx context.Context, store Store, log *zap.Logger) {
+func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log *zap.Logger) {
 	pause := retry.NewPause(maxPause)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		err := store.Follow(ctx, func(p Plane) {
+			before := o.highest()
 			o.see(p)
+			if now := o.highest(); now > before {
+				onTerm(now)
+			}
 			pause.Reset()
 			level = zap.WarnLevel
 		})
@@ -55,6 +69,7 @@ func (o *outlook) run(ctx context.Context, store Store, log *zap.Logger) {
 func (o *outlook) see(p Plane) {
 	o.mu.Lock()
 	o.noteLocked(&p)
+	o.missLocked(&p)
 	o.last = p
 	moved := o.moved
 	o.moved = make(chan struct{})
@@ -72,6 +87,7 @@ func (o *outlook) note(p *Plane) {
 }
 
 func (o *outlook) noteLocked(p *Plane) {
+	o.top = max(o.top, p.Holder.Term)
 	if before := o.last.Holder; o.last.Held && before.Term < p.Holder.Term {
 		o.endLocked(before)
 	}
@@ -84,8 +100,45 @@ func (o *outlook) noteLocked(p *Plane) {
 
 func (o *outlook) endLocked(h Holder) {
 	if h.Term > o.ended {
-		o.ended, o.when, o.from = h.Term, time.Now(), h.Node
+		o.ended, o.when = h.Term, time.Now()
 	}
+}
+
+// missLocked keeps the nodes that are in the last picture and neither in the next
+// nor among those it shows to have left.
+func (o *outlook) missLocked(next *Plane) {
+	for _, m := range o.last.Members {
+		if len(o.gone) < maxGone {
+			o.gone[m.ID] = m
+		}
+	}
+	for _, m := range next.Members {
+		delete(o.gone, m.ID)
+	}
+	for _, l := range next.Left {
+		delete(o.gone, l.ID)
+	}
+}
+
+// missing returns the nodes that vanished and of which nothing is kept yet.
+func (o *outlook) missing() []Member {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Collect(maps.Values(o.gone))
+}
+
+// buried says that something is kept of a node.
+func (o *outlook) buried(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.gone, id)
+}
+
+// highest returns the highest term this node knows of.
+func (o *outlook) highest() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.top
 }
 
 // poke wakes the role loop.

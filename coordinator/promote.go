@@ -41,13 +41,16 @@ func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, e
 
 // promote makes the winner of an election the master:
 //
-//  1. have all state in memory, as it was when the term began or later
-//  2. take writes
-//  3. announce: record and history, in one fenced transaction
-//  4. be MASTER
-//  5. call the program
+//  1. delete all state, if the node was started to
+//  2. have all state in memory, as it was when the term began or later
+//  3. take writes
+//  4. announce: record and history, in one fenced transaction
+//  5. be MASTER
+//  6. call the program
 //
-// A term that ends on the way sends the node back to where it stood.
+// A term that ends on the way sends the node back to where it stood. State that
+// cannot be used makes it FAILED, after it has given the term up for the next
+// candidate to try.
 func (n *Node) promote(c *candidacy) step {
 	n.reign = &reign{Term: c.term}
 	n.reign.entry, n.reign.vacated = n.origin(c)
@@ -57,16 +60,25 @@ func (n *Node) promote(c *candidacy) step {
 	if !n.state.Hot() {
 		n.become(modes.EventPrepare, now(), "elected")
 	}
+	from, next := n.clear()
+	if next != nil {
+		return next
+	}
 	n.follow()
-	loaded, stop := n.reached(n.reign.Revision())
+	loaded, stop := n.reached(from)
 	defer stop()
 	for ready := false; !ready; {
-		var next step
 		if ready, next = n.await(loaded); next != nil {
 			return next
 		}
 	}
+	if err := n.mirror.Refused(); err != nil {
+		return n.failWith(err, "state cannot be loaded")
+	}
 	view := n.mirror.View()
+	if view == nil || view.Revision() < from {
+		return n.yield
+	}
 	entry.RebindMS = time.Since(began).Milliseconds()
 	entry.Mementos = view.Len()
 
@@ -81,18 +93,60 @@ func (n *Node) promote(c *candidacy) step {
 	return n.lead
 }
 
+// clear deletes all state if the node was started to, and returns the revision
+// that state must have come to before the node leads.
+func (n *Node) clear() (rebind.Revision, step) {
+	for pause := retry.NewPause(maxPause); n.clean; {
+		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
+		at, err := n.reign.Clear(ctx)
+		cancel()
+		if err == nil {
+			n.log.Warn("all mementos deleted, as this node was started to do", zap.Int64("rev", int64(at)))
+			n.clean = false
+			return at, nil
+		}
+		n.log.Warn("mementos not deleted, retrying", zap.Error(err))
+		if next := n.pause(pause.Next()); next != nil {
+			return 0, next
+		}
+	}
+	return n.reign.Revision(), nil
+}
+
+// stallLimit is how long a promotion waits for state of which nothing arrives.
+const stallLimit = 10 * time.Second
+
 // reached returns a channel that is closed when the mirror has come to the
-// revision to, and a func that ends the waiting.
+// revision to, is refused, or stands still, and a func that ends the waiting.
 func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(n.reign.Context())
 	done := make(chan struct{})
 	mirror := n.mirror.Mirror
 	n.group.Go(func() {
-		if mirror.CatchUp(ctx, to) == nil {
-			close(done)
+		for moved := true; moved; {
+			revision, loaded := mirror.Revision(), mirror.Progress().Loaded
+			wait, stop := context.WithTimeout(ctx, stallLimit)
+			err := mirror.CatchUp(wait, to)
+			stop()
+			if ctx.Err() != nil {
+				return
+			}
+			moved = err != nil && mirror.Refused() == nil &&
+				(mirror.Revision() != revision || mirror.Progress().Loaded != loaded)
 		}
+		close(done)
 	})
 	return done, cancel
+}
+
+// yield gives up a term for which this node does not get the state.
+func (n *Node) yield() step {
+	n.log.Error("state does not arrive, giving the term up", zap.Int64("term", n.reign.Number()), zap.Duration("after", stallLimit))
+	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, "state does not arrive"); err != nil {
+		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+		return n.rejoin
+	}
+	return n.settle
 }
 
 // origin tells whose term this one follows and why, and when that one's key was
@@ -160,7 +214,11 @@ func (n *Node) lead() step {
 			return next
 		}
 		if ready {
-			return n.fail
+			return n.failWith(n.program.err, "program failed")
 		}
+		if next := n.identify(); next != nil {
+			return next
+		}
+		n.bury()
 	}
 }

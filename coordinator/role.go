@@ -107,7 +107,7 @@ func (n *Node) recordAs(state modes.State, since time.Time) Record {
 // next beat; a lease that is gone shows by itself.
 func (n *Node) publish() {
 	r := n.record()
-	if !n.member() || r == n.published {
+	if !n.member() || n.solo || r == n.published {
 		return
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
@@ -157,15 +157,24 @@ func (n *Node) show() {
 		candidate:  n.candidacy != nil,
 		stopping:   n.ctx != nil && n.stop == nil,
 	}
+	if n.state == modes.StateMaster && n.reign != nil && !n.quiet {
+		s.term = n.reign.Context()
+	}
 	if n.mirror != nil {
 		s.mirror = n.mirror.Mirror
 	}
 	n.self.Store(s)
 }
 
-// start joins the plane for the first time and sees whether the mode allows the
-// node to be here.
+// start joins the plane for the first time, if it is one that the node may be in,
+// and sees whether the mode allows the node to be here.
 func (n *Node) start() step {
+	if next := n.inspect(); next != nil {
+		return next
+	}
+	if n.mode == modes.Disabled {
+		return n.seclude
+	}
 	if next := n.enter(true); next != nil {
 		return next
 	}
@@ -190,8 +199,7 @@ func (n *Node) findMaster() step {
 			return n.settle
 		}
 		if err == nil && wait.Err() != nil {
-			n.fatal = fmt.Errorf("%w: mode %s needs a live one at start: start a node that leads first, or have this one wait for it", ErrNoMaster, n.mode)
-			return n.leave
+			return n.giveUp(fmt.Errorf("%w: mode %s needs a live one at start: start a node that leads first, or have this one wait for it", ErrNoMaster, n.mode))
 		}
 		var next step
 		if err != nil {
@@ -221,12 +229,15 @@ func (n *Node) enter(first bool) step {
 			return nil
 		}
 		var holder *TakenError
-		if first && errors.As(err, &holder) {
-			if n.fatal = n.contest(holder, &taken); n.fatal != nil {
-				return n.leave
+		switch {
+		case first && errors.As(err, &holder):
+			if why := n.contest(holder, &taken); why != nil {
+				return n.giveUp(why)
 			}
 			pause.Reset()
-		} else {
+		case first && errors.Is(err, ErrSecluded):
+			return n.giveUp(err)
+		default:
 			n.log.Warn("not joined, retrying", zap.Error(err))
 		}
 		if next := n.pause(pause.Next()); next != nil {
@@ -238,6 +249,9 @@ func (n *Node) enter(first bool) step {
 // contest decides what a found record of this node id means: a live process, for
 // which this one makes way, or a dead one, whose record lapses with its lease.
 func (n *Node) contest(found *TakenError, since *time.Time) error {
+	if found.Holder.Instance == n.instance {
+		return nil // this process's own: the answer to an earlier try was lost
+	}
 	if since.IsZero() {
 		*since = time.Now()
 		if n.cfg.StillAlive(n.ctx, found.Holder) {
@@ -256,10 +270,12 @@ func (n *Node) contest(found *TakenError, since *time.Time) error {
 // The old lease is seen to be gone first, with all that hangs on it.
 func (n *Node) rejoin() step {
 	n.dethrone()
-	n.former, n.membership, n.published = n.membership, nil, Record{}
+	if n.membership != nil {
+		n.former, n.membership, n.published = n.membership, nil, Record{}
+	}
 	for pause := retry.NewPause(maxPause); n.former != nil; {
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		err := n.former.Leave(ctx)
+		err := n.former.Leave(ctx, nil)
 		cancel()
 		if err == nil {
 			n.former = nil
@@ -269,6 +285,9 @@ func (n *Node) rejoin() step {
 		if next := n.pause(pause.Next()); next != nil {
 			return next
 		}
+	}
+	if n.mode == modes.Disabled {
+		return n.failed
 	}
 	if next := n.enter(false); next != nil {
 		return next
@@ -282,7 +301,13 @@ func (n *Node) rejoin() step {
 // settle brings the node to the resting state of its mode: out of the election
 // first, then the mirror complete or dropped, then the state.
 func (n *Node) settle() step {
+	if n.mode == modes.Disabled {
+		return n.exile
+	}
 	if next := n.withdraw(); next != nil {
+		return next
+	}
+	if next := n.identify(); next != nil {
 		return next
 	}
 	rest := n.rest()
@@ -296,6 +321,9 @@ func (n *Node) settle() step {
 		n.become(modes.EventPrepare, now(), "loading state")
 	}
 	for n.mirror.View() == nil {
+		if err := n.mirror.Refused(); err != nil {
+			return n.failWith(err, "state cannot be loaded")
+		}
 		if _, next := n.await(n.mirror.Loaded()); next != nil {
 			return next
 		}
@@ -323,10 +351,12 @@ func (n *Node) settled() step {
 }
 
 // vacant reports whether the succession to a term that this node gave up is
-// still open: nobody has it yet, or this node has and does not know.
+// still open: nobody has it yet, or this node has and does not know. In a pause
+// nobody is about to have it.
 func (n *Node) vacant() bool {
-	holder := n.outlook.plane().Holder
-	return n.gaveUp != 0 && n.mode.Promotable() && (holder.Term <= n.gaveUp || holder.Node == n.cfg.ID)
+	p := n.outlook.plane()
+	return n.gaveUp != 0 && n.mode.Promotable() && p.Pause == nil &&
+		(p.Holder.Term <= n.gaveUp || p.Holder.Node == n.cfg.ID)
 }
 
 // failed stays up to say why the node can do nothing.

@@ -32,6 +32,9 @@ type Status struct {
 	Turned time.Time
 	// InElection reports whether the node stands for election.
 	InElection bool
+	// Acting reports that the node is MASTER, within its deadline, and not about to
+	// give its term up: nobody else can have written since its last write.
+	Acting bool
 	// Stopping reports that the node is on its way out.
 	Stopping bool
 }
@@ -43,11 +46,6 @@ type MirrorStatus struct {
 	Count     int
 	Bytes     int64
 	Progress  rebind.Progress
-}
-
-// Writable reports whether the node is master and within its deadline.
-func (s *Status) Writable() bool {
-	return s.State == modes.StateMaster && s.LeaseRemaining > 0
 }
 
 // Transition is one change of a node's state.
@@ -136,9 +134,15 @@ func tellOne(log *zap.Logger, observe func(Transition), t Transition) {
 type self struct {
 	record     Record
 	membership Membership
+	term       context.Context // of the term it leads; nil if it leads none
 	mirror     *rebind.Mirror
 	candidate  bool
 	stopping   bool
+}
+
+// acting reports whether the node may speak as the master.
+func (s *self) acting() bool {
+	return s.term != nil && s.term.Err() == nil && s.membership.Remaining() > 0
 }
 
 // Status tells how the node is. It never waits for the role loop.
@@ -150,6 +154,7 @@ func (n *Node) Status() Status {
 		Transitions: n.journal.latest(),
 		Turned:      time.Unix(0, n.turned.Load()),
 		InElection:  me.candidate,
+		Acting:      me.acting(),
 		Stopping:    me.stopping,
 	}
 	if me.membership != nil {
@@ -161,7 +166,7 @@ func (n *Node) Status() Status {
 	s.Mirror = &MirrorStatus{Progress: me.mirror.Progress()}
 	if view := me.mirror.View(); view != nil {
 		s.Mirror.Revision = view.Revision()
-		s.Mirror.Staleness = n.staleness(me, s.Writable())
+		s.Mirror.Staleness = me.staleness()
 		s.Mirror.Count = view.Len()
 		s.Mirror.Bytes = view.Bytes()
 		s.Quarantined = view.FaultCount()
@@ -171,12 +176,12 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// staleness is 0 on a master within its deadline: nobody else can have written.
-func (n *Node) staleness(me *self, writable bool) time.Duration {
-	if writable {
+// staleness is 0 on a master: nobody else can have written.
+func (s *self) staleness() time.Duration {
+	if s.acting() {
 		return 0
 	}
-	return me.mirror.Staleness()
+	return s.mirror.Staleness()
 }
 
 // Reading is a view and how current it is.
@@ -195,10 +200,9 @@ func (n *Node) Read() (Reading, error) {
 	if !me.record.State.Readable() || me.mirror == nil || me.mirror.View() == nil {
 		return Reading{}, notReadable(me.record)
 	}
-	writable := me.record.State == modes.StateMaster && me.membership != nil && me.membership.Remaining() > 0
 	return Reading{
 		View:      me.mirror.View(),
-		Staleness: n.staleness(me, writable),
+		Staleness: me.staleness(),
 		State:     me.record.State,
 		Term:      n.outlook.plane().Holder.Term,
 	}, nil

@@ -134,9 +134,6 @@ func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 	return c
 }
 
-// planeFormat is the version of the stored layout.
-const planeFormat = 1
-
 // metaValue is the value of the meta key.
 type metaValue struct {
 	PlaneID string    `json:"plane_id"`

@@ -72,8 +72,8 @@ func judgeDelta(d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, i
 			continue
 		}
 		deleted = false
-		if actual[i] == 0 {
-			continue
+		if actual[i] == 0 || actual[i] == base[i] {
+			continue // what was there before may have the same id
 		}
 		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.op == d.ID {
 			return applied, int64(actual[i])

@@ -197,10 +197,10 @@ func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
 		// The first write of a campaign is etcd's own, for the candidacy, the second
 		// is the term transaction. Considering comes between them.
 		var once sync.Once
-		term, err := m.Campaign(l.ctx(), func(coordinator.Plane) bool {
+		term, err := m.Campaign(l.ctx(), coordinator.Bid{Consider: func(coordinator.Plane) error {
 			once.Do(func() { bad.next(f, nil) })
-			return true
-		})
+			return nil
+		}})
 		l.must(err)
 		if _, err := l.commit(term, "op", 0, put("entity/x", "1")); err != nil {
 			t.Errorf("fault %d: a term whose beginning was in doubt does not hold: %v", f, err)
@@ -209,7 +209,7 @@ func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
 		if kv.Version != 1 {
 			t.Errorf("fault %d: term record written %d times", f, kv.Version)
 		}
-		l.must(m.Leave(l.ctx()))
+		l.must(m.Leave(l.ctx(), nil))
 	}
 }
 
@@ -221,7 +221,7 @@ func TestPass_LostAnswer(t *testing.T) {
 		target := l.join("b")
 		won := make(chan coordinator.Term, 1)
 		go func() {
-			term, _ := target.Campaign(l.t.Context(), always)
+			term, _ := target.Campaign(l.t.Context(), always())
 			won <- term
 		}()
 		var to coordinator.Member
@@ -259,6 +259,6 @@ func TestResign_LostAnswer(t *testing.T) {
 			t.Errorf("fault %d: %d election keys left", f, n)
 		}
 		l.elect(m)
-		l.must(m.Leave(l.ctx()))
+		l.must(m.Leave(l.ctx(), nil))
 	}
 }

@@ -27,46 +27,103 @@ type queue struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the wait has ended
 	err      error         // how, once done is closed
+	seen     bool          // its key has been there
+}
+
+// ended reports whether the wait has ended.
+func (q *queue) ended() bool {
+	select {
+	case <-q.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // errQueueAgain is why a candidate that came first goes to the end of the queue.
 var errQueueAgain = errors.New("not this time")
 
 // Campaign stands for election; see [coordinator.Membership].
-func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Plane) bool) (coordinator.Term, error) {
+func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
 	m.leaveQueue()
-	given := m.watchTermRecord(ctx)
+	news := m.watchVacancy(ctx)
 	pause := retry.NewPause(maxPause)
+	c := &contest{bid: &bid, jump: bid.Ordered}
+	defer c.waitTurn()
 	for {
 		if m.queue == nil {
 			m.enqueue()
 		}
+		turn := m.queue.done
+		if c.holding {
+			turn = nil // it has come, and is not taken
+		}
 		select {
-		case <-m.queue.done:
-		case <-given:
+		case <-turn:
+		case <-news:
+		case <-c.patience():
+			c.jump = true
 		case <-ctx.Done():
 			return nil, m.withdraw(context.Cause(ctx))
 		}
-		t, err := m.claim(ctx, consider)
-		if t != nil {
+		t, err := m.claim(ctx, c)
+		c.holding = errors.Is(err, coordinator.ErrHold)
+		var off *calledOff
+		switch {
+		case t != nil:
 			return t, nil
-		}
-		if errors.Is(err, errQueueAgain) {
-			err = m.deleteKey(ctx)
-			if err == nil {
+		case errors.As(err, &off):
+			return nil, m.withdraw(off.why)
+		case errors.Is(err, errQueueAgain), errors.Is(err, coordinator.ErrYield):
+			if errors.Is(err, coordinator.ErrYield) {
+				c.waitTurn()
+				c.limit = time.NewTimer(coordinator.YieldFor)
+			}
+			if err = m.deleteKey(ctx); err == nil {
 				m.leaveQueue()
 				pause.Reset()
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !c.holding && ctx.Err() == nil {
 			m.store.log.Debug("campaign interrupted, retrying", zap.Error(err))
 			_ = retry.Wait(ctx, pause.Next())
 		}
 	}
 }
+
+// contest is a bid at work.
+type contest struct {
+	bid     *coordinator.Bid
+	holding bool        // the turn has come, and is not taken until something changes
+	jump    bool        // a vacant term may be taken out of turn
+	limit   *time.Timer // when making way has lasted long enough; nil if it does not
+}
+
+// patience returns what fires when making way has lasted long enough.
+func (c *contest) patience() <-chan time.Time {
+	if c.limit == nil {
+		return nil
+	}
+	return c.limit.C
+}
+
+// waitTurn has the candidate wait for its turn again.
+func (c *contest) waitTurn() {
+	if c.limit != nil {
+		c.limit.Stop()
+		c.limit = nil
+	}
+	c.jump = c.bid.Ordered
+}
+
+// calledOff is a bid that its bidder gives up.
+type calledOff struct{ why error }
+
+// Error implements error.
+func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
 
 // enqueue waits in the election. The wait outlives the campaign that a handover
 // ends early, since cancelling it would delete the key; it ends with the
@@ -145,28 +202,25 @@ func (m *membership) noteDoubt(q *queue) {
 	}
 }
 
-// watchTermRecord returns a channel that holds a token when the term record has
-// come to name this membership's key: the end of a handover, for which no
-// election is won.
-func (m *membership) watchTermRecord(ctx context.Context) <-chan struct{} {
-	given := make(chan struct{}, 1)
-	key := m.candidateKey()
+// watchVacancy returns a channel that holds a token when something has changed
+// beside the queue that a candidate looks at: the term record, which a handover
+// lets name a candidate that has won no election; its own key; the pause.
+func (m *membership) watchVacancy(ctx context.Context) <-chan struct{} {
+	news := make(chan struct{}, 1)
 	m.store.group.Go(func() {
-		m.store.watchHolder(ctx, key, func(p *picture) bool {
-			if p.holder.Key == key {
-				select {
-				case given <- struct{}{}:
-				default:
-				}
+		m.store.watchHolder(ctx, m.candidateKey(), func(*picture) bool {
+			select {
+			case news <- struct{}{}:
+			default:
 			}
 			return true
 		})
 	})
-	return given
+	return news
 }
 
-// watchHolder calls see with the term record and the election key as they are
-// and after each change of either, until see returns false or ctx ends. It
+// watchHolder calls see with the term record, the given key and the pause as they
+// are and after each change of one, until see returns false or ctx ends. It
 // survives broken streams.
 func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) bool) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -181,7 +235,7 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 		if err == nil {
 			pause.Reset()
 			look(p)
-			err = s.events(ctx, p.revision, [2]span{single(s.keys.term()), single(key)}, func(batch []*clientv3.Event, _ int64) {
+			err = s.events(ctx, p, []span{single(s.keys.term()), single(key), single(s.keys.pause())}, func(batch []*clientv3.Event, _ int64) {
 				for _, ev := range batch {
 					if ev.Type == clientv3.EventTypeDelete {
 						p.remove(string(ev.Kv.Key))
@@ -199,9 +253,11 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 	}
 }
 
-// claim tries to begin a term. It returns neither term nor error if another
-// candidate is first, and errQueueAgain if this one is to queue again.
-func (m *membership) claim(ctx context.Context, consider func(coordinator.Plane) bool) (*term, error) {
+// claim tries to begin a term. It returns neither term nor error if it is not yet
+// this candidate's turn, errQueueAgain or [coordinator.ErrYield] if the candidate
+// is to queue again, and [coordinator.ErrHold] if it is to look again when
+// something has changed.
+func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	p, err := m.store.look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read plane: %w", err)
@@ -211,47 +267,48 @@ func (m *membership) claim(ctx context.Context, consider func(coordinator.Plane)
 	if created != 0 && p.held() && p.holder.Key == key && p.holder.Term != m.lastLed {
 		return m.begin(p, p.termMod, created), nil // by a handover, or by an answer that was lost
 	}
-	select {
-	case <-m.queue.done:
-	default:
-		return nil, nil
-	}
+	turn := m.queue.ended()
 	switch {
-	case m.queue.err != nil:
+	case turn && m.queue.err != nil:
 		m.noteDoubt(m.queue)
 		err = m.queue.err
 		m.queue = nil // the next wait takes up the key if it is there
 		return nil, fmt.Errorf("wait in the election: %w", translate(err))
-	case !p.vacantFor(key, created):
+	case m.queue.vanished(created):
+		return nil, errQueueAgain // somebody has deleted the key
+	}
+	m.queue.seen = created != 0
+	if !turn && (!c.jump || created == 0 || p.held()) {
+		return nil, nil
+	}
+	if !p.vacantFor(key, created) {
 		return nil, errQueueAgain
-	case !consider(p.plane()):
-		return nil, errQueueAgain
+	}
+	switch err := c.bid.Consider(p.plane()); {
+	case err == nil:
+		return m.record(ctx, p, created, c.bid)
+	case errors.Is(err, coordinator.ErrYield), errors.Is(err, coordinator.ErrHold):
+		return nil, err
 	default:
-		return m.record(ctx, p, created)
+		return nil, &calledOff{err}
 	}
 }
 
 // record is the term transaction: it begins the term if everything that the
 // decision was made on still holds. If its answer is lost, the next look tells
 // what became of it.
-func (m *membership) record(ctx context.Context, p *picture, created int64) (*term, error) {
+func (m *membership) record(ctx context.Context, p *picture, created int64, bid *coordinator.Bid) (*term, error) {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	if !m.live() {
 		return nil, m.Cause()
 	}
-	k := m.store.keys
-	key := m.candidateKey()
 	holder := coordinator.Holder{
-		Term: max(created, p.holder.Term+1), Key: key, Node: m.node,
-		Since: time.Now().UTC().Truncate(time.Millisecond),
+		Term: max(created, p.holder.Term+1, bid.After+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
-	writes := []clientv3.Op{clientv3.OpPut(k.term(), encodeJSON(holder))}
-	if p.metaMod == 0 {
-		p.meta = metaValue{PlaneID: rand.Text(), Format: planeFormat, Created: holder.Since}
-		writes = append(writes, clientv3.OpPut(k.meta(), encodeJSON(p.meta)))
-	}
-	resp, err := m.store.client.Txn(ctx).If(p.asSeen(key, created)...).Then(writes...).Commit()
+	writes := []clientv3.Op{clientv3.OpPut(m.store.keys.term(), encodeJSON(holder))}
+	writes = append(writes, p.found(bid.PlaneID)...)
+	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))
 	}
@@ -261,3 +318,19 @@ func (m *membership) record(ctx context.Context, p *picture, created int64) (*te
 	p.holder = holder
 	return m.begin(p, resp.Header.Revision, created), nil
 }
+
+// found makes the write that founds a plane where the picture shows none: meta,
+// with the given id or a random one.
+func (p *picture) found(planeID string) []clientv3.Op {
+	if p.metaMod != 0 {
+		return nil
+	}
+	if planeID == "" {
+		planeID = rand.Text()
+	}
+	meta := metaValue{PlaneID: planeID, Format: coordinator.Format, Created: now()}
+	return []clientv3.Op{clientv3.OpPut(p.keys.meta(), encodeJSON(meta))}
+}
+
+// now is the time as stored values carry it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

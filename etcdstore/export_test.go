@@ -7,6 +7,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -23,7 +24,7 @@ func Blind(t coordinator.Term) coordinator.Term {
 	l.until.Store(math.MaxInt64)
 	m.lease = l
 	return &term{
-		m: &m, number: seeing.number, recorded: seeing.recorded, key: seeing.key, created: seeing.created,
+		m: &m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
 		ctx: m.store.ctx, over: func(error) {},
 	}
 }
@@ -32,7 +33,7 @@ func Blind(t coordinator.Term) coordinator.Term {
 func SetClock(s *Store, clock func() time.Duration) { s.clock = clock }
 
 // BootTime is the clock they are judged by otherwise.
-func BootTime() time.Duration { return bootTime() }
+func BootTime() time.Duration { return clock.Boot() }
 
 // SetKV has s do its reads and transactions through kv.
 func SetKV(s *Store, wrap func(clientv3.KV) clientv3.KV) { s.client.KV = wrap(s.client.KV) }

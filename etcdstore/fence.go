@@ -4,13 +4,19 @@ package etcdstore
 
 import clientv3 "go.etcd.io/etcd/client/v3"
 
-// fence is what every write of a term compares in its own transaction: the term
-// record is the one that began this term, and the election key is the one that
-// won it. The key alone proves too little, since waiting candidates have keys
-// too; the record alone outlives its holder.
+// fence is what every write of a term compares in its own transaction: that what
+// the term rests on is as it was. That is the term record, in the revision that
+// began this term, and the election key that won it: the key alone proves too
+// little, since waiting candidates have keys too; the record alone outlives its
+// holder. A disabled node's term rests on its guard.
 func (t *term) fence() []clientv3.Cmp {
-	return []clientv3.Cmp{
-		clientv3.Compare(clientv3.ModRevision(t.m.store.keys.term()), "=", t.recorded),
-		clientv3.Compare(clientv3.CreateRevision(t.key), "=", t.created),
+	compares := make([]clientv3.Cmp, len(t.stakes))
+	for i, st := range t.stakes {
+		if st.created != 0 {
+			compares[i] = clientv3.Compare(clientv3.CreateRevision(st.key), "=", st.created)
+		} else {
+			compares[i] = clientv3.Compare(clientv3.ModRevision(st.key), "=", st.modified)
+		}
 	}
+	return compares
 }

@@ -10,7 +10,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func always(coordinator.Plane) bool { return true }
+// always takes the term whenever it can.
+func always() coordinator.Bid {
+	return coordinator.Bid{Consider: func(coordinator.Plane) error { return nil }}
+}
 
 func recordOf(id string) coordinator.Record {
 	return coordinator.Record{ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby}
@@ -25,7 +28,7 @@ func (l *lab) join(id string) coordinator.Membership {
 
 func (l *lab) elect(m coordinator.Membership) coordinator.Term {
 	l.t.Helper()
-	term, err := m.Campaign(l.ctx(), always)
+	term, err := m.Campaign(l.ctx(), always())
 	l.must(err)
 	return term
 }
@@ -122,7 +125,7 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	}
 	won := make(chan result, 1)
 	go func() {
-		term, err := dead.Campaign(l.t.Context(), always)
+		term, err := dead.Campaign(l.t.Context(), always())
 		won <- result{term, err}
 	}()
 	l.eventually("b stands in the election", func() bool {

@@ -27,9 +27,14 @@ func checkPrefix(prefix string) error {
 func (k keys) meta() string     { return k.root + "meta" }
 func (k keys) term() string     { return k.root + "term" }
 func (k keys) handover() string { return k.root + "handover" }
+func (k keys) pause() string    { return k.root + "pause" }
+func (k keys) guard() string    { return k.root + "guard" }
 
 func (k keys) nodes() string         { return k.root + "nodes/" }
 func (k keys) node(id string) string { return k.nodes() + id }
+
+func (k keys) left() string              { return k.root + "left/" }
+func (k keys) leftNode(id string) string { return k.left() + id }
 
 // electionPrefix is what etcd's election is given: it adds the slash.
 func (k keys) electionPrefix() string { return k.root + "election" }
@@ -60,11 +65,23 @@ func prefixed(prefix string) span {
 func single(key string) span { return span{key, key + "\x00"} }
 
 // plane names the spans that hold everything a node follows about its plane. They
-// leave out the mementos, the history and what else lies between, which can be
-// large or busy: election/ and handover sort before those, the others after.
-func (k keys) plane() [2]span {
-	return [2]span{
+// leave out the mementos and the history, which can be large or busy: election/,
+// guard and handover sort before those, left/ lies between, the others follow.
+func (k keys) plane() []span {
+	return []span{
 		{k.election(), k.history()},
+		prefixed(k.left()),
 		{k.meta(), clientv3.GetPrefixRangeEnd(k.root)},
 	}
+}
+
+// empty compares that there is no key in a span: the comparison of a range holds
+// if it holds for each key in it.
+func (s span) empty() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(s.from), "=", 0).WithRange(s.to)
+}
+
+// without returns what lies before and behind a key in a span.
+func (s span) without(key string) []span {
+	return []span{{s.from, key}, {key + "\x00", s.to}}
 }

@@ -43,6 +43,8 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	l := &lease{store: s, id: resp.ID}
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
 	l.renewed(sent, resp.TTL)
+	life := s.ask().age.ctx
+	context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
 	s.group.Go(l.keep)
 	s.group.Go(l.watchDeadline)
 	return l, nil
@@ -90,8 +92,11 @@ func (l *lease) keep() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
-		sent := l.store.clock()
+		asked, sent := l.store.ask(), l.store.clock()
 		resp, err := l.store.client.KeepAliveOnce(ctx, l.id)
+		if err == nil && asked.suspect(resp.ResponseHeader) {
+			_, _ = l.store.Head(ctx) // ends this lease if the store was restored
+		}
 		cancel()
 		switch {
 		case err == nil:

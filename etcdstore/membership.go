@@ -3,9 +3,11 @@ package etcdstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 )
@@ -66,8 +68,8 @@ func (s *Store) endLastLease(ctx context.Context) error {
 
 func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	s := m.store
-	if err := s.cfg.OnLease(int64(m.id)); err != nil {
-		return fmt.Errorf("note the lease: %w", err)
+	if err := m.note(); err != nil {
+		return err
 	}
 	session, err := concurrency.NewSession(s.client, concurrency.WithLease(m.id), concurrency.WithContext(s.ctx))
 	if err != nil {
@@ -76,9 +78,9 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	session.Orphan()
 	m.session = session
 	resp, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(m.key), "=", 0)).
-		Then(clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))).
-		Else(clientv3.OpGet(m.key)).
+		If(single(m.key).empty(), single(s.keys.guard()).empty()).
+		Then(m.putRecord(r), clientv3.OpDelete(s.keys.leftNode(r.ID))).
+		Else(clientv3.OpGet(m.key), clientv3.OpGet(s.keys.guard())).
 		Commit()
 	if err != nil {
 		return translate(err)
@@ -86,11 +88,27 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	if resp.Succeeded {
 		return nil
 	}
-	holder, err := decodeRecord(resp.Responses[0].GetResponseRange().Kvs[0].Value)
+	found := resp.Responses[0].GetResponseRange().Kvs
+	if len(found) == 0 {
+		return secluded(resp.Responses[1].GetResponseRange().Kvs)
+	}
+	holder, err := decodeRecord(found[0].Value)
 	if err != nil {
 		holder.ID = r.ID
 	}
 	return &coordinator.TakenError{Holder: holder}
+}
+
+// note lets the next process of this node know its lease.
+func (l *lease) note() error {
+	if err := l.store.cfg.OnLease(int64(l.id)); err != nil {
+		return fmt.Errorf("note the lease: %w", err)
+	}
+	return nil
+}
+
+func (m *membership) putRecord(r coordinator.Record) clientv3.Op {
+	return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))
 }
 
 // Publish replaces the record, unless it has become another process's.
@@ -100,13 +118,13 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	}
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
-	put := clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))
+	put := m.putRecord(r)
 	get := clientv3.OpGet(m.key)
 	resp, err := m.store.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
 		Then(put).
 		Else(clientv3.OpTxn(
-			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(m.key), "=", 0)},
+			[]clientv3.Cmp{single(m.key).empty(), single(m.store.keys.guard()).empty()},
 			[]clientv3.Op{put}, []clientv3.Op{get},
 		)).
 		Commit()
@@ -126,9 +144,40 @@ func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
 func (m *membership) Cause() error { return context.Cause(m.ctx) }
 
 // Leave ends the membership and revokes the lease.
-func (m *membership) Leave(ctx context.Context) error {
+func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	m.end(errLeft)
+	if last != nil {
+		if err := m.remember(ctx, *last); err != nil {
+			m.store.log.Warn("last record not kept", zap.Error(err))
+		}
+	}
 	return m.store.revoke(ctx, m.id)
 }
 
 var errLeft = fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost)
+
+// remember replaces the record by what is kept of a node that left, and deletes
+// the candidacy, so that all of it happens at one revision.
+func (m *membership) remember(ctx context.Context, last coordinator.Left) error {
+	ctx, cancel := m.store.bound(ctx)
+	defer cancel()
+	put, err := m.store.leftOp(ctx, last)
+	if err != nil {
+		return err
+	}
+	_, err = m.store.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
+		Then(put, clientv3.OpDelete(m.key), clientv3.OpDelete(m.candidateKey())).
+		Commit()
+	return translate(err)
+}
+
+// leftOp makes the write that keeps a node visible which left, on a lease of its
+// own that nobody renews.
+func (s *Store) leftOp(ctx context.Context, l coordinator.Left) (clientv3.Op, error) {
+	resp, err := s.client.Grant(ctx, int64(coordinator.Remembered/time.Second))
+	if err != nil {
+		return clientv3.Op{}, fmt.Errorf("obtain a lease: %w", translate(err))
+	}
+	return clientv3.OpPut(s.keys.leftNode(l.ID), encodeJSON(l), clientv3.WithLease(resp.ID)), nil
+}

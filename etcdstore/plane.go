@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ const maxHistory = 200
 type picture struct {
 	keys     keys
 	log      *zap.Logger
+	age      *age // in which it was read
 	revision int64
 
 	meta       metaValue
@@ -30,7 +32,11 @@ type picture struct {
 	holder     coordinator.Holder
 	termMod    int64 // 0: there is none
 	handover   *coordinator.Handover
+	pause      *coordinator.Pause
+	guard      *coordinator.Seclusion
+	guardMade  int64 // create revision, 0: there is none
 	nodes      map[string]nodeKey
+	left       map[string]coordinator.Left
 	candidates map[string]int64 // create revisions
 }
 
@@ -42,7 +48,10 @@ type nodeKey struct {
 }
 
 func (s *Store) newPicture() *picture {
-	return &picture{keys: s.keys, log: s.log, nodes: make(map[string]nodeKey), candidates: make(map[string]int64)}
+	return &picture{
+		keys: s.keys, log: s.log, nodes: make(map[string]nodeKey),
+		left: make(map[string]coordinator.Left), candidates: make(map[string]int64),
+	}
 }
 
 // put takes in one key. Values that cannot be read count as absent: they are not
@@ -60,6 +69,17 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 	case key == p.keys.handover():
 		p.handover = new(coordinator.Handover)
 		err = json.Unmarshal(kv.Value, p.handover)
+	case key == p.keys.pause():
+		p.pause = new(coordinator.Pause) // one that cannot be read is in force as well
+		err = json.Unmarshal(kv.Value, p.pause)
+	case key == p.keys.guard():
+		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
+		err = json.Unmarshal(kv.Value, p.guard)
+	case strings.HasPrefix(key, p.keys.left()):
+		var l coordinator.Left
+		if err = json.Unmarshal(kv.Value, &l); err == nil {
+			p.left[key] = l
+		}
 	case strings.HasPrefix(key, p.keys.election()):
 		p.candidates[key] = kv.CreateRevision
 	case strings.HasPrefix(key, p.keys.nodes()):
@@ -82,9 +102,14 @@ func (p *picture) remove(key string) {
 		p.holder, p.termMod = coordinator.Holder{}, 0
 	case p.keys.handover():
 		p.handover = nil
+	case p.keys.pause():
+		p.pause = nil
+	case p.keys.guard():
+		p.guard, p.guardMade = nil, 0
 	default:
 		delete(p.candidates, key)
 		delete(p.nodes, key)
+		delete(p.left, key)
 	}
 }
 
@@ -101,13 +126,12 @@ func (p *picture) plane() coordinator.Plane {
 	plane := coordinator.Plane{
 		Revision: rebind.Revision(p.revision),
 		ID:       p.meta.PlaneID,
+		Format:   p.meta.Format,
 		Holder:   p.holder,
 		Held:     p.held(),
-		Members:  make([]coordinator.Member, 0, len(p.nodes)),
-	}
-	if p.handover != nil {
-		offer := *p.handover
-		plane.Handover = &offer
+		Handover: copied(p.handover), Pause: copied(p.pause), Seclusion: copied(p.guard),
+		Members: make([]coordinator.Member, 0, len(p.nodes)),
+		Left:    slices.SortedFunc(maps.Values(p.left), func(a, b coordinator.Left) int { return strings.Compare(a.ID, b.ID) }),
 	}
 	for _, n := range p.nodes {
 		key := p.keys.candidate(n.lease)
@@ -122,6 +146,14 @@ func (p *picture) plane() coordinator.Plane {
 	return plane
 }
 
+func copied[T any](v *T) *T {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	return &c
+}
+
 // look reads the whole picture at one revision.
 func (s *Store) look(ctx context.Context) (*picture, error) {
 	ctx, cancel := s.bound(ctx)
@@ -130,11 +162,16 @@ func (s *Store) look(ctx context.Context) (*picture, error) {
 	for _, sp := range s.keys.plane() {
 		reads = append(reads, clientv3.OpGet(sp.from, clientv3.WithRange(sp.to)))
 	}
+	asked := s.ask()
 	resp, err := s.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
 		return nil, translate(err)
 	}
+	if err := s.answered(asked, resp.Header); err != nil {
+		return nil, err
+	}
 	p := s.newPicture()
+	p.age = asked.age
 	p.revision = resp.Header.Revision
 	for _, r := range resp.Responses {
 		for _, kv := range r.GetResponseRange().Kvs {
@@ -162,7 +199,7 @@ func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
 		return fmt.Errorf("read plane: %w", err)
 	}
 	see(p.plane())
-	return s.events(ctx, p.revision, s.keys.plane(), func(batch []*clientv3.Event, revision int64) {
+	return s.events(ctx, p, s.keys.plane(), func(batch []*clientv3.Event, revision int64) {
 		for _, ev := range batch {
 			if ev.Type == clientv3.EventTypeDelete {
 				p.remove(string(ev.Kv.Key))

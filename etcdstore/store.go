@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -79,14 +80,15 @@ type Store struct {
 	keys   keys
 	client *clientv3.Client
 	log    *zap.Logger
-	clock  func() time.Duration // counts suspension; see bootTime
+	clock  func() time.Duration // counts suspension
 
 	ctx   context.Context // ends with Close
 	halt  context.CancelFunc
 	group sync.WaitGroup // all goroutines of the store and what it made
 
-	mu        sync.Mutex // guards lastLease
+	mu        sync.Mutex // guards the fields below
 	lastLease clientv3.LeaseID
+	age       *age
 }
 
 var _ coordinator.Store = (*Store)(nil)
@@ -112,10 +114,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		keys:      newKeys(cfg.Prefix, cfg.Plane),
 		client:    client,
 		log:       cfg.Logger,
-		clock:     bootTime,
+		clock:     clock.Boot,
 		lastLease: clientv3.LeaseID(cfg.LastLease),
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
+	s.age = newAge(s.ctx)
 	if err := s.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd at %v does not answer: %w", cfg.Endpoints, err), s.Close())
 	}
@@ -154,11 +157,12 @@ func (s *Store) TTL() time.Duration { return s.cfg.TTL }
 func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	asked := s.ask()
 	resp, err := s.client.Get(ctx, s.keys.meta(), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, translate(err)
 	}
-	return rebind.Revision(resp.Header.Revision), nil
+	return rebind.Revision(resp.Header.Revision), s.answered(asked, resp.Header)
 }
 
 // History returns the latest terms, newest first.

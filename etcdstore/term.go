@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -18,9 +18,8 @@ import (
 type term struct {
 	m        *membership
 	number   int64
-	recorded int64        // mod revision of the term record
-	key      string       // the election key that holds the term
-	created  int64        // create revision of that key
+	recorded int64        // the revision at which the term began
+	stakes   []stake      // what it rests on
 	offered  atomic.Int64 // mod revision of the handover last offered
 	ctx      context.Context
 	over     context.CancelCauseFunc
@@ -28,10 +27,50 @@ type term struct {
 
 var _ coordinator.Term = (*term)(nil)
 
+// stake is a key that a term rests on, in the revision that created it or, if
+// that is 0, in the one that last modified it.
+type stake struct {
+	key               string
+	created, modified int64
+}
+
+// holds reports whether the key is as it was.
+func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
+	switch {
+	case len(kvs) != 1:
+		return false
+	case st.created != 0:
+		return kvs[0].CreateRevision == st.created
+	default:
+		return kvs[0].ModRevision == st.modified
+	}
+}
+
 // begin makes the term that p's record gives to this membership.
 func (m *membership) begin(p *picture, recorded, created int64) *term {
-	t := &term{m: m, number: p.holder.Term, recorded: recorded, key: m.candidateKey(), created: created}
+	key := m.candidateKey()
+	t := m.newTerm(p.holder.Term,
+		stake{key: m.store.keys.term(), modified: recorded}, stake{key: key, created: created})
+	t.recorded = recorded
 	m.lastLed = t.number
+	m.store.group.Go(func() {
+		t.watch(func(p *picture) string {
+			switch {
+			case p.termMod != recorded:
+				return "the term record was changed"
+			case p.candidates[key] != created:
+				return "the election key is gone"
+			default:
+				return ""
+			}
+		})
+	})
+	return t
+}
+
+// newTerm makes a term that ends with the membership.
+func (m *membership) newTerm(number int64, stakes ...stake) *term {
+	t := &term{m: m, number: number, stakes: stakes}
 	t.ctx, t.over = context.WithCancelCause(m.store.ctx)
 	m.store.group.Go(func() {
 		select {
@@ -40,20 +79,17 @@ func (m *membership) begin(p *picture, recorded, created int64) *term {
 		case <-t.ctx.Done():
 		}
 	})
-	m.store.group.Go(t.watch)
 	return t
 }
 
-// watch ends the term when somebody deletes or replaces what it rests on. The
-// fence would find out with the next write; a master that writes nothing should
-// know as well.
-func (t *term) watch() {
-	t.m.store.watchHolder(t.ctx, t.key, func(p *picture) bool {
-		switch {
-		case p.termMod != t.recorded:
-			t.over(fmt.Errorf("%w: the term record was changed", coordinator.ErrTermOver))
-		case p.candidates[t.key] != t.created:
-			t.over(fmt.Errorf("%w: the election key is gone", coordinator.ErrTermOver))
+// watch ends the term when somebody deletes or replaces what it rests on: lost
+// then says what. The fence would find out with the next write; a master that
+// writes nothing should know as well.
+func (t *term) watch(lost func(*picture) string) {
+	own := t.stakes[len(t.stakes)-1].key
+	t.m.store.watchHolder(t.ctx, own, func(p *picture) bool {
+		if why := lost(p); why != "" {
+			t.over(fmt.Errorf("%w: %s", coordinator.ErrTermOver, why))
 		}
 		return t.ctx.Err() == nil
 	})
@@ -73,11 +109,10 @@ func (t *term) acting() error {
 	if t.m.live() && t.ctx.Err() == nil {
 		return nil
 	}
-	cause := context.Cause(t.ctx)
-	if cause == nil { // the lease has just ended, and the news is on its way
-		cause = fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause())
+	if t.ctx.Err() == nil { // the lease has just ended: the term does before anybody is told
+		t.over(fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause()))
 	}
-	return fmt.Errorf("%w: %w", rebind.ErrFenced, cause)
+	return fmt.Errorf("%w: %w", rebind.ErrFenced, context.Cause(t.ctx))
 }
 
 // Announce publishes the record of a node that has become master, adds its entry
@@ -85,7 +120,7 @@ func (t *term) acting() error {
 func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
 	k := t.m.store.keys
 	writes := []clientv3.Op{
-		t.putRecord(r),
+		t.m.putRecord(r),
 		clientv3.OpPut(k.entry(h.Term), encodeJSON(h)),
 	}
 	oldest, err := t.m.store.oldestKept(ctx)
@@ -117,14 +152,59 @@ func (s *Store) oldestKept(ctx context.Context) (string, error) {
 	return string(resp.Kvs[maxHistory-2].Key), nil
 }
 
-func (t *term) putRecord(r coordinator.Record) clientv3.Op {
-	return clientv3.OpPut(t.m.key, encodeJSON(r), clientv3.WithLease(t.m.id))
-}
-
 // Publish replaces the record under the fence.
 func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
-	if _, err := t.write(ctx, write{ops: []clientv3.Op{t.putRecord(r)}}); err != nil {
+	if _, err := t.write(ctx, write{ops: []clientv3.Op{t.m.putRecord(r)}}); err != nil {
 		return fmt.Errorf("publish record: %w", err)
+	}
+	return nil
+}
+
+// Clear deletes all mementos and returns the revision at which they are gone.
+func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
+	sp := prefixed(t.m.store.keys.mementos())
+	revision, err := t.write(ctx, write{ops: []clientv3.Op{clientv3.OpDelete(sp.from, clientv3.WithRange(sp.to))}})
+	if err != nil {
+		return 0, fmt.Errorf("delete all mementos: %w", err)
+	}
+	return rebind.Revision(revision), nil
+}
+
+// Bury keeps what is known of a node that vanished.
+func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
+	s := t.m.store
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	put, err := s.leftOp(ctx, l)
+	if err == nil {
+		_, err = t.write(ctx, write{
+			compares: []clientv3.Cmp{single(s.keys.node(l.ID)).empty(), single(s.keys.leftNode(l.ID)).empty()},
+			ops:      []clientv3.Op{put},
+			refuse:   func(*finding) error { return nil }, // it is back, or somebody has said it
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("keep the record of %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// Rehearse sends the writes of [term.Pass] behind a comparison that never holds:
+// etcd checks whether they are allowed all the same.
+func (t *term) Rehearse(ctx context.Context, to coordinator.Member) error {
+	if err := t.acting(); err != nil {
+		return err
+	}
+	ctx, cancel := t.m.store.bound(ctx)
+	defer cancel()
+	k := t.m.store.keys
+	_, err := t.m.store.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.Version(k.term()), "<", 0)).
+		Then(clientv3.OpPut(k.term(), to.ID), clientv3.OpPut(k.handover(), to.ID, clientv3.WithLease(t.m.id)),
+			clientv3.OpDelete(t.m.candidateKey()), clientv3.OpPut(t.m.key, to.ID, clientv3.WithLease(t.m.id))).
+		Commit()
+	if err != nil {
+		return fmt.Errorf("rehearse the writes of a handover: %w", translate(err))
 	}
 	return nil
 }
@@ -151,7 +231,7 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 	k := t.m.store.keys
 	next := coordinator.Holder{
 		Term: max(int64(to.Candidacy), t.number+1), Key: to.CandidateKey, Node: to.ID,
-		Since: time.Now().UTC().Truncate(time.Millisecond),
+		Since: now(),
 	}
 	_, err := t.write(ctx, write{
 		compares: []clientv3.Cmp{
@@ -160,9 +240,9 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 		},
 		ops: []clientv3.Op{
 			clientv3.OpPut(k.term(), encodeJSON(next)),
-			clientv3.OpDelete(t.key),
+			clientv3.OpDelete(t.m.candidateKey()),
 			clientv3.OpDelete(k.handover()),
-			t.putRecord(r),
+			t.m.putRecord(r),
 		},
 		reads: []clientv3.Op{clientv3.OpGet(k.term())},
 		judge: func(f *finding) (verdict, int64) {
@@ -176,7 +256,7 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
 		},
 	})
-	if errors.Is(err, rebind.ErrUnknown) && t.Offer(t.ctx, nil) == nil {
+	if errors.Is(err, rebind.ErrUnknown) && t.unpass(ctx) {
 		err = fmt.Errorf("%w: the store did not answer in time", coordinator.ErrRefused)
 	}
 	if err != nil {
@@ -186,24 +266,34 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 	return nil
 }
 
+// unpass makes sure, within settleFor, that a term has not passed and will not.
+func (t *term) unpass(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	return t.Offer(ctx, nil) == nil
+}
+
 // Resign gives the term up.
 func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
 	_, err := t.write(ctx, write{
 		ops: []clientv3.Op{
-			clientv3.OpDelete(t.key),
+			clientv3.OpDelete(t.m.candidateKey()),
 			clientv3.OpDelete(t.m.store.keys.handover()),
-			t.putRecord(r),
+			t.m.putRecord(r),
 		},
-		judge: func(f *finding) (verdict, int64) {
-			if f.fenced {
-				return applied, f.revision // the term is over, which is what matters
-			}
-			return unchanged, 0
-		},
+		judge: goneIsApplied,
 	})
 	if err != nil {
 		return fmt.Errorf("resign term %d: %w", t.number, err)
 	}
 	t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
 	return nil
+}
+
+// goneIsApplied judges a write that ends the term: that it is over is what matters.
+func goneIsApplied(f *finding) (verdict, int64) {
+	if f.fenced {
+		return applied, f.revision
+	}
+	return unchanged, 0
 }

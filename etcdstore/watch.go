@@ -16,17 +16,22 @@ import (
 // progress waits for all watches of its stream, so streams are not shared. With
 // a leader required, a member cut off from the others ends the stream instead of
 // falling silent.
-func stream(ctx context.Context) context.Context {
-	return clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text()))
+//
+// The context ends with the age that the watch's first revision belongs to.
+func (a *age) stream(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
+	ctx = clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text()))
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // watchErr tells why a watch channel brought resp, or was closed.
 func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) error {
-	if err := resp.Err(); err != nil {
-		return translate(err)
-	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := resp.Err(); err != nil {
+		return translate(err)
 	}
 	if !open {
 		return fmt.Errorf("%w: watch closed", rebind.ErrUnavailable)
@@ -34,16 +39,19 @@ func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) erro
 	return nil
 }
 
-// events calls on with the events of two spans after a revision, as the store
+// maxSpans is how many spans can be followed together.
+const maxSpans = 3
+
+// events calls on with the events of some spans after a picture, as the store
 // sends them, until ctx ends or the stream breaks; it returns why. Each call
 // brings whole revisions of one span; the spans are not in order to each other.
-func (s *Store) events(ctx context.Context, after int64, spans [2]span, on func(batch []*clientv3.Event, revision int64)) error {
-	ctx, cancel := context.WithCancel(stream(ctx))
+func (s *Store) events(ctx context.Context, after *picture, spans []span, on func(batch []*clientv3.Event, revision int64)) error {
+	ctx, cancel := after.age.stream(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	var watches [2]clientv3.WatchChan
+	from := clientv3.WithRev(after.revision + 1)
+	var watches [maxSpans]clientv3.WatchChan // nil ones bring nothing
 	for i, sp := range spans {
-		watches[i] = s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(after+1))
+		watches[i] = s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), from)
 	}
 	for {
 		var resp clientv3.WatchResponse
@@ -51,6 +59,7 @@ func (s *Store) events(ctx context.Context, after int64, spans [2]span, on func(
 		select {
 		case resp, open = <-watches[0]:
 		case resp, open = <-watches[1]:
+		case resp, open = <-watches[2]:
 		}
 		if err := watchErr(ctx, &resp, open); err != nil {
 			return err
@@ -71,7 +80,7 @@ type watcher struct {
 
 // Watch opens a stream of all changes of mementos after the given revision.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
-	ctx, cancel := context.WithCancel(stream(ctx))
+	ctx, cancel := s.ask().age.stream(ctx)
 	sp := prefixed(s.keys.mementos())
 	return &watcher{
 		store: s, ctx: ctx, cancel: cancel,

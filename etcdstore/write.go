@@ -142,10 +142,11 @@ func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, do
 
 // fenceReads read what the fence compares.
 func (t *term) fenceReads() []clientv3.Op {
-	return []clientv3.Op{
-		clientv3.OpGet(t.m.store.keys.term(), clientv3.WithKeysOnly()),
-		clientv3.OpGet(t.key, clientv3.WithKeysOnly()),
+	reads := make([]clientv3.Op, len(t.stakes))
+	for i, st := range t.stakes {
+		reads[i] = clientv3.OpGet(st.key, clientv3.WithKeysOnly())
 	}
+	return reads
 }
 
 // refused is the error of a transaction that found its comparisons not to hold.
@@ -163,9 +164,9 @@ func (t *term) finding(revision int64, responses []*pb.ResponseOp) *finding {
 	for _, r := range responses {
 		f.kvs = append(f.kvs, r.GetResponseRange().Kvs)
 	}
-	record, key := f.kvs[0], f.kvs[1]
-	f.fenced = len(record) != 1 || record[0].ModRevision != t.recorded ||
-		len(key) != 1 || key[0].CreateRevision != t.created
-	f.kvs = f.kvs[2:]
+	for i := range t.stakes {
+		f.fenced = f.fenced || !t.stakes[i].holds(f.kvs[i])
+	}
+	f.kvs = f.kvs[len(t.stakes):]
 	return f
 }

@@ -23,6 +23,9 @@ const (
 	HotStandby
 	// HotBackup keeps a mirror of all state and is never promoted.
 	HotBackup
+	// Disabled has the plane's state to itself: there is no high availability.
+	// Asked of a running node it takes that node out of the plane.
+	Disabled
 )
 
 var modeNames = [...]string{
@@ -31,10 +34,11 @@ var modeNames = [...]string{
 	Standby:    "standby",
 	HotStandby: "hot_standby",
 	HotBackup:  "hot_backup",
+	Disabled:   "disabled",
 }
 
 // Modes lists the valid modes in the order in which people are told of them.
-func Modes() []Mode { return []Mode{Auto, Master, Standby, HotStandby, HotBackup} }
+func Modes() []Mode { return []Mode{Auto, Master, Standby, HotStandby, HotBackup, Disabled} }
 
 // ParseMode reads a mode as people type it: in any case, with "-" for "_".
 func ParseMode(s string) (Mode, error) {
@@ -58,14 +62,16 @@ func (m Mode) String() string {
 }
 
 // Valid reports whether m is one of the named modes.
-func (m Mode) Valid() bool { return m >= Auto && m <= HotBackup }
+func (m Mode) Valid() bool { return m >= Auto && m <= Disabled }
 
 // Promotable reports whether a node in this mode may ever be elected.
-func (m Mode) Promotable() bool { return m.Valid() && m != HotBackup }
+func (m Mode) Promotable() bool {
+	return m.Valid() && m != HotBackup && m != Disabled
+}
 
 // Rest returns the state in which a node of this mode settles while it does not
 // lead. Auto and master leave open whether that is hot or cold; hotByDefault
-// decides it for them.
+// decides it for them. A disabled node that does not lead has no place to be.
 func (m Mode) Rest(hotByDefault bool) State {
 	switch m {
 	case HotBackup:
@@ -74,6 +80,8 @@ func (m Mode) Rest(hotByDefault bool) State {
 		return StateHotStandby
 	case Standby:
 		return StateStandby
+	case Disabled:
+		return StateFailed
 	default:
 		if hotByDefault {
 			return StateHotStandby

@@ -11,7 +11,7 @@ import (
 
 // allModes has to be extended with every new mode, as have the tables below.
 func allModes() []modes.Mode {
-	return []modes.Mode{modes.Auto, modes.Master, modes.Standby, modes.HotStandby, modes.HotBackup}
+	return []modes.Mode{modes.Auto, modes.Master, modes.Standby, modes.HotStandby, modes.HotBackup, modes.Disabled}
 }
 
 func TestModes_ListsAllThatAreValid(t *testing.T) {
@@ -36,6 +36,7 @@ func TestParseMode(t *testing.T) {
 		{"standby", "standby", modes.Standby},
 		{"hot_standby", "hot_standby", modes.HotStandby},
 		{"hot_backup", "hot_backup", modes.HotBackup},
+		{"disabled", "disabled", modes.Disabled},
 		{"any case", "MaStEr", modes.Master},
 		{"upper case", "HOT_STANDBY", modes.HotStandby},
 		{"a hyphen for the underscore", "hot-backup", modes.HotBackup},
@@ -87,7 +88,7 @@ func TestMode_TextRoundTrip(t *testing.T) {
 }
 
 func TestMode_NoTextForWhatIsNotValid(t *testing.T) {
-	for _, m := range []modes.Mode{0, modes.HotBackup + 1, 255} {
+	for _, m := range []modes.Mode{0, modes.Disabled + 1, 255} {
 		if text, err := m.MarshalText(); err == nil {
 			t.Errorf("mode %d has the text %q", uint8(m), text)
 		}
@@ -112,6 +113,7 @@ func TestMode_Properties(t *testing.T) {
 		modes.Standby:    {true, true, modes.StateStandby, modes.StateStandby},
 		modes.HotStandby: {true, true, modes.StateHotStandby, modes.StateHotStandby},
 		modes.HotBackup:  {false, false, modes.StateHotBackup, modes.StateHotBackup},
+		modes.Disabled:   {false, false, modes.StateFailed, modes.StateFailed},
 	}
 	for _, m := range modes.Modes() {
 		want, ok := decided[m]
@@ -123,7 +125,7 @@ func TestMode_Properties(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", m, got, want)
 		}
 	}
-	for _, m := range []modes.Mode{0, modes.HotBackup + 1, 255} {
+	for _, m := range []modes.Mode{0, modes.Disabled + 1, 255} {
 		if m.Promotable() || m.NeedsMaster() {
 			t.Errorf("%s: promotable %t, needs a master %t, want neither", m, m.Promotable(), m.NeedsMaster())
 		}

@@ -137,6 +137,8 @@ func EventFor(rest State) Event {
 		return EventStandByHot
 	case StateHotBackup:
 		return EventBackUp
+	case StateFailed:
+		return EventFail
 	default:
 		panic("modes: no node rests in " + rest.String())
 	}

@@ -128,7 +128,7 @@ func TestEventFor(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []modes.State{0, initializing, master, failed, terminated} {
+	for _, s := range []modes.State{0, initializing, master, terminated} {
 		if !panics(func() { modes.EventFor(s) }) {
 			t.Errorf("there is an event for resting in %s", s)
 		}

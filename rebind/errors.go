@@ -32,6 +32,11 @@ var (
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrCompacted is returned when the store no longer has the revision asked for.
 	ErrCompacted = errors.New("revision is compacted")
+	// ErrRestored is returned when the store turns out to be older than it was, or
+	// another one: it was restored from a backup.
+	ErrRestored = errors.New("store restored")
+	// ErrUnusable is returned for a load that the [Rules] refuse.
+	ErrUnusable = errors.New("stored state cannot be used")
 	// ErrClosed is returned by a [Persister] that takes no more writes.
 	ErrClosed = errors.New("not taking writes")
 )
@@ -58,3 +63,23 @@ func (e *ConflictError) Error() string {
 
 // Is makes the error an [ErrConflict].
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// UnusableError is the [ErrUnusable] that names what was found.
+type UnusableError struct {
+	// Faults are the mementos whose policy is not to continue: the first of them
+	// with [FailFast], all of them with [FailAtEnd].
+	Faults []Fault
+}
+
+// Error implements error.
+func (e *UnusableError) Error() string {
+	first := e.Faults[0]
+	text := fmt.Sprintf("%v: %s: %s", ErrUnusable, first.Name, first.Reason)
+	if more := len(e.Faults) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Is makes the error an [ErrUnusable].
+func (e *UnusableError) Is(target error) bool { return target == ErrUnusable }

@@ -56,12 +56,12 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.term, err = m.Campaign(l.ctx, func(coordinator.Plane) bool { return true })
+	l.term, err = m.Campaign(l.ctx, coordinator.Bid{Consider: func(coordinator.Plane) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.source = &tap{Source: l.server.Node("reader")}
-	l.mirror = rebind.NewMirror(l.source, zaptest.NewLogger(t, zaptest.Level(zapcore.ErrorLevel)))
+	l.mirror = rebind.NewMirror(l.source, rebind.Rules{}, zaptest.NewLogger(t, zaptest.Level(zapcore.ErrorLevel)))
 	l.stop = func(error) error { return nil }
 	return l
 }

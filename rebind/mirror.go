@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
@@ -25,25 +26,25 @@ const (
 	headTimeout = 2 * time.Second
 )
 
-// errRestored is why a mirror starts over: its store went back in time.
-var errRestored = errors.New("store was restored from an older copy")
-
 // Mirror is a copy of all mementos that follows the store. It reads and never
 // writes. [Mirror.Run] keeps it current; the other methods may be called from
 // any goroutine, before, while and after it runs.
 type Mirror struct {
 	source Source
+	rules  Rules
 	log    *zap.Logger
 	draft  *draft // Run's own; nil until a load is complete
 
 	view     atomic.Pointer[View]
 	progress atomic.Pointer[Progress]
-	loaded   chan struct{}
+	loaded   chan struct{} // closed with the first view, or with refused
 	hurry    chan struct{} // asks confirm not to wait; one pending request is enough
 
 	mu        sync.Mutex // guards the fields below
+	refused   error      // why there will never be a view
+	void      bool       // the view is of a store that was replaced since
 	moved     chan struct{}
-	confirmed time.Time // when the last read was sent that found the copy current
+	confirmed clock.Moment // when the last read was sent that found the copy current
 }
 
 // Progress tells how far a load has come, in mementos.
@@ -52,9 +53,10 @@ type Progress struct {
 }
 
 // NewMirror returns a mirror of source that is empty until Run has loaded it.
-func NewMirror(source Source, log *zap.Logger) *Mirror {
+func NewMirror(source Source, rules Rules, log *zap.Logger) *Mirror {
 	m := &Mirror{
 		source: source,
+		rules:  rules,
 		log:    log,
 		loaded: make(chan struct{}),
 		hurry:  make(chan struct{}, 1),
@@ -66,15 +68,19 @@ func NewMirror(source Source, log *zap.Logger) *Mirror {
 
 // Run loads the mirror and follows the store until ctx ends; it returns the
 // cause. A store that is away is retried for ever, with the copy kept meanwhile.
-// Call it once.
+// Run returns an [ErrUnusable] if the rules refuse the first load. Call it once.
 func (m *Mirror) Run(ctx context.Context) error {
 	pause := retry.NewPause(confirmEvery)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		began := m.Revision()
 		err := m.follow(ctx)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, ErrUnusable):
+			m.refuse(err)
+			return err
 		}
 		if m.Revision() != began {
 			pause.Reset()
@@ -85,9 +91,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 		case errors.Is(err, ErrCompacted):
 			m.log.Log(level, "watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.draft = nil
-		case errors.Is(err, errRestored):
+		case errors.Is(err, ErrRestored):
 			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.draft = nil
+			m.distrust()
 		default:
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
 		}
@@ -117,12 +124,23 @@ func (m *Mirror) follow(ctx context.Context) error {
 // load reads everything at one revision into a new draft. Readers keep the old
 // view until the new one is complete.
 func (m *Mirror) load(ctx context.Context) error {
-	sent := time.Now()
+	sent := clock.Now()
 	d := new(draft)
+	strict := m.View() == nil
+	var unusable []Fault
 	var p Progress
 	at, err := m.source.Load(ctx, func(page Page) error {
 		for _, c := range page.Changes {
+			c = m.rules.judge(c)
 			d.apply(c)
+			policy := m.rules.of(c.Name.Type())
+			if !strict || c.Fault == "" || policy == Continue {
+				continue
+			}
+			unusable = append(unusable, Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})
+			if policy == FailFast {
+				return &UnusableError{Faults: unusable[len(unusable)-1:]}
+			}
 		}
 		p.Loaded += int64(len(page.Changes))
 		p.Total = max(page.Total, p.Loaded)
@@ -130,10 +148,16 @@ func (m *Mirror) load(ctx context.Context) error {
 		m.progress.Store(&now)
 		return nil
 	})
+	if err == nil && len(unusable) > 0 {
+		err = &UnusableError{Faults: unusable}
+	}
 	if err != nil {
 		return err
 	}
 	m.draft = d
+	m.mu.Lock()
+	m.void = false
+	m.mu.Unlock()
 	m.publish(d.view(at), sent)
 	return nil
 }
@@ -149,15 +173,15 @@ func (m *Mirror) apply(ctx context.Context, watch Watcher) error {
 			continue // a notice of progress already made
 		}
 		for _, c := range batch.Changes {
-			m.draft.apply(c)
+			m.draft.apply(m.rules.judge(c))
 		}
-		m.publish(m.draft.view(batch.Revision), time.Time{})
+		m.publish(m.draft.view(batch.Revision), clock.Moment{})
 	}
 }
 
 // publish makes v what readers see. A sent that is not zero confirms it as of
 // then.
-func (m *Mirror) publish(v *View, sent time.Time) {
+func (m *Mirror) publish(v *View, sent clock.Moment) {
 	m.mu.Lock()
 	first := m.view.Load() == nil
 	m.view.Store(v)
@@ -173,6 +197,24 @@ func (m *Mirror) publish(v *View, sent time.Time) {
 	}
 }
 
+// distrust keeps the view for readers, and from whoever waits for a revision: what
+// the new store has at a revision is not what the old one had.
+func (m *Mirror) distrust() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.void = true
+}
+
+// refuse gives up before there was a view.
+func (m *Mirror) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refused = err
+	close(m.moved)
+	m.moved = make(chan struct{})
+	close(m.loaded)
+}
+
 // confirm asks the store's revision once a second, or at once where somebody
 // waits for it, and sees that the copy comes that far.
 func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
@@ -185,14 +227,17 @@ func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		sent := time.Now()
+		sent := clock.Now()
+		before := m.Revision() // what arrives while the store is asked may be newer than its answer
 		head, err := m.head(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrRestored):
+			return err
+		case err != nil:
 			m.log.Debug("store's revision not read", zap.Error(err))
 			continue
-		}
-		if at := m.Revision(); head < at {
-			return fmt.Errorf("%w: it is at revision %d, this copy at %d", errRestored, head, at)
+		case head < before:
+			return fmt.Errorf("%w: it is at revision %d, this copy at %d", ErrRestored, head, before)
 		}
 		if err := m.catchUp(ctx, watch, head); err != nil {
 			return err
@@ -228,8 +273,16 @@ func (m *Mirror) catchUp(ctx context.Context, watch Watcher, to Revision) error 
 // View returns the newest view, or nil before the first load is complete.
 func (m *Mirror) View() *View { return m.view.Load() }
 
-// Loaded returns a channel that is closed when the first load is complete.
+// Loaded returns a channel that is closed when the first load is complete, or
+// refused by the rules: Refused then says why.
 func (m *Mirror) Loaded() <-chan struct{} { return m.loaded }
+
+// Refused returns the [ErrUnusable] of a mirror that will never be loaded.
+func (m *Mirror) Refused() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refused
+}
 
 // Progress tells how far the present or last load has come.
 func (m *Mirror) Progress() Progress { return *m.progress.Load() }
@@ -250,19 +303,22 @@ func (m *Mirror) Staleness() time.Duration {
 	if m.confirmed.IsZero() {
 		return 0
 	}
-	return time.Since(m.confirmed)
+	return m.confirmed.Age()
 }
 
 // Reach blocks until the view's revision is at least to, and returns the cause
-// of ctx if that ends first. It waits for the store's changes to arrive, which
+// of ctx if that ends first, or why the mirror was refused. It waits for the store's changes to arrive, which
 // is enough for a revision that changed a memento.
 func (m *Mirror) Reach(ctx context.Context, to Revision) error {
 	for {
 		m.mu.Lock()
-		moved := m.moved
+		moved, refused, void := m.moved, m.refused, m.void
 		m.mu.Unlock()
-		if v := m.View(); v != nil && v.revision >= to {
+		if v := m.View(); v != nil && !void && v.revision >= to {
 			return nil
+		}
+		if refused != nil {
+			return refused
 		}
 		select {
 		case <-moved:
@@ -275,12 +331,16 @@ func (m *Mirror) Reach(ctx context.Context, to Revision) error {
 // CatchUp is [Mirror.Reach] for any revision of the store: it has the store
 // asked at once, since a revision that changed no memento brings no change.
 func (m *Mirror) CatchUp(ctx context.Context, to Revision) error {
-	if v := m.View(); v != nil && v.revision >= to {
-		return nil
+	if m.Revision() < to {
+		m.ask()
 	}
+	return m.Reach(ctx, to)
+}
+
+// ask has the store asked at once whether the copy is current.
+func (m *Mirror) ask() {
 	select {
 	case m.hurry <- struct{}{}:
 	default:
 	}
-	return m.Reach(ctx, to)
 }

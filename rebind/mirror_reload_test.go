@@ -52,7 +52,7 @@ func (f *forgetful) Head(context.Context) (rebind.Revision, error) { return 1, n
 func TestMirror_PausesBetweenReloads(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		f := &forgetful{}
-		l.mirror = rebind.NewMirror(f, zap.NewNop())
+		l.mirror = rebind.NewMirror(f, rebind.Rules{}, zap.NewNop())
 		l.run()
 		pass(10 * time.Second)
 		if n := f.loads.Load(); n < 5 || n > 60 {

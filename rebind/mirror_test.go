@@ -302,7 +302,7 @@ func (f *feed) Next(ctx context.Context) (rebind.Batch, error) {
 func TestMirror_IgnoresNoticesOfThePast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &feed{shelf: shelf{at: 10}, batches: make(chan rebind.Batch)}
-		m := rebind.NewMirror(f, zap.NewNop())
+		m := rebind.NewMirror(f, rebind.Rules{}, zap.NewNop())
 		ctx, cancel := context.WithCancel(context.Background())
 		var running sync.WaitGroup
 		running.Go(func() { _ = m.Run(ctx) }) // the cause is the cancel below

@@ -52,7 +52,7 @@ func viewOf(mementos ...rebind.Memento) *rebind.View {
 func (s *shelf) view() *rebind.View {
 	slices.SortFunc(s.changes, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	ctx, cancel := context.WithCancel(context.Background())
-	m := rebind.NewMirror(s, zap.NewNop())
+	m := rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
 	var running sync.WaitGroup
 	running.Go(func() { _ = m.Run(ctx) }) // the cause is the cancel below
 	<-m.Loaded()

@@ -55,7 +55,7 @@ func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
 func inRole(st *coordinator.Status, role string) (ok, known bool) {
 	switch role {
 	case "master":
-		return st.State == modes.StateMaster, true
+		return st.Acting, true
 	case "standby":
 		return st.State == modes.StateStandby, true
 	case "hot_standby":
@@ -69,7 +69,7 @@ func inRole(st *coordinator.Status, role string) (ok, known bool) {
 	case "promotable":
 		return st.InElection && st.State.Electable(), true
 	case "writable":
-		return st.Writable(), true
+		return st.Acting, true
 	default:
 		return false, false
 	}

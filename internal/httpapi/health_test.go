@@ -159,15 +159,15 @@ func TestHealth_ShortMoments(t *testing.T) {
 	pose := func(state modes.State, change func(*coordinator.Status)) *peer {
 		st := coordinator.Status{
 			Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: state},
-			LeaseRemaining: time.Second, Turned: time.Now(),
+			LeaseRemaining: time.Second, Turned: time.Now(), Acting: state == modes.StateMaster,
 		}
 		change(&st)
 		api := httpapi.New(httpapi.Config{Node: posed{status: st}})
 		t.Cleanup(api.Close)
 		return &peer{id: "a", api: api}
 	}
-	lapsed := pose(modes.StateMaster, func(st *coordinator.Status) { st.LeaseRemaining = -time.Second })
-	lapsed.healthy(t, wire.PathRole+"master", true)
+	lapsed := pose(modes.StateMaster, func(st *coordinator.Status) { st.LeaseRemaining, st.Acting = -time.Second, false })
+	lapsed.healthy(t, wire.PathRole+"master", false)
 	lapsed.healthy(t, wire.PathRole+"writable", false)
 	lapsed.healthy(t, wire.PathReady, false)
 	if got := lapsed.shown(t).LeaseRemainingMS; got != 0 {

@@ -22,12 +22,13 @@ var (
 // all packages below it. Nothing may import cmd, and test only itself.
 var layers = map[string][]string{
 	"modes":                {},
-	"rebind":               {"modes", "internal/retry"},
+	"rebind":               {"modes", "internal/clock", "internal/retry"},
 	"coordinator":          {"modes", "rebind", "internal/retry"},
-	"etcdstore":            slices.Concat(core, []string{"internal/retry"}),
+	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/retry"}),
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},
 	"internal/lint":        {},
+	"internal/clock":       {},
 	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,

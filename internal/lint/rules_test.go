@@ -194,8 +194,8 @@ func (s *source) localName(pkg string) string {
 
 // comparers lists where a sentinel error may be compared by identity.
 var comparers = allow{
-	"coordinator/store.go": "an Is method compares its target, and nothing else may",
-	"rebind/errors.go":     "an Is method compares its target, and nothing else may",
+	"coordinator/errors.go": "an Is method compares its target, and nothing else may",
+	"rebind/errors.go":      "an Is method compares its target, and nothing else may",
 }
 
 var sentinel = regexp.MustCompile(`^Err[A-Z]`)
@@ -240,6 +240,7 @@ var starters = allow{
 	"etcdstore/fence_test.go":            "a campaign runs until the test receives its end",
 	"etcdstore/embedded/embedded.go":     "watches etcd until Close, which waits for it",
 	"internal/memstore/membership.go":    "renews a lease until the membership or the server ends",
+	"internal/memstore/operate.go":       "watches a term until it or the server ends",
 	"internal/memstore/term.go":          "watches a term until it or the server ends",
 	"internal/storetest/storetest.go":    "a campaign runs until its cleanup, which waits for it",
 	"internal/storetest/deltas.go":       "waits for a batch that the test then receives",
@@ -280,15 +281,15 @@ func exits(files []*source) []string {
 
 // panickers lists where a panic may stand, and why it cannot be an error.
 var panickers = allow{
-	"modes/transition.go":         "a state in which no node rests is the caller's mistake",
-	"coordinator/role.go":         "a step against the rule book is a defect of the role loop",
-	"coordinator/program_test.go": "the program under test panics",
-	"coordinator/node_test.go":    "the observer under test panics",
-	"etcdstore/clock_linux.go":    "a clock that cannot be read leaves no deadline to trust",
-	"etcdstore/clock_darwin.go":   "a clock that cannot be read leaves no deadline to trust",
-	"etcdstore/codec.go":          "our own types encode",
-	"etcdstore/store_test.go":     "TestMain has no test to fail",
-	"internal/httpapi/server.go":  "passes a panic on that net/http knows, and our own types encode",
+	"modes/transition.go":           "a state in which no node rests is the caller's mistake",
+	"coordinator/role.go":           "a step against the rule book is a defect of the role loop",
+	"coordinator/program_test.go":   "the program under test panics",
+	"coordinator/node_test.go":      "the observer under test panics",
+	"internal/clock/boot_linux.go":  "a clock that cannot be read leaves no deadline to trust",
+	"internal/clock/boot_darwin.go": "a clock that cannot be read leaves no deadline to trust",
+	"etcdstore/codec.go":            "our own types encode",
+	"etcdstore/store_test.go":       "TestMain has no test to fail",
+	"internal/httpapi/server.go":    "passes a panic on that net/http knows, and our own types encode",
 }
 
 // panics finds panics without a reason.

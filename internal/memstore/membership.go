@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -29,16 +30,26 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	if e, ok := s.server.nodes[r.ID]; ok {
 		return nil, &coordinator.TakenError{Holder: e.record}
 	}
+	if g := s.server.guard; g != nil {
+		return nil, fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, g.Node, g.URI)
+	}
 	if s.server.full {
 		return nil, rebind.ErrStoreFull
 	}
+	m := s.member()
+	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
+	delete(s.server.left, r.ID)
+	s.server.announce()
+	return m, nil
+}
+
+// member makes a membership on a new lease; the caller holds the server.
+func (s *Store) member() *membership {
 	m := &membership{store: s, lease: s.server.grant()}
 	m.ctx, m.end = context.WithCancelCause(s.server.ctx)
-	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
-	s.server.announce()
 	m.renewed(time.Now())
 	go m.keep()
-	return m, nil
+	return m
 }
 
 func (m *membership) renewed(sent time.Time) {
@@ -119,22 +130,30 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 }
 
 // Leave ends the membership.
-func (m *membership) Leave(ctx context.Context) error {
+func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	m.end(fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost))
 	if err := m.store.reach(ctx); err != nil {
 		return err
 	}
-	defer m.store.server.mu.Unlock()
-	m.store.server.expire(m.lease)
+	s := m.store.server
+	defer s.mu.Unlock()
+	if last != nil && !m.lease.gone && !s.full {
+		s.left[last.ID] = *last
+	}
+	s.expire(m.lease)
 	return nil
 }
 
 // Campaign stands for election.
-func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Plane) bool) (coordinator.Term, error) {
+func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
 	s := m.store.server
+	patience := time.NewTimer(0) // runs out when making way has
+	defer patience.Stop()
+	<-patience.C
+	jump := bid.Ordered
 	for {
 		if err := m.store.reach(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -143,53 +162,75 @@ func (m *membership) Campaign(ctx context.Context, consider func(coordinator.Pla
 			continue
 		}
 		moved := s.moved // before claim, which may itself move things
-		t := m.claim(consider)
+		t, err := m.claim(&bid, jump)
 		s.mu.Unlock()
-		if t != nil {
+		switch {
+		case t != nil:
 			return t, nil
+		case errors.Is(err, coordinator.ErrYield):
+			jump = bid.Ordered
+			patience.Reset(coordinator.YieldFor)
+		case err != nil && !errors.Is(err, coordinator.ErrHold):
+			return nil, m.withdraw(err)
 		}
 		select {
 		case <-moved:
+		case <-patience.C:
+			jump = true
 		case <-ctx.Done():
 			return nil, m.withdraw(context.Cause(ctx))
 		}
 	}
 }
 
-// claim takes the term if it is this candidate's turn; the caller holds mu.
-func (m *membership) claim(consider func(coordinator.Plane) bool) *term {
+// claim takes the term if it is this candidate's turn, or if it may jump the
+// queue; the caller holds mu.
+func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 	s := m.store.server
 	made, queued := s.queue[m.lease.key]
 	switch {
 	case m.lease.gone || s.full:
-		return nil
+		return nil, nil
 	case !queued:
 		s.queue[m.lease.key] = s.step()
 		s.announce()
-		return nil // look again
+		return nil, nil // look again
 	case s.held() && s.holder.Key == m.lease.key && s.holder.Term != m.led:
-		return m.begin() // by a handover
+		return m.begin(), nil // by a handover
 	}
+	first := true
 	for _, other := range s.queue {
-		if other < made {
-			return nil
-		}
+		first = first && other >= made
+	}
+	if !first && (!jump || s.held()) {
+		return nil, nil
 	}
 	led := s.holder.Key == m.lease.key && made <= s.termMod
-	if s.held() || led || int64(made) <= s.holder.Term || !consider(s.plane()) {
-		delete(s.queue, m.lease.key)
-		s.queue[m.lease.key] = s.step()
-		s.announce()
-		return nil
+	if s.held() || led || int64(made) <= s.holder.Term {
+		m.requeue()
+		return nil, nil
 	}
-	s.newPlaneID()
+	if err := bid.Consider(s.plane()); err != nil {
+		if errors.Is(err, coordinator.ErrYield) {
+			m.requeue()
+		}
+		return nil, err
+	}
+	s.found(bid.PlaneID)
 	s.holder = coordinator.Holder{
-		Term: max(int64(made), s.holder.Term+1), Key: m.lease.key, Node: m.store.node,
+		Term: max(int64(made), s.holder.Term+1, bid.After+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	s.termMod = s.step()
 	s.announce()
-	return m.begin()
+	return m.begin(), nil
+}
+
+// requeue goes to the end of the queue; the caller holds mu.
+func (m *membership) requeue() {
+	s := m.store.server
+	s.queue[m.lease.key] = s.step()
+	s.announce()
 }
 
 // withdraw deletes the candidacy once the store can be reached.

@@ -33,6 +33,11 @@ type Server struct {
 	moved    chan struct{}
 	revision rebind.Revision
 	planeID  string
+	format   int
+	pause    *coordinator.Pause
+	lifted   *time.Timer // ends a pause that has an end; nil otherwise
+	guard    *guard
+	left     map[string]coordinator.Left
 	holder   coordinator.Holder
 	termMod  rebind.Revision // revision of the term record, 0: none
 	handover *offer
@@ -53,6 +58,12 @@ type entry struct {
 	record coordinator.Record
 	joined rebind.Revision
 	lease  *lease
+}
+
+type guard struct {
+	coordinator.Seclusion
+	lease *lease
+	made  rebind.Revision
 }
 
 type offer struct {
@@ -77,6 +88,7 @@ func New(ttl time.Duration) *Server {
 		moved:    make(chan struct{}),
 		revision: 1,
 		nodes:    make(map[string]*entry),
+		left:     make(map[string]coordinator.Left),
 		queue:    make(map[string]rebind.Revision),
 		mementos: make(map[rebind.Name]stored),
 		writers:  make(map[rebind.Name]string),
@@ -94,6 +106,10 @@ func (s *Server) Close() {
 	for _, e := range s.nodes {
 		e.lease.timer.Stop()
 	}
+	if s.guard != nil {
+		s.guard.lease.timer.Stop()
+	}
+	s.lift()
 }
 
 // Node returns the connection of one node.
@@ -242,7 +258,19 @@ func (s *Server) held() bool {
 
 // plane is the plane as it is; the caller holds mu.
 func (s *Server) plane() coordinator.Plane {
-	p := coordinator.Plane{Revision: s.revision, ID: s.planeID, Holder: s.holder, Held: s.held()}
+	p := coordinator.Plane{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}
+	if s.pause != nil {
+		pause := *s.pause
+		p.Pause = &pause
+	}
+	if s.guard != nil {
+		by := s.guard.Seclusion
+		p.Seclusion = &by
+	}
+	for _, l := range s.left {
+		p.Left = append(p.Left, l)
+	}
+	slices.SortFunc(p.Left, func(a, b coordinator.Left) int { return strings.Compare(a.ID, b.ID) })
 	if s.handover != nil {
 		h := s.handover.Handover
 		p.Handover = &h
@@ -270,6 +298,9 @@ func (s *Server) expire(l *lease) {
 	if s.handover != nil && s.handover.lease == l {
 		s.handover = nil
 	}
+	if s.guard != nil && s.guard.lease == l {
+		s.guard = nil
+	}
 	s.step()
 	s.announce()
 }
@@ -293,9 +324,22 @@ func (s *Server) grant() *lease {
 	return l
 }
 
-// newPlaneID makes the plane's id with its first term; the caller holds mu.
-func (s *Server) newPlaneID() {
-	if s.planeID == "" {
-		s.planeID = rand.Text()
+// found makes the plane's id where it has none; the caller holds mu.
+func (s *Server) found(planeID string) {
+	if s.planeID != "" {
+		return
 	}
+	if planeID == "" {
+		planeID = rand.Text()
+	}
+	s.planeID, s.format = planeID, coordinator.Format
+}
+
+// SetMeta gives the plane an id and a format as another program would.
+func (s *Server) SetMeta(planeID string, format int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.planeID, s.format = planeID, format
+	s.step()
+	s.announce()
 }

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -21,6 +22,7 @@ type term struct {
 	number   int64
 	recorded rebind.Revision
 	made     rebind.Revision
+	solo     bool // a disabled node's: it rests on the guard
 	ctx      context.Context
 	over     context.CancelCauseFunc
 }
@@ -59,6 +61,9 @@ func (t *term) watch() {
 // mu.
 func (t *term) fenced() bool {
 	s := t.m.store.server
+	if t.solo {
+		return s.guard == nil || s.guard.made != t.recorded
+	}
 	return s.termMod != t.recorded || s.queue[t.m.lease.key] != t.made
 }
 
@@ -165,8 +170,11 @@ func (t *term) publish(r coordinator.Record) {
 	s.nodes[r.ID] = &entry{record: r, joined: s.revision, lease: t.m.lease}
 }
 
-// change runs one fenced transaction.
+// change runs one fenced transaction. A disabled node has nothing to tell.
 func (t *term) change(ctx context.Context, write func(s *Server) error) error {
+	if t.solo {
+		return nil
+	}
 	if err := t.reach(ctx); err != nil {
 		return err
 	}
@@ -200,6 +208,38 @@ func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
 		t.publish(r)
 		return nil
 	})
+}
+
+// Clear deletes all mementos.
+func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
+	if err := t.reach(ctx); err != nil {
+		return 0, err
+	}
+	s := t.m.store.server
+	defer s.mu.Unlock()
+	at := s.step()
+	for name := range maps.Clone(s.mementos) {
+		s.remove(at, name)
+	}
+	s.announce()
+	return at, nil
+}
+
+// Bury keeps what is known of a node that vanished.
+func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
+	return t.change(ctx, func(s *Server) error {
+		_, left := s.left[l.ID]
+		if _, back := s.nodes[l.ID]; !back && !left {
+			s.step()
+			s.left[l.ID] = l
+		}
+		return nil
+	})
+}
+
+// Rehearse finds everything allowed.
+func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
+	return t.change(ctx, func(*Server) error { return nil })
 }
 
 // Offer publishes a handover or withdraws it.
@@ -238,6 +278,11 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 
 // Resign gives the term up.
 func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
+	if t.solo {
+		if err := t.m.Leave(ctx, nil); err != nil {
+			return err
+		}
+	}
 	err := t.change(ctx, func(s *Server) error {
 		s.step()
 		delete(s.queue, t.m.lease.key)

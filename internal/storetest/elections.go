@@ -19,7 +19,7 @@ func oneWins(t *testing.T, lab Lab) {
 	if first.Revision() == 0 || first.Revision() > p.Revision {
 		t.Errorf("term record at revision %d of %d", first.Revision(), p.Revision)
 	}
-	waiting := start(t, join(t, lab, "b"), always)
+	waiting := start(t, join(t, lab, "b"), always())
 	queued(t, lab, "b")
 	select {
 	case <-waiting.done:
@@ -45,15 +45,18 @@ func oneWins(t *testing.T, lab Lab) {
 func makingWay(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
 	asked := 0
-	polite := start(t, join(t, lab, "b"), func(p coordinator.Plane) bool {
+	polite := start(t, join(t, lab, "b"), coordinator.Bid{Consider: func(p coordinator.Plane) error {
 		asked++
 		if p.Held {
 			t.Errorf("considered a plane that is not vacant: %+v", p)
 		}
-		return asked > 1
-	})
+		if asked == 1 {
+			return coordinator.ErrYield
+		}
+		return nil
+	}})
 	queued(t, lab, "b")
-	eager := start(t, join(t, lab, "c"), always)
+	eager := start(t, join(t, lab, "c"), always())
 	queued(t, lab, "c")
 	if err := master.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
@@ -76,7 +79,7 @@ func makingWay(t *testing.T, lab Lab) {
 func cancelledCampaign(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
 	m := join(t, lab, "b")
-	waiting := start(t, m, always)
+	waiting := start(t, m, always())
 	queued(t, lab, "b")
 	waiting.cancel()
 	if _, err := waiting.wait(t); !errors.Is(err, context.Canceled) {
@@ -97,9 +100,9 @@ func cancelledCampaign(t *testing.T, lab Lab) {
 
 func noPhantomWin(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	phantom := start(t, join(t, lab, "b"), always)
+	phantom := start(t, join(t, lab, "b"), always())
 	queued(t, lab, "b")
-	rightful := start(t, join(t, lab, "c"), always)
+	rightful := start(t, join(t, lab, "c"), always())
 	queued(t, lab, "c")
 	lab.Revoke("b")
 	if err := master.Resign(limit(t), record("a")); err != nil {
@@ -118,7 +121,7 @@ func noPhantomWin(t *testing.T, lab Lab) {
 
 func deletedCandidacyHeals(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	waiting := start(t, join(t, lab, "b"), always)
+	waiting := start(t, join(t, lab, "b"), always())
 	queued(t, lab, "b")
 	lab.DeleteCandidate("b")
 	if err := master.Resign(limit(t), record("a")); err != nil {
@@ -167,7 +170,7 @@ func deletedTermRecordEndsTerm(t *testing.T, lab Lab) {
 	term := elect(t, m)
 	lab.DeleteTerm()
 	over(t, term)
-	if err := m.Leave(limit(t)); err != nil {
+	if err := m.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	again := elect(t, join(t, lab, "a"))
@@ -223,12 +226,12 @@ func hasMaster(p *coordinator.Plane) bool {
 func passGives(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
 	// An older candidate than the target waits: the term passes it by.
-	bystander := start(t, join(t, lab, "c"), always)
+	bystander := start(t, join(t, lab, "c"), always())
 	queued(t, lab, "c")
-	target := start(t, join(t, lab, "b"), func(coordinator.Plane) bool {
+	target := start(t, join(t, lab, "b"), coordinator.Bid{Consider: func(coordinator.Plane) error {
 		t.Error("target was asked although the term was handed to it")
-		return true
-	})
+		return nil
+	}})
 	queued(t, lab, "b")
 	offer := coordinator.Handover{ID: "h1", From: "a", To: "b", Until: record("a").Since}
 	if err := old.Offer(limit(t), &offer); err != nil {
@@ -272,7 +275,7 @@ func passGives(t *testing.T, lab Lab) {
 
 func passRefused(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
-	start(t, join(t, lab, "b"), always)
+	start(t, join(t, lab, "b"), always())
 	queued(t, lab, "b")
 	if err := old.Offer(limit(t), &coordinator.Handover{ID: "h1", From: "a", To: "b"}); err != nil {
 		t.Fatal(err)

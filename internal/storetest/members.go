@@ -42,7 +42,7 @@ func joinRefusesTaken(t *testing.T, lab Lab) {
 	if !errors.Is(err, coordinator.ErrNodeTaken) || !errors.As(err, &taken) || taken.Holder != record("a") {
 		t.Fatalf("second join = %v, want a TakenError with the first record", err)
 	}
-	if err := first.Leave(limit(t)); err != nil {
+	if err := first.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := lab.Node("a").Join(limit(t), other); err != nil {
@@ -54,7 +54,7 @@ func leaveDeletes(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	elect(t, m)
 	before := plane(t, lab).Revision
-	if err := m.Leave(limit(t)); err != nil {
+	if err := m.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	p := plane(t, lab)
@@ -72,7 +72,7 @@ func leaveDeletes(t *testing.T, lab Lab) {
 	if !errors.Is(m.Cause(), coordinator.ErrLeaseLost) || m.Remaining() > 0 {
 		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
 	}
-	if err := m.Leave(limit(t)); err != nil {
+	if err := m.Leave(limit(t), nil); err != nil {
 		t.Errorf("second Leave = %v, want nil", err)
 	}
 }
@@ -88,7 +88,7 @@ func revokedLeaseEndsMembership(t *testing.T, lab Lab) {
 	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrLeaseLost) {
 		t.Errorf("publish = %v, want ErrLeaseLost", err)
 	}
-	if _, err := m.Campaign(limit(t), always); !errors.Is(err, coordinator.ErrLeaseLost) {
+	if _, err := m.Campaign(limit(t), always()); !errors.Is(err, coordinator.ErrLeaseLost) {
 		t.Errorf("campaign = %v, want ErrLeaseLost", err)
 	}
 	if p := plane(t, lab); len(p.Members) != 0 {
@@ -137,7 +137,7 @@ func followSees(t *testing.T, lab Lab) {
 	await("the term", func(p coordinator.Plane) bool {
 		return p.Held && p.Holder.Node == "a" && p.Holder.Term == term.Number() && p.ID != "" && p.Members[0].Candidacy != 0
 	})
-	if err := m.Leave(limit(t)); err != nil {
+	if err := m.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	await("the end", func(p coordinator.Plane) bool {

@@ -94,11 +94,14 @@ func join(t *testing.T, lab Lab, id string) coordinator.Membership {
 	return m
 }
 
-func always(coordinator.Plane) bool { return true }
+// always takes the term whenever it can.
+func always() coordinator.Bid {
+	return coordinator.Bid{Consider: func(coordinator.Plane) error { return nil }}
+}
 
 func elect(t *testing.T, m coordinator.Membership) coordinator.Term {
 	t.Helper()
-	term, err := m.Campaign(limit(t), always)
+	term, err := m.Campaign(limit(t), always())
 	if err != nil {
 		t.Fatalf("campaign: %v", err)
 	}
@@ -113,13 +116,13 @@ type campaign struct {
 	err    error
 }
 
-func start(t *testing.T, m coordinator.Membership, consider func(coordinator.Plane) bool) *campaign {
+func start(t *testing.T, m coordinator.Membership, bid coordinator.Bid) *campaign {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &campaign{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		c.term, c.err = m.Campaign(ctx, consider)
+		c.term, c.err = m.Campaign(ctx, bid)
 	}()
 	t.Cleanup(func() { cancel(); <-c.done })
 	return c

@@ -69,6 +69,7 @@ var problems = []struct {
 	hint   string // what to do, where the error itself does not say
 }{
 	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
+	{coordinator.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
 	{rebind.ErrTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
@@ -79,6 +80,7 @@ var problems = []struct {
 	{rebind.ErrUnknown, KindUnknown, http.StatusGatewayTimeout, "it may have taken effect: read before you try again"},
 	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
 	{coordinator.ErrRefused, KindRefused, http.StatusConflict, ""},
+	{coordinator.ErrForeignPlane, KindRefused, http.StatusConflict, ""},
 	{ErrGone, KindGone, http.StatusGone, ""},
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
 	{rebind.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},
@@ -86,6 +88,7 @@ var problems = []struct {
 	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},
 	{coordinator.ErrStopped, KindNotReady, http.StatusServiceUnavailable, "ask another node"},
+	{rebind.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is reading it anew: try again"},
 	{rebind.ErrUnavailable, KindStore, http.StatusServiceUnavailable, "see whether etcd runs and can be reached"},
 	{coordinator.ErrLeaseLost, KindStore, http.StatusServiceUnavailable, "the node is joining again: try again"},
 }

@@ -45,6 +45,10 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrStopped":      {coordinator.ErrStopped, http.StatusServiceUnavailable, wire.KindNotReady},
 	"coordinator.ErrLeaseLost":    {coordinator.ErrLeaseLost, http.StatusServiceUnavailable, wire.KindStore},
 
+	"coordinator.ErrNoNode":       {coordinator.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
+	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
+	"rebind.ErrRestored":          {rebind.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
+
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},
@@ -54,6 +58,11 @@ var sentinels = map[string]sentinel{
 	// that is a defect, and the answer says so.
 	"rebind.ErrCompacted":      internal(rebind.ErrCompacted),      // the mirror reloads
 	"rebind.ErrClosed":         internal(rebind.ErrClosed),         // Node.Commit says ErrNotMaster
+	"rebind.ErrUnusable":       internal(rebind.ErrUnusable),       // the node is FAILED and says so
+	"coordinator.ErrSecluded":  internal(coordinator.ErrSecluded),  // Node.Run returns it
+	"coordinator.ErrNoState":   internal(coordinator.ErrNoState),   // Node.Run returns it
+	"coordinator.ErrYield":     internal(coordinator.ErrYield),     // between node and store
+	"coordinator.ErrHold":      internal(coordinator.ErrHold),      // between node and store
 	"coordinator.ErrNodeTaken": internal(coordinator.ErrNodeTaken), // Node.Run returns it
 	"coordinator.ErrPending":   internal(coordinator.ErrPending),   // the handler answers 202
 	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrFenced

@@ -2,7 +2,11 @@
 
 package etcdstore
 
-import clientv3 "go.etcd.io/etcd/client/v3"
+import (
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+)
 
 // vacantFor reports whether the candidate key, made at revision created, may
 // begin a term in what the picture shows: it exists, nobody holds the term, and
@@ -16,6 +20,9 @@ func (p *picture) vacantFor(key string, created int64) bool {
 	return created != 0 && !p.held() && !hasLed && !tooOld
 }
 
+// vanished reports whether the candidate key of a wait that was there is gone.
+func (q *queue) vanished(created int64) bool { return created == 0 && q.seen }
+
 // asSeen compares, for the term transaction, everything that vacantFor and the
 // choice of a master looked at:
 //
@@ -23,7 +30,11 @@ func (p *picture) vacantFor(key string, created int64) bool {
 //   - the term record is as read, or absent as read
 //   - the key named in that record is as read: gone, or a later candidacy's
 //   - meta is as read, or absent as read
-func (p *picture) asSeen(key string, created int64) []clientv3.Cmp {
+//   - no disabled node has the plane
+//   - there is no pause, unless an operator ordered this
+//   - nobody else is in the plane, if the bid wants that
+func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []clientv3.Cmp {
+	key := m.candidateKey()
 	compares := []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(key), "=", created),
 		clientv3.Compare(clientv3.ModRevision(p.keys.term()), "=", p.termMod),
@@ -31,6 +42,16 @@ func (p *picture) asSeen(key string, created int64) []clientv3.Cmp {
 	}
 	if led := p.holder.Key; led != "" && led != key {
 		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(led), "=", p.candidates[led]))
+	}
+	compares = append(compares, clientv3.Compare(clientv3.CreateRevision(p.keys.guard()), "=", 0))
+	if !bid.Ordered {
+		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(p.keys.pause()), "=", 0))
+	}
+	if bid.Alone {
+		others := append(prefixed(p.keys.nodes()).without(m.key), prefixed(p.keys.election()).without(key)...)
+		for _, sp := range others {
+			compares = append(compares, sp.empty())
+		}
 	}
 	return compares
 }

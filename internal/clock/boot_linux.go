@@ -1,4 +1,4 @@
-package etcdstore
+package clock
 
 import (
 	"fmt"
@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime reads a clock that runs on while the machine is suspended, which Go's
+// Boot reads a clock that runs on while the machine is suspended, which Go's
 // own monotonic clock does not, and that nobody can set.
-func bootTime() time.Duration {
+func Boot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		panic(fmt.Sprintf("etcdstore: read CLOCK_BOOTTIME: %v", err))
+		panic(fmt.Sprintf("clock: read CLOCK_BOOTTIME: %v", err))
 	}
 	return time.Duration(t.Nano())
 }

@@ -1,4 +1,4 @@
-package etcdstore
+package clock
 
 import (
 	"fmt"
@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime reads a clock that runs on while the machine is suspended, which Go's
+// Boot reads a clock that runs on while the machine is suspended, which Go's
 // own monotonic clock does not, and that nobody can set. On Darwin that is
 // CLOCK_MONOTONIC.
-func bootTime() time.Duration {
+func Boot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		panic(fmt.Sprintf("etcdstore: read CLOCK_MONOTONIC: %v", err))
+		panic(fmt.Sprintf("clock: read CLOCK_MONOTONIC: %v", err))
 	}
 	return time.Duration(t.Nano())
 }

@@ -1,0 +1,188 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// This file decides whether a node may be in the plane it finds: whose the plane
+// is, who else is in it, and whether it holds the state that is asked for.
+
+// foreign tells why a node of the plane planeID must not be in p; planeID is empty
+// for a node that has not been in a plane yet.
+func foreign(planeID string, p *Plane) error {
+	switch {
+	case p.Format > Format:
+		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", ErrForeignPlane, p.Format, Format)
+	case planeID != "" && p.ID != "" && p.ID != planeID:
+		return fmt.Errorf("%w: its id is %s and this node belongs to %s: see --plane, --prefix and --plane-id", ErrForeignPlane, p.ID, planeID)
+	default:
+		return nil
+	}
+}
+
+// identify adopts the id of the plane as it is now seen, and fails the node if it
+// is not the node's own.
+func (n *Node) identify() step {
+	p := n.outlook.plane()
+	if err := foreign(n.planeID, &p); err != nil {
+		return n.failWith(err, "foreign plane")
+	}
+	if p.ID != "" {
+		n.planeID = p.ID
+	}
+	return nil
+}
+
+// inspect looks at the plane before anything is written, and returns nil if this
+// node may start in it.
+func (n *Node) inspect() step {
+	for pause := retry.NewPause(maxPause); ; {
+		refusal, err := n.refusal()
+		if refusal != nil {
+			return n.giveUp(refusal)
+		}
+		if err == nil {
+			return nil
+		}
+		n.log.Warn("plane not read, retrying", zap.Error(err))
+		if next := n.pause(pause.Next()); next != nil {
+			return next
+		}
+	}
+}
+
+// refusal tells why this node must not start, or err if that cannot be told.
+func (n *Node) refusal() (refusal, err error) {
+	p, err := n.Plane(n.ctx)
+	if err != nil {
+		return nil, err
+	}
+	if refusal := foreign(n.planeID, &p); refusal != nil {
+		return refusal, nil
+	}
+	if p.ID != "" {
+		n.planeID = p.ID
+	}
+	switch n.cfg.Persist {
+	case PersistRebind:
+		found, err := n.hasState()
+		if err == nil && !found {
+			refusal = fmt.Errorf("%w: the plane holds no memento and there is to be one: see --persist", ErrNoState)
+		}
+		return refusal, err
+	case PersistClean:
+		for _, m := range p.Members {
+			if m.ID != n.cfg.ID {
+				return fmt.Errorf("%w: all state is to be deleted and node %s is here", ErrRefused, m.ID), nil
+			}
+		}
+	case PersistAuto:
+	}
+	return nil, nil
+}
+
+// errFound ends a load that has seen enough.
+var errFound = errors.New("found")
+
+// hasState reports whether the plane holds a memento.
+func (n *Node) hasState() (bool, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	_, err := n.store.Load(ctx, func(page rebind.Page) error {
+		if len(page.Changes) > 0 {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// giveUp ends a node that can never start.
+func (n *Node) giveUp(why error) step {
+	n.fatal = why
+	return n.leave
+}
+
+// seclude begins the life of a disabled node: master of itself, or nothing.
+func (n *Node) seclude() step {
+	for pause := retry.NewPause(maxPause); ; {
+		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+		m, term, err := n.store.Seclude(ctx, n.record(), n.planeID)
+		cancel()
+		switch {
+		case err == nil:
+			n.membership, n.solo = m, true
+			n.log.Info("took the plane for this node alone")
+			return n.promote(&candidacy{term: term, chosen: true})
+		case errors.Is(err, ErrSecluded):
+			return n.giveUp(fmt.Errorf("mode disabled: %w", err))
+		}
+		n.log.Warn("plane not taken, retrying", zap.Error(err))
+		if next := n.pause(pause.Next()); next != nil {
+			return next
+		}
+	}
+}
+
+// exile takes a node out of the plane that was asked to be disabled while it ran.
+func (n *Node) exile() step {
+	if next := n.withdraw(); next != nil {
+		return next
+	}
+	n.lastError = "disabled by its operator: give it another mode to bring it back"
+	n.become(modes.EventFail, now(), "disabled")
+	n.drop()
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	if n.membership != nil {
+		if err := n.membership.Leave(ctx, n.farewell(n.state)); err != nil {
+			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
+			n.former = n.membership
+		}
+		n.membership, n.published = nil, Record{}
+	}
+	n.answer(nil)
+	return n.failed
+}
+
+// farewell is what is to be kept of this node when it leaves.
+func (n *Node) farewell(was modes.State) *Left {
+	at := now()
+	r := n.recordAs(modes.StateTerminated, at)
+	return &Left{Record: r, Was: was, At: at, How: DepartureStopped}
+}
+
+// bury says of nodes that vanished that they did.
+func (n *Node) bury() {
+	if n.state != modes.StateMaster || n.solo {
+		return
+	}
+	for _, m := range n.outlook.missing() {
+		if m.ID == n.cfg.ID {
+			n.outlook.buried(m.ID)
+			continue
+		}
+		l := Left{Record: m.Record, Was: m.State, At: now(), How: DepartureLost}
+		l.State = modes.StateTerminated
+		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
+		err := n.reign.Bury(ctx, l)
+		cancel()
+		if err != nil {
+			n.log.Warn("vanished node not recorded, retrying", zap.String("vanished", m.ID), zap.Error(err))
+			return
+		}
+		n.log.Warn("node vanished", zap.String("vanished", m.ID), zap.Stringer("was", m.State))
+		n.outlook.buried(m.ID)
+	}
+}

@@ -1,0 +1,127 @@
+package etcdstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// A disabled node has the plane to itself. Its guard and the records of others
+// exclude each other: the guard is created by a transaction that finds no key
+// under nodes/ and election/, and records by transactions that find no guard.
+
+// Seclude takes the plane for the node of r; see [coordinator.Store].
+func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
+	if err := s.endLastLease(ctx); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	l, err := s.grant(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &membership{lease: l, node: r.ID, key: s.keys.guard()}
+	made, err := m.guard(ctx, r, planeID)
+	if err != nil {
+		l.end(coordinator.ErrLeaseLost)
+		s.group.Go(func() { _ = s.revoke(s.ctx, l.id) }) // or it lapses
+		return nil, nil, fmt.Errorf("take the plane for %s alone: %w", r.ID, err)
+	}
+	t := m.newTerm(made, stake{key: m.key, created: made})
+	t.recorded = made
+	s.group.Go(func() {
+		t.watch(func(p *picture) string {
+			if p.guardMade != made {
+				return "the guard is gone"
+			}
+			return ""
+		})
+	})
+	return m, &soloTerm{t}, nil
+}
+
+// guard creates the guard and returns its create revision.
+func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID string) (int64, error) {
+	s := m.store
+	if err := m.note(); err != nil {
+		return 0, err
+	}
+	p, err := s.look(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read plane: %w", err)
+	}
+	guard := clientv3.OpPut(m.key, encodeJSON(coordinator.Seclusion{Node: r.ID, URI: r.URI}), clientv3.WithLease(m.id))
+	resp, err := s.client.Txn(ctx).
+		If(
+			prefixed(s.keys.nodes()).empty(), prefixed(s.keys.election()).empty(), single(m.key).empty(),
+			clientv3.Compare(clientv3.ModRevision(s.keys.meta()), "=", p.metaMod),
+		).
+		Then(append(p.found(planeID), guard)...).
+		Else(clientv3.OpGet(m.key), clientv3.OpGet(s.keys.nodes(), clientv3.WithPrefix(), clientv3.WithLimit(1))).
+		Commit()
+	if err != nil {
+		return 0, translate(err)
+	}
+	if resp.Succeeded {
+		return resp.Header.Revision, nil
+	}
+	if others := resp.Responses[1].GetResponseRange().Kvs; len(others) > 0 {
+		return 0, fmt.Errorf("%w: node %s is in it", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
+	}
+	return 0, secluded(resp.Responses[0].GetResponseRange().Kvs)
+}
+
+// secluded is the error of a node that finds a guard.
+func secluded(guard []*mvccpb.KeyValue) error {
+	var by coordinator.Seclusion
+	if len(guard) == 0 || json.Unmarshal(guard[0].Value, &by) != nil {
+		return fmt.Errorf("%w: others are in it or on their way", coordinator.ErrSecluded)
+	}
+	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, by.Node, by.URI)
+}
+
+// soloTerm is the mastership of a disabled node. It shows nothing in a plane that
+// is nobody else's, and there is nobody to pass it to.
+type soloTerm struct{ *term }
+
+var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+
+// Announce has nobody to tell.
+func (t *soloTerm) Announce(context.Context, coordinator.Record, coordinator.HistoryEntry) error {
+	return nil
+}
+
+// Publish has nobody to tell.
+func (t *soloTerm) Publish(context.Context, coordinator.Record) error { return nil }
+
+// Bury knows of nobody.
+func (t *soloTerm) Bury(context.Context, coordinator.Left) error { return nil }
+
+// Rehearse has nothing to rehearse.
+func (t *soloTerm) Rehearse(context.Context, coordinator.Member) error { return errSolo }
+
+// Offer has nobody to offer to.
+func (t *soloTerm) Offer(context.Context, *coordinator.Handover) error { return errSolo }
+
+// Pass has nobody to pass to.
+func (t *soloTerm) Pass(context.Context, coordinator.Member, coordinator.Record) error {
+	return errSolo
+}
+
+// Resign lets others in.
+func (t *soloTerm) Resign(ctx context.Context, _ coordinator.Record) error {
+	if _, err := t.write(ctx, write{ops: []clientv3.Op{clientv3.OpDelete(t.m.key)}, judge: goneIsApplied}); err != nil {
+		return fmt.Errorf("give up the plane: %w", err)
+	}
+	t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
+	return nil
+}
+
+var _ rebind.Writer = (*soloTerm)(nil)

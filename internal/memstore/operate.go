@@ -1,0 +1,90 @@
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+)
+
+// Pause puts p in force.
+func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
+	return s.operate(ctx, func(server *Server) error {
+		server.lift()
+		server.pause = &p
+		if p.Until != nil {
+			server.lifted = time.AfterFunc(time.Until(*p.Until), func() {
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				server.pause = nil
+				server.step()
+				server.announce()
+			})
+		}
+		return nil
+	})
+}
+
+// lift forgets when a pause ends; the caller holds mu.
+func (s *Server) lift() {
+	if s.lifted != nil {
+		s.lifted.Stop()
+		s.lifted = nil
+	}
+}
+
+// Resume ends a pause.
+func (s *Store) Resume(ctx context.Context) error {
+	return s.operate(ctx, func(server *Server) error {
+		server.lift()
+		server.pause = nil
+		return nil
+	})
+}
+
+// Forget deletes what is kept of a node that left.
+func (s *Store) Forget(ctx context.Context, node string) error {
+	return s.operate(ctx, func(server *Server) error {
+		if _, ok := server.left[node]; !ok {
+			return fmt.Errorf("%w among those that left: %s", coordinator.ErrNoNode, node)
+		}
+		delete(server.left, node)
+		return nil
+	})
+}
+
+// operate makes one change without a term.
+func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	defer s.server.mu.Unlock()
+	if err := change(s.server); err != nil {
+		return err
+	}
+	s.server.step()
+	s.server.announce()
+	return nil
+}
+
+// Seclude takes the plane for the node of r.
+func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
+	if err := s.reach(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer s.server.mu.Unlock()
+	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 || s.server.guard != nil {
+		return nil, nil, fmt.Errorf("%w: somebody is in it", coordinator.ErrSecluded)
+	}
+	m := s.member()
+	s.server.found(planeID)
+	s.server.guard = &guard{
+		Seclusion: coordinator.Seclusion{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
+	}
+	s.server.announce()
+	t := &term{m: m, number: int64(s.server.guard.made), recorded: s.server.guard.made, solo: true}
+	t.ctx, t.over = context.WithCancelCause(s.server.ctx)
+	go t.watch()
+	return m, t, nil
+}
