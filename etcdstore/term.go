@@ -77,7 +77,7 @@ func (t *term) acting() error {
 	if cause == nil { // the lease has just ended, and the news is on its way
 		cause = fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause())
 	}
-	return fmt.Errorf("%w: %w", rebind.ErrFenced, cause)
+	return fmt.Errorf("%w: %w", rebind.ErrClosed, cause)
 }
 
 // Announce publishes the record of a node that has become master, adds its entry

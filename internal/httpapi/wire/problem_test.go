@@ -56,7 +56,7 @@ var sentinels = map[string]sentinel{
 	"rebind.ErrClosed":         internal(rebind.ErrClosed),         // Node.Commit says ErrNotMaster
 	"coordinator.ErrNodeTaken": internal(coordinator.ErrNodeTaken), // Node.Run returns it
 	"coordinator.ErrPending":   internal(coordinator.ErrPending),   // the handler answers 202
-	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrFenced
+	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrClosed
 }
 
 func internal(err error) sentinel {
