@@ -12,6 +12,7 @@ const (
 	ChangeTimeout = changeTimeout
 	KeepListing   = keepListing
 	LiveWithin    = liveWithin
+	BodyWithin    = bodyWithin
 
 	MaxControlBody = maxControlBody
 	MaxBatchBody   = maxBatchBody

@@ -127,6 +127,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
+	expectBody(w, r)
 	if err := checkPath(r.URL); err != nil {
 		s.fail(w, r, err)
 		return
