@@ -42,7 +42,7 @@ func expectBody(w http.ResponseWriter, r *http.Request) {
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close") // what is still to come is not waited for
-		return nil, fmt.Errorf("%w: the body has %d bytes, the limit is %d", rebind.ErrTooLarge, r.ContentLength, limit)
+		return nil, fmt.Errorf("%w: the body has %d bytes, the limit is %d bytes", rebind.ErrTooLarge, r.ContentLength, limit)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
