@@ -99,6 +99,9 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 	defer context.AfterFunc(ctx, cancel)()
 	n.log.Info("handover offered", zap.String("handover", offer.ID), zap.String("to", target.ID))
 	if err := r.Offer(wait, &offer); err != nil {
+		if errors.Is(err, rebind.ErrClosed) {
+			return Member{}, ErrNotMaster
+		}
 		n.retract(r)
 		return Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -247,19 +248,35 @@ func (n *Node) SetPriority(ctx context.Context, to int) (previous int, err error
 }
 
 // Plane reads the plane from the store. While the store does not answer it
-// returns the last picture this node has seen, with the error.
+// returns what [Node.Glimpse] does, with the error.
 func (n *Node) Plane(ctx context.Context) (Plane, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	p, err := n.store.Plane(ctx)
 	if err != nil {
-		return n.outlook.plane(), fmt.Errorf("read plane: %w", err)
+		return n.Glimpse(), fmt.Errorf("read plane: %w", err)
 	}
 	return p, nil
 }
 
-// Glimpse returns the plane as this node last saw it, without asking the store.
-func (n *Node) Glimpse() Plane { return n.outlook.plane() }
+// Glimpse returns the plane as this node last saw it, without asking the store,
+// and this node in it as it is now: a master that has lost the store must not go
+// on being named by its own picture of the time before.
+func (n *Node) Glimpse() Plane {
+	p, me := n.outlook.plane(), n.self.Load()
+	p.Members = slices.Clone(p.Members)
+	for i := range p.Members {
+		m := &p.Members[i]
+		if m.ID != n.cfg.ID || m.Instance != me.record.Instance {
+			continue
+		}
+		m.Record = me.record
+		if !me.candidate && me.record.State != modes.StateMaster {
+			m.Candidacy = 0
+		}
+	}
+	return p
+}
 
 // Pause keeps all nodes of the plane from being promoted by themselves, for the
 // given time or, if that is 0, until Resume. It returns the pause now in force.

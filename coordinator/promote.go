@@ -34,7 +34,8 @@ func (l *Leading) Term() int64 { return l.reign.Number() }
 func (l *Leading) View() *rebind.View { return l.mirror.View() }
 
 // Commit stores d as [rebind.Persister.Commit] does. Once the term is over it
-// returns [rebind.ErrFenced], or [rebind.ErrClosed] where the term was given up.
+// returns [rebind.ErrClosed] for what was not sent and [rebind.ErrFenced] for what
+// the store refused; nothing was written.
 func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	return l.reign.persister.Commit(ctx, d)
 }

@@ -171,7 +171,7 @@ func (p *Plane) Master() (Member, bool) {
 type HistoryEntry struct {
 	Term   int64     `json:"term"`
 	Node   string    `json:"node"`
-	From   string    `json:"from,omitempty"`
+	From   string    `json:"from"` // who led before; empty if nobody did
 	Reason Reason    `json:"reason"`
 	Since  time.Time `json:"since"`
 	// GapMS is the time from seeing the old master's key go to the announcement,

@@ -33,7 +33,7 @@ func TestLease_SleptThroughItsDeadline(t *testing.T) {
 	if left := m.Remaining(); left > 0 {
 		t.Errorf("remaining = %s after a sleep of a TTL", left)
 	}
-	if _, err := l.commit(term, "after", 0, put("entity/y", "1")); !errors.Is(err, rebind.ErrFenced) {
+	if _, err := l.commit(term, "after", 0, put("entity/y", "1")); !errors.Is(err, rebind.ErrClosed) {
 		t.Errorf("commit = %v, want it refused before it is sent", err)
 	}
 	if got := l.payload("entity/y"); got != "" {

@@ -56,7 +56,8 @@ const (
 	dialTimeout   = 2 * time.Second
 )
 
-func (c *Config) validate() error {
+// Validate reports everything that is wrong with c, without asking etcd.
+func (c *Config) Validate() error {
 	err := errors.Join(checkPrefix(c.Prefix), coordinator.CheckPlane(c.Plane))
 	if len(c.Endpoints) == 0 {
 		err = errors.Join(err, errors.New("no endpoints"))
@@ -64,13 +65,17 @@ func (c *Config) validate() error {
 	if c.TTL < MinTTL || c.TTL%time.Second != 0 {
 		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, MinTTL))
 	}
+	return err
+}
+
+// defaults fills in what may be left out.
+func (c *Config) defaults() {
 	if c.OnLease == nil {
 		c.OnLease = func(int64) error { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	return err
 }
 
 // Store keeps one plane in etcd. It implements [coordinator.Store]. Its methods
@@ -96,9 +101,10 @@ var _ coordinator.Store = (*Store)(nil)
 // Open connects to etcd and returns once it has answered a read, or with a
 // [rebind.ErrUnavailable] when ctx ends before it has. Close the store when done.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of store: %w", err)
 	}
+	cfg.defaults()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		DialTimeout:          dialTimeout,

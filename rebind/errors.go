@@ -20,8 +20,8 @@ var (
 	ErrQuarantined = errors.New("memento is quarantined")
 	// ErrConflict is returned when a memento is not as an operation expected it.
 	ErrConflict = errors.New("memento changed")
-	// ErrFenced is returned once the term is over: the store refused the write,
-	// or it was not sent at all. A retry under the same term is a bug.
+	// ErrFenced is returned when the store refused a write because its term is
+	// over. A retry, under this term or another, is a bug.
 	ErrFenced = errors.New("fenced: the term is over")
 	// ErrStoreFull is returned while the store has no room; deletes still work.
 	ErrStoreFull = errors.New("store is full")
@@ -37,7 +37,8 @@ var (
 	ErrRestored = errors.New("store restored")
 	// ErrUnusable is returned for a load that the [Rules] refuse.
 	ErrUnusable = errors.New("stored state cannot be used")
-	// ErrClosed is returned by a [Persister] that takes no more writes.
+	// ErrClosed is returned for a write that was not sent, because its term is
+	// over or about to end. Whoever leads next may be asked to do it.
 	ErrClosed = errors.New("not taking writes")
 )
 

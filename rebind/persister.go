@@ -16,8 +16,9 @@ type Writer interface {
 	// base[i] (0: is absent): all of it or nothing. d.ID must not be empty.
 	//
 	// Commit settles a doubtful outcome by itself and blocks until it has, or
-	// until nothing can be learned any more, so it may outlast ctx. It returns
-	// [ErrFenced] once the term is over, a [*BaseError] when a memento is not at
+	// until nothing can be learned any more, so it may outlast ctx. Once the term
+	// is over it returns [ErrClosed] for what it did not send and [ErrFenced] for
+	// what the store refused. It returns a [*BaseError] when a memento is not at
 	// its base, [ErrTooLarge], [ErrStoreFull] or [ErrUnavailable]; in all these
 	// cases nothing was written. Only after [ErrUnknown] is the outcome open.
 	Commit(ctx context.Context, d Delta, base []Revision) (Revision, error)
@@ -94,7 +95,8 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 //
 // It returns an [ErrInvalid] or [ErrTooLarge] for a delta that can never be
 // stored, a [*ConflictError] for one whose expectations are not met, [ErrClosed]
-// or [ErrFenced] when this master writes no more, and what the [Writer] returns.
+// for one that was not sent because this master writes no more, and what the
+// [Writer] returns.
 // If ctx ends while the delta waits for its turn Commit returns the cause, and
 // nothing was written. If it ends while the delta is under way the error is
 // [ErrUnknown], and the delta goes on.
@@ -143,7 +145,7 @@ func (p *Persister) admit(ctx context.Context, d *Delta) error {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
 	case p.ctx.Err() != nil:
-		err = fmt.Errorf("%w: %w", ErrFenced, context.Cause(p.ctx))
+		err = fmt.Errorf("%w: %w", ErrClosed, context.Cause(p.ctx))
 	default:
 		return w.err
 	}

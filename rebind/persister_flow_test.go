@@ -308,7 +308,8 @@ func TestPersister_WriterWorksUnderTheTermsContext(t *testing.T) {
 	})
 }
 
-func TestPersister_FencedAfterTheTerm(t *testing.T) {
+// What was not sent when the term ended says so: it may be tried elsewhere.
+func TestPersister_NothingIsSentAfterTheTerm(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		g := l.gate()
@@ -320,13 +321,13 @@ func TestPersister_FencedAfterTheTerm(t *testing.T) {
 		if l.term.Context().Err() == nil {
 			t.Fatal("the term lasts")
 		}
-		waiting.want(t, rebind.ErrFenced)
+		waiting.want(t, rebind.ErrClosed)
 		waiting.want(t, coordinator.ErrTermOver)
 		g.release()
 		l.group.Wait()
-		under.want(t, rebind.ErrFenced)
-		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "latest"))); !errors.Is(err, rebind.ErrFenced) {
-			t.Errorf("commit = %v, want ErrFenced", err)
+		under.want(t, rebind.ErrClosed)
+		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "latest"))); !errors.Is(err, rebind.ErrClosed) {
+			t.Errorf("commit = %v, want ErrClosed", err)
 		}
 		if m := l.stored("entity/x"); m != nil {
 			t.Errorf("stored %q after the term", m.Payload)

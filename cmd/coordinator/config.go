@@ -15,6 +15,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -107,7 +108,7 @@ func (c *runConfig) complete() (modes.Mode, error) {
 		err = errors.Join(err, hostErr)
 		c.nodeID = host
 	}
-	err = errors.Join(err, coordinator.CheckNode(c.nodeID), coordinator.CheckPlane(c.plane))
+	err = errors.Join(err, coordinator.CheckNode(c.nodeID), c.checkStore())
 	if c.autoStandby != "hot" && c.autoStandby != "cold" {
 		err = errors.Join(err, fmt.Errorf("auto-standby %q: use hot or cold", c.autoStandby))
 	}
@@ -128,6 +129,22 @@ func (c *runConfig) complete() (modes.Mode, error) {
 		return mode, usageError{err}
 	}
 	return mode, nil
+}
+
+// store says where the plane is kept, in an etcd that is reached at endpoints.
+func (c *runConfig) store(endpoints []string) etcdstore.Config {
+	return etcdstore.Config{Endpoints: endpoints, Prefix: c.prefix, Plane: c.plane, TTL: c.leaseTTL}
+}
+
+// checkStore tells whether the plane can be kept as it is to be, before an
+// embedded etcd leaves its data behind for nothing.
+func (c *runConfig) checkStore() error {
+	if len(c.endpoints) > 0 {
+		store := c.store(c.endpoints)
+		return store.Validate()
+	}
+	store, etcd := c.store([]string{c.embedURL}), embedded.Config{Dir: c.dataDir, ClientURL: c.embedURL}
+	return errors.Join(store.Validate(), etcd.Validate())
 }
 
 // checkURLs tells whether the addresses can be what they are for.

@@ -202,10 +202,9 @@ func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 func (d *daemon) openStore(ctx context.Context, endpoints []string, dir *nodeDir) (*etcdstore.Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.storeTimeout)
 	defer cancel()
-	store, err := etcdstore.Open(ctx, etcdstore.Config{
-		Endpoints: endpoints, Prefix: d.cfg.prefix, Plane: d.cfg.plane, TTL: d.cfg.leaseTTL,
-		LastLease: dir.lastLease, OnLease: dir.noteLease, Logger: d.log,
-	})
+	cfg := d.cfg.store(endpoints)
+	cfg.LastLease, cfg.OnLease, cfg.Logger = dir.lastLease, dir.noteLease, d.log
+	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
 		return store, err
 	}

@@ -101,10 +101,24 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), lock.Release())
 }
 
-func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
+// Validate reports what is wrong with c, without touching anything.
+func (c *Config) Validate() error {
+	_, err := c.clientURL()
+	return err
+}
+
+func (c *Config) clientURL() (*url.URL, error) {
 	client, err := url.Parse(c.ClientURL)
 	if err != nil || client.Scheme != "http" || client.Host == "" {
 		return nil, fmt.Errorf("%w: client URL %q: write it as http://host:port", ErrInvalid, c.ClientURL)
+	}
+	return client, nil
+}
+
+func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
+	client, err := c.clientURL()
+	if err != nil {
+		return nil, err
 	}
 	log := c.Logger
 	if log == nil {

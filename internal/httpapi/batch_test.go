@@ -82,6 +82,8 @@ var refusedBatches = map[string]struct {
 	"neither kind of data":           {`{"ops":[{"op":"put","type":"entity","id":"x"}]}`, 400, wire.KindBadRequest},
 	"base64 that is none":            {`{"ops":[{"op":"put","type":"entity","id":"x","data_base64":"M!"}]}`, 400, wire.KindBadRequest},
 	"base64 without padding":         {`{"ops":[{"op":"put","type":"entity","id":"x","data_base64":"MQ"}]}`, 400, wire.KindBadRequest},
+	"JSON that is not UTF-8":         {"{\"ops\":[{\"op\":\"put\",\"type\":\"entity\",\"id\":\"x\",\"data\":\"\xff\"}]}", 400, wire.KindBadRequest},
+	"JSON in base64, not UTF-8":      {`{"ops":[{"op":"put","type":"entity","id":"x","data_base64":"Iv8i","content_type":"application/json"}]}`, 400, wire.KindBadRequest},
 	"JSON in base64 that is none":    {`{"ops":[{"op":"put","type":"entity","id":"x","data_base64":"ew==","content_type":"application/json"}]}`, 400, wire.KindBadRequest},
 	"a delete with data":             {`{"ops":[{"op":"delete","type":"entity","id":"x","data":1}]}`, 400, wire.KindBadRequest},
 	"a delete with a parent":         {`{"ops":[{"op":"delete","type":"entity","id":"x","parent":"entity/y"}]}`, 400, wire.KindBadRequest},

@@ -8,7 +8,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -20,18 +23,40 @@ const (
 	// maxBatchBody bounds the body of a batch: payloads that fit the store's
 	// request limit, as base64, with everything around them.
 	maxBatchBody = 4 << 20
+	// bodyWithin is how long a body may take to come: the largest over a slow line.
+	bodyWithin = 30 * time.Second
 )
 
-// readBody reads a body of at most limit bytes.
+// expectBody gives the request's body its time. One that does not end in it is
+// cut off with its connection, whether or not anybody reads it: the server itself
+// reads what a handler has left before it answers.
+func expectBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// Only a recorder in a test has no connection to set this on.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
+	}
+}
+
+// readBody reads a body of at most limit bytes. A body that declares more is
+// refused before any of it is read, or asked for by "100 Continue".
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close") // what is still to come is not waited for
+		return nil, fmt.Errorf("%w: the body has %d bytes, the limit is %d bytes", rebind.ErrTooLarge, r.ContentLength, limit)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge):
 		return nil, fmt.Errorf("%w: the body has more than %d bytes", rebind.ErrTooLarge, limit)
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("%w: the body did not come within %s", rebind.ErrInvalid, bodyWithin)
+	case err != nil:
 		return nil, fmt.Errorf("%w: read body: %w", rebind.ErrInvalid, err)
 	}
+	// From here on the connection is watched for the client's leaving, for as long
+	// as the answer takes.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
@@ -43,6 +68,9 @@ func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, v any) erro
 	body, err := readBody(w, r, limit)
 	if err != nil {
 		return err
+	}
+	if !utf8.Valid(body) {
+		return fmt.Errorf("%w: body is not JSON: it is not UTF-8", rebind.ErrInvalid)
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
@@ -63,7 +91,13 @@ func isJSON(contentType string) bool {
 
 // checkJSON refuses a payload that is not the JSON it says it is.
 func checkJSON(contentType string, payload []byte) error {
-	if base, _, err := mime.ParseMediaType(contentType); err == nil && base == "application/json" && !json.Valid(payload) {
+	base, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil || base != "application/json":
+		return nil
+	case !utf8.Valid(payload):
+		return fmt.Errorf("%w: the payload is sent as application/json and is not UTF-8", rebind.ErrInvalid)
+	case !json.Valid(payload):
 		return fmt.Errorf("%w: the payload is sent as application/json and is not JSON", rebind.ErrInvalid)
 	}
 	return nil

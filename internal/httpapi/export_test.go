@@ -12,6 +12,7 @@ const (
 	ChangeTimeout = changeTimeout
 	KeepListing   = keepListing
 	LiveWithin    = liveWithin
+	BodyWithin    = bodyWithin
 
 	MaxControlBody = maxControlBody
 	MaxBatchBody   = maxBatchBody
@@ -25,3 +26,6 @@ func Document() []byte { return openAPI }
 
 // Patterns lists the server's routes, each as "METHOD /path".
 func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }
+
+// Parameters lists what the query of a route may hold.
+func Parameters(pattern string) []string { return parameters(pattern) }

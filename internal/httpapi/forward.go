@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -161,7 +162,11 @@ func (f *forwarder) giveUp(ctx context.Context, cancel context.CancelFunc, term 
 
 // received looks at the master's answer before it is passed on.
 func (f *forwarder) received(ctx context.Context, resp *http.Response) error {
-	if resp.StatusCode == http.StatusMisdirectedRequest {
+	declined, err := declines(resp)
+	switch {
+	case err != nil:
+		return err
+	case declined:
 		return errTryAgain
 	}
 	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
@@ -170,4 +175,23 @@ func (f *forwarder) received(ctx context.Context, resp *http.Response) error {
 		_ = f.server.reach(ctx, rebind.Revision(rev), ownCopyWithin)
 	}
 	return nil
+}
+
+// declines reports whether the node that was taken for the master has not carried
+// the request out because it does not lead: no more, or not yet. The body stays
+// to be read.
+func declines(resp *http.Response) (bool, error) {
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return resp.StatusCode == http.StatusMisdirectedRequest, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxControlBody))
+	if err != nil {
+		return false, err
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+	var p wire.Problem
+	return json.Unmarshal(body, &p) == nil && p.Type == wire.KindNoMaster, nil
 }

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // followers starts one node of each mode that does not lead, beside master a.
@@ -279,6 +282,105 @@ func TestForward_MasterWithoutAnAddress(t *testing.T) {
 	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
 	b.sees(t, "a")
 	b.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindNoMaster).has("Retry-After", "1")
+}
+
+// A node that is taken for the master and does not lead, no more or not yet, has
+// not carried the write out: it is sent again until the plane has settled.
+func TestForward_TriesAgainWhereTheMasterDoesNotLead(t *testing.T) {
+	p := newPlane(t)
+	asked := 0
+	var a *peer
+	a = p.leadAt(func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked > 3 {
+			a.api.ServeHTTP(w, r)
+			return
+		}
+		p := wire.ProblemOf(coordinator.ErrNotMaster)
+		w.Header().Set("Content-Type", wire.ProblemType)
+		w.WriteHeader(p.Status)
+		_ = json.NewEncoder(w).Encode(p)
+	})
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
+	b.sees(t, "a")
+	b.put(t, "entity/x", "1").stored(http.StatusCreated)
+	if asked != 4 {
+		t.Errorf("asked %d times, want 4", asked)
+	}
+}
+
+// What the master refuses for another reason is passed on, once.
+func TestForward_PassesOtherRefusalsOn(t *testing.T) {
+	p := newPlane(t)
+	asked := 0
+	p.leadAt(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		p := wire.ProblemOf(fmt.Errorf("%w: refused by the store", rebind.ErrFenced))
+		w.Header().Set("Content-Type", wire.ProblemType)
+		w.Header().Set("Retry-After", wire.RetryAfter)
+		w.WriteHeader(p.Status)
+		_ = json.NewEncoder(w).Encode(p)
+	})
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
+	b.sees(t, "a")
+	b.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindFenced).has("Retry-After", "1")
+	if asked != 1 {
+		t.Errorf("a fenced write was sent %d times", asked)
+	}
+}
+
+// Writes wait while mastership is handed over, wherever they arrive.
+func TestForward_HandoversRefuseNoWrite(t *testing.T) {
+	p := newPlane(t)
+	a := p.lead("a")
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
+	c := p.join("c", modes.HotBackup, modes.StateHotBackup)
+	d := p.join("d", modes.Standby, modes.StateStandby)
+	for _, n := range []*peer{b, c, d} {
+		n.sees(t, "a")
+	}
+	through := []*peer{c, d, c, d, a, b}
+	ended := make(chan struct{})
+	var writing sync.WaitGroup
+	var written atomic.Int64
+	for w := range through {
+		writing.Go(func() {
+			for k := 0; ; k++ {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				// Every second one meets another writer's memento.
+				got, err := through[w].try(t, http.MethodPut, at(fmt.Sprintf("entity/w%d", (w+k%2)%len(through))), []byte("x"))
+				if err != nil {
+					t.Errorf("write %d through %s: %v", k, through[w].id, err)
+					return
+				}
+				if got.status/100 != 2 {
+					t.Errorf("write %d through %s: %d %s", k, through[w].id, got.status, got.body)
+					return
+				}
+				written.Add(1)
+			}
+		})
+	}
+	for i := range 20 {
+		from, to := a, b
+		if i%2 == 1 {
+			from, to = b, a
+		}
+		from.handover(t, to.id).want(http.StatusOK)
+		from.await(t, modes.StateHotStandby)
+		goal := written.Load() + 20
+		eventually(t, func() error {
+			if now := written.Load(); now < goal && !t.Failed() {
+				return fmt.Errorf("%d writes, want %d", now, goal)
+			}
+			return nil
+		})
+	}
+	close(ended)
+	writing.Wait()
 }
 
 // Two nodes that each take the other for the master must not send a write to and

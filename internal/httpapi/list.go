@@ -59,13 +59,6 @@ type listQuery struct {
 
 func parseListQuery(v url.Values) (listQuery, error) {
 	q := listQuery{typ: v.Get("type"), prefix: v.Get("prefix"), limit: defaultPage}
-	for key := range v {
-		switch key {
-		case "type", "prefix", "limit", "after", "min_revision":
-		default:
-			return q, fmt.Errorf("%w: unknown parameter %.50q", rebind.ErrInvalid, key)
-		}
-	}
 	if q.typ != "" {
 		if err := rebind.CheckType(q.typ); err != nil {
 			return q, err

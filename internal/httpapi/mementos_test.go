@@ -227,6 +227,7 @@ func TestMemento_BadContent(t *testing.T) {
 		"JSON that is empty":               {"", []string{"Content-Type", "application/json"}},
 		"JSON with a charset that is none": {"x", []string{"Content-Type", "application/json; charset=utf-8"}},
 		"two JSON values":                  {"1 2", []string{"Content-Type", "application/json"}},
+		"JSON that is not UTF-8":           {"\"\xff\"", []string{"Content-Type", "application/json"}},
 		"a content type that is none":      {"1", []string{"Content-Type", "text plain"}},
 		"a content type that is too long":  {"1", []string{"Content-Type", "text/" + strings.Repeat("x", 200)}},
 		"a parent without an id":           {"1", []string{wire.HeaderParent, "entity"}},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,6 +88,24 @@ func TestPlane_WithoutTheStore(t *testing.T) {
 			t.Errorf("answered after %s", took)
 		}
 		b.get(t, wire.PathHistory).refused(http.StatusServiceUnavailable, wire.KindStore).has("Retry-After", "1")
+	})
+}
+
+// A master that has lost the store is not named master by itself any more, however
+// old its picture of the plane is.
+func TestPlane_DemotedMasterWithoutTheStore(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *plane) {
+		a := p.lead("a")
+		p.store.Cut("a")
+		<-time.After(bubbleTTL)
+		synctest.Wait()
+		got := a.plane(t)
+		if got.StoreError == "" || got.Master != nil || got.Next != nil || len(got.Nodes) != 1 {
+			t.Fatalf("store error %q, master %s, next %s, %d nodes", got.StoreError, idOf(got.Master), idOf(got.Next), len(got.Nodes))
+		}
+		if n := got.Nodes[0]; n.State != modes.StateHotStandby || n.Term != 0 || n.Promotable {
+			t.Errorf("shows itself as %s of term %d, promotable %t", n.State, n.Term, n.Promotable)
+		}
 	})
 }
 

@@ -75,8 +75,13 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings()}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
+		known := parameters(pattern)
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := handle(w, r); err != nil {
+			err := checkQuery(r, known)
+			if err == nil {
+				err = handle(w, r)
+			}
+			if err != nil {
 				s.fail(w, r, err)
 			}
 		})
@@ -127,6 +132,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
+	expectBody(w, r)
 	if err := checkPath(r.URL); err != nil {
 		s.fail(w, r, err)
 		return

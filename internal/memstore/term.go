@@ -79,7 +79,7 @@ func (t *term) Context() context.Context { return t.ctx }
 // reach is the fence: it returns with the server locked and the term in force.
 func (t *term) reach(ctx context.Context) error {
 	if t.ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrFenced, context.Cause(t.ctx))
+		return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(t.ctx))
 	}
 	if err := t.m.store.reach(ctx); err != nil {
 		return err

@@ -51,6 +51,10 @@ var varying = []struct {
 }{
 	{regexp.MustCompile(`\b[A-Z2-7]{26}\b`), "ID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:]+Z`), "TIME"},
+	// What a build calls itself depends on where it was made: in a clone Go makes a
+	// version of the commit.
+	{regexp.MustCompile(`\bdevel\b|\bv\d+\.\d+\.\d+[-+.\w]*`), "VERSION"},
+	{regexp.MustCompile(`\b\d+[smhd]\b`), "AGE"},
 	{regexp.MustCompile(`\d+`), "N"},
 	{regexp.MustCompile(` +`), " "},
 }

@@ -65,7 +65,7 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrHold":      internal(coordinator.ErrHold),      // between node and store
 	"coordinator.ErrNodeTaken": internal(coordinator.ErrNodeTaken), // Node.Run returns it
 	"coordinator.ErrPending":   internal(coordinator.ErrPending),   // the handler answers 202
-	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrFenced
+	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrClosed
 }
 
 func internal(err error) sentinel {
