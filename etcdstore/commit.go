@@ -33,7 +33,6 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 // delta makes the transaction of a delta. Comparing each memento's modified
 // revision is what makes it safe to send twice.
 func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
-	by := stamp{node: t.m.node, term: t.number, op: d.ID}
 	var w write
 	size := opOverhead
 	for i := range d.Ops {
@@ -47,7 +46,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 			w.ops = append(w.ops, clientv3.OpDelete(key))
 			continue
 		}
-		value := encodeMemento(op.Put, by)
+		value := encodeMemento(op.Put, stamp{node: t.m.node, term: t.number, op: d.OpID(i)})
 		size += len(value)
 		w.ops = append(w.ops, clientv3.OpPut(key, value))
 	}
@@ -75,7 +74,7 @@ func judgeDelta(d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, i
 		if actual[i] == 0 || actual[i] == base[i] {
 			continue // what was there before may have the same id
 		}
-		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.op == d.ID {
+		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.op == d.OpID(i) {
 			return applied, int64(actual[i])
 		}
 	}

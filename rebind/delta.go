@@ -74,6 +74,28 @@ type Delta struct {
 	// commits it chooses one.
 	ID  string
 	Ops []Op
+
+	ids []string // of each operation, where several deltas go together
+}
+
+// OpID returns the id of the delta that operation i belongs to: ID, except where a
+// [Persister] has several deltas go together.
+func (d *Delta) OpID(i int) string {
+	if d.ids != nil {
+		return d.ids[i]
+	}
+	return d.ID
+}
+
+// size is the sum of the payloads.
+func (d *Delta) size() int {
+	sum := 0
+	for i := range d.Ops {
+		if put := d.Ops[i].Put; put != nil {
+			sum += len(put.Payload)
+		}
+	}
+	return sum
 }
 
 // MaxOps is the most operations one delta may hold: etcd's default of 128 in a

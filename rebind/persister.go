@@ -3,7 +3,6 @@ package rebind
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,7 +12,8 @@ import (
 // mastership offers.
 type Writer interface {
 	// Commit writes d if, for each operation i, the memento was last modified at
-	// base[i] (0: is absent): all of it or nothing. d.ID must not be empty.
+	// base[i] (0: is absent): all of it or nothing. Each put is stored with its
+	// [Delta.OpID], so that it can be recognised; none is empty.
 	//
 	// Commit settles a doubtful outcome by itself and blocks until it has, or
 	// until nothing can be learned any more, so it may outlast ctx. Once the term
@@ -44,15 +44,20 @@ type Receipt struct {
 	Replaced []Revision
 }
 
-// maxUnderWay bounds the deltas a persister has under way. etcd shares one disk
-// sync among transactions that arrive together; more only wait longer.
-const maxUnderWay = 128
+const (
+	// maxGroups bounds the transactions a persister has under way. Deltas that
+	// come while all are under way wait and go together in the next one: etcd
+	// spends on each transaction what it could spend on a hundred writes.
+	maxGroups = 4
+	// groupBytes bounds the payloads that go together, so that no delta waits for
+	// the transfer of many others. A larger delta goes alone.
+	groupBytes = 256 << 10
+	// maxWaiting bounds the deltas that wait; further callers wait for room.
+	maxWaiting = 4096
+)
 
-// maxRebase bounds how often a delta is tried again because somebody else, whom
-// only the fence allows, changed a memento under it.
-const maxRebase = 5
-
-// Persister takes the deltas of one term. At most one delta that touches a given
+// Persister takes the deltas of one term. Those that come together are committed
+// together, each whole, in one transaction. At most one delta that touches a given
 // memento is under way at a time, and only when its outcome is known and the
 // mirror shows it does the next one start. Those that wait are served in order,
 // but for what can overtake without touching what they wait for.
@@ -61,21 +66,24 @@ type Persister struct {
 	writer     Writer
 	mirror     *Mirror
 	maxPayload int
+	room       chan struct{} // holds a token for each delta that waits
 
 	mu      sync.Mutex // guards the fields below
-	waiting []*waiter  // in order of arrival
+	waiting []*request // in order of arrival
 	busy    map[Name]struct{}
-	active  int // deltas admitted and not settled
+	active  int // groups under way
 	held    bool
 	closed  bool
 	settled chan struct{} // closed when active falls to 0; nil while nobody waits
 }
 
-// waiter is a delta that waits to be admitted.
-type waiter struct {
-	delta *Delta
-	done  chan struct{} // closed when it is admitted, or refused with err
-	err   error
+// request is a delta on its way.
+type request struct {
+	delta Delta
+	base  []Revision    // that it was last tried on
+	done  chan struct{} // closed with one of the next set
+	Receipt
+	err error
 }
 
 // NewPersister returns a persister that writes through writer until ctx, which
@@ -87,6 +95,7 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 		writer:     writer,
 		mirror:     mirror,
 		maxPayload: maxPayload,
+		room:       make(chan struct{}, maxWaiting),
 		busy:       make(map[Name]struct{}),
 	}
 }
@@ -107,80 +116,116 @@ func (p *Persister) Commit(ctx context.Context, d Delta) (Receipt, error) {
 	if d.ID == "" {
 		d.ID = rand.Text()
 	}
-	if err := p.admit(ctx, &d); err != nil {
+	r := &request{delta: d, done: make(chan struct{})}
+	if err := p.enqueue(ctx, r); err != nil {
 		return Receipt{}, err
 	}
-	type outcome struct {
-		receipt Receipt
-		err     error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		defer p.release(&d)
-		receipt, err := p.store(d)
-		done <- outcome{receipt, err}
-	}()
-	select {
-	case o := <-done:
-		return o.receipt, o.err
-	case <-ctx.Done():
-		return Receipt{}, fmt.Errorf("%w: gave up waiting: %w", ErrUnknown, context.Cause(ctx))
-	}
-}
-
-// admit waits for d's turn and then counts it as under way.
-func (p *Persister) admit(ctx context.Context, d *Delta) error {
-	w := &waiter{delta: d, done: make(chan struct{})}
-	p.mu.Lock()
-	p.waiting = append(p.waiting, w)
-	p.serve()
-	p.mu.Unlock()
-	var err error
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-	case <-p.ctx.Done():
-	}
-	switch {
-	case ctx.Err() != nil:
-		err = fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
-	case p.ctx.Err() != nil:
-		err = fmt.Errorf("%w: %w", ErrClosed, context.Cause(p.ctx))
-	default:
-		return w.err
-	}
-	p.withdraw(w)
-	return err
-}
-
-// serve admits whom it can, in order; the caller holds mu. A delta that has to
-// wait keeps its mementos from those behind it, so that nobody waits for ever.
-func (p *Persister) serve() {
-	if p.closed {
-		for _, w := range p.waiting {
-			w.err = ErrClosed
-			close(w.done)
-		}
-		p.waiting = nil
-		return
-	}
-	wanted := make(map[Name]struct{})
-	for i := 0; i < len(p.waiting) && !p.held && p.active < maxUnderWay; {
-		w := p.waiting[i]
-		if !p.free(w.delta, wanted) {
-			for j := range w.delta.Ops {
-				wanted[w.delta.Ops[j].Name] = struct{}{}
+	over := p.ctx.Done()
+	for {
+		select {
+		case <-r.done:
+			return r.Receipt, r.err
+		case <-over:
+			if p.withdraw(r) {
+				return Receipt{}, p.over()
 			}
-			i++
-			continue
+			over = nil // it is under way, and what becomes of it will be known
+		case <-ctx.Done():
+			if p.withdraw(r) {
+				return Receipt{}, gaveUp(ctx)
+			}
+			return Receipt{}, fmt.Errorf("%w: gave up waiting: %w", ErrUnknown, context.Cause(ctx))
 		}
-		for j := range w.delta.Ops {
-			p.busy[w.delta.Ops[j].Name] = struct{}{}
+	}
+}
+
+func gaveUp(ctx context.Context) error {
+	return fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
+}
+
+func (p *Persister) over() error { return fmt.Errorf("%w: %w", ErrClosed, context.Cause(p.ctx)) }
+
+// enqueue puts r behind those that wait, when there is room.
+func (p *Persister) enqueue(ctx context.Context, r *request) error {
+	select {
+	case p.room <- struct{}{}:
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	case <-p.ctx.Done():
+		return p.over()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		<-p.room
+		return ErrClosed
+	case ctx.Err() != nil:
+		<-p.room
+		return gaveUp(ctx)
+	}
+	p.waiting = append(p.waiting, r)
+	p.serve()
+	return nil
+}
+
+// withdraw takes r back if it has not been started.
+func (p *Persister) withdraw(r *request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.waiting, r)
+	if i < 0 {
+		return false
+	}
+	p.waiting = slices.Delete(p.waiting, i, i+1)
+	<-p.room
+	p.serve()
+	return true
+}
+
+// serve starts what can be started; the caller holds mu.
+func (p *Persister) serve() {
+	for p.active < maxGroups && !p.held && len(p.waiting) > 0 {
+		group := p.gather()
+		if len(group) == 0 {
+			return
 		}
 		p.active++
-		p.waiting = slices.Delete(p.waiting, i, i+1)
-		close(w.done)
+		go p.run(group)
 	}
+}
+
+// gather takes a group from those that wait: in order, as many as fit together
+// and touch nothing that is under way. A delta that has to wait keeps its
+// mementos from those behind it, so that nobody waits for ever. The caller holds
+// mu.
+func (p *Persister) gather() []*request {
+	var group []*request
+	var wanted map[Name]struct{} // by those that have to wait
+	ops, bytes := 0, 0
+	left := p.waiting[:0]
+	for i, r := range p.waiting {
+		size := r.delta.size()
+		if len(group) > 0 && (ops+len(r.delta.Ops) > MaxOps || bytes+size > groupBytes) {
+			left = append(left, p.waiting[i:]...)
+			break
+		}
+		if !p.free(&r.delta, wanted) {
+			if wanted == nil {
+				wanted = make(map[Name]struct{})
+			}
+			mark(wanted, &r.delta)
+			left = append(left, r)
+			continue
+		}
+		mark(p.busy, &r.delta)
+		group = append(group, r)
+		ops, bytes = ops+len(r.delta.Ops), bytes+size
+		<-p.room
+	}
+	clear(p.waiting[len(left):])
+	p.waiting = left
+	return group
 }
 
 // free reports whether nobody has, or waits longer for, a memento of d.
@@ -195,103 +240,23 @@ func (p *Persister) free(d *Delta, wanted map[Name]struct{}) bool {
 	return true
 }
 
-// withdraw takes back a delta that was not started, admitted or not.
-func (p *Persister) withdraw(w *waiter) {
-	p.mu.Lock()
-	i := slices.Index(p.waiting, w)
-	if i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
-		p.serve()
-	}
-	p.mu.Unlock()
-	if i < 0 && w.err == nil {
-		p.release(w.delta)
+func mark(names map[Name]struct{}, d *Delta) {
+	for i := range d.Ops {
+		names[d.Ops[i].Name] = struct{}{}
 	}
 }
 
-// release ends the claims of a delta that was admitted.
-func (p *Persister) release(d *Delta) {
+// run commits a group and lets the next ones go.
+func (p *Persister) run(group []*request) {
+	p.commit(group)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range d.Ops {
-		delete(p.busy, d.Ops[i].Name)
-	}
 	p.active--
 	if p.active == 0 && p.settled != nil {
 		close(p.settled)
 		p.settled = nil
 	}
 	p.serve()
-}
-
-// store commits d on the base that the mirror shows, and on the true one where
-// the mirror turns out to be behind.
-func (p *Persister) store(d Delta) (Receipt, error) {
-	base := make([]Revision, len(d.Ops))
-	view := p.mirror.View()
-	for i := range d.Ops {
-		base[i] = d.Ops[i].Expect.base(view.modified(d.Ops[i].Name))
-	}
-	for range maxRebase {
-		rev, err := p.writer.Commit(p.ctx, d, base)
-		var moved *BaseError
-		if errors.As(err, &moved) {
-			if err := expectations(&d, moved.Actual); err != nil {
-				return Receipt{}, err
-			}
-			copy(base, moved.Actual)
-			continue
-		}
-		if err != nil {
-			return Receipt{}, err
-		}
-		if changes(&d, base) {
-			// The answer waits for the mirror, so that a reader here finds what was
-			// acknowledged. A term that ends meanwhile does not undo the write.
-			_ = p.mirror.Reach(p.ctx, rev)
-		}
-		return Receipt{Revision: rev, Replaced: base}, nil
-	}
-	return Receipt{}, fmt.Errorf("%w: others keep changing the same mementos", ErrConflict)
-}
-
-// noBase is a base that no memento has: the store answers with the true one.
-const noBase Revision = -1
-
-// base returns the revision to commit on for a memento that the mirror shows at
-// seen. Whether an expectation is met is for the store to judge, not the mirror.
-func (e Expect) base(seen Revision) Revision {
-	switch {
-	case e > 0:
-		return Revision(e)
-	case e == ExpectAbsent:
-		return 0
-	case e == ExpectPresent && seen == 0:
-		return noBase
-	default:
-		return seen
-	}
-}
-
-// changes reports whether d changed anything: deleting what is not there does not.
-func changes(d *Delta, base []Revision) bool {
-	for i := range d.Ops {
-		if d.Ops[i].Put != nil || base[i] != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// expectations checks d against what the store really holds.
-func expectations(d *Delta, actual []Revision) error {
-	for i := range d.Ops {
-		op := &d.Ops[i]
-		if !op.Expect.Met(actual[i]) {
-			return &ConflictError{Op: i, Name: op.Name, Expect: op.Expect, Actual: actual[i]}
-		}
-	}
-	return nil
 }
 
 // Hold closes intake and blocks until every delta under way is settled; new ones
@@ -330,7 +295,12 @@ func (p *Persister) Resume() {
 func (p *Persister) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
-	p.serve()
+	for _, r := range p.waiting {
+		r.err = ErrClosed
+		close(r.done)
+		<-p.room
+	}
+	p.waiting = nil
 	p.mu.Unlock()
 	return p.Hold(ctx)
 }

@@ -128,9 +128,9 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 func (s *Server) apply(d *rebind.Delta) rebind.Revision {
 	at := s.revision + 1
 	changed := false
-	for _, op := range d.Ops {
+	for i, op := range d.Ops {
 		if op.Put != nil {
-			s.put(at, op.Name, *op.Put, "", d.ID)
+			s.put(at, op.Name, *op.Put, "", d.OpID(i))
 			changed = true
 		} else if _, ok := s.mementos[op.Name]; ok {
 			s.remove(at, op.Name)
@@ -152,8 +152,8 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 	}
 	s := t.m.store.server
 	defer s.mu.Unlock()
-	for _, op := range d.Ops {
-		if op.Put != nil && s.writers[op.Name] == d.ID {
+	for i, op := range d.Ops {
+		if op.Put != nil && s.writers[op.Name] == d.OpID(i) {
 			return s.mementos[op.Name].at, nil
 		}
 	}

@@ -1,0 +1,150 @@
+package rebind
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A group is what a [Persister] commits in one transaction: deltas that touch
+// different mementos, each with a caller that waits for it. They share the
+// transaction and its revision, and nothing else: one whose expectations are not
+// met leaves the group, and what the store will not take together is tried alone.
+
+// maxRebase bounds how often a group is tried again because somebody else, whom
+// only the fence allows, changed a memento under it.
+const maxRebase = 5
+
+// commit commits a group on the base that the mirror shows, and on the true one
+// where the mirror turns out to be behind. Whoever's expectations are not met
+// leaves the group.
+func (p *Persister) commit(group []*request) {
+	view := p.mirror.View()
+	for _, r := range group {
+		r.rebase(view)
+	}
+	for range maxRebase {
+		d, base := join(group)
+		rev, err := p.writer.Commit(p.ctx, d, base)
+		var moved *BaseError
+		switch {
+		case errors.As(err, &moved):
+			if group = p.judge(group, moved.Actual); len(group) == 0 {
+				return
+			}
+			continue
+		case err == nil:
+			if changes(&d, base) {
+				// The answer waits for the mirror, so that a reader here finds what was
+				// acknowledged. A term that ends meanwhile does not undo the write.
+				_ = p.mirror.Reach(p.ctx, rev)
+			}
+		case len(group) > 1 && (errors.Is(err, ErrTooLarge) || errors.Is(err, ErrStoreFull)):
+			// What cannot be stored together may be stored alone.
+			for i := range group {
+				p.commit(group[i : i+1])
+			}
+			return
+		}
+		for _, r := range group {
+			p.finish(r, Receipt{Revision: rev, Replaced: r.base}, err)
+		}
+		return
+	}
+	for _, r := range group {
+		p.finish(r, Receipt{}, fmt.Errorf("%w: others keep changing the same mementos", ErrConflict))
+	}
+}
+
+// judge settles those of a group whose expectations are not met by what the store
+// really holds, and returns the others, on their true base.
+func (p *Persister) judge(group []*request, actual []Revision) []*request {
+	left := make([]*request, 0, len(group))
+	for _, r := range group {
+		r.base, actual = actual[:len(r.base):len(r.base)], actual[len(r.base):]
+		if err := expectations(&r.delta, r.base); err != nil {
+			p.finish(r, Receipt{}, err)
+			continue
+		}
+		left = append(left, r)
+	}
+	return left
+}
+
+// finish tells the caller of r what became of it.
+func (p *Persister) finish(r *request, receipt Receipt, err error) {
+	p.mu.Lock()
+	for i := range r.delta.Ops {
+		delete(p.busy, r.delta.Ops[i].Name)
+	}
+	p.mu.Unlock()
+	if err == nil {
+		r.Receipt = receipt
+	}
+	r.err = err
+	close(r.done)
+}
+
+// rebase sets the base that a view shows.
+func (r *request) rebase(v *View) {
+	r.base = make([]Revision, len(r.delta.Ops))
+	for i := range r.delta.Ops {
+		op := &r.delta.Ops[i]
+		r.base[i] = op.Expect.base(v.modified(op.Name))
+	}
+}
+
+// join makes one delta of a group.
+func join(group []*request) (Delta, []Revision) {
+	if len(group) == 1 {
+		return group[0].delta, group[0].base
+	}
+	var d Delta
+	var base []Revision
+	for _, r := range group {
+		d.Ops = append(d.Ops, r.delta.Ops...)
+		base = append(base, r.base...)
+		for range r.delta.Ops {
+			d.ids = append(d.ids, r.delta.ID)
+		}
+	}
+	return d, base
+}
+
+// noBase is a base that no memento has: the store answers with the true one.
+const noBase Revision = -1
+
+// base returns the revision to commit on for a memento that the mirror shows at
+// seen. Whether an expectation is met is for the store to judge, not the mirror.
+func (e Expect) base(seen Revision) Revision {
+	switch {
+	case e > 0:
+		return Revision(e)
+	case e == ExpectAbsent:
+		return 0
+	case e == ExpectPresent && seen == 0:
+		return noBase
+	default:
+		return seen
+	}
+}
+
+// changes reports whether d changed anything: deleting what is not there does not.
+func changes(d *Delta, base []Revision) bool {
+	for i := range d.Ops {
+		if d.Ops[i].Put != nil || base[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// expectations checks d against what the store really holds.
+func expectations(d *Delta, actual []Revision) error {
+	for i := range d.Ops {
+		op := &d.Ops[i]
+		if !op.Expect.Met(actual[i]) {
+			return &ConflictError{Op: i, Name: op.Name, Expect: op.Expect, Actual: actual[i]}
+		}
+	}
+	return nil
+}
