@@ -34,6 +34,7 @@ func (p *Persister) commit(group []*request) {
 			continue
 		case err == nil:
 			if changes(&d, base) {
+				p.mirror.Advance(&d, base, rev)
 				// The answer waits for the mirror, so that a reader here finds what was
 				// acknowledged. A term that ends meanwhile does not undo the write.
 				_ = p.mirror.Reach(p.ctx, rev)

@@ -33,7 +33,9 @@ type Mirror struct {
 	source Source
 	rules  Rules
 	log    *zap.Logger
-	draft  *draft // Run's own; nil until a load is complete
+
+	writing sync.Mutex // guards draft, and makes views follow each other
+	draft   *draft     // nil until a load is complete
 
 	view     atomic.Pointer[View]
 	progress atomic.Pointer[Progress]
@@ -90,10 +92,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, ErrCompacted):
 			m.log.Log(level, "watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
-			m.draft = nil
+			m.discard()
 		case errors.Is(err, ErrRestored):
 			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
-			m.draft = nil
+			m.discard()
 			m.distrust()
 		default:
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
@@ -108,7 +110,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 // follow loads the draft if there is none and keeps it current until the watch
 // ends.
 func (m *Mirror) follow(ctx context.Context) error {
-	if m.draft == nil {
+	if !m.holds() {
 		if err := m.load(ctx); err != nil {
 			return fmt.Errorf("load mementos: %w", err)
 		}
@@ -154,12 +156,28 @@ func (m *Mirror) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.draft = d
 	m.mu.Lock()
 	m.void = false
 	m.mu.Unlock()
 	m.publish(d.view(at), sent)
 	return nil
+}
+
+// discard gives the draft up, so that a load has to make another.
+func (m *Mirror) discard() {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.draft = nil
+}
+
+// holds reports whether there is a draft.
+func (m *Mirror) holds() bool {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	return m.draft != nil
 }
 
 // apply brings each batch of the watch into the draft, whole, and publishes it.
@@ -169,14 +187,50 @@ func (m *Mirror) apply(ctx context.Context, watch Watcher) error {
 		if err != nil {
 			return fmt.Errorf("watch mementos after revision %d: %w", m.Revision(), err)
 		}
-		if batch.Revision <= m.Revision() {
-			continue // a notice of progress already made
-		}
-		for _, c := range batch.Changes {
-			m.draft.apply(m.rules.judge(c))
-		}
-		m.publish(m.draft.view(batch.Revision), clock.Moment{})
+		m.take(batch)
 	}
+}
+
+// take brings a batch into the draft. What it brings again, because Advance had
+// it before, comes to the same.
+func (m *Mirror) take(batch Batch) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if batch.Revision <= m.Revision() {
+		return // a notice of progress already made
+	}
+	for _, c := range batch.Changes {
+		m.draft.apply(m.rules.judge(c))
+	}
+	m.publish(m.draft.view(batch.Revision), clock.Moment{})
+}
+
+// Advance takes in a delta that the store has committed at revision at on the given
+// base, so that nobody need wait for the watch to bring it. It does so only if the
+// copy has everything that came before; otherwise the watch will.
+func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if m.draft == nil || m.Revision() != at-1 {
+		return
+	}
+	changes := make([]Change, len(d.Ops))
+	for i := range d.Ops {
+		op := &d.Ops[i]
+		changes[i] = Change{Name: op.Name, Revision: at}
+		if op.Put == nil {
+			continue
+		}
+		memento, ok := m.draft.next(op, base[i], at)
+		if !ok {
+			return
+		}
+		changes[i] = m.rules.judge(Change{Name: op.Name, Memento: memento, Revision: at})
+	}
+	for _, c := range changes {
+		m.draft.apply(c)
+	}
+	m.publish(m.draft.view(at), clock.Moment{})
 }
 
 // publish makes v what readers see. A sent that is not zero confirms it as of

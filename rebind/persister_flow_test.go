@@ -112,6 +112,7 @@ func TestPersister_NextWriterWaitsForTheMirrorToo(t *testing.T) {
 		g.release()
 		p := l.through(g)
 		l.server.Cut("reader")
+		l.nudge() // the mirror has not seen this, so it cannot take the write in by itself
 		first := l.begin(l.ctx, p, putOp("entity/x", "1"))
 		second := l.begin(l.ctx, p, putOp("entity/x", "2"))
 		pass(time.Minute)

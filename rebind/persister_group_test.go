@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -153,6 +157,7 @@ func TestPersister_BoundsWhatWaits(t *testing.T) {
 		}
 		under := g.held()
 		cancel(errEnd)
+		synctest.Wait() // all who can leave have left
 		g.release()
 		l.group.Wait()
 		if left < writers-under*rebind.MaxOps {
@@ -162,5 +167,46 @@ func TestPersister_BoundsWhatWaits(t *testing.T) {
 			t.Errorf("%d mementos although %d writers left", n, left)
 		}
 		l.must(p, putOp("policy/next", "1"))
+	})
+}
+
+// A master takes its own writes in when they are stored, without the watch, and
+// comes to the same as a mirror that follows the watch.
+func TestMirror_AdvanceComesToWhatTheWatchBrings(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.load()
+		p := l.persister()
+		l.server.Cut("reader")
+		l.must(p, putOp("entity/x", "1"), putOp("entity/y", "1"))
+		l.must(p, putOp("entity/x", "2"), deleteOp("entity/y"))
+		l.must(p, rebind.Op{Name: "entity/z", Put: &rebind.Content{Parent: "entity/x", Schema: 3, ContentType: "text/plain", Payload: []byte("z")}})
+		before := l.mirror.View()
+		l.server.Heal("reader")
+		pass(time.Minute)
+		l.must(p, putOp("policy/later", "1"))
+		for m := range before.From("") {
+			if stored := l.stored(m.Name); stored == nil || gocmp.Diff(stored, m) != "" {
+				t.Errorf("%s: the view has %+v, the store %+v", m.Name, m, stored)
+			}
+			again, err := l.mirror.View().Get(m.Name)
+			if err != nil || gocmp.Diff(m, again) != "" {
+				t.Errorf("%s: %+v after the watch came, %v, want %+v", m.Name, again, err, m)
+			}
+		}
+		if before.Len() != 2 || l.mirror.View().Len() != 3 || l.mirror.View().Bytes() != before.Bytes()+int64(len("policy/later")+1) {
+			t.Errorf("%d mementos of %d bytes, then %d of %d", before.Len(), before.Bytes(), l.mirror.View().Len(), l.mirror.View().Bytes())
+		}
+	})
+}
+
+// The caller's bytes stay the caller's.
+func TestMirror_AdvanceKeepsNoBytesOfTheCaller(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.load()
+		p := l.persister()
+		payload := []byte("before")
+		l.must(p, rebind.Op{Name: "entity/x", Put: &rebind.Content{Payload: payload}})
+		copy(payload, "after!")
+		l.reads("entity/x", "before")
 	})
 }

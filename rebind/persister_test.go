@@ -127,6 +127,7 @@ func TestPersister_AnswerWaitsForTheMirror(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		l.server.Cut("reader")
+		l.nudge() // the mirror has not seen this, so it cannot take the write in by itself
 		a := l.begin(l.ctx, l.persister(), putOp("entity/x", "1"))
 		pass(time.Minute)
 		a.wantWaiting(t)

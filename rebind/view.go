@@ -102,6 +102,21 @@ func (d *draft) view(at Revision) *View {
 	return &View{revision: at, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
 }
 
+// next is the memento that a put at revision at makes of what is at base; ok is
+// false where the draft has something else, or something that cannot be read.
+func (d *draft) next(op *Op, base, at Revision) (m *Memento, ok bool) {
+	old, there := d.tree.Get(op.Name)
+	if there != (base != 0) || (there && old.Modified != base) {
+		return nil, false
+	}
+	m = &Memento{Name: op.Name, Content: *op.Put, Created: at, Modified: at, Version: 1}
+	m.Payload = slices.Clone(op.Put.Payload) // the caller's own
+	if there {
+		m.Created, m.Version = old.Created, old.Version+1
+	}
+	return m, true
+}
+
 // apply brings one change into the draft.
 func (d *draft) apply(c Change) {
 	var old *Memento

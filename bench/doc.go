@@ -1,0 +1,2 @@
+// Package bench measures what the library adds to etcd.
+package bench
