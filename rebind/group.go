@@ -3,6 +3,8 @@ package rebind
 import (
 	"errors"
 	"fmt"
+
+	"github.com/coordinator-ha/coordinator/internal/clock"
 )
 
 // A group is what a [Persister] commits in one transaction: deltas that touch
@@ -148,4 +150,33 @@ func expectations(d *Delta, actual []Revision) error {
 		}
 	}
 	return nil
+}
+
+// Advance takes in a delta that the store has committed at revision at on the given
+// base, so that nobody need wait for the watch to bring it. It does so only if the
+// copy has everything that came before; otherwise the watch will.
+func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if m.draft == nil || m.Revision() != at-1 {
+		return
+	}
+	changes := make([]Change, 0, len(d.Ops))
+	for i := range d.Ops {
+		op := &d.Ops[i]
+		c := Change{Name: op.Name, Revision: at}
+		if op.Put != nil {
+			var ok bool
+			if c.Memento, ok = m.draft.next(op, base[i], at); !ok {
+				return
+			}
+		} else if base[i] == 0 {
+			continue // nothing was deleted
+		}
+		changes = append(changes, m.rules.judge(c))
+	}
+	for _, c := range changes {
+		m.draft.apply(c)
+	}
+	m.publish(m.draft.view(at), changes, clock.Moment{})
 }

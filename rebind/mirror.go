@@ -45,6 +45,7 @@ type Mirror struct {
 	mu        sync.Mutex // guards the fields below
 	refused   error      // why there will never be a view
 	void      bool       // the view is of a store that was replaced since
+	feed      feed
 	moved     chan struct{}
 	confirmed clock.Moment // when the last read was sent that found the copy current
 }
@@ -161,8 +162,9 @@ func (m *Mirror) load(ctx context.Context) error {
 	m.draft = d
 	m.mu.Lock()
 	m.void = false
+	m.feed.restart(at)
 	m.mu.Unlock()
-	m.publish(d.view(at), sent)
+	m.publish(d.view(at), nil, sent)
 	return nil
 }
 
@@ -199,46 +201,25 @@ func (m *Mirror) take(batch Batch) {
 	if batch.Revision <= m.Revision() {
 		return // a notice of progress already made
 	}
+	before := m.Revision()
+	news := make([]Change, 0, len(batch.Changes))
 	for _, c := range batch.Changes {
-		m.draft.apply(m.rules.judge(c))
-	}
-	m.publish(m.draft.view(batch.Revision), clock.Moment{})
-}
-
-// Advance takes in a delta that the store has committed at revision at on the given
-// base, so that nobody need wait for the watch to bring it. It does so only if the
-// copy has everything that came before; otherwise the watch will.
-func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
-	m.writing.Lock()
-	defer m.writing.Unlock()
-	if m.draft == nil || m.Revision() != at-1 {
-		return
-	}
-	changes := make([]Change, len(d.Ops))
-	for i := range d.Ops {
-		op := &d.Ops[i]
-		changes[i] = Change{Name: op.Name, Revision: at}
-		if op.Put == nil {
-			continue
-		}
-		memento, ok := m.draft.next(op, base[i], at)
-		if !ok {
-			return
-		}
-		changes[i] = m.rules.judge(Change{Name: op.Name, Memento: memento, Revision: at})
-	}
-	for _, c := range changes {
+		c = m.rules.judge(c)
 		m.draft.apply(c)
+		if c.Revision > before {
+			news = append(news, c)
+		}
 	}
-	m.publish(m.draft.view(at), clock.Moment{})
+	m.publish(m.draft.view(batch.Revision), news, clock.Moment{})
 }
 
-// publish makes v what readers see. A sent that is not zero confirms it as of
-// then.
-func (m *Mirror) publish(v *View, sent clock.Moment) {
+// publish makes v what readers see, and news what followers are told. A sent that is
+// not zero confirms it as of then.
+func (m *Mirror) publish(v *View, news []Change, sent clock.Moment) {
 	m.mu.Lock()
 	first := m.view.Load() == nil
 	m.view.Store(v)
+	m.feed.add(news)
 	if !sent.IsZero() {
 		m.confirmed = sent
 	}

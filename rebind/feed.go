@@ -1,0 +1,109 @@
+package rebind
+
+import (
+	"context"
+	"fmt"
+)
+
+// Step is what happened to mementos at one revision.
+type Step struct {
+	Revision Revision
+	Changes  []Change
+}
+
+const (
+	// feedSteps and feedBytes bound what a mirror keeps of the past for those who
+	// follow it: a follower that falls further behind has to begin anew.
+	feedSteps = 10_000
+	feedBytes = 64 << 20
+)
+
+// feed is the recent past of a mirror: the steps after base, in order, without a
+// gap up to the mirror's revision. However many follow it, the store has one watch.
+type feed struct {
+	base  Revision
+	steps []Step
+	bytes int64
+}
+
+// restart forgets everything: the copy was loaded anew, at a revision.
+func (f *feed) restart(at Revision) { *f = feed{base: at} }
+
+// add takes in changes of whole revisions, in order, and forgets the oldest.
+func (f *feed) add(changes []Change) {
+	for _, c := range changes {
+		last := len(f.steps) - 1
+		switch {
+		case last >= 0 && f.steps[last].Revision == c.Revision:
+			f.steps[last].Changes = append(f.steps[last].Changes, c)
+		default:
+			f.steps = append(f.steps, Step{Revision: c.Revision, Changes: []Change{c}})
+		}
+		f.bytes += c.size()
+	}
+	drop := 0
+	for ; len(f.steps)-drop > feedSteps || (f.bytes > feedBytes && drop < len(f.steps)); drop++ {
+		for _, c := range f.steps[drop].Changes {
+			f.bytes -= c.size()
+		}
+		f.base = f.steps[drop].Revision
+	}
+	f.steps = f.steps[drop:]
+}
+
+// after returns the steps after a revision; ok is false where some of them are no
+// longer kept.
+func (f *feed) after(r Revision) (steps []Step, ok bool) {
+	if r < f.base {
+		return nil, false
+	}
+	lo, hi := 0, len(f.steps)
+	for lo < hi {
+		if mid := (lo + hi) / 2; f.steps[mid].Revision <= r {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return f.steps[lo:len(f.steps):len(f.steps)], true
+}
+
+// size is what a change counts in sums of memory.
+func (c *Change) size() int64 {
+	if c.Memento == nil {
+		return int64(len(c.Name))
+	}
+	return c.Memento.size()
+}
+
+// Steps blocks until the mirror has come further than the revision after, and
+// returns what happened to mementos since, one step a revision, and the revision up
+// to which that is complete. There may be no step in it: not every revision changes
+// a memento. The steps are shared and must not be changed.
+//
+// It returns [ErrCompacted] when not everything after that revision is kept, or when
+// the mirror was loaded anew since; whoever follows then reads the view and begins
+// again from its revision. It returns the cause of ctx if that ends first.
+func (m *Mirror) Steps(ctx context.Context, after Revision) ([]Step, Revision, error) {
+	for {
+		m.mu.Lock()
+		moved, refused := m.moved, m.refused
+		at := m.Revision()
+		steps, ok := m.feed.after(after)
+		m.mu.Unlock()
+		switch {
+		case refused != nil:
+			return nil, 0, refused
+		case at == 0: // not loaded yet
+		case !ok:
+			return nil, 0, fmt.Errorf("%w: changes after revision %d are no longer kept", ErrCompacted, after)
+		case at > after:
+			return steps, at, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return nil, 0, context.Cause(ctx)
+		}
+	}
+}
