@@ -78,16 +78,23 @@ func TestFailover_NoAcknowledgedWriteIsLost(t *testing.T) {
 			if len(found.terms) != 2 || found.terms[1].Node != "b" {
 				t.Errorf("terms %+v, want one of a and one of b", found.terms)
 			}
-			if len(found.latest) == 0 {
-				t.Error("nothing was written, so nothing is compared")
-			}
-			for name, payload := range found.latest {
-				if err := b.reads(name, payload); err != nil { // a master shows it at once
-					t.Error(err)
-				}
-				eventually(t, patience, func() error { return backup.reads(name, payload) })
-			}
+			found.shownBy(t, b, backup)
 		})
+	}
+}
+
+// shownBy checks that the master shows at once what was last written, and the
+// backup before long.
+func (r *replay) shownBy(t *testing.T, master, backup *process) {
+	t.Helper()
+	if len(r.latest) == 0 {
+		t.Error("nothing was written, so nothing is compared")
+	}
+	for name, payload := range r.latest {
+		if err := master.reads(name, payload); err != nil {
+			t.Error(err)
+		}
+		eventually(t, patience, func() error { return backup.reads(name, payload) })
 	}
 }
 
