@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -19,37 +20,68 @@ const (
 )
 
 // Load reads all mementos at one revision: the first page is a linearizable
-// read, the others read at the revision it came from.
+// read, the others read at the revision it came from. While a page is decoded the
+// next one is on its way.
 func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
-	sp := prefixed(s.keys.mementos())
+	group, ctx := errgroup.WithContext(ctx)
+	pages := make(chan *clientv3.GetResponse, 1) // with what is decoded and what is read, three pages in memory
+	group.Go(func() error {
+		defer close(pages)
+		return s.readPages(ctx, pages)
+	})
 	var revision, loaded int64
+	group.Go(func() error {
+		for resp := range pages {
+			if revision == 0 {
+				revision = resp.Header.Revision
+			}
+			p := rebind.Page{Total: loaded + resp.Count, Changes: make([]rebind.Change, len(resp.Kvs))}
+			for i, kv := range resp.Kvs {
+				p.Changes[i] = s.keys.change(kv)
+			}
+			if err := page(p); err != nil {
+				return err
+			}
+			loaded += int64(len(resp.Kvs))
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	return rebind.Revision(revision), nil
+}
+
+// readPages sends one page after the other.
+func (s *Store) readPages(ctx context.Context, pages chan<- *clientv3.GetResponse) error {
+	sp := prefixed(s.keys.mementos())
 	asked := s.ask()
+	var revision int64
 	for from, limit := sp.from, int64(firstPage); ; {
 		resp, err := s.page(ctx, from, sp.to, revision, limit)
 		if err != nil {
-			return 0, fmt.Errorf("read %d mementos from %q on: %w", limit, from, translate(err))
+			return fmt.Errorf("read %d mementos from %q on: %w", limit, from, translate(err))
 		}
 		if revision == 0 {
 			if err := s.answered(asked, resp.Header); err != nil {
-				return 0, err
+				return err
 			}
 			revision = resp.Header.Revision
 		}
-		p := rebind.Page{Total: loaded + resp.Count, Changes: make([]rebind.Change, len(resp.Kvs))}
-		size := 1
-		for i, kv := range resp.Kvs {
-			p.Changes[i] = s.keys.change(kv)
-			size += len(kv.Key) + len(kv.Value)
-		}
-		if err := page(p); err != nil {
-			return 0, err
+		select {
+		case pages <- resp:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 		if !resp.More {
-			return rebind.Revision(revision), nil
+			return nil
 		}
-		loaded += int64(len(resp.Kvs))
+		size := int64(1)
+		for _, kv := range resp.Kvs {
+			size += int64(len(kv.Key) + len(kv.Value))
+		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		limit = min(max(int64(len(resp.Kvs))*pageBytes/int64(size), 1), maxPage)
+		limit = min(max(int64(len(resp.Kvs))*pageBytes/size, 1), maxPage)
 	}
 }
 
