@@ -28,6 +28,7 @@ var layers = map[string][]string{
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},
 	"internal/lint":        {},
+	"internal/archive":     {"rebind"},
 	"internal/clock":       {},
 	"internal/retry":       {},
 	"internal/memstore":    core,
@@ -36,6 +37,8 @@ var layers = map[string][]string{
 	"internal/httpapi/...": slices.Concat(core, httpapi),
 	"cmd/coordinator":      outer,
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
+	"bench":                slices.Concat(outer, support),
+	"bench/...":            {},
 }
 
 // examples is what a package's tests may use beside that, to show what a program

@@ -245,6 +245,7 @@ var starters = allow{
 	"internal/storetest/storetest.go":    "a campaign runs until its cleanup, which waits for it",
 	"internal/storetest/deltas.go":       "waits for a batch that the test then receives",
 	"internal/storetest/members.go":      "follows a plane until the test has received its end",
+	"bench/lab_test.go":                  "a node runs until its cleanup, which waits for it",
 	"test/integration/cluster_test.go":   "reads what a process says until it has ended; done is closed then",
 	"test/integration/inprocess_test.go": "a node runs until stop, which waits for it",
 }
