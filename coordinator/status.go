@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -217,4 +218,38 @@ func (n *Node) WaitRevision(ctx context.Context, to rebind.Revision) error {
 		return notReadable(me.record)
 	}
 	return me.mirror.CatchUp(ctx, to)
+}
+
+// Past returns mementos as they were at a revision, read from the store, as
+// [Store.Past] does.
+func (n *Node) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
+	return n.store.Past(ctx, at, start, limit)
+}
+
+// Confirm blocks until this node's state is known to be current as of a moment after
+// the call, and returns the cause of ctx if that ends first, or [ErrNotReadable] on a
+// node that holds no state. On a master there is nothing to wait for.
+func (n *Node) Confirm(ctx context.Context) error {
+	me := n.self.Load()
+	switch {
+	case me.mirror == nil:
+		return notReadable(me.record)
+	case me.acting():
+		return nil
+	}
+	head, err := n.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the store's revision: %w", err)
+	}
+	return me.mirror.CatchUp(ctx, head)
+}
+
+// Steps tells what happened to mementos after a revision, as [rebind.Mirror.Steps]
+// does. It returns [ErrNotReadable] on a node that holds no state.
+func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error) {
+	me := n.self.Load()
+	if !me.record.State.Readable() || me.mirror == nil {
+		return nil, 0, notReadable(me.record)
+	}
+	return me.mirror.Steps(ctx, after)
 }

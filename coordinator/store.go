@@ -26,6 +26,12 @@ type Store interface {
 	// History returns the latest terms, newest first.
 	History(ctx context.Context) ([]HistoryEntry, error)
 
+	// Past returns up to limit mementos as they were at a revision, in the order of
+	// their names, beginning with the first that is not before start, and whether
+	// there are more. It returns [rebind.ErrCompacted] for what the store no longer
+	// has and [rebind.ErrAhead] for what it does not have yet.
+	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
+
 	// Join publishes r on a new lease and keeps that lease alive until the
 	// membership is lost or left. It returns a [*TakenError] if the node id has
 	// a live record, and [ErrSecluded] while a disabled node has the plane. After

@@ -21,6 +21,8 @@ func translate(err error) error {
 		return nil
 	case errors.Is(err, rpctypes.ErrCompacted):
 		meaning = rebind.ErrCompacted
+	case errors.Is(err, rpctypes.ErrFutureRev):
+		meaning = rebind.ErrAhead
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		meaning = rebind.ErrStoreFull
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):

@@ -93,3 +93,17 @@ func (s *Store) page(ctx context.Context, from, to string, revision, limit int64
 	defer context.AfterFunc(s.ctx, cancel)()
 	return s.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithRev(revision), clientv3.WithLimit(limit))
 }
+
+// Past returns mementos as they were at a revision.
+func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
+	sp := prefixed(s.keys.mementos())
+	resp, err := s.page(ctx, s.keys.memento(start), sp.to, int64(at), int64(limit))
+	if err != nil {
+		return nil, false, fmt.Errorf("read mementos at revision %d: %w", at, translate(err))
+	}
+	found := make([]rebind.Change, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		found[i] = s.keys.change(kv)
+	}
+	return found, resp.More, nil
+}

@@ -32,6 +32,8 @@ var (
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrCompacted is returned when the store no longer has the revision asked for.
 	ErrCompacted = errors.New("revision is compacted")
+	// ErrAhead is returned for a revision that the store has not come to.
+	ErrAhead = errors.New("revision is ahead of the store")
 	// ErrRestored is returned when the store turns out to be older than it was, or
 	// another one: it was restored from a backup.
 	ErrRestored = errors.New("store restored")

@@ -123,7 +123,7 @@ func TestPersister_GroupWithALostAnswer(t *testing.T) {
 		g := l.gate()
 		p := l.through(g)
 		attempts := l.crowd(p, 60)
-		l.server.LoseAnswer("writer", nil)
+		l.server.LoseAnswer("writer", func() {})
 		g.release()
 		l.group.Wait()
 		for i, a := range attempts {

@@ -41,12 +41,13 @@ type Server struct {
 	holder   coordinator.Holder
 	termMod  rebind.Revision // revision of the term record, 0: none
 	handover *offer
-	nodes    map[string]*entry          // by node id
-	queue    map[string]rebind.Revision // candidates: when they were made
-	mementos map[rebind.Name]stored     // what is there
-	log      []rebind.Change            // what happened to mementos, in order
-	compact  rebind.Revision            // log before this is gone
-	history  []coordinator.HistoryEntry // oldest first
+	nodes    map[string]*entry             // by node id
+	queue    map[string]rebind.Revision    // candidates: when they were made
+	mementos map[rebind.Name]stored        // what is there
+	log      []rebind.Change               // what happened to mementos, in order
+	compact  rebind.Revision               // log before this is gone
+	base     map[rebind.Name]rebind.Change // what was there before log
+	history  []coordinator.HistoryEntry    // oldest first
 	full     bool
 	writers  map[rebind.Name]string // operation that last put each memento
 	cut      map[string]bool        // nodes that cannot reach the store
@@ -91,6 +92,7 @@ func New(ttl time.Duration) *Server {
 		left:     make(map[string]coordinator.Left),
 		queue:    make(map[string]rebind.Revision),
 		mementos: make(map[rebind.Name]stored),
+		base:     make(map[rebind.Name]rebind.Change),
 		writers:  make(map[rebind.Name]string),
 		cut:      make(map[string]bool),
 		mute:     make(map[string]func()),
@@ -216,6 +218,7 @@ func (s *Server) Compact() {
 	defer s.mu.Unlock()
 	s.compact = s.revision
 	s.log = nil
+	s.base = s.changes()
 	s.announce()
 }
 
@@ -226,7 +229,17 @@ func (s *Server) Restore(to rebind.Revision) {
 	defer s.mu.Unlock()
 	s.revision, s.compact, s.log = to, 0, nil
 	s.mementos = make(map[rebind.Name]stored)
+	s.base = s.changes()
 	s.announce()
+}
+
+// changes is what is there, as if it had just been put; the caller holds mu.
+func (s *Server) changes() map[rebind.Name]rebind.Change {
+	all := make(map[rebind.Name]rebind.Change, len(s.mementos))
+	for name, m := range s.mementos {
+		all[name] = rebind.Change{Name: name, Memento: m.memento, Fault: m.fault, Revision: m.at}
+	}
+	return all
 }
 
 // put and remove change one memento at a revision; the caller holds mu.

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -102,10 +103,7 @@ func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.
 		return 0, err
 	}
 	at := s.server.revision
-	all := make([]rebind.Change, 0, len(s.server.mementos))
-	for name, m := range s.server.mementos {
-		all = append(all, rebind.Change{Name: name, Memento: m.memento, Fault: m.fault, Revision: m.at})
-	}
+	all := slices.Collect(maps.Values(s.server.changes()))
 	s.server.mu.Unlock()
 	slices.SortFunc(all, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	for part := range slices.Chunk(all, pageSize) {
@@ -114,6 +112,39 @@ func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.
 		}
 	}
 	return at, nil
+}
+
+// Past returns mementos as they were at a revision.
+func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
+	if err := s.reach(ctx); err != nil {
+		return nil, false, err
+	}
+	defer s.server.mu.Unlock()
+	switch {
+	case at < s.server.compact:
+		return nil, false, rebind.ErrCompacted
+	case at > s.server.revision:
+		return nil, false, rebind.ErrAhead
+	}
+	then := maps.Clone(s.server.base)
+	for _, c := range s.server.log {
+		switch {
+		case c.Revision > at:
+		case c.Memento == nil && c.Fault == "":
+			delete(then, c.Name)
+		default:
+			then[c.Name] = c
+		}
+	}
+	names := slices.Sorted(maps.Keys(then))
+	first, _ := slices.BinarySearch(names, start)
+	names = names[first:]
+	more := len(names) > limit
+	var found []rebind.Change
+	for _, name := range names[:min(limit, len(names))] {
+		found = append(found, then[name])
+	}
+	return found, more, nil
 }
 
 // Watch opens a stream of changes after a revision.

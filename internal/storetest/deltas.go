@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -230,4 +232,46 @@ func garbageIsFault(t *testing.T, lab Lab) {
 	if found, _ := load(t, lab); found["entity/x"].Memento == nil || found["entity/x"].Revision != healed {
 		t.Fatalf("found %+v, want x healed", found["entity/x"])
 	}
+}
+
+func pastShows(t *testing.T, lab Lab) {
+	term := elect(t, join(t, lab, "a"))
+	first := commit(t, term, "one", []rebind.Revision{0, 0}, put("entity/a", "1"), put("entity/b", "1"))
+	second := commit(t, term, "two", []rebind.Revision{first, first, 0},
+		rebind.Op{Name: "entity/a"}, put("entity/b", "2"), put("policy/c", "2"))
+	store := lab.Node("observer")
+	for at, want := range map[rebind.Revision][]string{
+		first - 1: nil,
+		first:     {"entity/a=1", "entity/b=1"},
+		second:    {"entity/b=2", "policy/c=2"},
+	} {
+		found, more, err := store.Past(limit(t), at, "", 10)
+		if err != nil || more || !slices.Equal(texts(found), want) {
+			t.Errorf("at %d: %v, more %t, %v, want %v", at, texts(found), more, err, want)
+		}
+	}
+	found, more, err := store.Past(limit(t), first, "entity/a0", 1)
+	if err != nil || more || !slices.Equal(texts(found), []string{"entity/b=1"}) {
+		t.Errorf("from entity/a0: %v, more %t, %v", texts(found), more, err)
+	}
+	if _, more, err := store.Past(limit(t), first, "", 1); err != nil || !more {
+		t.Errorf("one of two: more %t, %v", more, err)
+	}
+	if _, _, err := store.Past(limit(t), second+1000, "", 1); !errors.Is(err, rebind.ErrAhead) {
+		t.Errorf("ahead of the store: %v, want ErrAhead", err)
+	}
+	lab.Compact()
+	if _, _, err := store.Past(limit(t), first, "", 1); !errors.Is(err, rebind.ErrCompacted) {
+		t.Errorf("what is compacted: %v, want ErrCompacted", err)
+	}
+	if found, _, err := store.Past(limit(t), second, "", 10); err != nil || len(found) != 2 {
+		t.Errorf("the revision that was compacted to: %v, %v", texts(found), err)
+	}
+}
+
+func texts(found []rebind.Change) (all []string) {
+	for _, c := range found {
+		all = append(all, fmt.Sprintf("%s=%s", c.Name, c.Memento.Payload))
+	}
+	return all
 }

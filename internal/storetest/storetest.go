@@ -69,6 +69,7 @@ func Cases() []Case {
 		{"A commit whose answer is lost is found, or told to be unknown", lostAnswers},
 		{"A full store takes deletions only", fullStore},
 		{"Load sees everything at one revision", loadSees},
+		{"Past shows what was there at a revision", pastShows},
 		{"Watch brings whole deltas in order", watchBrings},
 		{"Watch from a compacted revision says so", watchCompacted},
 		{"Progress tells how far a watch has come", progressTells},

@@ -81,6 +81,8 @@ var problems = []struct {
 	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
 	{coordinator.ErrRefused, KindRefused, http.StatusConflict, ""},
 	{coordinator.ErrForeignPlane, KindRefused, http.StatusConflict, ""},
+	{rebind.ErrCompacted, KindGone, http.StatusGone, "the store keeps its history for a while only"},
+	{rebind.ErrAhead, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrGone, KindGone, http.StatusGone, ""},
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
 	{rebind.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},

@@ -49,6 +49,9 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
 	"rebind.ErrRestored":          {rebind.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
 
+	"rebind.ErrCompacted": {rebind.ErrCompacted, http.StatusGone, wire.KindGone},
+	"rebind.ErrAhead":     {rebind.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
+
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},
@@ -56,7 +59,6 @@ var sentinels = map[string]sentinel{
 
 	// These never come out of the API as they are. Should one do so all the same,
 	// that is a defect, and the answer says so.
-	"rebind.ErrCompacted":      internal(rebind.ErrCompacted),      // the mirror reloads
 	"rebind.ErrClosed":         internal(rebind.ErrClosed),         // Node.Commit says ErrNotMaster
 	"rebind.ErrUnusable":       internal(rebind.ErrUnusable),       // the node is FAILED and says so
 	"coordinator.ErrSecluded":  internal(coordinator.ErrSecluded),  // Node.Run returns it
