@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -60,25 +61,26 @@ func encodeMemento(c *rebind.Content, by stamp) string {
 	return b.String()
 }
 
-// decodeMemento reads a value. The payload shares the memory of value.
+// decodeMemento reads a value. The payload shares the memory of value; nothing else
+// does, so that a memento keeps no header.
 func decodeMemento(value []byte) (rebind.Content, stamp, error) {
 	head, payload, ok := bytes.Cut(value, []byte{'\n'})
 	if !ok {
 		return rebind.Content{}, stamp{}, errors.New("value has no header line")
 	}
-	format, rest, _ := strings.Cut(string(head), " ")
-	if format != mementoFormat {
+	format, rest, _ := bytes.Cut(head, []byte{' '})
+	if string(format) != mementoFormat {
 		return rebind.Content{}, stamp{}, fmt.Errorf("value has format %.32q, this program reads %q", format, mementoFormat)
 	}
 	c := rebind.Content{Payload: payload}
 	var by stamp
-	for rest != "" {
-		if typ, ok := strings.CutPrefix(rest, "type="); ok {
-			c.ContentType = typ
+	for len(rest) > 0 {
+		if typ, ok := bytes.CutPrefix(rest, []byte("type=")); ok {
+			c.ContentType = shared(typ)
 			break
 		}
-		var field string
-		field, rest, _ = strings.Cut(rest, " ")
+		var field []byte
+		field, rest, _ = bytes.Cut(rest, []byte{' '})
 		if err := decodeField(field, &c, &by); err != nil {
 			return rebind.Content{}, stamp{}, err
 		}
@@ -89,20 +91,24 @@ func decodeMemento(value []byte) (rebind.Content, stamp, error) {
 	return c, by, nil
 }
 
-func decodeField(field string, c *rebind.Content, by *stamp) error {
-	key, value, _ := strings.Cut(field, "=")
+// shared returns a text as a string that is in memory once, however many mementos
+// have it.
+func shared(text []byte) string { return unique.Make(string(text)).Value() }
+
+func decodeField(field []byte, c *rebind.Content, by *stamp) error {
+	key, value, _ := bytes.Cut(field, []byte{'='})
 	var err error
-	switch key {
+	switch string(key) {
 	case "node":
-		by.node = value
+		by.node = shared(value)
 	case "term":
-		by.term, err = strconv.ParseInt(value, 10, 64)
+		by.term, err = strconv.ParseInt(string(value), 10, 64)
 	case "op":
-		by.op = value
+		by.op = string(value)
 	case "schema":
-		c.Schema, err = strconv.ParseInt(value, 10, 64)
+		c.Schema, err = strconv.ParseInt(string(value), 10, 64)
 	case "parent":
-		c.Parent, err = rebind.ParseName(value)
+		c.Parent, err = rebind.ParseName(string(value))
 	default:
 		err = fmt.Errorf("unknown field %.32q", key)
 	}
@@ -115,7 +121,7 @@ func decodeField(field string, c *rebind.Content, by *stamp) error {
 // change turns what the store holds under a memento's key into a change. What
 // cannot be read becomes a fault, never an error: it must not stop the others.
 func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
-	name := k.mementoName(string(kv.Key))
+	name := k.mementoName(kv.Key)
 	c := rebind.Change{Name: name, Revision: rebind.Revision(kv.ModRevision)}
 	if _, err := rebind.ParseName(string(name)); err != nil {
 		c.Fault = fmt.Sprintf("key is not a memento's: %v", err)

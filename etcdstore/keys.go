@@ -1,6 +1,7 @@
 package etcdstore
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -47,8 +48,10 @@ func (k keys) candidate(lease clientv3.LeaseID) string {
 
 func (k keys) mementos() string                { return k.root + "mementos/" }
 func (k keys) memento(name rebind.Name) string { return k.mementos() + string(name) }
-func (k keys) mementoName(key string) rebind.Name {
-	return rebind.Name(strings.TrimPrefix(key, k.mementos()))
+
+// mementoName makes the name of its own, so that it does not keep the whole key.
+func (k keys) mementoName(key []byte) rebind.Name {
+	return rebind.Name(bytes.TrimPrefix(key, []byte(k.mementos())))
 }
 
 // entry keeps terms in order as text: an int64 has at most 19 digits.

@@ -117,7 +117,7 @@ func (w *watcher) batch(events []*clientv3.Event) rebind.Batch {
 	for i, ev := range events {
 		if ev.Type == clientv3.EventTypeDelete {
 			b.Changes[i] = rebind.Change{
-				Name:     w.store.keys.mementoName(string(ev.Kv.Key)),
+				Name:     w.store.keys.mementoName(ev.Kv.Key),
 				Revision: rebind.Revision(ev.Kv.ModRevision),
 			}
 		} else {
