@@ -336,7 +336,7 @@ func TestContract_CatchesMistakes(t *testing.T) {
 			`"started":"2026-01-01T00:00:00Z","since":"2026-01-01T00:00:00Z","promotable":true,"why_not":""}`
 		plane = `{"plane":"p","plane_id":"i","master":null,"term":1,"revision":5,"paused":false,"pause":null,` +
 			`"next":"b","next_why":"the only candidate","seclusion":null,"nodes":[` + node + `],"left":[]}`
-		gone  = `{"type":"urn:x","title":"Not Found","status":404,"detail":"it is not there"}`
+		gone = `{"type":"urn:x","title":"Not Found","status":404,"detail":"it is not there"}`
 	)
 	for name, c := range map[string]struct {
 		method, path string

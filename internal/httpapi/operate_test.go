@@ -197,6 +197,9 @@ func TestHandover_DryRunTellsAndChangesNothing(t *testing.T) {
 		t.Errorf("term %d at revision %d, before the dry runs %d at %d", after.Term, after.Revision, before.Term, before.Revision)
 	}
 	p.store.Fill(true)
+	if got := c.plane(t); !strings.Contains(got.StoreError, "store is full") || idOf(got.Master) != "a" || got.Revision == 0 {
+		t.Errorf("with the store full: store error %q, master %s", got.StoreError, idOf(got.Master))
+	}
 	if ok, failed := a.rehearse(t, "b"); ok || !strings.Contains(failed, "store is full") {
 		t.Errorf("with the store full: ok %t, failed %s", ok, failed)
 	}

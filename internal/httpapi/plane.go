@@ -19,7 +19,9 @@ func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 	p, err := s.node.Plane(r.Context())
 	shown := planeOf(s.node.Status().Plane, &p)
 	if err != nil {
-		shown.StoreError = err.Error()
+		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
+	} else if err := s.node.CheckStore(r.Context()); err != nil {
+		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
 	}
 	return reply(w, http.StatusOK, shown)
 }

@@ -33,6 +33,7 @@ import (
 type Node interface {
 	Status() coordinator.Status
 	Plane(ctx context.Context) (coordinator.Plane, error)
+	CheckStore(ctx context.Context) error
 	Glimpse() coordinator.Plane
 	WaitMaster(ctx context.Context) (coordinator.Member, error)
 	WaitSuccessor(ctx context.Context, term int64) error

@@ -141,8 +141,8 @@ type Plane struct {
 	Nodes     []PlaneNode            `json:"nodes"`
 	// Left are the nodes that are gone since not long ago.
 	Left []coordinator.Left `json:"left"`
-	// StoreError says why the store did not answer; the rest is then what this
-	// node saw last. It is left out while all is well.
+	// StoreError says why the store does not answer, and the rest is then what this
+	// node saw last, or why it takes no writes. It is left out while all is well.
 	StoreError string `json:"store_error,omitempty"`
 }
 
