@@ -98,14 +98,13 @@ func (f *facts) next() []finding {
 	case f.plane.Seclusion != nil, f.plane.Master == nil:
 		return nil
 	case f.plane.Next == nil:
-		why := make([]string, 0, len(f.plane.Nodes))
+		found := "nobody could take over from " + *f.plane.Master
 		for _, n := range f.plane.Nodes {
 			if n.WhyNot != "" {
-				why = append(why, n.ID+": "+n.WhyNot)
+				found += fmt.Sprintf("; %s: %s", n.ID, n.WhyNot)
 			}
 		}
-		return wrong("next", "start another node in mode auto, hot_standby or standby, on another machine",
-			"nobody could take over from %s. %s", *f.plane.Master, strings.Join(why, "; "))
+		return wrong("next", "start another node in mode auto, hot_standby or standby, on another machine", "%s", found)
 	default:
 		return well("next", "%s would take over: %s", *f.plane.Next, f.plane.NextWhy)
 	}
@@ -177,7 +176,7 @@ func (f *facts) reachable() []finding {
 		}
 	}
 	if found == nil {
-		return well("reachable", "%d of %d nodes answer where they say they do", len(f.peers), len(f.peers))
+		return well("reachable", "each of the %d nodes answers where it says it does", len(f.peers))
 	}
 	return found
 }

@@ -118,20 +118,22 @@ func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node) error {
 	for i := range p.Nodes {
 		rows = append(rows, nodeRow(&p.Nodes[i]))
 	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return err
-	}
-	if err := columns(w, rows...); err != nil || len(p.Left) == 0 {
-		return err
-	}
-	rows = [][]string{{"LEFT", "HOW", "WAS", "MODE", "VERSION", "AGO", "URL"}}
+	left := [][]string{{"LEFT", "HOW", "WAS", "MODE", "VERSION", "AGO", "URL"}}
 	for _, l := range p.Left {
-		rows = append(rows, []string{l.ID, string(l.How), l.Was.String(), l.Mode.String(), orDash(l.Version), lasted(l.At), orDash(l.URI)})
+		left = append(left, []string{l.ID, string(l.How), l.Was.String(), l.Mode.String(), orDash(l.Version), lasted(l.At), orDash(l.URI)})
 	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return err
+	for _, table := range [][][]string{rows, left} {
+		if len(table) == 1 {
+			continue // only its head
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		if err := columns(w, table...); err != nil {
+			return err
+		}
 	}
-	return columns(w, rows...)
+	return nil
 }
 
 // planeHead tells of the plane as a whole, and of the node asked what the rows of
@@ -159,7 +161,7 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	if p.StoreError != "" {
 		head = append(head, []string{"STORE", p.StoreError})
 	}
-	if !member {
+	if !member && (p.Seclusion == nil || p.Seclusion.Node != asked.ID) {
 		head = append(head, []string{"ASKED", fmt.Sprintf("%s is %s in mode %s, not among the nodes below. %s", asked.ID, asked.State, asked.Mode, asked.LastError)})
 	}
 	if asked.Quarantined > 0 {
