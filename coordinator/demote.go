@@ -43,6 +43,9 @@ func (n *Node) dethrone() {
 		cause = errSteppingDown // it could not be given up in due form
 	}
 	n.log.Warn("term is over", zap.Int64("term", r.Number()), zap.Error(cause))
+	if n.rest() == modes.StateFailed {
+		n.lastError = fmt.Sprintf("%v: start this node again", cause)
+	}
 	n.retire(modes.EventFor(n.rest()), now(), fmt.Sprint(cause))
 }
 

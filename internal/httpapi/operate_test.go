@@ -252,6 +252,19 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 	}
 }
 
+func TestDisabled_WithoutItsGuardIsFailedAndSaysWhy(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *plane) {
+		a := p.join("a", modes.Disabled, modes.StateMaster)
+		p.store.Cut("a")
+		a.await(t, modes.StateFailed)
+		if n := a.shown(t); !strings.Contains(n.LastError, "lease is lost") || n.LeaseRemainingMS != 0 {
+			t.Errorf("last error %q, lease for %d ms", n.LastError, n.LeaseRemainingMS)
+		}
+		a.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindNoMaster)
+		a.send(t, http.MethodPut, wire.PathMode, `{"mode":"auto"}`).refused(http.StatusConflict, wire.KindRefused)
+	})
+}
+
 func TestDisabled_AtRunTimeIsFailedAndSaysWhy(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
