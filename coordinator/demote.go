@@ -236,11 +236,7 @@ func (n *Node) succeed() (keepLease bool) {
 		return true
 	}
 	var err error
-	switch {
-	case n.solo || n.state != modes.StateMaster:
-	case n.outlook.plane().Pause != nil:
-		n.log.Warn("the plane is paused, mastership is not handed over")
-	default:
+	if n.state == modes.StateMaster && !n.solo {
 		if err = n.bequeath(ctx); err == nil {
 			return false
 		}

@@ -235,6 +235,9 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 		t.Errorf("dry run: ok %t, failed %s", ok, failed)
 	}
 	for _, mode := range modes.Modes() {
+		if mode == modes.Disabled {
+			continue // what it is already
+		}
 		a.send(t, http.MethodPut, wire.PathMode, fmt.Sprintf(`{"mode":%q}`, mode)).refused(http.StatusConflict, wire.KindRefused)
 	}
 	a.resume(t)
