@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -205,7 +206,7 @@ func (n *Node) Read() (Reading, error) {
 		View:      me.mirror.View(),
 		Staleness: me.staleness(),
 		State:     me.record.State,
-		Term:      n.outlook.plane().Holder.Term,
+		Term:      cmp.Or(me.record.Term, n.outlook.plane().Holder.Term),
 	}, nil
 }
 

@@ -6,7 +6,20 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
+
+// Writable tells whether there is room.
+func (s *Store) Writable(ctx context.Context) error {
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	defer s.server.mu.Unlock()
+	if s.server.full {
+		return rebind.ErrStoreFull
+	}
+	return nil
+}
 
 // Pause puts p in force.
 func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {

@@ -244,9 +244,17 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 	})
 }
 
-// Rehearse finds everything allowed.
+// Rehearse finds everything allowed that there is room for.
 func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
-	return t.change(ctx, func(*Server) error { return nil })
+	if t.solo {
+		return fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+	}
+	return t.change(ctx, func(s *Server) error {
+		if s.full {
+			return rebind.ErrStoreFull
+		}
+		return nil
+	})
 }
 
 // Offer publishes a handover or withdraws it.
