@@ -88,7 +88,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	}
 	defer s.server.mu.Unlock()
 	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 || s.server.guard != nil {
-		return nil, nil, fmt.Errorf("%w: somebody is in it", coordinator.ErrSecluded)
+		return nil, nil, fmt.Errorf("%w: somebody is in this one", coordinator.ErrSecluded)
 	}
 	m := s.member()
 	s.server.found(planeID)
