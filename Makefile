@@ -1,4 +1,4 @@
-.PHONY: build test race integration lint fmt
+.PHONY: build test race integration lint fmt bench
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./...
@@ -6,3 +6,4 @@ race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
+bench:       ; go run ./bench/table

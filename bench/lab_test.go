@@ -2,24 +2,117 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
+// pair collects what was measured of bare etcd and of ours, in turn, so that both
+// meet the machine in the same moods.
+type pair struct{ bare, ours []float64 }
+
+// report tells the medians, and ours over bare.
+func (p *pair) report(b *testing.B) {
+	bare, ours := median(p.bare), median(p.ours)
+	b.ReportMetric(bare, "bare")
+	b.ReportMetric(ours, "ours")
+	b.ReportMetric(ours/bare, "ratio")
+	b.ReportMetric(0, "ns/op") // of a round: it means nothing
+}
+
+func median(all []float64) float64 { return quantile(all, 0.5) }
+
+// quantile is the value below which the given part of all lies.
+func quantile(all []float64, part float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[min(int(part*float64(len(sorted))), len(sorted)-1)]
+}
+
+// rate has n writers write for a while, each over and over, and returns the writes
+// per second.
+func rate(b *testing.B, n int, lasting time.Duration, write func(ctx context.Context, key int) error) float64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), lasting)
+	defer cancel()
+	var done, next atomic.Int64
+	var group sync.WaitGroup
+	began := time.Now()
+	for range n {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				err := write(b.Context(), int(next.Add(1))%keys)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds()
+}
+
+// keys is how many different keys are written to: more than there are writers.
+const keys = 4096
+
+// fill puts n mementos of a size into the plane, as its own format has them, and
+// faster than the plane would.
+func (h *house) fill(n, size int) {
+	h.b.Helper()
+	value := fmt.Sprintf("memento/1 node=bench term=1 op=FILL type=application/octet-stream\n%s", make([]byte, size))
+	const together = 120
+	var group sync.WaitGroup
+	var next atomic.Int64
+	for range 8 {
+		group.Go(func() {
+			for {
+				from := int(next.Add(together)) - together
+				if from >= n {
+					return
+				}
+				var ops []clientv3.Op
+				for i := from; i < min(from+together, n); i++ {
+					ops = append(ops, clientv3.OpPut(fmt.Sprintf("/coordinator/bench/mementos/filler/%08d", i), value))
+				}
+				if _, err := h.bare.Txn(h.b.Context()).Then(ops...).Commit(); err != nil {
+					h.b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
 // house is an etcd of one member in this process, with its disk syncs on, and what
 // is measured on it: the bare client beside nodes of ours.
 type house struct {
-	b    testing.TB
-	etcd *embedded.Etcd
-	bare *clientv3.Client
+	b      testing.TB
+	etcd   *embedded.Etcd
+	bare   *clientv3.Client
+	opened []func()
+}
+
+// later has f called when the house is closed, in reverse order.
+func (h *house) later(f func()) { h.opened = append(h.opened, f) }
+
+// close ends everything in the house; the end of the benchmark does so too.
+func (h *house) close() {
+	for _, f := range slices.Backward(h.opened) {
+		f()
+	}
+	h.opened = nil
 }
 
 func newHouse(b testing.TB) *house {
@@ -31,13 +124,15 @@ func newHouse(b testing.TB) *house {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	h := &house{b: b}
+	b.Cleanup(h.close)
+	h.later(func() { _ = os.RemoveAll(dir) })
 	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: "http://127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := &house{b: b, etcd: etcd, bare: nil}
-	b.Cleanup(func() { _ = etcd.Close() })
+	h.etcd = etcd
+	h.later(func() { _ = etcd.Close() })
 	h.bare = h.client()
 	return h
 }
@@ -49,7 +144,7 @@ func (h *house) client() *clientv3.Client {
 	if err != nil {
 		h.b.Fatal(err)
 	}
-	h.b.Cleanup(func() { _ = c.Close() })
+	h.later(func() { _ = c.Close() })
 	if _, err := c.Get(h.b.Context(), "x"); err != nil {
 		h.b.Fatal(err)
 	}
@@ -59,12 +154,7 @@ func (h *house) client() *clientv3.Client {
 // node runs a node until the benchmark ends, and returns it in the state it rests in.
 func (h *house) node(id string, mode modes.Mode) *coordinator.Node {
 	h.b.Helper()
-	store, err := etcdstore.Open(h.b.Context(), etcdstore.Config{
-		Endpoints: []string{h.etcd.Endpoint()}, Prefix: "/coordinator", Plane: "bench", TTL: 30 * time.Second,
-	})
-	if err != nil {
-		h.b.Fatal(err)
-	}
+	store := h.store()
 	n, err := coordinator.New(coordinator.Config{ID: id, Plane: "bench", URI: "http://" + id, Version: "1.0.0", Mode: mode}, store)
 	if err != nil {
 		h.b.Fatal(err)
@@ -72,12 +162,11 @@ func (h *house) node(id string, mode modes.Mode) *coordinator.Node {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
-	h.b.Cleanup(func() {
+	h.later(func() {
 		cancel()
 		if err := <-done; err != nil {
 			h.b.Errorf("%s: %v", id, err)
 		}
-		_ = store.Close()
 	})
 	limit := time.After(time.Minute)
 	tick := time.NewTicker(time.Millisecond)

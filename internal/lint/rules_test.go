@@ -246,6 +246,9 @@ var starters = allow{
 	"internal/storetest/deltas.go":       "waits for a batch that the test then receives",
 	"internal/storetest/members.go":      "follows a plane until the test has received its end",
 	"bench/lab_test.go":                  "a node runs until its cleanup, which waits for it",
+	"bench/mastership_test.go":           "a campaign runs until the benchmark receives its end",
+	"bench/process_test.go":              "watches a key until that is gone, which the benchmark receives",
+	"bench/state_test.go":                "a mirror runs until stop, which waits for it",
 	"test/integration/cluster_test.go":   "reads what a process says until it has ended; done is closed then",
 	"test/integration/inprocess_test.go": "a node runs until stop, which waits for it",
 }
@@ -271,6 +274,7 @@ var enders = allow{
 	"cmd/coordinator/main.go":    "the exit code of the command",
 	"cmd/coordinator/signals.go": "the second signal ends at once",
 	"test/":                      "helper processes have exit codes too",
+	"bench/table/main.go":        "the exit code of the command",
 }
 
 // exits finds os.Exit where something above would have to be cleaned up first.

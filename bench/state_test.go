@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// million is how many mementos the benchmarks of much state have. BENCH_MEMENTOS
+// makes it less, where there is less time or memory.
+func million(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv("BENCH_MEMENTOS")
+	if text == "" {
+		return 1_000_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatalf("BENCH_MEMENTOS: %v", err)
+	}
+	return n
+}
+
+// store opens the plane as a node would.
+func (h *house) store() *etcdstore.Store {
+	h.b.Helper()
+	s, err := etcdstore.Open(h.b.Context(), etcdstore.Config{
+		Endpoints: []string{h.etcd.Endpoint()}, Prefix: "/coordinator", Plane: "bench", TTL: 30 * time.Second,
+	})
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	h.later(func() { _ = s.Close() })
+	return s
+}
+
+// mirror loads a mirror and returns how long that took. stop ends it.
+func mirror(b *testing.B, s rebind.Source) (m *rebind.Mirror, took time.Duration, stop func()) {
+	b.Helper()
+	m = rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	began := time.Now()
+	go func() { ended <- m.Run(ctx) }()
+	<-m.Loaded()
+	return m, time.Since(began), func() { cancel(); <-ended }
+}
+
+// BenchmarkLoad compares the load of a cold mirror, decoded and in order, with a
+// paged range read of the same keys that throws them away: mementos per second.
+func BenchmarkLoad(b *testing.B) {
+	h := newHouse(b)
+	n := million(b)
+	h.fill(n, 512)
+	s := h.store()
+	var p pair
+	for b.Loop() {
+		p.bare = append(p.bare, float64(n)/h.readPages(5000).Seconds())
+		m, took, stop := mirror(b, s)
+		if m.View().Len() != n {
+			b.Fatalf("%d mementos, want %d", m.View().Len(), n)
+		}
+		stop()
+		p.ours = append(p.ours, float64(n)/took.Seconds())
+		runtime.GC()
+	}
+	p.report(b)
+}
+
+// readPages reads all mementos' keys with the given page size.
+func (h *house) readPages(page int64) time.Duration {
+	h.b.Helper()
+	began := time.Now()
+	const prefix = "/coordinator/bench/mementos/"
+	end := clientv3.GetPrefixRangeEnd(prefix)
+	var revision int64
+	for from := prefix; ; {
+		resp, err := h.bare.Get(h.b.Context(), from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
+		if err != nil {
+			h.b.Fatal(err)
+		}
+		revision = resp.Header.Revision
+		if !resp.More {
+			return time.Since(began)
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+}
+
+// BenchmarkRead reads mementos by id at random, as any number of readers can beside
+// each other: nanoseconds and allocations of one read on one core.
+func BenchmarkRead(b *testing.B) {
+	h := newHouse(b)
+	n := million(b)
+	h.fill(n, 64)
+	m, _, stop := mirror(b, h.store())
+	defer stop()
+	names := make([]rebind.Name, 1<<16)
+	for i := range names {
+		names[i] = rebind.Name(fmt.Sprintf("filler/%08d", rand.IntN(n)))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := m.View().Get(names[i%len(names)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMemory measures the live heap of a mirror over the bytes of keys and
+// payloads it holds.
+func BenchmarkMemory(b *testing.B) {
+	const size = 1024
+	h := newHouse(b)
+	n := million(b)
+	h.fill(n, size)
+	var p pair
+	for b.Loop() {
+		before := heap()
+		m, _, stop := mirror(b, h.store())
+		p.ours = append(p.ours, float64(heap()-before))
+		p.bare = append(p.bare, float64(n*(size+len("filler/00000000"))))
+		runtime.KeepAlive(m)
+		stop()
+	}
+	p.report(b)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -1,0 +1,150 @@
+// Command table runs the benchmarks of package bench and prints, for each promise of
+// the specification, what was measured of bare etcd and of ours, and whether the
+// target is met.
+//
+//	go run ./bench/table            # a few minutes; BENCH_MEMENTOS=100000 for less
+//	go run ./bench/table -rounds 9
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// target is what one figure of a benchmark has to come to.
+type target struct {
+	benchmark string // as go test prints it, without the number of processors
+	figure    string // a metric's unit
+	what      string
+	unit      string
+	want      string
+	met       func(figure float64) bool
+}
+
+func atLeast(limit float64) func(float64) bool { return func(f float64) bool { return f >= limit } }
+func atMost(limit float64) func(float64) bool  { return func(f float64) bool { return f <= limit } }
+
+// targets is the table, in its order.
+func targets() []target {
+	return []target{
+		{"BenchmarkFailover", "beyond-s", "failover after kill -9, beyond etcd's own expiry", "s", "≤ 0.1 s", atMost(0.1)},
+		{"BenchmarkRestart", "ours", "restart from its own data directory, beyond process start", "s", "< 1 s", atMost(1)},
+		{"BenchmarkHandover", "ratio", "handover, last old to first new write, p50", "ms", "≤ 3 ×", atMost(3)},
+		{"BenchmarkHandover", "p99-ms", "handover, p99", "ms", "< 25 ms", atMost(25)},
+		{"BenchmarkPromotion", "ratio", "promotion of a hot node, a thousand and a million mementos", "ms", "≤ 1.5 ×", atMost(1.5)},
+		{"BenchmarkLoad", "ratio", "mirror load", "mementos/s", "≥ 1.0 ×", atLeast(1)},
+		{"BenchmarkLag", "beyond-ms", "mirror lag at 1,000 writes/s, p99, beyond a bare watch", "ms", "≤ 1 ms", atMost(1)},
+		{"BenchmarkMemory", "ratio", "live heap of a mirror over its keys and payloads", "B", "≤ 1.4 ×", atMost(1.4)},
+		{"BenchmarkRead", "ns/op", "local read by id, at random", "ns", "< 1000 ns", atMost(1000)},
+		{"BenchmarkRead", "allocs/op", "allocations of a local read", "", "0", atMost(0)},
+		{"BenchmarkWrite/writers=1", "ratio", "fenced single writes, 1 writer", "writes/s", "≥ 0.9 ×", atLeast(0.9)},
+		{"BenchmarkWrite/writers=16", "ratio", "fenced single writes, 16 writers", "writes/s", "≥ 1.0 ×", atLeast(1)},
+		{"BenchmarkWrite/writers=128", "ratio", "fenced single writes, 128 writers", "writes/s", "≥ 1.6 ×", atLeast(1.6)},
+		{"BenchmarkWrite/writers=1024", "ratio", "fenced single writes, 1,024 writers", "writes/s", "≥ 2 ×", atLeast(2)},
+		{"BenchmarkDelta", "ratio", "fenced deltas of 100 operations, 128 writers", "operations/s", "≥ 3 ×", atLeast(3)},
+		{"BenchmarkIdle", "ours", "revisions of an idle plane", "", "0", atMost(0)},
+	}
+}
+
+func main() {
+	rounds := flag.Int("rounds", 5, "rounds of each benchmark, of which the medians count")
+	only := flag.String("bench", ".", "which benchmarks to run, as go test takes it")
+	flag.Parse()
+	if err := run(*rounds, *only); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(rounds int, only string) error {
+	var out bytes.Buffer
+	for _, part := range []struct{ bench, time string }{
+		{"^BenchmarkRead$", "3s"},
+		{"^Benchmark(Write|Delta|Load|Memory|Promotion|Handover|Lag|Failover|Restart|Idle)$", fmt.Sprintf("%dx", rounds)},
+	} {
+		cmd := exec.Command("go", "test", "-run", "^$", "-bench", part.bench, "-benchtime", part.time, "-timeout", "60m", "./bench")
+		if only != "." {
+			cmd.Args[5] = only
+		}
+		cmd.Stdout = io.MultiWriter(&out, os.Stderr)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("run benchmarks: %w", err)
+		}
+		if only != "." {
+			break
+		}
+	}
+	return print(os.Stdout, parse(&out))
+}
+
+// parse reads go test's lines: a name, the number of rounds, then figures with their
+// units.
+func parse(out io.Reader) map[string]map[string]float64 {
+	found := make(map[string]map[string]float64)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name := strings.TrimSuffix(fields[0], fmt.Sprintf("-%d", runtime.GOMAXPROCS(0)))
+		figures := make(map[string]float64)
+		for i := 2; i+1 < len(fields); i += 2 {
+			if f, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				figures[fields[i+1]] = f
+			}
+		}
+		found[name] = figures
+	}
+	return found
+}
+
+func print(to io.Writer, found map[string]map[string]float64) error {
+	t := tabwriter.NewWriter(to, 0, 0, 1, ' ', 0)
+	fmt.Fprintf(t, "%s, %d processors, %s\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
+	fmt.Fprintln(t, "| what\t| bare\t| ours\t| figure\t| target\t| met\t|")
+	fmt.Fprintln(t, "|---\t|---\t|---\t|---\t|---\t|---\t|")
+	for _, want := range targets() {
+		figures, ok := found[want.benchmark]
+		if !ok {
+			continue
+		}
+		figure := figures[want.figure]
+		met := "yes"
+		if !want.met(figure) {
+			met = "MISSED"
+		}
+		fmt.Fprintf(t, "| %s\t| %s\t| %s\t| %s\t| %s\t| %s\t|\n",
+			want.what, amount(figures, "bare", want.unit), amount(figures, "ours", want.unit), short(figure), want.want, met)
+	}
+	return t.Flush()
+}
+
+func amount(figures map[string]float64, side, unit string) string {
+	f, ok := figures[side]
+	if !ok {
+		return ""
+	}
+	return strings.TrimSpace(short(f) + " " + unit)
+}
+
+// short leaves three digits that say something.
+func short(f float64) string {
+	switch {
+	case f >= 1000:
+		return fmt.Sprintf("%.0f", f)
+	default:
+		return strconv.FormatFloat(f, 'g', 3, 64)
+	}
+}
