@@ -3,7 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -228,21 +227,19 @@ func (n *Node) Past(ctx context.Context, at rebind.Revision, start rebind.Name, 
 }
 
 // Confirm blocks until this node's state is known to be current as of a moment after
-// the call, and returns the cause of ctx if that ends first, or [ErrNotReadable] on a
-// node that holds no state. On a master there is nothing to wait for.
+// the call, as [rebind.Mirror.Confirm] does, or returns [ErrNotReadable] on a node
+// that holds no state.
+//
+// A master asks the store like any other node. Its lease tells that nobody else has
+// written, and its view has what it has acknowledged; but a write whose answer is
+// still on its way back from the store may be on a hot node's copy already, and who
+// has read it there must not find it missing here afterwards.
 func (n *Node) Confirm(ctx context.Context) error {
 	me := n.self.Load()
-	switch {
-	case me.mirror == nil:
+	if !me.record.State.Readable() || me.mirror == nil {
 		return notReadable(me.record)
-	case me.acting():
-		return nil
 	}
-	head, err := n.store.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("read the store's revision: %w", err)
-	}
-	return me.mirror.CatchUp(ctx, head)
+	return me.mirror.Confirm(ctx)
 }
 
 // Steps tells what happened to mementos after a revision, as [rebind.Mirror.Steps]

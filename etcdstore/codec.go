@@ -127,7 +127,7 @@ func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 		c.Fault = fmt.Sprintf("key is not a memento's: %v", err)
 		return c
 	}
-	content, _, err := decodeMemento(kv.Value)
+	content, by, err := decodeMemento(kv.Value)
 	if err != nil {
 		c.Fault = err.Error()
 		return c
@@ -135,7 +135,7 @@ func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 	c.Memento = &rebind.Memento{
 		Name: name, Content: content,
 		Created: rebind.Revision(kv.CreateRevision), Modified: rebind.Revision(kv.ModRevision),
-		Version: kv.Version,
+		Version: kv.Version, By: rebind.MarkOf(by.op),
 	}
 	return c
 }

@@ -70,8 +70,9 @@ type Op struct {
 // revision.
 type Delta struct {
 	// ID names the delta as an operation: it is stored with each put, so that a
-	// delta whose answer was lost can be recognised. Empty means that whoever
-	// commits it chooses one.
+	// delta whose answer was lost can be recognised. Who commits it again under the
+	// same ID, while a memento that it put still carries that, gets the first result
+	// and nothing is written. Empty means that whoever commits it chooses one.
 	ID  string
 	Ops []Op
 
@@ -115,7 +116,7 @@ func (d *Delta) Check(maxPayload int) error {
 	if len(d.Ops) > MaxOps {
 		return fmt.Errorf("%w: %d operations, a delta holds at most %d", ErrTooLarge, len(d.Ops), MaxOps)
 	}
-	if err := checkDeltaID(d.ID); err != nil {
+	if err := CheckOpID(d.ID); err != nil {
 		return err
 	}
 	seen := make(map[Name]int, len(d.Ops))
@@ -144,7 +145,8 @@ func (d *Delta) Check(maxPayload int) error {
 	return nil
 }
 
-func checkDeltaID(id string) error {
+// CheckOpID tells whether id can be a [Delta.ID]. The error wraps [ErrInvalid].
+func CheckOpID(id string) error {
 	if len(id) > maxDeltaID {
 		return fmt.Errorf("%w: operation id is longer than %d bytes", ErrInvalid, maxDeltaID)
 	}

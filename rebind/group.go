@@ -3,6 +3,7 @@ package rebind
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/coordinator-ha/coordinator/internal/clock"
 )
@@ -20,9 +21,9 @@ const maxRebase = 5
 // where the mirror turns out to be behind. Whoever's expectations are not met
 // leaves the group.
 func (p *Persister) commit(group []*request) {
-	view := p.mirror.View()
-	for _, r := range group {
-		r.rebase(view)
+	group = p.prepare(group)
+	if len(group) == 0 {
+		return
 	}
 	for range maxRebase {
 		d, base := join(group)
@@ -58,19 +59,82 @@ func (p *Persister) commit(group []*request) {
 	}
 }
 
+// prepare answers those of a group that were stored before, and returns the others
+// on the base that the mirror shows.
+func (p *Persister) prepare(group []*request) []*request {
+	view := p.mirror.View()
+	left := make([]*request, 0, len(group))
+	for _, r := range group {
+		if receipt, ok := r.repeats(view); ok {
+			p.finish(r, receipt, nil)
+			continue
+		}
+		r.rebase(view)
+		left = append(left, r)
+	}
+	return left
+}
+
 // judge settles those of a group whose expectations are not met by what the store
 // really holds, and returns the others, on their true base.
 func (p *Persister) judge(group []*request, actual []Revision) []*request {
 	left := make([]*request, 0, len(group))
 	for _, r := range group {
 		r.base, actual = actual[:len(r.base):len(r.base)], actual[len(r.base):]
-		if err := expectations(&r.delta, r.base); err != nil {
+		receipt, again, err := p.recognise(r)
+		switch {
+		case again:
+			p.finish(r, receipt, nil)
+			continue
+		case err == nil:
+			err = expectations(&r.delta, r.base)
+		}
+		if err != nil {
 			p.finish(r, Receipt{}, err)
 			continue
 		}
 		left = append(left, r)
 	}
 	return left
+}
+
+// recognise tells whether what has changed the mementos of r behind the mirror's
+// back was r itself: an attempt of which its caller did not learn the outcome. The
+// mirror tells, once it has come that far.
+func (p *Persister) recognise(r *request) (receipt Receipt, again bool, err error) {
+	if !r.named {
+		return Receipt{}, false, nil
+	}
+	if err := p.mirror.Reach(p.ctx, slices.Max(r.base)); err != nil {
+		return Receipt{}, false, p.over()
+	}
+	receipt, again = r.repeats(p.mirror.View())
+	return receipt, again, nil
+}
+
+// repeats returns the first result of a delta that was stored before, as far as a
+// view tells. One memento that carries its id proves it: a delta is stored whole.
+// Nobody else changes these mementos while r has its turn, so two commits of one id
+// are not both stored.
+func (r *request) repeats(v *View) (Receipt, bool) {
+	if !r.named {
+		return Receipt{}, false
+	}
+	id := MarkOf(r.delta.ID)
+	first := Receipt{Replaced: make([]Revision, len(r.delta.Ops))}
+	for i := range r.delta.Ops {
+		first.Replaced[i] = -1
+		op := &r.delta.Ops[i]
+		m, ok := v.tree.Get(op.Name)
+		if op.Put == nil || !ok || m.By != id {
+			continue
+		}
+		first.Revision = m.Modified
+		if m.Version == 1 {
+			first.Replaced[i] = 0
+		}
+	}
+	return first, first.Revision != 0
 }
 
 // finish tells the caller of r what became of it.
@@ -167,7 +231,7 @@ func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
 		c := Change{Name: op.Name, Revision: at}
 		if op.Put != nil {
 			var ok bool
-			if c.Memento, ok = m.draft.next(op, base[i], at); !ok {
+			if c.Memento, ok = m.draft.next(op, d.OpID(i), base[i], at); !ok {
 				return
 			}
 		} else if base[i] == 0 {

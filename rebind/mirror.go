@@ -277,9 +277,16 @@ func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
 		if err := m.catchUp(ctx, watch, head); err != nil {
 			return err
 		}
-		m.mu.Lock()
+		m.sure(sent)
+	}
+}
+
+// sure notes that the copy was found to be current by a read sent at that moment.
+func (m *Mirror) sure(sent clock.Moment) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.confirmed.IsZero() || sent.Age() < m.confirmed.Age() {
 		m.confirmed = sent
-		m.mu.Unlock()
 	}
 }
 

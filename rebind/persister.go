@@ -40,7 +40,9 @@ func (e *BaseError) Error() string {
 type Receipt struct {
 	Revision Revision
 	// Replaced holds, for each operation, the modified revision of the memento it
-	// replaced or deleted, 0 if there was none.
+	// replaced or deleted, 0 if there was none. Of a delta that was stored before,
+	// by an earlier commit of the same [Delta.ID], that is no longer known: it then
+	// is 0 for a memento that the delta is seen to have created, and -1 otherwise.
 	Replaced []Revision
 }
 
@@ -80,6 +82,7 @@ type Persister struct {
 // request is a delta on its way.
 type request struct {
 	delta Delta
+	named bool          // by its caller, who may have sent it before
 	base  []Revision    // that it was last tried on
 	done  chan struct{} // closed with one of the next set
 	Receipt
@@ -100,7 +103,9 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 	}
 }
 
-// Commit stores d and returns when the store has it and the mirror shows it.
+// Commit stores d and returns when the store has it and the mirror shows it. It
+// stores nothing, and returns the first result, if it finds that d was stored before
+// under its [Delta.ID].
 //
 // It returns an [ErrInvalid] or [ErrTooLarge] for a delta that can never be
 // stored, a [*ConflictError] for one whose expectations are not met, [ErrClosed]
@@ -113,10 +118,10 @@ func (p *Persister) Commit(ctx context.Context, d Delta) (Receipt, error) {
 	if err := d.Check(p.maxPayload); err != nil {
 		return Receipt{}, err
 	}
-	if d.ID == "" {
-		d.ID = rand.Text()
+	r := &request{delta: d, named: d.ID != "", done: make(chan struct{})}
+	if !r.named {
+		r.delta.ID = rand.Text()
 	}
-	r := &request{delta: d, done: make(chan struct{})}
 	if err := p.enqueue(ctx, r); err != nil {
 		return Receipt{}, err
 	}

@@ -102,14 +102,15 @@ func (d *draft) view(at Revision) *View {
 	return &View{revision: at, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
 }
 
-// next is the memento that a put at revision at makes of what is at base; ok is
-// false where the draft has something else, or something that cannot be read.
-func (d *draft) next(op *Op, base, at Revision) (m *Memento, ok bool) {
+// next is the memento that a put at revision at, by an operation of that id, makes
+// of what is at base; ok is false where the draft has something else, or something
+// that cannot be read.
+func (d *draft) next(op *Op, id string, base, at Revision) (m *Memento, ok bool) {
 	old, there := d.tree.Get(op.Name)
 	if there != (base != 0) || (there && old.Modified != base) {
 		return nil, false
 	}
-	m = &Memento{Name: op.Name, Content: *op.Put, Created: at, Modified: at, Version: 1}
+	m = &Memento{Name: op.Name, Content: *op.Put, Created: at, Modified: at, Version: 1, By: MarkOf(id)}
 	m.Payload = slices.Clone(op.Put.Payload) // the caller's own
 	if there {
 		m.Created, m.Version = old.Created, old.Version+1

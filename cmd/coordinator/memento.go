@@ -25,7 +25,7 @@ func newMemento(s streams) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newBatch(s))
+	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newBatch(s), newDiff(s))
 	return cmd
 }
 
@@ -69,18 +69,31 @@ func (o *operator) input(args []string) ([]byte, error) {
 }
 
 func newGet(s streams) *cobra.Command {
+	var revision int64
 	cmd := &cobra.Command{
-		Use:     "get TYPE/ID",
-		Short:   "Print a memento's payload as it is stored",
-		Example: `  coordinator memento get entity/web-1`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "get TYPE/ID",
+		Short: "Print a memento's payload as it is stored",
+		Long: `Print a memento's payload as it is stored, byte for byte. With --revision it is
+the one that the store had then; how far back that goes is for etcd's compaction
+to say.`,
+		Example: `  coordinator memento get entity/web-1
+  coordinator memento get entity/web-1 --revision 1200`,
+		Args: cobra.ExactArgs(1),
 	}
+	cmd.Flags().Int64Var(&revision, "revision", 0, "read it as it was at this revision")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		path, err := mementoPath(args[0])
 		if err != nil {
 			return err
 		}
-		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path})
+		query := make(url.Values)
+		if cmd.Flags().Changed("revision") {
+			if revision < 1 {
+				return usageError{fmt.Errorf("revision %d: use a positive number", revision)}
+			}
+			query.Set("revision", strconv.FormatInt(revision, 10))
+		}
+		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ const (
 	DefaultPage    = defaultPage
 	MaxPage        = maxPage
 	MaxListings    = maxListings
+	MaxPageBytes   = maxPageBytes
 )
 
 // Document is openapi.json as it is embedded.

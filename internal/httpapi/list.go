@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
+	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -18,6 +21,9 @@ import (
 const (
 	defaultPage = 500
 	maxPage     = 5000
+	// maxPageBytes bounds the payloads of a page, as they are sent: one with more is
+	// shorter than its limit.
+	maxPageBytes = 8 << 20
 	// keepListing is how long the revision of a listing is kept for the next page.
 	keepListing = time.Minute
 	// maxListings bounds how many revisions are kept: each holds on to what has
@@ -30,35 +36,66 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reading, err := s.read(r)
+	reading, err := s.read(r, q.wants)
 	if err != nil {
 		return err
 	}
-	if q.revision != 0 {
-		if reading.View = s.listings.get(q.revision); reading.View == nil {
+	if q.past != 0 {
+		return s.listPast(w, r, &q, &reading)
+	}
+	if q.after.kept != 0 {
+		if reading.View = s.listings.get(q.after.kept); reading.View == nil {
 			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
 		}
 	}
-	page, more := q.page(reading.View)
+	page, more := q.page(reading.View.Revision(), reading.View.From)
 	if more {
 		s.listings.keep(reading.View)
-		last := page.Items[len(page.Items)-1]
-		page.Next = encodeNext(reading.View.Revision(), rebind.Name(last.Type+"/"+last.ID))
+		page.Next = place{kept: reading.View.Revision(), last: lastOf(&page)}.encode()
 	}
 	s.describe(w.Header(), &reading)
 	return reply(w, http.StatusOK, page)
 }
 
+// listPast answers with a page of the past. Its next page can be read from any node,
+// for as long as the store has the revision.
+func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listQuery, reading *coordinator.Reading) error {
+	old := s.pastAt(r.Context(), q.past)
+	page, more := q.page(q.past, old.from)
+	if old.err != nil {
+		return old.err
+	}
+	if more {
+		page.Next = place{past: q.past, last: lastOf(&page)}.encode()
+	}
+	s.describePast(w.Header(), reading, q.past)
+	return reply(w, http.StatusOK, page)
+}
+
+// lastOf names the last item of a page that has some.
+func lastOf(page *wire.List) rebind.Name {
+	last := &page.Items[len(page.Items)-1]
+	return rebind.Name(last.Type + "/" + last.ID)
+}
+
 // listQuery is what a page of a listing asks for.
 type listQuery struct {
+	wants
 	typ, prefix string
 	limit       int
-	revision    rebind.Revision // of the listing this page goes on with; 0 begins one
-	after       rebind.Name
+	values      bool
+	after       place
 }
 
 func parseListQuery(v url.Values) (listQuery, error) {
 	q := listQuery{typ: v.Get("type"), prefix: v.Get("prefix"), limit: defaultPage}
+	var err error
+	if q.wants, err = parseWants(v); err != nil {
+		return q, err
+	}
+	if q.values, err = boolIn(v, "values"); err != nil {
+		return q, err
+	}
 	if q.typ != "" {
 		if err := rebind.CheckType(q.typ); err != nil {
 			return q, err
@@ -72,35 +109,48 @@ func parseListQuery(v url.Values) (listQuery, error) {
 		q.limit = n
 	}
 	if after := v.Get("after"); after != "" {
-		var err error
-		if q.revision, q.after, err = decodeNext(after); err != nil {
+		if q.after, err = decodePlace(after); err != nil {
 			return q, err
 		}
+		if q.past != 0 && q.past != q.after.past {
+			return q, fmt.Errorf("%w: after goes on with a listing of another revision than %d", rebind.ErrInvalid, q.past)
+		}
+		// The listing was as current as it was asked to be when it began.
+		q.wants = wants{past: q.after.past}
 	}
 	return q, nil
 }
 
-// page fills one page and tells whether there is more.
-func (q *listQuery) page(v *rebind.View) (list wire.List, more bool) {
-	list = wire.List{Revision: int64(v.Revision()), Items: []wire.Memento{}}
-	for m := range q.matching(v) {
-		if len(list.Items) == q.limit {
+// page fills one page, of mementos that are yielded from a name on in order, and
+// tells whether there is more.
+func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) (list wire.List, more bool) {
+	list = wire.List{Revision: int64(at), Items: []wire.Memento{}}
+	size := 0
+	for m := range q.matching(from) {
+		if q.values {
+			size += base64.StdEncoding.EncodedLen(len(m.Payload))
+		}
+		if n := len(list.Items); n == q.limit || n > 0 && size > maxPageBytes {
 			return list, true
 		}
-		list.Items = append(list.Items, itemOf(m))
+		item := itemOf(m)
+		if q.values {
+			addValue(&item, m)
+		}
+		list.Items = append(list.Items, item)
 	}
 	return list, false
 }
 
 // matching yields what the query asks for, after the last page.
-func (q *listQuery) matching(v *rebind.View) iter.Seq[*rebind.Memento] {
-	start := q.after
+func (q *listQuery) matching(from func(rebind.Name) iter.Seq[*rebind.Memento]) iter.Seq[*rebind.Memento] {
+	start := q.after.last
 	if q.typ != "" {
 		start = max(start, rebind.Name(q.typ+"/"+q.prefix))
 	}
 	return func(yield func(*rebind.Memento) bool) {
-		for m := range v.From(start) {
-			if m.Name == q.after {
+		for m := range from(start) {
+			if m.Name == q.after.last {
 				continue
 			}
 			if q.typ != "" && !strings.HasPrefix(string(m.Name), q.typ+"/"+q.prefix) {
@@ -122,22 +172,54 @@ func itemOf(m *rebind.Memento) wire.Memento {
 	}
 }
 
-func encodeNext(rev rebind.Revision, last rebind.Name) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", rev, last))
+// addValue adds the payload to an item: as it is, where it is the JSON that it is
+// said to be.
+func addValue(item *wire.Memento, m *rebind.Memento) {
+	if isJSON(m.ContentType) && utf8.Valid(m.Payload) && json.Valid(m.Payload) {
+		item.Data = m.Payload
+		return
+	}
+	text := base64.StdEncoding.EncodeToString(m.Payload)
+	item.DataBase64 = &text
 }
 
-func decodeNext(token string) (rev rebind.Revision, last rebind.Name, err error) {
+// place is where a page of a listing ended. Its text form is the next of that page.
+type place struct {
+	kept rebind.Revision // of a listing that this node keeps, or
+	past rebind.Revision // of one that is read from the store
+	last rebind.Name
+}
+
+const pastPlace = "past "
+
+func (p place) encode() string {
+	text := fmt.Sprintf("%d %s", p.kept, p.last)
+	if p.past != 0 {
+		text = fmt.Sprintf("%s%d %s", pastPlace, p.past, p.last)
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+func decodePlace(token string) (place, error) {
+	var p place
 	text, err := base64.RawURLEncoding.DecodeString(token)
+	rest, old := strings.CutPrefix(string(text), pastPlace)
+	var rev rebind.Revision
 	if err == nil {
-		_, err = fmt.Sscanf(string(text), "%d %s", &rev, &last)
+		_, err = fmt.Sscanf(rest, "%d %s", &rev, &p.last)
 	}
 	if err == nil {
-		_, err = rebind.ParseName(string(last))
+		_, err = rebind.ParseName(string(p.last))
 	}
 	if err != nil || rev < 1 {
-		return 0, "", fmt.Errorf("%w: after %.50q is not what a listing gave as next", rebind.ErrInvalid, token)
+		return place{}, fmt.Errorf("%w: after %.50q is not what a listing gave as next", rebind.ErrInvalid, token)
 	}
-	return rev, last, nil
+	if old {
+		p.past = rev
+	} else {
+		p.kept = rev
+	}
+	return p, nil
 }
 
 // listings keeps the views that clients are paging through.

@@ -8,79 +8,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// reachTimeout is how long a read waits for the revision it asked for.
-const reachTimeout = 5 * time.Second
-
 // defaultContentType is what a memento without one is served as.
 const defaultContentType = "application/octet-stream"
-
-// read returns the state as the request wants it: at min_revision or later.
-func (s *Server) read(r *http.Request) (coordinator.Reading, error) {
-	if asked := r.URL.Query().Get("min_revision"); asked != "" {
-		to, err := strconv.ParseInt(asked, 10, 64)
-		if err != nil || to < 0 {
-			return coordinator.Reading{}, fmt.Errorf("%w: min_revision %.50q is not a revision", rebind.ErrInvalid, asked)
-		}
-		if err := s.reach(r.Context(), rebind.Revision(to), reachTimeout); err != nil {
-			return coordinator.Reading{}, err
-		}
-	}
-	return s.node.Read()
-}
-
-// reach waits for this node's copy to come to a revision.
-func (s *Server) reach(ctx context.Context, to rebind.Revision, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := s.node.WaitRevision(ctx, to)
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: revision %d", wire.ErrBehind, to)
-	}
-	return err
-}
-
-// describe sets the headers that tell how current an answer is.
-func (s *Server) describe(h http.Header, reading *coordinator.Reading) {
-	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(reading.View.Revision()), 10))
-	h.Set(wire.HeaderStaleness, strconv.FormatInt(reading.Staleness.Milliseconds(), 10))
-	h.Set(wire.HeaderTerm, strconv.FormatInt(reading.Term, 10))
-	h.Set(wire.HeaderNode, s.node.Status().ID)
-}
-
-func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
-	reading, err := s.read(r)
-	if err != nil {
-		return err
-	}
-	name := nameIn(r)
-	s.describe(w.Header(), &reading)
-	m, err := reading.View.Get(name)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	h := w.Header()
-	h.Set("ETag", etag(m.Modified))
-	h.Set("Content-Type", m.ContentType)
-	if m.ContentType == "" {
-		h.Set("Content-Type", defaultContentType)
-	}
-	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	if m.Parent != "" {
-		h.Set(wire.HeaderParent, string(m.Parent))
-	}
-	h.Set(wire.HeaderSchema, strconv.FormatInt(m.Schema, 10))
-	_, _ = w.Write(m.Payload) // a client that is gone is told nothing
-	return nil
-}
 
 func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev), 10) + `"` }
 
@@ -108,8 +42,27 @@ func expectation(r *http.Request) (rebind.Expect, error) {
 	return rebind.Expect(rev), nil
 }
 
+// operationID reads Idempotency-Key, empty if there is none.
+func operationID(r *http.Request) (string, error) {
+	given, ok := r.Header[wire.HeaderKey]
+	switch {
+	case !ok:
+		return "", nil
+	case len(given) != 1 || given[0] == "":
+		return "", fmt.Errorf("%w: send %s once, with a value", rebind.ErrInvalid, wire.HeaderKey)
+	}
+	if err := rebind.CheckOpID(given[0]); err != nil {
+		return "", fmt.Errorf("%s: %w", wire.HeaderKey, err)
+	}
+	return given[0], nil
+}
+
 func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 	expect, err := expectation(r)
+	if err != nil {
+		return err
+	}
+	id, err := operationID(r)
 	if err != nil {
 		return err
 	}
@@ -129,7 +82,7 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 		if err := checkJSON(content.ContentType, content.Payload); err != nil {
 			return err
 		}
-		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Put: &content, Expect: expect})
+		receipt, err := s.node.Commit(r.Context(), rebind.Delta{ID: id, Ops: []rebind.Op{{Name: nameIn(r), Put: &content, Expect: expect}}})
 		if err != nil {
 			return err
 		}

@@ -16,14 +16,22 @@ import (
 func parameters(pattern string) []string {
 	switch pattern {
 	case "GET " + wire.PathMementos:
-		return []string{"type", "prefix", "limit", "after", "min_revision"}
+		return []string{"type", "prefix", "limit", "after", "values", "min_revision", "max_staleness", "consistent", "revision"}
 	case "GET " + wire.PathMementos + "/{type}/{id}":
-		return []string{"min_revision"}
+		return []string{"min_revision", "max_staleness", "consistent", "revision"}
 	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
 		return []string{"verbose"}
 	default:
 		return nil
 	}
+}
+
+// checkKey refuses an Idempotency-Key where nothing would come of it.
+func checkKey(r *http.Request, pattern string) error {
+	if r.Header.Get(wire.HeaderKey) != "" && pattern != "PUT "+wire.PathMementos+"/{type}/{id}" {
+		return fmt.Errorf("%w: %s is taken by the PUT of a memento only", rebind.ErrInvalid, wire.HeaderKey)
+	}
+	return nil
 }
 
 // checkQuery refuses a query that cannot be read whole, and a parameter that the

@@ -9,6 +9,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -47,6 +48,8 @@ type Node interface {
 	Forget(ctx context.Context, id string) error
 	Read() (coordinator.Reading, error)
 	WaitRevision(ctx context.Context, to rebind.Revision) error
+	Confirm(ctx context.Context) error
+	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
 	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
 }
 
@@ -84,6 +87,9 @@ func New(cfg Config) *Server {
 		known := parameters(pattern)
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			err := checkQuery(r, known)
+			if err == nil {
+				err = checkKey(r, pattern)
+			}
 			if err == nil {
 				err = handle(w, r)
 			}
@@ -248,14 +254,16 @@ func reply(w http.ResponseWriter, status int, v any) error {
 }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
+	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone is told nothing
+	_, _ = w.Write(body.Bytes()) // a client that is gone is told nothing
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {

@@ -69,7 +69,7 @@ func TestFailover_NoAcknowledgedWriteIsLost(t *testing.T) {
 			f.after(c, a)
 			w.more(t, 20)
 			account := w.stop()
-			t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, account.refused)
+			t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, len(account.refused))
 			if err := backup.is("HOT_BACKUP"); err != nil {
 				t.Error(err)
 			}

@@ -31,9 +31,9 @@ func TestHandover_RefusesNoWrite(t *testing.T) {
 	}
 	w.more(t, 40)
 	account := w.stop()
-	t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, account.refused)
-	if account.refused != 0 {
-		t.Errorf("%d writes were refused, want all to wait", account.refused)
+	t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, len(account.refused))
+	if n := len(account.refused); n != 0 {
+		t.Errorf("%d writes were refused, want all to wait", n)
 	}
 	found := c.record().judge(t)
 	account.holds(t, found)

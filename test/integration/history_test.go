@@ -244,7 +244,7 @@ func (r *replay) apply(ev *clientv3.Event) {
 type ledger struct {
 	acked   []write
 	unknown int
-	refused int
+	refused []string // payloads of writes that are not to have been applied
 }
 
 // write is one acknowledged write. No two have the same payload.
@@ -265,7 +265,7 @@ func (l *ledger) holds(t *testing.T, r *replay) {
 }
 
 // check tells which acknowledged writes the store does not have at the revision
-// that was told, and what it has twice.
+// that was told, what it has twice, and what it has although it was refused.
 func (l *ledger) check(r *replay) []string {
 	var faults []string
 	for _, w := range l.acked {
@@ -280,6 +280,11 @@ func (l *ledger) check(r *replay) []string {
 				faults = append(faults, fmt.Sprintf("%q of %s stands at revisions %d and %d: applied twice, or brought back", payload, name, first, rev))
 			}
 			seen[payload] = rev
+		}
+	}
+	for _, payload := range l.refused {
+		if rev, applied := seen[payload]; applied {
+			faults = append(faults, fmt.Sprintf("%q was refused, and stands at revision %d", payload, rev))
 		}
 	}
 	return faults

@@ -192,6 +192,7 @@ func TestLedger_TellsWhatIsNotThere(t *testing.T) {
 		"is not in the store's":        {acked: []write{{"entity/y", "three", at}}},
 		fmt.Sprint("revision ", at+1):  {acked: []write{{"entity/y", "two", at + 1}}},
 		"of entity/none at revision 5": {acked: []write{{"entity/none", "two", 5}}},
+		"was refused, and stands":      {refused: []string{"three", "two"}},
 	} {
 		faults := l.check(found)
 		if want == "" && len(faults) == 0 {

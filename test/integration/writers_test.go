@@ -52,7 +52,7 @@ func (w *writers) one(ctx context.Context, writer, k int, node *process) {
 	case a.status/100 == 2 && json.Unmarshal(a.body, &written) == nil:
 		w.acked = append(w.acked, write{name, payload, written.Revision})
 	default:
-		w.refused++
+		w.refused = append(w.refused, payload)
 	}
 	if err != nil || a.status/100 != 2 { // do not spin on a node that is down
 		select {

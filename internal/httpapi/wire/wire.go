@@ -24,6 +24,9 @@ const (
 	HeaderTerm      = "Coordinator-Term"
 	HeaderParent    = "Coordinator-Parent"
 	HeaderSchema    = "Coordinator-Schema"
+
+	// HeaderKey makes a put one that can be sent again.
+	HeaderKey = "Idempotency-Key"
 )
 
 // Paths of the API.
@@ -204,7 +207,7 @@ type List struct {
 	Next string `json:"next,omitempty"`
 }
 
-// Memento is a memento without its payload.
+// Memento is a memento, with its payload where that was asked for.
 type Memento struct {
 	Type           string `json:"type"`
 	ID             string `json:"id"`
@@ -215,6 +218,10 @@ type Memento struct {
 	ModRevision    int64  `json:"mod_revision"`
 	Version        int64  `json:"version"`
 	Size           int    `json:"size"`
+	// Data is a payload that is JSON, as it is; DataBase64 any other. Both are left
+	// out where payloads were not asked for.
+	Data       json.RawMessage `json:"data,omitempty"`
+	DataBase64 *string         `json:"data_base64,omitempty"`
 }
 
 // Batch is the body of POST /v1/mementos/batch: one delta.

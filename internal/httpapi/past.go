@@ -1,0 +1,73 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// A part of the past is read from the store at a time, of about partBytes: what
+// mementos weigh is only known when they have been read.
+const (
+	partBytes = 2 << 20
+	firstPart = 16
+	maxPart   = 1000
+)
+
+// past is what the store had at a revision. Like a bufio.Scanner it keeps the error
+// that ended its reading.
+type past struct {
+	ctx  context.Context
+	node Node
+	at   rebind.Revision
+	err  error
+}
+
+func (s *Server) pastAt(ctx context.Context, at rebind.Revision) *past {
+	return &past{ctx: ctx, node: s.node, at: at}
+}
+
+// get returns one memento, or the error that [rebind.View.Get] has for it.
+func (p *past) get(name rebind.Name) (*rebind.Memento, error) {
+	found, _, err := p.node.Past(p.ctx, p.at, name, 1)
+	switch {
+	case err != nil:
+		p.err = err
+		return nil, err
+	case len(found) == 0 || found[0].Name != name:
+		return nil, rebind.ErrNotFound
+	case found[0].Memento == nil:
+		return nil, fmt.Errorf("%w since revision %d: %s", rebind.ErrQuarantined, found[0].Revision, found[0].Fault)
+	}
+	return found[0].Memento, nil
+}
+
+// from yields the mementos as [rebind.View.From] does.
+func (p *past) from(start rebind.Name) iter.Seq[*rebind.Memento] {
+	return func(yield func(*rebind.Memento) bool) {
+		for limit := firstPart; ; {
+			found, more, err := p.node.Past(p.ctx, p.at, start, limit)
+			if err != nil {
+				p.err = err
+				return
+			}
+			size := 1
+			for _, c := range found {
+				if c.Memento == nil {
+					continue // in quarantine
+				}
+				size += len(c.Memento.Payload)
+				if !yield(c.Memento) {
+					return
+				}
+			}
+			if !more || len(found) == 0 {
+				return
+			}
+			start = found[len(found)-1].Name + "\x00" // the next name there can be
+			limit = min(max(len(found)*partBytes/size, 1), maxPart)
+		}
+	}
+}
