@@ -303,11 +303,12 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	if !m.live() {
 		return nil, m.Cause()
 	}
+	planeID, after := bid.Recall()
 	holder := coordinator.Holder{
-		Term: max(created, p.holder.Term+1, bid.After+1), Key: m.candidateKey(), Node: m.node, Since: now(),
+		Term: max(created, p.holder.Term+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
 	writes := []clientv3.Op{clientv3.OpPut(m.store.keys.term(), encodeJSON(holder))}
-	writes = append(writes, p.found(bid.PlaneID)...)
+	writes = append(writes, p.found(planeID)...)
 	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))

@@ -145,3 +145,40 @@ func TestStore_GarbageInThePlanesOwnKeys(t *testing.T) {
 		t.Errorf("history: %v", err)
 	}
 }
+
+// Promise: what somebody put in the place of a node's record is nobody's: the node
+// puts its record back, on its lease, and another process of that id can join.
+func TestPublish_TakesTheRecordBack(t *testing.T) {
+	l := newLab(t)
+	m := l.join("a")
+	l.join("b")
+	key, lease := l.key("nodes/a"), l.leaseOf("a")
+	for name, put := range map[string]func() error{
+		"garbage":   func() error { _, err := l.raw.Put(l.ctx(), key, "garbage"); return err },
+		"off lease": func() error { _, err := l.raw.Put(l.ctx(), key, string(l.get(key).Kvs[0].Value)); return err },
+		"another's": func() error { _, err := l.raw.Put(l.ctx(), key, `{"id":"b"}`, clientv3.WithLease(lease)); return err },
+		"not there": func() error { _, err := l.raw.Delete(l.ctx(), key); return err },
+		"a number":  func() error { _, err := l.raw.Put(l.ctx(), key, "7", clientv3.WithLease(lease)); return err },
+		"half a JSON": func() error {
+			_, err := l.raw.Put(l.ctx(), key, `{"id":"a","started":1}`, clientv3.WithLease(lease))
+			return err
+		},
+	} {
+		l.must(put())
+		if p, err := l.node("b").Plane(l.ctx()); err != nil || len(p.Members) != 1 || p.Members[0].ID != "b" {
+			t.Errorf("%s: members %+v, %v, want b alone", name, p.Members, err)
+		}
+		if err := m.Publish(l.ctx(), recordOf("a")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if now := l.leaseOf("a"); now != lease {
+			t.Errorf("%s: record is on lease %x, was on %x", name, now, lease)
+		}
+		if p, err := l.node("b").Plane(l.ctx()); err != nil || len(p.Members) != 2 {
+			t.Errorf("%s: members %+v, %v, want both", name, p.Members, err)
+		}
+	}
+	_, err := l.raw.Put(l.ctx(), l.key("nodes/c"), "garbage")
+	l.must(err)
+	l.join("c")
+}

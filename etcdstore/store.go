@@ -91,9 +91,10 @@ type Store struct {
 	halt  context.CancelFunc
 	group sync.WaitGroup // all goroutines of the store and what it made
 
-	mu        sync.Mutex // guards the fields below
-	lastLease clientv3.LeaseID
-	age       *age
+	mu         sync.Mutex // guards the fields below
+	lastLease  clientv3.LeaseID
+	age        *age
+	unreadable map[string]int64 // the revision in which a key was last complained of
 }
 
 var _ coordinator.Store = (*Store)(nil)
@@ -116,12 +117,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
 	}
 	s := &Store{
-		cfg:       cfg,
-		keys:      newKeys(cfg.Prefix, cfg.Plane),
-		client:    client,
-		log:       cfg.Logger,
-		clock:     clock.Boot,
-		lastLease: clientv3.LeaseID(cfg.LastLease),
+		cfg:        cfg,
+		keys:       newKeys(cfg.Prefix, cfg.Plane),
+		client:     client,
+		log:        cfg.Logger,
+		clock:      clock.Boot,
+		lastLease:  clientv3.LeaseID(cfg.LastLease),
+		unreadable: make(map[string]int64),
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
 	s.age = newAge(s.ctx)
@@ -182,9 +184,9 @@ func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 	}
 	entries := make([]coordinator.HistoryEntry, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		e, err := decodeEntry(kv.Value)
+		e, err := decodeJSON[coordinator.HistoryEntry](kv.Value)
 		if err != nil {
-			s.log.Warn("history entry not readable", zap.ByteString("key", kv.Key), zap.Error(err))
+			s.complain(kv, err)
 			continue
 		}
 		entries = append(entries, e)

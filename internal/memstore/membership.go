@@ -216,9 +216,10 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		}
 		return nil, err
 	}
-	s.found(bid.PlaneID)
+	planeID, after := bid.Recall()
+	s.found(planeID)
 	s.holder = coordinator.Holder{
-		Term: max(int64(made), s.holder.Term+1, bid.After+1), Key: m.lease.key, Node: m.store.node,
+		Term: max(int64(made), s.holder.Term+1, after+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	s.termMod = s.step()
