@@ -49,6 +49,7 @@ type Node struct {
 	self    atomic.Pointer[self]
 	leading atomic.Pointer[Leading]
 	turned  atomic.Int64 // Unix nanoseconds
+	full    atomic.Bool  // the store had no room for the last put
 
 	role // belongs to the role loop
 }
@@ -329,10 +330,25 @@ func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, erro
 		return rebind.Receipt{}, ErrNotMaster
 	}
 	r, err := l.Commit(ctx, d)
+	n.noteRoom(&d, err)
 	if errors.Is(err, rebind.ErrClosed) {
 		return r, ErrNotMaster
 	}
 	return r, err
+}
+
+// noteRoom says when the store begins to refuse puts for want of room, and when it
+// takes them again. Deletes tell nothing.
+func (n *Node) noteRoom(d *rebind.Delta, err error) {
+	switch {
+	case errors.Is(err, rebind.ErrStoreFull):
+		if !n.full.Swap(true) {
+			n.log.Warn("store is full, puts are refused", zap.Error(err))
+		}
+	case err == nil && n.full.Load() && slices.ContainsFunc(d.Ops, func(op rebind.Op) bool { return op.Put != nil }):
+		n.full.Store(false)
+		n.log.Info("store has room again")
+	}
 }
 
 func notReadable(r Record) error {

@@ -51,6 +51,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	m.leaveQueue()
 	news := m.watchVacancy(ctx)
 	pause := retry.NewPause(maxPause)
+	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	c := &contest{bid: &bid, jump: bid.Ordered}
 	defer c.waitTurn()
 	for {
@@ -87,8 +88,12 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 				pause.Reset()
 			}
 		}
-		if err != nil && !c.holding && ctx.Err() == nil {
-			m.store.log.Debug("campaign interrupted, retrying", zap.Error(err))
+		switch {
+		case err == nil:
+			level = zap.WarnLevel
+		case !c.holding && ctx.Err() == nil:
+			m.store.log.Log(level, "campaign interrupted, retrying", zap.Error(err))
+			level = zap.DebugLevel
 			_ = retry.Wait(ctx, pause.Next())
 		}
 	}

@@ -126,6 +126,7 @@ type cluster struct {
 	t        *testing.T
 	etcd     *process
 	etcdDir  string
+	etcdArgs []string
 	endpoint string
 	plane    string
 	ttl      time.Duration
@@ -134,11 +135,11 @@ type cluster struct {
 }
 
 // newCluster starts an etcd of its own for the test.
-func newCluster(t *testing.T, ttl time.Duration) *cluster {
+func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	t.Helper()
 	c := &cluster{
 		t: t, etcdDir: t.TempDir(), endpoint: freeAddress(t), plane: "p",
-		ttl: ttl, nodes: make(map[string]*process),
+		etcdArgs: etcdArgs, ttl: ttl, nodes: make(map[string]*process),
 	}
 	c.startEtcd()
 	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{c.endpoint}})
@@ -165,10 +166,11 @@ func freeAddress(t *testing.T) string {
 func (c *cluster) startEtcd() {
 	c.t.Helper()
 	peer := "http://" + freeAddress(c.t)
-	c.etcd = spawn(c.t, "etcd", etcdBin,
+	c.etcd = spawn(c.t, "etcd", etcdBin, append([]string{
 		"--data-dir", c.etcdDir, "--name", "one", "--log-level", "warn",
-		"--listen-client-urls", "http://"+c.endpoint, "--advertise-client-urls", "http://"+c.endpoint,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one="+peer)
+		"--listen-client-urls", "http://" + c.endpoint, "--advertise-client-urls", "http://" + c.endpoint,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
+	}, c.etcdArgs...)...)
 	eventually(c.t, patience, func() error {
 		conn, err := net.Dial("tcp", c.endpoint)
 		if err == nil {
