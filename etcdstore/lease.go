@@ -80,7 +80,7 @@ func (l *lease) live() bool {
 const minAttempt = 500 * time.Millisecond
 
 // keep renews six times per TTL, and more often after a failure. Each attempt is
-// a stream of its own, so that the next one can go to another etcd member.
+// a stream of its own, so that the next one goes to another etcd member.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
 	soon := max(period/6, 50*time.Millisecond)
@@ -93,7 +93,7 @@ func (l *lease) keep() {
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
 		asked, sent := l.store.ask(), l.store.clock()
-		resp, err := l.store.client.KeepAliveOnce(ctx, l.id)
+		resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
 		if err == nil && asked.suspect(resp.ResponseHeader) {
 			_, _ = l.store.Head(ctx) // ends this lease if the store was restored
 		}

@@ -85,15 +85,7 @@ func TestStoreFull(t *testing.T) {
 	a.kill()
 	delete(c.nodes, "a")
 	c.nodes["c"].says("store is full")
-	for left := time.After(2*ttl + time.Second); left != nil; {
-		select {
-		case <-left:
-			left = nil
-		case <-time.After(100 * time.Millisecond):
-			c.nodes["c"].want(http.MethodGet, "/role/master", "", http.StatusServiceUnavailable)
-		}
-	}
-	c.live()
+	c.idle(2*ttl + time.Second)
 	c.record().judge(t)
 	c.makeRoom()
 	began := time.Now()
