@@ -79,6 +79,7 @@ func (c *candidacy) consider(p Plane) error {
 		return fmt.Errorf("%w: all state is to be deleted and %d other nodes are here", ErrRefused, len(p.Members)-1)
 	case c.ordered:
 	case p.Pause != nil:
+		c.since = time.Time{} // making way is not tried before the pause is over
 		return ErrHold
 	case len(best) == 0 || best[0].ID == c.node:
 	case c.yields == maxYields || time.Since(c.since) >= YieldFor:

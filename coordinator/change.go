@@ -34,7 +34,7 @@ type changeResult struct {
 // it sets the mode, and the step that the node is in ends as the new mode says.
 func (n *Node) changeMode(c *change) step {
 	c.previous = ModeState{n.mode, n.state}
-	if n.solo {
+	if n.solo && c.to != n.mode {
 		n.pending = c
 		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", ErrRefused, c.to))
 		return nil

@@ -46,19 +46,19 @@ func Candidates(p Plane) []Member {
 // criterion is one thing by which candidates are ranked. compare is negative if a
 // is better, for the vacancy that the end of the given term makes.
 type criterion struct {
-	name    string
+	why     string // of a better candidate than %s
 	compare func(term int64, a, b *Member) int
 }
 
 // criteria are the ranking, the first difference counts.
 func criteria() []criterion {
 	return []criterion{
-		{"has not just given the term up", func(term int64, a, b *Member) int { return last(gaveUp(term, *a), gaveUp(term, *b)) }},
-		{"higher priority", func(_ int64, a, b *Member) int { return cmp.Compare(b.Priority, a.Priority) }},
-		{"newer version", func(_ int64, a, b *Member) int { return compareVersions(a.Version, b.Version) }},
-		{"hot, not cold", func(_ int64, a, b *Member) int { return last(!a.State.Hot(), !b.State.Hot()) }},
-		{"here for longer", func(_ int64, a, b *Member) int { return cmp.Compare(a.Joined, b.Joined) }},
-		{"lower id", func(_ int64, a, b *Member) int { return cmp.Compare(a.ID, b.ID) }},
+		{"%s has just given the term up", func(term int64, a, b *Member) int { return last(gaveUp(term, *a), gaveUp(term, *b)) }},
+		{"higher priority than %s", func(_ int64, a, b *Member) int { return cmp.Compare(b.Priority, a.Priority) }},
+		{"newer version than %s", func(_ int64, a, b *Member) int { return compareVersions(a.Version, b.Version) }},
+		{"hot, where %s is cold", func(_ int64, a, b *Member) int { return last(!a.State.Hot(), !b.State.Hot()) }},
+		{"here for longer than %s", func(_ int64, a, b *Member) int { return cmp.Compare(a.Joined, b.Joined) }},
+		{"lower id than %s", func(_ int64, a, b *Member) int { return cmp.Compare(a.ID, b.ID) }},
 	}
 }
 
@@ -69,11 +69,11 @@ func compare(term int64, a, b Member) int {
 	return order
 }
 
-// rank is compare, with the criterion that decided it.
+// rank is compare, with what decided it if a is better.
 func rank(term int64, a, b *Member) (order int, why string) {
 	for _, c := range criteria() {
 		if order := c.compare(term, a, b); order != 0 {
-			return order, c.name
+			return order, fmt.Sprintf(c.why, b.ID)
 		}
 	}
 	return 0, ""
@@ -90,7 +90,7 @@ func Next(p Plane) (id, why string) {
 		return best[0].ID, "the only candidate"
 	default:
 		_, why := rank(p.Holder.Term, &best[0], &best[1])
-		return best[0].ID, fmt.Sprintf("%s than %s", why, best[1].ID)
+		return best[0].ID, why
 	}
 }
 

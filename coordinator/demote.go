@@ -43,6 +43,9 @@ func (n *Node) dethrone() {
 		cause = errSteppingDown // it could not be given up in due form
 	}
 	n.log.Warn("term is over", zap.Int64("term", r.Number()), zap.Error(cause))
+	if n.rest() == modes.StateFailed {
+		n.lastError = fmt.Sprintf("%v: start this node again", cause)
+	}
 	n.retire(modes.EventFor(n.rest()), now(), fmt.Sprint(cause))
 }
 
@@ -233,11 +236,7 @@ func (n *Node) succeed() (keepLease bool) {
 		return true
 	}
 	var err error
-	switch {
-	case n.solo || n.state != modes.StateMaster:
-	case n.outlook.plane().Pause != nil:
-		n.log.Warn("the plane is paused, mastership is not handed over")
-	default:
+	if n.state == modes.StateMaster && !n.solo {
 		if err = n.bequeath(ctx); err == nil {
 			return false
 		}

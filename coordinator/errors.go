@@ -34,7 +34,7 @@ var (
 	ErrForeignPlane = errors.New("not this node's plane")
 	// ErrSecluded is returned when a disabled node has the plane to itself, and to
 	// a node that is to be disabled where others live.
-	ErrSecluded = errors.New("the plane is not shared")
+	ErrSecluded = errors.New("a disabled node shares no plane")
 	// ErrNoState is returned at start by a node that is to find state and does not.
 	ErrNoState = errors.New("no state")
 	// ErrNoNode is returned for a node that the plane does not know.

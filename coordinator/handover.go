@@ -26,7 +26,10 @@ const (
 	announceTimeout = 10 * time.Second
 )
 
-var errNoHeir = errors.New("no candidate to hand over to")
+var (
+	errNoHeir = errors.New("no candidate to hand over to")
+	errPaused = errors.New("the plane is paused, mastership is not handed over")
+)
 
 // Passed tells how a handover went.
 type Passed struct {
@@ -238,6 +241,13 @@ func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
 
 // bequeath hands over to the best candidate when the node stops.
 func (n *Node) bequeath(ctx context.Context) error {
+	p, err := n.Plane(ctx)
+	if err != nil {
+		return err
+	}
+	if p.Pause != nil {
+		return errPaused
+	}
 	target, err := n.propose(ctx, n.reign, "", heirTimeout)
 	if err != nil {
 		return err

@@ -277,6 +277,13 @@ func (n *Node) Glimpse() Plane {
 	return p
 }
 
+// CheckStore asks the store whether it takes writes: nil, or why it does not.
+func (n *Node) CheckStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return n.store.Writable(ctx)
+}
+
 // Pause keeps all nodes of the plane from being promoted by themselves, for the
 // given time or, if that is 0, until Resume. It returns the pause now in force.
 func (n *Node) Pause(ctx context.Context, lasting time.Duration) (Pause, error) {

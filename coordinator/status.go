@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -204,7 +205,7 @@ func (n *Node) Read() (Reading, error) {
 		View:      me.mirror.View(),
 		Staleness: me.staleness(),
 		State:     me.record.State,
-		Term:      n.outlook.plane().Holder.Term,
+		Term:      cmp.Or(me.record.Term, n.outlook.plane().Holder.Term),
 	}, nil
 }
 

@@ -18,6 +18,10 @@ type Store interface {
 	// Plane reads the plane by a linearizable read.
 	Plane(ctx context.Context) (Plane, error)
 
+	// Writable tells whether the store takes writes, by one that changes nothing: nil,
+	// or why not, such as [rebind.ErrStoreFull].
+	Writable(ctx context.Context) error
+
 	// Follow calls see with the plane as it is and then after each change, one
 	// call at a time, leaving out what is overtaken while see runs. It blocks
 	// until ctx ends or the store breaks the stream, and returns why.

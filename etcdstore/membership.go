@@ -59,8 +59,15 @@ func (s *Store) endLastLease(ctx context.Context) error {
 	if s.lastLease == 0 {
 		return nil
 	}
-	if err := s.revoke(ctx, s.lastLease); err != nil {
-		return fmt.Errorf("end the lease of this node's last process: %w", err)
+	// Most have ended cleanly, and etcd complains of a lease that is not there.
+	resp, err := s.client.TimeToLive(ctx, s.lastLease)
+	if err != nil {
+		return fmt.Errorf("look for the lease of this node's last process: %w", translate(err))
+	}
+	if resp.TTL >= 0 {
+		if err := s.revoke(ctx, s.lastLease); err != nil {
+			return fmt.Errorf("end the lease of this node's last process: %w", err)
+		}
 	}
 	s.lastLease = 0
 	return nil

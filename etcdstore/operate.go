@@ -6,19 +6,38 @@ import (
 	"math"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // This file holds what an operator changes in a plane through any of its nodes,
 // without a term.
 
-// Pause puts p in force. One that ends by itself hangs on a lease of its own.
+// Writable sends a put behind a comparison that never holds: etcd looks all the
+// same whether there is room for it, and whether it is allowed.
+func (s *Store) Writable(ctx context.Context) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	_, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.Version(s.keys.term()), "<", 0)).
+		Then(clientv3.OpPut(s.keys.term(), "")).
+		Commit()
+	if err != nil {
+		return fmt.Errorf("see whether the store takes writes: %w", translate(err))
+	}
+	return nil
+}
+
+// Pause puts p in force. One that ends by itself hangs on a lease of its own, of at
+// least the seconds that etcd grants.
 func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	var options []clientv3.OpOption
+	options := []clientv3.OpOption{clientv3.WithPrevKV()}
 	if p.Until != nil {
 		seconds := int64(math.Ceil(time.Until(*p.Until).Seconds()))
 		lease, err := s.client.Grant(ctx, max(seconds, 1))
@@ -27,9 +46,11 @@ func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
 		}
 		options = append(options, clientv3.WithLease(lease.ID))
 	}
-	if _, err := s.client.Put(ctx, s.keys.pause(), encodeJSON(p), options...); err != nil {
-		return fmt.Errorf("write pause: %w", translate(err))
+	resp, err := s.client.Put(ctx, s.keys.pause(), encodeJSON(p), options...)
+	if err != nil {
+		return fmt.Errorf("write pause: %w", unsettled(err))
 	}
+	s.release(ctx, resp.PrevKv)
 	return nil
 }
 
@@ -37,22 +58,46 @@ func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
 func (s *Store) Resume(ctx context.Context) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if _, err := s.client.Delete(ctx, s.keys.pause()); err != nil {
-		return fmt.Errorf("delete pause: %w", translate(err))
+	resp, err := s.client.Delete(ctx, s.keys.pause(), clientv3.WithPrevKV())
+	if err != nil {
+		return fmt.Errorf("delete pause: %w", unsettled(err))
 	}
+	s.release(ctx, resp.PrevKvs...)
 	return nil
+}
+
+// release ends the leases on which keys hung that are no longer there.
+func (s *Store) release(ctx context.Context, gone ...*mvccpb.KeyValue) {
+	for _, kv := range gone {
+		if kv == nil || kv.Lease == 0 {
+			continue
+		}
+		if err := s.revoke(ctx, clientv3.LeaseID(kv.Lease)); err != nil {
+			s.log.Debug("lease of a former key not revoked, leaving it to lapse", zap.Error(err))
+		}
+	}
 }
 
 // Forget deletes what is kept of a node that left.
 func (s *Store) Forget(ctx context.Context, node string) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	resp, err := s.client.Delete(ctx, s.keys.leftNode(node))
-	if err != nil {
-		return fmt.Errorf("forget node %s: %w", node, translate(err))
-	}
-	if resp.Deleted == 0 {
+	resp, err := s.client.Delete(ctx, s.keys.leftNode(node), clientv3.WithPrevKV())
+	switch {
+	case err != nil:
+		return fmt.Errorf("forget node %s: %w", node, unsettled(err))
+	case resp.Deleted == 0:
 		return fmt.Errorf("%w among those that left: %s", coordinator.ErrNoNode, node)
 	}
+	s.release(ctx, resp.PrevKvs...)
 	return nil
+}
+
+// unsettled is translate for a write that nobody settles: what is not known to have
+// failed may have happened. Doing it again does no harm.
+func unsettled(err error) error {
+	if notApplied(err) {
+		return translate(err)
+	}
+	return fmt.Errorf("%w: %w", rebind.ErrUnknown, err)
 }

@@ -32,7 +32,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	if err != nil {
 		l.end(coordinator.ErrLeaseLost)
 		s.group.Go(func() { _ = s.revoke(s.ctx, l.id) }) // or it lapses
-		return nil, nil, fmt.Errorf("take the plane for %s alone: %w", r.ID, err)
+		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}
 	t := m.newTerm(made, stake{key: m.key, created: made})
 	t.recorded = made
@@ -73,7 +73,7 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 		return resp.Header.Revision, nil
 	}
 	if others := resp.Responses[1].GetResponseRange().Kvs; len(others) > 0 {
-		return 0, fmt.Errorf("%w: node %s is in it", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
+		return 0, fmt.Errorf("%w: node %s is in this one", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
 	}
 	return 0, secluded(resp.Responses[0].GetResponseRange().Kvs)
 }
@@ -82,9 +82,9 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 func secluded(guard []*mvccpb.KeyValue) error {
 	var by coordinator.Seclusion
 	if len(guard) == 0 || json.Unmarshal(guard[0].Value, &by) != nil {
-		return fmt.Errorf("%w: others are in it or on their way", coordinator.ErrSecluded)
+		return fmt.Errorf("%w: others are in this one, or on their way", coordinator.ErrSecluded)
 	}
-	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, by.Node, by.URI)
+	return fmt.Errorf("%w: node %s at %s has this one", coordinator.ErrSecluded, by.Node, by.URI)
 }
 
 // soloTerm is the mastership of a disabled node. It shows nothing in a plane that

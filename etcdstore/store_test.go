@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -63,6 +64,7 @@ type lab struct {
 	prefix string
 	raw    *clientv3.Client
 	stores map[string]*etcdstore.Store
+	wires  map[string]*wire // those that LoseAnswer has put in
 }
 
 func newLab(t *testing.T) *lab {
@@ -73,7 +75,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	labs++
-	l := &lab{t: t, prefix: fmt.Sprintf("/lab%d", labs), raw: raw, stores: make(map[string]*etcdstore.Store)}
+	l := &lab{t: t, prefix: fmt.Sprintf("/lab%d", labs), raw: raw, stores: make(map[string]*etcdstore.Store), wires: make(map[string]*wire)}
 	t.Cleanup(func() {
 		for _, s := range l.stores {
 			if err := s.Close(); err != nil {
@@ -183,6 +185,30 @@ func (l *lab) Garble(name rebind.Name) {
 func (l *lab) Compact() {
 	l.t.Helper()
 	_, err := l.raw.Compact(l.ctx(), l.get("x").Header.Revision)
+	l.must(err)
+}
+
+// LoseAnswer has the node's next write applied and its answer lost.
+func (l *lab) LoseAnswer(node string, meanwhile func()) {
+	if l.wires[node] == nil {
+		l.wires[node] = l.badWire(node)
+	}
+	l.wires[node].next(loseAnswer, meanwhile)
+}
+
+// Fill raises the alarm that etcd raises when it has no more room, or ends it.
+func (l *lab) Fill(full bool) {
+	l.t.Helper()
+	action := pb.AlarmRequest_DEACTIVATE
+	if full {
+		action = pb.AlarmRequest_ACTIVATE
+	}
+	status, err := l.raw.Status(l.ctx(), endpoint)
+	l.must(err)
+	// etcd's client can disarm an alarm and not raise one.
+	_, err = pb.NewMaintenanceClient(l.raw.ActiveConnection()).Alarm(l.ctx(), &pb.AlarmRequest{
+		Action: action, MemberID: status.Header.MemberId, Alarm: pb.AlarmType_NOSPACE,
+	})
 	l.must(err)
 }
 

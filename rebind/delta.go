@@ -107,16 +107,16 @@ func (d *Delta) Check(maxPayload int) error {
 		}
 		seen[op.Name] = i
 		if op.Expect < 0 && op.Expect != ExpectAbsent && op.Expect != ExpectPresent {
-			return fmt.Errorf("%w: operation %d: revision %d is negative", ErrInvalid, i, int64(op.Expect))
+			return fmt.Errorf("%w: %s: expected revision %d is negative", ErrInvalid, op.Name, int64(op.Expect))
 		}
 		if op.Put == nil {
 			continue
 		}
 		if err := op.Put.check(); err != nil {
-			return fmt.Errorf("operation %d: %s: %w", i, op.Name, err)
+			return fmt.Errorf("%s: %w", op.Name, err)
 		}
 		if len(op.Put.Payload) > maxPayload {
-			return fmt.Errorf("%w: operation %d: payload of %s has %d bytes, the limit is %d", ErrTooLarge, i, op.Name, len(op.Put.Payload), maxPayload)
+			return fmt.Errorf("%w: payload of %s has %d bytes, the limit is %d", ErrTooLarge, op.Name, len(op.Put.Payload), maxPayload)
 		}
 	}
 	return nil

@@ -53,13 +53,14 @@ type ConflictError struct {
 	Actual Revision
 }
 
-// Error implements error.
+// Error implements error. A delta touches a memento once, so the name says which
+// operation it is, also where there is only one and nobody has counted.
 func (e *ConflictError) Error() string {
 	actual := fmt.Sprintf("is at revision %d", e.Actual)
 	if e.Actual == 0 {
 		actual = "does not exist"
 	}
-	return fmt.Sprintf("operation %d: %s %s, expected %s", e.Op, e.Name, actual, e.Expect)
+	return fmt.Sprintf("%s %s, expected %s", e.Name, actual, e.Expect)
 }
 
 // Is makes the error an [ErrConflict].

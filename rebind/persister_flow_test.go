@@ -185,7 +185,7 @@ func TestPersister_LostAnswer(t *testing.T) {
 		p := l.persister()
 		l.must(p, putOp("entity/x", "1"))
 		before := l.server.Revision()
-		l.server.LoseAnswer("writer")
+		l.server.LoseAnswer("writer", func() {})
 		r := l.must(p, putOp("entity/x", "2"))
 		if m := l.stored("entity/x"); m.Version != 2 || r.Revision != before+1 || l.server.Revision() != before+1 {
 			t.Errorf("version %d at %d, store at %d, want the write applied once", m.Version, r.Revision, l.server.Revision())

@@ -17,6 +17,7 @@ import (
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // runConfig is what "coordinator run" can be told, one field a flag.
@@ -34,6 +35,9 @@ type runConfig struct {
 	storeTimeout  time.Duration
 	autoStandby   string
 	waitForMaster time.Duration
+	planeID       string
+	persist       string
+	rebindFailure string
 	maxMemento    int
 	embedURL      string
 	log           logConfig
@@ -45,7 +49,7 @@ type logConfig struct{ level, format string }
 const defaultDataDir = "coordinator-data"
 
 func (c *runConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.mode, "mode", "auto", "what the node is to be: auto, master, standby, hot_standby or hot_backup")
+	f.StringVar(&c.mode, "mode", "auto", "what the node is to be: auto, master, standby, hot_standby, hot_backup, or disabled: alone with the plane's state")
 	f.StringVar(&c.plane, "plane", "default", "name of the plane")
 	f.StringVar(&c.nodeID, "node-id", "", "id of this node in the plane (default: the host name)")
 	f.IntVar(&c.priority, "priority", 0, "rank among candidates, higher first, may be negative")
@@ -58,6 +62,9 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.storeTimeout, "store-timeout", 10*time.Second, "how long to wait for the store at start")
 	f.StringVar(&c.autoStandby, "auto-standby", "hot", "how modes auto and master stand by: hot or cold")
 	f.DurationVar(&c.waitForMaster, "wait-for-master", 0, "how long modes standby and hot_standby wait for a master at start")
+	f.StringVar(&c.planeID, "plane-id", "", "id of the plane that this node belongs to: it refuses any other, and a new plane gets it (default: whichever it finds)")
+	f.StringVar(&c.persist, "persist", "auto", "what becomes of the state at start: auto loads what is there, rebind must find some, clean deletes it, disabled keeps none; never taken from the environment")
+	f.StringVar(&c.rebindFailure, "rebind-failure", "continue", "what to do about mementos that cannot be used: continue without them, fail_at_end or fail_fast")
 	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
 	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
 	c.log.flags(f)
@@ -99,10 +106,20 @@ func isTerminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// persistDisabled is the value of --persist with which nothing outlasts the process.
+const persistDisabled = "disabled"
+
+// choices are the settings that are words, as the packages below know them.
+type choices struct {
+	mode    modes.Mode
+	persist coordinator.Persist
+	policy  rebind.Policy
+}
+
 // complete fills in what depends on other settings and reports all mistakes at
 // once.
-func (c *runConfig) complete() (modes.Mode, error) {
-	mode, err := modes.ParseMode(c.mode)
+func (c *runConfig) complete() (choices, error) {
+	chosen, err := c.choose()
 	if c.nodeID == "" {
 		host, hostErr := os.Hostname()
 		err = errors.Join(err, hostErr)
@@ -126,9 +143,40 @@ func (c *runConfig) complete() (modes.Mode, error) {
 	}
 	err = errors.Join(err, c.checkURLs())
 	if err != nil {
-		return mode, usageError{err}
+		return chosen, usageError{err}
 	}
-	return mode, nil
+	return chosen, nil
+}
+
+// choose reads the settings that are words, and tells which do not go together.
+func (c *runConfig) choose() (choices, error) {
+	var chosen choices
+	var errMode, errPolicy, err error
+	chosen.mode, errMode = modes.ParseMode(c.mode)
+	chosen.policy, errPolicy = rebind.ParsePolicy(c.rebindFailure)
+	if errPolicy != nil {
+		errPolicy = fmt.Errorf("rebind-failure: %w", errPolicy)
+	}
+	switch c.persist {
+	case "auto":
+	case "rebind":
+		chosen.persist = coordinator.PersistRebind
+	case "clean":
+		chosen.persist = coordinator.PersistClean
+		if errMode == nil && (chosen.mode.NeedsMaster() || chosen.mode == modes.HotBackup) {
+			err = fmt.Errorf("persist clean: mode %s never leads at start and so deletes nothing: use mode auto, master or disabled", chosen.mode)
+		}
+	case persistDisabled:
+		if errMode == nil && chosen.mode != modes.Disabled {
+			err = fmt.Errorf("persist disabled: a plane that keeps nothing is not shared: use it with --mode disabled, not %s", chosen.mode)
+		}
+		if len(c.endpoints) > 0 {
+			err = errors.Join(err, errors.New("persist disabled: it brings an etcd of its own, which keeps nothing: leave --endpoints out"))
+		}
+	default:
+		err = fmt.Errorf("persist %q: use auto, rebind, clean or disabled", c.persist)
+	}
+	return chosen, errors.Join(errMode, err, errPolicy)
 }
 
 // store says where the plane is kept, in an etcd that is reached at endpoints.

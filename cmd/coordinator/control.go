@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// This file holds the commands that change how a plane is run.
+// This file holds the commands that change one node.
 
 func newMode(s streams) *cobra.Command {
 	var node string
@@ -23,11 +23,12 @@ func newMode(s streams) *cobra.Command {
 		Use:   "mode MODE",
 		Short: "Ask a node to be something else",
 		Long: `Ask a node for another mode and wait until it is what follows from it. Modes:
-auto, master, standby, hot_standby, hot_backup.
+auto, master, standby, hot_standby, hot_backup, disabled.
 
 The mode lasts until the node's process ends. A master asked for a standby mode
 gives up its term and is the last to be chosen for it; mode master is refused
-while another node leads: use handover.`,
+while another node leads: use handover. A node asked to be disabled leaves the
+plane and is FAILED until it gets another mode.`,
 		Example: `  coordinator mode hot_backup --node b`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -84,34 +85,6 @@ lasts until the node's process ends.`,
 		}
 		return show(o, answer, func(w io.Writer, p *wire.PriorityReply) error {
 			_, err := fmt.Fprintf(w, "was %d, is %d\n", p.Previous, p.Current)
-			return err
-		})
-	})
-}
-
-func newHandover(s streams) *cobra.Command {
-	var to string
-	cmd := &cobra.Command{
-		Use:   "handover",
-		Short: "Pass mastership to another node",
-		Long: `Pass mastership to a node, or to the best candidate, and wait until it has
-announced itself. The present master leads until the term has passed, and leads on
-if it cannot. Writes wait meanwhile.`,
-		Example: `  coordinator handover --to b`,
-		Args:    cobra.NoArgs,
-	}
-	cmd.Flags().StringVar(&to, "to", "", "id of the node that is to lead (default: the best candidate)")
-	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
-		req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{To: to})
-		if err != nil {
-			return err
-		}
-		answer, err := o.do(ctx, req)
-		if err != nil {
-			return err
-		}
-		return show(o, answer, func(w io.Writer, h *wire.HandoverReply) error {
-			_, err := fmt.Fprintf(w, "%s handed over to %s, which leads term %d after %dms\n", h.From, h.To, h.Term, h.DurationMS)
 			return err
 		})
 	})

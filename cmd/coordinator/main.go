@@ -83,9 +83,10 @@ func exitCode(err error) int {
 	case errors.As(err, &pending), errors.Is(err, errLostWrite):
 		return exitUnknown
 	case errors.Is(err, coordinator.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
-		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, coordinator.ErrRefused):
+		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, coordinator.ErrRefused),
+		errors.Is(err, coordinator.ErrForeignPlane), errors.Is(err, coordinator.ErrSecluded), errors.Is(err, coordinator.ErrNoState):
 		return exitRefused
-	case errors.Is(err, errNoNode):
+	case errors.Is(err, errNoNode), errors.Is(err, coordinator.ErrNoNode):
 		return exitNotFound
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, rebind.ErrUnavailable):
 		return exitUnreachable

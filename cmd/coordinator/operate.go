@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,6 +84,15 @@ func (o *operator) do(ctx context.Context, r client.Request) (*client.Answer, er
 	return answer, explain(r.Method, o.server, err)
 }
 
+// post sends v to the node that is asked.
+func (o *operator) post(ctx context.Context, path string, v any) (*client.Answer, error) {
+	req, err := client.JSON(http.MethodPost, path, v)
+	if err != nil {
+		return nil, err
+	}
+	return o.do(ctx, req)
+}
+
 // doAt sends a request to the node of that id, whose address the plane knows.
 func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*client.Answer, error) {
 	if node == "" {
@@ -144,8 +152,8 @@ func (o *operator) print(body []byte, table func(w io.Writer) error) error {
 // show decodes an answer and writes it.
 func show[T any](o *operator, answer *client.Answer, table func(w io.Writer, v *T) error) error {
 	var v T
-	if err := json.Unmarshal(answer.Body, &v); err != nil {
-		return fmt.Errorf("decode answer: %w", err)
+	if err := answer.Decode(&v); err != nil {
+		return err
 	}
 	return o.print(answer.Body, func(w io.Writer) error { return table(w, &v) })
 }

@@ -37,7 +37,8 @@ Add a hot standby on the same machine, and see who leads:
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newRun(s), newStore(s),
-		newStatus(s), newMode(s), newPriority(s), newHandover(s), newHistory(s), newHealth(s),
+		newStatus(s), newHistory(s), newHealth(s), newDoctor(s),
+		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
 		newMemento(s), newVersion(s),
 	)
 	for _, cmd := range allCommands(root) {
@@ -78,15 +79,19 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// flagOnly is a daemon's flag that the environment does not stand for: it can
+// delete everything, and a variable outlives the moment it was meant for.
+const flagOnly = "persist"
+
 // fromEnvironment sets the flags that were not given from the environment: all of
-// a daemon's, and of the other commands those that say whom to ask. A variable
+// a daemon's but one, and of the other commands those that say whom to ask. A variable
 // must not change what a command does to the plane.
 func fromEnvironment(cmd *cobra.Command) error {
 	daemon := cmd.Name() == "run" || cmd.Name() == "store"
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, ok := os.LookupEnv(envName(f.Name))
-		if f.Changed || !ok || err != nil || !(daemon || slices.Contains(askFlags, f.Name)) {
+		if f.Changed || !ok || err != nil || f.Name == flagOnly || !(daemon || slices.Contains(askFlags, f.Name)) {
 			return
 		}
 		if setErr := f.Value.Set(value); setErr != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,7 +21,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -39,14 +39,18 @@ The first SIGTERM or SIGINT hands mastership over and leaves the plane, within t
 seconds; a second one ends the process at once.
 
 Every flag can be given in the environment as well: COORDINATOR_NODE_ID for
---node-id. A flag wins over the environment.`,
+--node-id, except --persist. A flag wins over the environment.
+
+Mode disabled takes the plane for this node alone: it starts only where no other
+node lives, and none can join while it does. With --persist disabled it brings an
+etcd that keeps nothing.`,
 		Example: `  coordinator run
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b --mode hot_standby`,
 		Args: cobra.NoArgs,
 	}
 	cfg.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		mode, err := cfg.complete()
+		chosen, err := cfg.complete()
 		if err != nil {
 			return err
 		}
@@ -54,7 +58,10 @@ Every flag can be given in the environment as well: COORDINATOR_NODE_ID for
 		if err != nil {
 			return err
 		}
-		d := &daemon{cfg: cfg, mode: mode, log: log, storeOrigin: origin(cmd.Flags(), "endpoints")}
+		if _, set := os.LookupEnv(envName(flagOnly)); set {
+			log.Warn("what becomes of the state is never taken from the environment; give --persist as a flag")
+		}
+		d := &daemon{cfg: cfg, chosen: chosen, log: log, storeOrigin: origin(cmd.Flags(), "endpoints")}
 		ctx, stop := heedSignals(cmd.Context(), log)
 		defer stop()
 		return d.run(ctx)
@@ -65,13 +72,14 @@ Every flag can be given in the environment as well: COORDINATOR_NODE_ID for
 // daemon is the wiring of one node: its directory, its store and its API.
 type daemon struct {
 	cfg         runConfig
-	mode        modes.Mode
+	chosen      choices
 	log         *zap.Logger
 	storeOrigin string // which setting named the store
 
 	// What open has opened, and how to close it, in that order.
 	listener    net.Listener
 	uri         string // where others reach the API
+	dir         *nodeDir
 	node        *coordinator.Node
 	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
 	opened      []func() error
@@ -104,12 +112,18 @@ func (d *daemon) run(ctx context.Context) error {
 // open opens everything, from what can be refused most cheaply to what others
 // see, so that a node that cannot run leaves nothing behind.
 func (d *daemon) open(ctx context.Context) error {
+	if d.cfg.persist == persistDisabled {
+		if err := d.keepNothing(); err != nil {
+			return err
+		}
+	}
 	d.nameStore()
-	dir, err := openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
+	var err error
+	d.dir, err = openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
 	if err != nil {
 		return err
 	}
-	d.later(dir.Close)
+	d.later(d.dir.Close)
 	if d.listener, err = net.Listen("tcp", d.cfg.listen); err != nil {
 		return usageError{fmt.Errorf("listen: %w", err)}
 	}
@@ -122,14 +136,19 @@ func (d *daemon) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := d.openStore(ctx, endpoints, dir)
+	store, err := d.openStore(ctx, endpoints)
 	if err != nil {
 		return err
 	}
 	d.later(store.Close)
 	d.node, err = coordinator.New(coordinator.Config{
 		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.uri, Version: version(),
-		Mode: d.mode, Priority: d.cfg.priority,
+		Mode: d.chosen.mode, Priority: d.cfg.priority,
+		PlaneID:       d.cfg.planeID,
+		Persist:       d.chosen.persist,
+		Rules:         rebind.Rules{Policy: d.chosen.policy},
+		HighestTerm:   d.dir.highestTerm,
+		OnTerm:        d.dir.noteTerm,
 		ColdStandby:   d.cfg.autoStandby == "cold",
 		WaitForMaster: d.cfg.waitForMaster,
 		MaxPayload:    d.cfg.maxMemento,
@@ -140,6 +159,18 @@ func (d *daemon) open(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
+	return nil
+}
+
+// keepNothing has everything that the node would keep in a directory that ends with
+// it.
+func (d *daemon) keepNothing() error {
+	dir, err := os.MkdirTemp("", "coordinator-")
+	if err != nil {
+		return fmt.Errorf("make a directory for what is not kept: %w", err)
+	}
+	d.later(func() error { return os.RemoveAll(dir) })
+	d.cfg.dataDir = dir
 	return nil
 }
 
@@ -199,11 +230,11 @@ func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 	return []string{etcd.Endpoint()}, nil
 }
 
-func (d *daemon) openStore(ctx context.Context, endpoints []string, dir *nodeDir) (*etcdstore.Store, error) {
+func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.storeTimeout)
 	defer cancel()
 	cfg := d.cfg.store(endpoints)
-	cfg.LastLease, cfg.OnLease, cfg.Logger = dir.lastLease, dir.noteLease, d.log
+	cfg.LastLease, cfg.OnLease, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.log
 	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
 		return store, err
@@ -237,6 +268,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve API: %w", err)
 		}
+		return nil
+	})
+	group.Go(func() error {
+		d.dir.keepTerms(ended, d.log)
 		return nil
 	})
 	group.Go(func() error {

@@ -36,9 +36,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"await":  await,
-			"exits":  exits,
-			"repeat": repeat,
+			"await":   await,
+			"exits":   exits,
+			"repeat":  repeat,
+			"waitfor": waitFor,
 		},
 	})
 }
@@ -87,6 +88,16 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if code != args[0] {
 		ts.Fatalf("%v exits with %s, want %s", args[1:], code, args[0])
 	}
+}
+
+// waitFor lets a time pass: waitfor 3s.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitfor TIME")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	<-time.After(d)
 }
 
 // repeat writes a file of one letter many times: repeat FILE COUNT.

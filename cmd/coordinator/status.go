@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,53 +21,161 @@ import (
 )
 
 func newStatus(s streams) *cobra.Command {
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the plane: who leads, who is next, and how each node is",
 		Long: `Show the plane as the asked node reads it from the store: who leads, who would
-take over, and of each node what it is, what it was asked to be, and why it
-could not be promoted. A plane without a master is an answer, not a failure.`,
+take over and why, of each node what it is, what it was asked to be and why it
+could not be promoted, and which nodes left within the last hour. A plane without
+a master is an answer, not a failure. See "coordinator doctor" for what is wrong
+and what to do about it.`,
 		Example: `  coordinator status
+  coordinator status --watch
   coordinator status --server http://127.0.0.1:7401 -o json`,
 		Args: cobra.NoArgs,
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, fmt.Sprintf("show it anew each %s until interrupted", watchEvery))
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
-		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathPlane})
-		if err != nil {
-			return err
+		if watch {
+			return o.watchStatus(cmd.Context())
 		}
-		return show(o, answer, planeTable)
+		return o.status(ctx)
 	})
 }
 
-// planeTable shows a plane to people.
-func planeTable(w io.Writer, p *wire.Plane) error {
-	head := [][]string{{"PLANE", p.Plane, "id " + orDash(p.PlaneID), fmt.Sprintf("revision %d", p.Revision)}}
-	master := []string{"MASTER", "none"}
-	for _, n := range p.Nodes {
-		if p.Master != nil && n.ID == *p.Master {
-			master = []string{"MASTER", n.ID, fmt.Sprintf("term %d", p.Term), "for " + lasted(n.Since)}
+// status shows the plane once.
+func (o *operator) status(ctx context.Context) error {
+	answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathPlane})
+	if err != nil {
+		return err
+	}
+	return show(o, answer, func(w io.Writer, p *wire.Plane) error {
+		asked, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathNode})
+		if err != nil {
+			return err
+		}
+		var n wire.Node
+		if err := asked.Decode(&n); err != nil {
+			return err
+		}
+		return planeTable(w, p, &n)
+	})
+}
+
+// watchEvery is how often a watched status is shown anew.
+const watchEvery = 2 * time.Second
+
+// clearScreen puts what follows at the top of an empty terminal.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// watchStatus shows the plane again and again until it is interrupted. A node that
+// does not answer may again in a while; a mistake in the command line stays one.
+func (o *operator) watchStatus(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		var picture bytes.Buffer
+		if isTerminal(o.out) {
+			picture.WriteString(clearScreen)
+		}
+		at := *o
+		at.out = &picture
+		once, cancel := context.WithTimeout(ctx, o.timeout)
+		err := at.status(once)
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if exitCode(err) == exitUsage {
+			return err
+		}
+		if o.output == "table" {
+			fmt.Fprintln(&picture)
+		}
+		if _, err := o.out.Write(picture.Bytes()); err != nil {
+			return err
+		}
+		if err != nil {
+			fmt.Fprintf(o.err, "Error: %v\n", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	next := []string{"NEXT", "none"}
-	if p.Next != nil {
-		next[1] = *p.Next
-	}
-	head = append(head, master, next)
-	if p.StoreError != "" {
-		head = append(head, []string{"STORE", "does not answer, this is what was last seen: " + p.StoreError})
-	}
-	if err := columns(w, head...); err != nil {
+}
+
+// planeTable shows a plane, as the node asked tells of it, to people.
+func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node) error {
+	if err := columns(w, planeHead(p, asked)...); err != nil {
 		return err
 	}
 	rows := [][]string{{"NODE", "STATE", "MODE", "PRIORITY", "VERSION", "FOR", "URL", "NOTE"}}
 	for i := range p.Nodes {
 		rows = append(rows, nodeRow(&p.Nodes[i]))
 	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return err
+	left := [][]string{{"LEFT", "HOW", "WAS", "MODE", "VERSION", "AGO", "URL"}}
+	for _, l := range p.Left {
+		left = append(left, []string{l.ID, string(l.How), l.Was.String(), l.Mode.String(), orDash(l.Version), lasted(l.At), orDash(l.URI)})
 	}
-	return columns(w, rows...)
+	for _, table := range [][][]string{rows, left} {
+		if len(table) == 1 {
+			continue // only its head
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		if err := columns(w, table...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planeHead tells of the plane as a whole, and of the node asked what the rows of
+// the nodes do not say.
+func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
+	master := []string{"MASTER", "none"}
+	member := false
+	for _, n := range p.Nodes {
+		if p.Master != nil && n.ID == *p.Master {
+			master = []string{"MASTER", n.ID, fmt.Sprintf("term %d", p.Term), "for " + lasted(n.Since)}
+		}
+		member = member || n.ID == asked.ID
+	}
+	next := []string{"NEXT", "none"}
+	if p.Next != nil {
+		next = []string{"NEXT", *p.Next, p.NextWhy}
+	}
+	head := [][]string{{"PLANE", p.Plane, "id " + orDash(p.PlaneID), fmt.Sprintf("revision %d", p.Revision)}, master, next}
+	if p.Pause != nil {
+		head = append(head, []string{"PAUSED", fmt.Sprintf("%s, by %s since %s: nobody is promoted by itself", pauseEnd(p.Pause), p.Pause.By, p.Pause.Since.Format(time.RFC3339))})
+	}
+	if s := p.Seclusion; s != nil {
+		head = append(head, []string{"DISABLED", fmt.Sprintf("node %s at %s has the plane to itself: no other can join", s.Node, orDash(s.URI))})
+	}
+	if p.StoreError != "" {
+		head = append(head, []string{"STORE", p.StoreError})
+	}
+	if !member && (p.Seclusion == nil || p.Seclusion.Node != asked.ID) {
+		head = append(head, []string{"ASKED", fmt.Sprintf("%s is %s in mode %s, not among the nodes below. %s", asked.ID, asked.State, asked.Mode, asked.LastError)})
+	}
+	if asked.Quarantined > 0 {
+		head = append(head, []string{"QUARANTINE", fmt.Sprintf("%d mementos cannot be used: put or delete them to repair that%s", asked.Quarantined, firstFault(asked))})
+	}
+	return head
+}
+
+// firstFault names the first memento in quarantine.
+func firstFault(n *wire.Node) string {
+	if len(n.Quarantine) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(". The first is %s: %s", n.Quarantine[0].Name, n.Quarantine[0].Reason)
 }
 
 func nodeRow(n *wire.PlaneNode) []string {

@@ -80,6 +80,9 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	if err := checkFree(ec.ListenClientUrls[0].Host); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
+	if err := clearUnborn(cfg.Dir, cfg.logger()); err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
 	etcd, err := embed.StartEtcd(ec)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", cfg.Dir, err), lock.Release())
@@ -115,16 +118,19 @@ func (c *Config) clientURL() (*url.URL, error) {
 	return client, nil
 }
 
+func (c *Config) logger() *zap.Logger {
+	if c.Logger == nil {
+		return zap.NewNop()
+	}
+	return c.Logger
+}
+
 func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
 	client, err := c.clientURL()
 	if err != nil {
 		return nil, err
 	}
-	log := c.Logger
-	if log == nil {
-		log = zap.NewNop()
-	}
-	log = log.Named("etcd").WithOptions(zap.IncreaseLevel(level))
+	log := c.logger().Named("etcd").WithOptions(zap.IncreaseLevel(level))
 	ec := embed.NewConfig()
 	ec.Name = memberName
 	ec.Dir = c.Dir

@@ -3,10 +3,13 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/internal/filelock"
@@ -52,5 +55,21 @@ func TestStart_KeepsDataOverRestart(t *testing.T) {
 	resp, err := c.Get(ctx, "k")
 	if err != nil || len(resp.Kvs) != 1 {
 		t.Fatalf("get after restart: %v %v", resp, err)
+	}
+}
+
+// A process can die in the moment in which etcd has made its log and written
+// nothing to it. Left to itself etcd would not start from there.
+func TestStart_AfterAFirstStartThatWasCutShort(t *testing.T) {
+	dir := t.TempDir()
+	log, err := wal.Create(zap.NewNop(), filepath.Join(dir, "member", "wal"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(t, dir, "http://127.0.0.1:0").Close(); err != nil {
+		t.Fatal(err)
 	}
 }

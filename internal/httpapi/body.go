@@ -62,13 +62,31 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 
 // decodeBody reads a JSON body into v: one value, of known fields only.
 func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
-	if given := r.Header.Get("Content-Type"); given != "" && !isJSON(given) {
-		return fmt.Errorf("%w: content type %.100q: send application/json", wire.ErrMediaType, given)
-	}
-	body, err := readBody(w, r, limit)
+	body, err := readJSON(w, r, limit)
 	if err != nil {
 		return err
 	}
+	return decodeJSON(body, v)
+}
+
+// decodeOptional is decodeBody for a body that may be left out.
+func decodeOptional(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+	body, err := readJSON(w, r, limit)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	return decodeJSON(body, v)
+}
+
+// readJSON reads a body that is sent as JSON.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if given := r.Header.Get("Content-Type"); given != "" && !isJSON(given) {
+		return nil, fmt.Errorf("%w: content type %.100q: send application/json", wire.ErrMediaType, given)
+	}
+	return readBody(w, r, limit)
+}
+
+func decodeJSON(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return fmt.Errorf("%w: body is not JSON: it is not UTF-8", rebind.ErrInvalid)
 	}

@@ -238,7 +238,10 @@ var schemaTypes = map[string]any{
 	"Transition": wire.Transition{}, "ModeRequest": wire.ModeRequest{}, "ModeState": wire.ModeState{},
 	"ModeReply": wire.ModeReply{}, "PriorityRequest": wire.PriorityRequest{},
 	"PriorityReply": wire.PriorityReply{}, "Plane": wire.Plane{}, "PlaneNode": wire.PlaneNode{},
-	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{},
+	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{}, "Rehearsal": wire.Rehearsal{},
+	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
+	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
+	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{},
 	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{},
 	"Memento": wire.Memento{}, "Batch": wire.Batch{}, "Written": wire.Written{},
 	"Health": wire.Health{}, "Check": wire.Check{},
@@ -331,8 +334,9 @@ func TestContract_CatchesMistakes(t *testing.T) {
 		written = `{"revision":5}`
 		node    = `{"id":"a","plane":"p","instance":"i","mode":"auto","state":"MASTER","priority":0,"version":"1","uri":"u",` +
 			`"started":"2026-01-01T00:00:00Z","since":"2026-01-01T00:00:00Z","promotable":true,"why_not":""}`
-		plane = `{"plane":"p","plane_id":"i","master":null,"term":1,"revision":5,"next":"b","nodes":[` + node + `]}`
-		gone  = `{"type":"urn:x","title":"Not Found","status":404,"detail":"it is not there"}`
+		plane = `{"plane":"p","plane_id":"i","master":null,"term":1,"revision":5,"paused":false,"pause":null,` +
+			`"next":"b","next_why":"the only candidate","seclusion":null,"nodes":[` + node + `],"left":[]}`
+		gone = `{"type":"urn:x","title":"Not Found","status":404,"detail":"it is not there"}`
 	)
 	for name, c := range map[string]struct {
 		method, path string

@@ -35,10 +35,24 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 		},
 		wire.Check{
 			Name: "store", OK: st.LeaseRemaining > 0,
-			Reason: "the lease has been renewed within its TTL or not",
+			Reason: leaseReason(st.LeaseRemaining),
 		},
-		wire.Check{Name: "running", OK: !st.Stopping, Reason: "the node is stopping or not"},
+		wire.Check{Name: "running", OK: !st.Stopping, Reason: runningReason(&st)},
 	)
+}
+
+func leaseReason(left time.Duration) string {
+	if left <= 0 {
+		return "the store has not renewed the node's lease in time"
+	}
+	return fmt.Sprintf("the node's lease can be relied on for %s", left.Round(100*time.Millisecond))
+}
+
+func runningReason(st *coordinator.Status) string {
+	if st.Stopping {
+		return "the node is stopping"
+	}
+	return "the node has been running since " + st.Started.Format(time.RFC3339)
 }
 
 // getRole answers a load balancer that looks for nodes of one role.

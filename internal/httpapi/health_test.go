@@ -87,6 +87,32 @@ func TestHealth_Verbose(t *testing.T) {
 	}
 }
 
+// A reason states what is, whichever way the check goes.
+func TestHealth_ReasonsAreFacts(t *testing.T) {
+	well := coordinator.Status{
+		Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: modes.StateMaster, Started: time.Unix(0, 0).UTC()},
+		LeaseRemaining: 3210 * time.Millisecond, Turned: time.Now(),
+	}
+	lapsed, stopping := well, well
+	lapsed.LeaseRemaining = -time.Second
+	stopping.Stopping = true
+	for want, st := range map[string]coordinator.Status{
+		"lease can be relied on for 3.2s":                    well,
+		"has been running since 1970-01-01T00:00:00Z":        well,
+		"state is MASTER":                                    well,
+		"the store has not renewed the node's lease in time": lapsed,
+		"the node is stopping":                               stopping,
+	} {
+		api := httpapi.New(httpapi.Config{Node: posed{status: st}})
+		t.Cleanup(api.Close)
+		a := &peer{id: "a", api: api}
+		body := string(a.get(t, wire.PathReady+"?verbose").body)
+		if !strings.Contains(body, want) {
+			t.Errorf("answer does not say %q: %s", want, body)
+		}
+	}
+}
+
 func TestHealth_NoMasterMakesNoNodeUnready(t *testing.T) {
 	a := newPlane(t).join("a", modes.HotBackup, modes.StateHotBackup)
 	a.healthy(t, wire.PathReady, true)

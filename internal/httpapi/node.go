@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
 	n := wire.Node{
 		ID: st.ID, Instance: st.Instance, Plane: st.Plane, PlaneID: st.PlaneID,
 		Mode: st.Mode, State: st.State, Priority: st.Priority, Version: st.Version, URI: st.URI,
-		Started: st.Started, Since: st.Since, Term: st.PlaneTerm,
+		Started: st.Started, Since: st.Since,
+		Term:             cmp.Or(st.Term, st.PlaneTerm), // a disabled node's own is not the plane's
 		LeaseRemainingMS: max(st.LeaseRemaining.Milliseconds(), 0),
 		LastError:        st.LastError,
 		Quarantined:      st.Quarantined,
@@ -80,56 +82,4 @@ func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, http.StatusOK, wire.PriorityReply{Previous: previous, Current: *req.Priority})
-}
-
-func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.node.Plane(r.Context())
-	shown := planeOf(s.node.Status().Plane, &p)
-	if err != nil {
-		shown.StoreError = err.Error()
-	}
-	return reply(w, http.StatusOK, shown)
-}
-
-// planeOf is the plane as it is shown.
-func planeOf(name string, p *coordinator.Plane) wire.Plane {
-	shown := wire.Plane{
-		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
-		Nodes: make([]wire.PlaneNode, len(p.Members)),
-	}
-	if m, ok := p.Master(); ok {
-		shown.Master = &m.ID
-	}
-	if next := coordinator.Candidates(*p); len(next) > 0 {
-		shown.Next = &next[0].ID
-	}
-	for i, m := range p.Members {
-		ok, why := coordinator.Promotable(m)
-		shown.Nodes[i] = wire.PlaneNode{Record: m.Record, Promotable: ok, WhyNot: why}
-	}
-	return shown
-}
-
-func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
-	items, err := s.node.History(r.Context())
-	if err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, wire.History{Items: items})
-}
-
-func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
-		var req wire.HandoverRequest
-		if err := decodeBody(w, r, maxControlBody, &req); err != nil {
-			return err
-		}
-		passed, err := s.node.Handover(r.Context(), req.To)
-		if err != nil {
-			return err
-		}
-		return reply(w, http.StatusOK, wire.HandoverReply{
-			From: passed.From, To: passed.To, Term: passed.Term, DurationMS: passed.Duration.Milliseconds(),
-		})
-	})
 }

@@ -19,6 +19,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -32,6 +33,7 @@ import (
 type Node interface {
 	Status() coordinator.Status
 	Plane(ctx context.Context) (coordinator.Plane, error)
+	CheckStore(ctx context.Context) error
 	Glimpse() coordinator.Plane
 	WaitMaster(ctx context.Context) (coordinator.Member, error)
 	WaitSuccessor(ctx context.Context, term int64) error
@@ -39,6 +41,10 @@ type Node interface {
 	ChangeMode(ctx context.Context, to modes.Mode) (coordinator.ModeChange, error)
 	SetPriority(ctx context.Context, to int) (previous int, err error)
 	Handover(ctx context.Context, to string) (coordinator.Passed, error)
+	Rehearse(ctx context.Context, to string) ([]coordinator.Check, error)
+	Pause(ctx context.Context, lasting time.Duration) (coordinator.Pause, error)
+	Resume(ctx context.Context) error
+	Forget(ctx context.Context, id string) error
 	Read() (coordinator.Reading, error)
 	WaitRevision(ctx context.Context, to rebind.Revision) error
 	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
@@ -100,6 +106,9 @@ func (s *Server) routes() map[string]handler {
 		"PUT " + wire.PathPriority:                     s.putPriority,
 		"GET " + wire.PathPlane:                        s.getPlane,
 		"POST " + wire.PathHandover:                    s.postHandover,
+		"POST " + wire.PathPause:                       s.postPause,
+		"POST " + wire.PathResume:                      s.postResume,
+		"DELETE " + wire.PathLeft + "/{id}":            s.deleteLeft,
 		"GET " + wire.PathHistory:                      s.getHistory,
 		"GET " + wire.PathMementos:                     s.listMementos,
 		"GET " + wire.PathMementos + "/{type}/{id}":    s.getMemento,
@@ -152,6 +161,9 @@ func checkPath(u *url.URL) error {
 		_, err := parseName(rest)
 		return err
 	}
+	if rest, ok := strings.CutPrefix(escaped, wire.PathLeft+"/"); ok {
+		return checkNode(rest)
+	}
 	if path.Clean("/"+escaped) != escaped && escaped != "/" {
 		return fmt.Errorf("%w: path %.100q: use no empty, . or .. parts", rebind.ErrInvalid, escaped)
 	}
@@ -170,6 +182,18 @@ func parseName(escaped string) (rebind.Name, error) {
 		return "", fmt.Errorf("%w: memento name %.100q: %w", rebind.ErrInvalid, escaped, err)
 	}
 	return rebind.NewName(typ, id)
+}
+
+// checkNode refuses the escaped form of what cannot be the id of a node.
+func checkNode(escaped string) error {
+	id, err := url.PathUnescape(escaped)
+	if err == nil {
+		err = coordinator.CheckNode(id)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+	}
+	return nil
 }
 
 // nameIn is the name in a path that checkPath has let pass.

@@ -31,7 +31,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 		return nil, &coordinator.TakenError{Holder: e.record}
 	}
 	if g := s.server.guard; g != nil {
-		return nil, fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, g.Node, g.URI)
+		return nil, fmt.Errorf("%w: node %s at %s has this one", coordinator.ErrSecluded, g.Node, g.URI)
 	}
 	if s.server.full {
 		return nil, rebind.ErrStoreFull

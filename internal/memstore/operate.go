@@ -6,7 +6,20 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
+
+// Writable tells whether there is room.
+func (s *Store) Writable(ctx context.Context) error {
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	defer s.server.mu.Unlock()
+	if s.server.full {
+		return rebind.ErrStoreFull
+	}
+	return nil
+}
 
 // Pause puts p in force.
 func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
@@ -75,7 +88,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	}
 	defer s.server.mu.Unlock()
 	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 || s.server.guard != nil {
-		return nil, nil, fmt.Errorf("%w: somebody is in it", coordinator.ErrSecluded)
+		return nil, nil, fmt.Errorf("%w: somebody is in this one", coordinator.ErrSecluded)
 	}
 	m := s.member()
 	s.server.found(planeID)

@@ -50,7 +50,7 @@ type Server struct {
 	full     bool
 	writers  map[rebind.Name]string // operation that last put each memento
 	cut      map[string]bool        // nodes that cannot reach the store
-	mute     map[string]bool        // nodes whose next commit's answer is lost
+	mute     map[string]func()      // nodes whose next commit's answer is lost, and what happens meanwhile
 	leases   int
 }
 
@@ -93,7 +93,7 @@ func New(ttl time.Duration) *Server {
 		mementos: make(map[rebind.Name]stored),
 		writers:  make(map[rebind.Name]string),
 		cut:      make(map[string]bool),
-		mute:     make(map[string]bool),
+		mute:     make(map[string]func()),
 	}
 }
 
@@ -141,8 +141,13 @@ func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
 // Heal ends Cut.
 func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
 
-// LoseAnswer has the node's next commit applied and its answer lost.
-func (s *Server) LoseAnswer(node string) { s.set(s.mute, node, true) }
+// LoseAnswer has the node's next commit applied and its answer lost. What happens
+// in between, meanwhile does.
+func (s *Server) LoseAnswer(node string, meanwhile func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute[node] = meanwhile
+}
 
 func (s *Server) set(faults map[string]bool, node string, on bool) {
 	s.mu.Lock()

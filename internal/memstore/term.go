@@ -114,11 +114,12 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 		return 0, rebind.ErrStoreFull
 	}
 	at := s.apply(&d)
-	lost := s.mute[t.m.store.node]
-	s.mute[t.m.store.node] = false
+	meanwhile, lost := s.mute[t.m.store.node]
+	delete(s.mute, t.m.store.node)
 	s.announce()
 	s.mu.Unlock()
 	if lost {
+		meanwhile()
 		return t.settle(ctx, &d)
 	}
 	return at, nil
@@ -152,10 +153,16 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 	}
 	s := t.m.store.server
 	defer s.mu.Unlock()
+	deleted := true
 	for _, op := range d.Ops {
 		if op.Put != nil && s.writers[op.Name] == d.ID {
 			return s.mementos[op.Name].at, nil
 		}
+		_, there := s.mementos[op.Name]
+		deleted = deleted && op.Put == nil && !there
+	}
+	if deleted && !t.fenced() {
+		return s.revision, nil // who else could have
 	}
 	return 0, rebind.ErrUnknown
 }
@@ -237,9 +244,17 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 	})
 }
 
-// Rehearse finds everything allowed.
+// Rehearse finds everything allowed that there is room for.
 func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
-	return t.change(ctx, func(*Server) error { return nil })
+	if t.solo {
+		return fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+	}
+	return t.change(ctx, func(s *Server) error {
+		if s.full {
+			return rebind.ErrStoreFull
+		}
+		return nil
+	})
 }
 
 // Offer publishes a handover or withdraws it.

@@ -30,6 +30,11 @@ type Lab interface {
 	Garble(name rebind.Name)
 	// Compact drops the history before the present revision.
 	Compact()
+	// LoseAnswer has the node's next commit applied and its answer lost; meanwhile
+	// runs in between.
+	LoseAnswer(node string, meanwhile func())
+	// Fill makes the store refuse what takes room, or take it again.
+	Fill(full bool)
 }
 
 // Case is one test of the contract.
@@ -56,10 +61,13 @@ func Cases() []Case {
 		{"A deleted election key ends the term", deletedKeyEndsTerm},
 		{"A deleted term record ends the term", deletedTermRecordEndsTerm},
 		{"Announce writes record and history", announceWrites},
+		{"The history keeps the last 200 terms", historyIsPruned},
 		{"Pass gives the term to its target", passGives},
 		{"Pass to a candidate that left is refused", passRefused},
 		{"Commit is all or nothing", commitAtomic},
 		{"Commit of a former term is fenced", commitFenced},
+		{"A commit whose answer is lost is found, or told to be unknown", lostAnswers},
+		{"A full store takes deletions only", fullStore},
 		{"Load sees everything at one revision", loadSees},
 		{"Watch brings whole deltas in order", watchBrings},
 		{"Watch from a compacted revision says so", watchCompacted},

@@ -3,6 +3,8 @@ package integration_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,9 +72,10 @@ type nodeRecord struct {
 
 // replay walks through a history, revision by revision.
 type replay struct {
-	t      *testing.T
 	root   string
-	alive  map[string]int64 // election keys and when they were made
+	faults []string
+	alive  map[string]int64  // election keys and when they were made
+	states map[string]string // what the live records say, by key
 	now    holder
 	begun  int64 // revision of the term record
 	terms  []holder
@@ -80,14 +83,24 @@ type replay struct {
 	latest map[string]string
 }
 
-// judge checks what must hold at every revision, and returns what was found:
-// terms rise; a term begins only when the key of the one before is gone; whoever
-// publishes MASTER holds the term it names; every write of a memento was made by
-// the holder at the revision before it.
+// judge replays the history and fails the test for each rule that was broken.
 func (h *history) judge(t *testing.T) *replay {
 	t.Helper()
+	r := h.replay()
+	for _, fault := range r.faults {
+		t.Error(fault)
+	}
+	return r
+}
+
+// replay checks what must hold at every revision, and returns what was found:
+// terms rise; a term begins only when the key of the one before is gone, and for
+// a key that is there; whoever publishes MASTER holds the term it names, and no
+// two live records say MASTER; every write of a memento was made by the holder at
+// the revision before it.
+func (h *history) replay() *replay {
 	r := &replay{
-		t: t, root: h.root, alive: make(map[string]int64),
+		root: h.root, alive: make(map[string]int64), states: make(map[string]string),
 		puts: make(map[string]map[int64]string), latest: make(map[string]string),
 	}
 	for i := 0; i < len(h.events); {
@@ -105,11 +118,31 @@ func (h *history) judge(t *testing.T) *replay {
 			r.apply(ev)
 		}
 		if _, still := r.alive[before.Key]; still && held && r.now != before {
-			t.Errorf("revision %d: term %d begins while the key of term %d lives", rev, r.now.Term, before.Term)
+			r.fault(rev, "term %d begins while the key of term %d lives", r.now.Term, before.Term)
 		}
+		r.countMasters(rev)
 		i = end
 	}
 	return r
+}
+
+// fault notes a broken rule.
+func (r *replay) fault(revision int64, format string, args ...any) {
+	r.faults = append(r.faults, fmt.Sprintf("revision %d: ", revision)+fmt.Sprintf(format, args...))
+}
+
+// countMasters checks that at most one live record says MASTER.
+func (r *replay) countMasters(revision int64) {
+	var masters []string
+	for key, state := range r.states {
+		if state == "MASTER" {
+			masters = append(masters, key)
+		}
+	}
+	if len(masters) > 1 {
+		slices.Sort(masters)
+		r.fault(revision, "%v all say they are MASTER", masters)
+	}
 }
 
 // held reports whether the holder's key lives.
@@ -119,50 +152,49 @@ func (r *replay) held() bool {
 }
 
 func (r *replay) check(ev *clientv3.Event) {
-	r.t.Helper()
 	key, rest := string(ev.Kv.Key), strings.TrimPrefix(string(ev.Kv.Key), r.root)
 	rev := ev.Kv.ModRevision
 	switch {
 	case rest == "term" && ev.Type == clientv3.EventTypePut:
 		var next holder
 		if err := json.Unmarshal(ev.Kv.Value, &next); err != nil {
-			r.t.Errorf("revision %d: term record %q: %v", rev, ev.Kv.Value, err)
+			r.fault(rev, "term record %q: %v", ev.Kv.Value, err)
+			return
 		}
 		if next.Term <= r.now.Term {
-			r.t.Errorf("revision %d: term %d follows %d", rev, next.Term, r.now.Term)
+			r.fault(rev, "term %d follows %d", next.Term, r.now.Term)
 		}
 		if _, ok := r.alive[next.Key]; !ok {
-			r.t.Errorf("revision %d: term %d is given to a key that does not exist", rev, next.Term)
+			r.fault(rev, "term %d is given to a key that does not exist", next.Term)
 		}
 	case strings.HasPrefix(rest, "mementos/"):
 		r.checkWrite(ev)
 	case strings.HasPrefix(rest, "nodes/") && ev.Type == clientv3.EventTypePut:
 		var n nodeRecord
 		if err := json.Unmarshal(ev.Kv.Value, &n); err != nil {
-			r.t.Errorf("revision %d: record %q: %v", rev, ev.Kv.Value, err)
+			r.fault(rev, "record %q: %v", ev.Kv.Value, err)
 		}
 		if ev.Kv.Lease == 0 {
-			r.t.Errorf("revision %d: record %s has no lease", rev, key)
+			r.fault(rev, "record %s has no lease", key)
 		}
 		if n.State == "MASTER" && (n.Term != r.now.Term || n.ID != r.now.Node || !r.held()) {
-			r.t.Errorf("revision %d: %s says it is MASTER of term %d, holder is %+v, held %t", rev, n.ID, n.Term, r.now, r.held())
+			r.fault(rev, "%s says it is MASTER of term %d, holder is %+v, held %t", n.ID, n.Term, r.now, r.held())
 		}
 	}
 }
 
 func (r *replay) checkWrite(ev *clientv3.Event) {
-	r.t.Helper()
 	rev := ev.Kv.ModRevision
 	if !r.held() {
-		r.t.Errorf("revision %d: %s written while nobody held a term", rev, ev.Kv.Key)
+		r.fault(rev, "%s written while nobody held a term", ev.Kv.Key)
 	}
 	if ev.Type == clientv3.EventTypeDelete {
 		return
 	}
 	fields := header(ev.Kv.Value)
 	if fields["node"] != r.now.Node || fields["term"] != strconv.FormatInt(r.now.Term, 10) {
-		r.t.Errorf("revision %d: %s written by %s in term %s, holder was %s in term %d",
-			rev, ev.Kv.Key, fields["node"], fields["term"], r.now.Node, r.now.Term)
+		r.fault(rev, "%s written by %s in term %s, holder was %s in term %d",
+			ev.Kv.Key, fields["node"], fields["term"], r.now.Node, r.now.Term)
 	}
 }
 
@@ -189,6 +221,12 @@ func (r *replay) apply(ev *clientv3.Event) {
 		_ = json.Unmarshal(ev.Kv.Value, &r.now) // check has complained already
 		r.begun = ev.Kv.ModRevision
 		r.terms = append(r.terms, r.now)
+	case strings.HasPrefix(rest, "nodes/") && deleted:
+		delete(r.states, key)
+	case strings.HasPrefix(rest, "nodes/"):
+		var n nodeRecord
+		_ = json.Unmarshal(ev.Kv.Value, &n)
+		r.states[key] = n.State
 	case strings.HasPrefix(rest, "mementos/") && deleted:
 		delete(r.latest, strings.TrimPrefix(rest, "mementos/"))
 	case strings.HasPrefix(rest, "mementos/"):
@@ -215,27 +253,34 @@ type write struct {
 	revision      int64
 }
 
-// holds checks that the store has every acknowledged write, at the revision that
-// was told, and nothing that no writer sent.
+// holds checks the ledger against the history and fails the test for each fault.
 func (l *ledger) holds(t *testing.T, r *replay) {
 	t.Helper()
-	lost := 0
-	for _, w := range l.acked {
-		if r.puts[w.name][w.revision] == w.payload {
-			continue
-		}
-		t.Errorf("acknowledged write of %s at revision %d is not in the store's history", w.name, w.revision)
-		if lost++; lost == 10 {
+	for i, fault := range l.check(r) {
+		if i == 10 {
 			t.Fatal("and so on")
+		}
+		t.Error(fault)
+	}
+}
+
+// check tells which acknowledged writes the store does not have at the revision
+// that was told, and what it has twice.
+func (l *ledger) check(r *replay) []string {
+	var faults []string
+	for _, w := range l.acked {
+		if r.puts[w.name][w.revision] != w.payload {
+			faults = append(faults, fmt.Sprintf("acknowledged write of %s at revision %d is not in the store's history", w.name, w.revision))
 		}
 	}
 	seen := make(map[string]int64)
 	for name, byRevision := range r.puts {
 		for rev, payload := range byRevision {
 			if first, twice := seen[payload]; twice {
-				t.Errorf("%q of %s stands at revisions %d and %d: applied twice, or brought back", payload, name, first, rev)
+				faults = append(faults, fmt.Sprintf("%q of %s stands at revisions %d and %d: applied twice, or brought back", payload, name, first, rev))
 			}
 			seen[payload] = rev
 		}
 	}
+	return faults
 }

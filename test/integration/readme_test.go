@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // step is a command of the README and what it is shown to print.
@@ -78,6 +80,7 @@ type visitor struct {
 	dir      string
 	env      []string
 	replacer *strings.Replacer
+	killed   time.Time         // when the walk-through killed the master
 	states   map[string]string // what a node comes to be, by its id
 }
 
@@ -108,10 +111,37 @@ func (v *visitor) follow(s step) {
 	case args[0] == "bin/coordinator" && (args[1] == "run" || args[1] == "store"):
 		v.background(args)
 		return
-	case !strings.Contains(line, "|"): // not through a shell, which pkill would match
+	case !strings.ContainsAny(line, "|$"):
 		v.foreground(s, args)
 	default:
+		if args[0] == "kill" {
+			v.killed = time.Now()
+		}
 		v.foreground(s, []string{"sh", "-c", line})
+	}
+}
+
+// tookOver checks, by the history that the README shows, how long the plane was
+// without a master after the one that was killed.
+func (v *visitor) tookOver(limit time.Duration) {
+	v.t.Helper()
+	cmd := exec.Command(filepath.Join(v.dir, "bin", "coordinator"), "history", "-o", "json")
+	cmd.Env = v.env
+	out, err := cmd.Output()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	var history struct {
+		Items []struct {
+			Reason string
+			Since  time.Time
+		}
+	}
+	if err := json.Unmarshal(out, &history); err != nil || len(history.Items) != 3 || history.Items[0].Reason != "failover" {
+		v.t.Fatalf("history %s: %v", out, err)
+	}
+	if took := history.Items[0].Since.Sub(v.killed); v.killed.IsZero() || took > limit {
+		v.t.Errorf("a leads %s after the kill, want %s at most", took, limit)
 	}
 }
 
@@ -167,6 +197,8 @@ func TestReadme_WalkThrough(t *testing.T) {
 	for _, s := range steps {
 		v.follow(s)
 	}
+	const ttl = 6 * time.Second // as the README says it is by default
+	v.tookOver(ttl + time.Second + slack)
 }
 
 // Promise: the first of the README's two commands starts a node that is MASTER.

@@ -2,14 +2,11 @@ package integration_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"testing"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // embeddedNode starts a node that brings its own etcd.
@@ -68,66 +65,6 @@ func TestRestart_OnAnExternalStore(t *testing.T) {
 		t.Error(err)
 	}
 	c.record().judge(t)
-}
-
-// Promise: a node killed at any point of its first start leaves a plane in which
-// any node can start.
-func TestFirstStart_KilledAtEveryPoint(t *testing.T) {
-	t.Parallel()
-	const ttl = 2 * time.Second
-	c := newCluster(t, ttl)
-	// A first start writes its record, its candidacy, the term with meta, and the
-	// announcement; each is seen by the watch as soon as it is there. Point 0 is
-	// before the first of them.
-	for point := range 8 {
-		t.Run(fmt.Sprintf("after %d writes", point), func(t *testing.T) {
-			c.plane = fmt.Sprintf("first%d", point)
-			killAfter(t, c, point)
-			b := c.node(fmt.Sprintf("b%d", point), "auto")
-			b.await("MASTER")
-			b.mustPut("entity/x", "unique")
-			found := c.record().judge(t)
-			if n := len(found.terms); found.terms[n-1].Node != b.name {
-				t.Errorf("terms %+v", found.terms)
-			}
-			var p struct {
-				PlaneID string `json:"plane_id"`
-			}
-			if err := b.get("/v1/plane", &p); err != nil || p.PlaneID == "" {
-				t.Errorf("plane %+v, %v", p, err)
-			}
-			b.kill()
-		})
-	}
-}
-
-// killAfter starts a node on an empty plane and kills it when it has written so
-// many revisions.
-func killAfter(t *testing.T, c *cluster, writes int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	watch := c.raw.Watch(ctx, "/coordinator/"+c.plane+"/", clientv3.WithPrefix(), clientv3.WithRev(c.revision()+1))
-	a := c.spawnNode("a", "auto")
-	defer a.kill()
-	if writes == 0 {
-		c.served(a)
-		return
-	}
-	idle := time.NewTimer(patience)
-	for seen := 0; seen < writes; {
-		select {
-		case resp := <-watch:
-			for i, ev := range resp.Events {
-				if i == 0 || ev.Kv.ModRevision != resp.Events[i-1].Kv.ModRevision {
-					seen++
-				}
-			}
-			idle.Reset(3 * time.Second)
-		case <-idle.C:
-			return // it has no more to write
-		}
-	}
 }
 
 // Promise: a second process of one node id is refused while the first lives, and

@@ -61,6 +61,14 @@ type Answer struct {
 	Body   []byte
 }
 
+// Decode reads the answer's JSON into v.
+func (a *Answer) Decode(v any) error {
+	if err := json.Unmarshal(a.Body, v); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
 // Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable]
 // or [ErrLost].
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {

@@ -33,6 +33,9 @@ const (
 	PathPriority = "/v1/node/priority"
 	PathPlane    = "/v1/plane"
 	PathHandover = "/v1/plane/handover"
+	PathPause    = "/v1/plane/pause"
+	PathResume   = "/v1/plane/resume"
+	PathLeft     = "/v1/plane/left"
 	PathHistory  = "/v1/plane/history"
 	PathMementos = "/v1/mementos"
 	PathBatch    = "/v1/mementos/batch"
@@ -120,15 +123,26 @@ type PriorityReply struct {
 
 // Plane is the answer of GET /v1/plane.
 type Plane struct {
-	Plane    string      `json:"plane"`
-	PlaneID  string      `json:"plane_id"`
-	Master   *string     `json:"master"`
-	Term     int64       `json:"term"`
-	Revision int64       `json:"revision"`
-	Next     *string     `json:"next"`
-	Nodes    []PlaneNode `json:"nodes"`
-	// StoreError says why the store did not answer; the rest is then what this
-	// node saw last. It is left out while all is well.
+	Plane    string  `json:"plane"`
+	PlaneID  string  `json:"plane_id"`
+	Master   *string `json:"master"`
+	Term     int64   `json:"term"`
+	Revision int64   `json:"revision"`
+	// Paused says that nobody is promoted by itself; Pause says since when, until
+	// when and through which node.
+	Paused bool               `json:"paused"`
+	Pause  *coordinator.Pause `json:"pause"`
+	// Next would lead if the master went now, NextWhy says why that one.
+	Next    *string `json:"next"`
+	NextWhy string  `json:"next_why"`
+	// Seclusion is the disabled node that has the plane to itself. It is none of
+	// Nodes.
+	Seclusion *coordinator.Seclusion `json:"seclusion"`
+	Nodes     []PlaneNode            `json:"nodes"`
+	// Left are the nodes that are gone since not long ago.
+	Left []coordinator.Left `json:"left"`
+	// StoreError says why the store does not answer, and the rest is then what this
+	// node saw last, or why it takes no writes. It is left out while all is well.
 	StoreError string `json:"store_error,omitempty"`
 }
 
@@ -139,10 +153,34 @@ type PlaneNode struct {
 	WhyNot     string `json:"why_not"`
 }
 
+// PauseRequest is the body of POST /v1/plane/pause; without ForMS the pause lasts
+// until somebody ends it.
+type PauseRequest struct {
+	ForMS int64 `json:"for_ms"`
+}
+
+// PauseReply is the answer to it, and to POST /v1/plane/resume.
+type PauseReply struct {
+	Paused bool               `json:"paused"`
+	Pause  *coordinator.Pause `json:"pause"`
+}
+
+// ForgetReply is the answer of DELETE /v1/plane/left/{id}.
+type ForgetReply struct {
+	Forgotten string `json:"forgotten"`
+}
+
 // HandoverRequest is the body of POST /v1/plane/handover; To empty means the best
-// candidate.
+// candidate. A dry run changes nothing and is answered with a [Rehearsal].
 type HandoverRequest struct {
-	To string `json:"to"`
+	To     string `json:"to"`
+	DryRun bool   `json:"dry_run"`
+}
+
+// Rehearsal is the answer to a dry run: OK if all checks pass.
+type Rehearsal struct {
+	OK     bool    `json:"ok"`
+	Checks []Check `json:"checks"`
 }
 
 // HandoverReply is the answer to it.
@@ -210,7 +248,7 @@ type Health struct {
 	Checks []Check `json:"checks,omitempty"`
 }
 
-// Check is one part of [Health].
+// Check is one part of [Health] or [Rehearsal].
 type Check struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`

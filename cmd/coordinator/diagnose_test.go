@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// healthy are the facts of a plane of which nothing is wrong.
+func healthy() *facts {
+	a, b := "a", "b"
+	f := &facts{rehearsal: &wire.Rehearsal{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
+	f.plane = wire.Plane{Plane: "p", Master: &a, Next: &b, NextWhy: "the only candidate", Term: 4, Revision: 10}
+	for i, id := range []string{a, b} {
+		state := []modes.State{modes.StateMaster, modes.StateHotStandby}[i]
+		f.plane.Nodes = append(f.plane.Nodes, wire.PlaneNode{
+			Record: coordinator.Record{ID: id, State: state, Version: "v1.0.0", URI: "http://" + id}, Promotable: true,
+		})
+		f.peers = append(f.peers, peer{id: id, uri: "http://" + id, node: &wire.Node{
+			ID: id, State: state, LeaseRemainingMS: 5000, Mirror: &wire.Mirror{Revision: 10, StalenessMS: 900},
+		}})
+	}
+	f.asked = *f.peers[0].node
+	return f
+}
+
+// failing lists the ids of what is wrong.
+func failing(t *testing.T, f *facts) []string {
+	t.Helper()
+	var ids []string
+	for _, c := range f.diagnose() {
+		if c.Found == "" || c.OK == (c.Advice != "") {
+			t.Errorf("finding %+v does not say what is, or what to do", c)
+		}
+		if !c.OK && !slices.Contains(ids, c.ID) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+func TestDoctor_FindsWhatIsWrong(t *testing.T) {
+	none := (*string)(nil)
+	for name, c := range map[string]struct {
+		harm func(f *facts)
+		ids  string
+	}{
+		"nothing":                       {func(*facts) {}, ""},
+		"a store that is away":          {func(f *facts) { f.plane.StoreError = "it does not answer" }, "store"},
+		"a store that is full":          {func(f *facts) { f.plane.StoreError = "store is full" }, "store"},
+		"no master, and one to come":    {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
+		"no master, and nobody to be":   {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
+		"no master, for the store":      {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
+		"no master in a pause":          {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
+		"nobody is next":                {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
+		"a pause":                       {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
+		"a handover that would fail":    {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
+		"writes that are not allowed":   {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "denied"} }, "permission"},
+		"a master that does not answer": {func(f *facts) { f.rehearsal, f.unrehearsed = nil, errors.New("lost") }, "permission"},
+		"two versions":                  {func(f *facts) { f.plane.Nodes[0].Version = "v2.0.0" }, "versions"},
+		"a node that does not answer":   {func(f *facts) { f.peers[0].node, f.peers[0].silent = nil, errors.New("refused") }, "reachable"},
+		"a lease that is over":          {func(f *facts) { f.peers[1].node.LeaseRemainingMS = 0 }, "lease"},
+		"a node that failed":            {func(f *facts) { f.peers[1].node.State, f.peers[1].node.LastError = modes.StateFailed, "why" }, "failed"},
+		"a copy that is old":            {func(f *facts) { f.peers[1].node.Mirror.StalenessMS = 60_000 }, "mirror"},
+		"a copy that is loading":        {func(f *facts) { f.peers[1].node.Mirror = &wire.Mirror{Loaded: 1, Total: 2} }, "mirror"},
+		"a memento in quarantine": {func(f *facts) {
+			n := f.peers[0].node
+			n.Quarantined, n.Quarantine = 1, []wire.Fault{{Name: "entity/x", Reason: "garbage"}}
+		}, "quarantine"},
+		"a node that vanished": {func(f *facts) {
+			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureLost, At: time.Now()}}
+		}, "lost"},
+		"a node that stopped": {func(f *facts) {
+			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureStopped, At: time.Now()}}
+		}, ""},
+		"a disabled node": {func(f *facts) {
+			f.plane = wire.Plane{Seclusion: &coordinator.Seclusion{Node: "a", URI: "http://a"}}
+			f.peers, f.rehearsal = f.peers[:1], nil
+		}, "disabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := healthy()
+			c.harm(f)
+			if got := strings.Join(failing(t, f), " "); got != c.ids {
+				t.Errorf("finds %q wrong, want %q", got, c.ids)
+			}
+		})
+	}
+}
+
+// What is wrong names the node and the thing, so that nobody has to look for them.
+func TestDoctor_SaysWhoAndWhat(t *testing.T) {
+	f := healthy()
+	f.peers[0].node.Quarantined = 1
+	f.peers[0].node.Quarantine = []wire.Fault{{Name: "entity/x", Reason: "garbage"}}
+	for _, c := range f.diagnose() {
+		if c.ID == "quarantine" {
+			if said := fmt.Sprintf("%s %s", c.Node, c.Found); !strings.Contains(said, f.peers[0].id) || !strings.Contains(said, "entity/x: garbage") {
+				t.Errorf("finding = %+v", c)
+			}
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+// diagnosis is what doctor prints. The ids of its findings are stable: people
+// script against them.
+type diagnosis struct {
+	OK     bool      `json:"ok"`
+	Checks []finding `json:"checks"`
+}
+
+// finding is one thing that was looked at.
+type finding struct {
+	ID     string `json:"id"`
+	OK     bool   `json:"ok"`
+	Node   string `json:"node,omitempty"` // whom it is about; empty for the plane
+	Found  string `json:"found"`
+	Advice string `json:"advice,omitempty"` // what to do, where it is not ok
+}
+
+func newDoctor(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong with a plane, and say what to do about it",
+		Long: `Look at everything that a plane depends on, through the API of one node and
+those of all the nodes it knows: the store, who leads and who is next, whether a
+handover would succeed, and each node's address, lease, state, copy and version.
+Of everything that is wrong it says what to do.
+
+Exit 0 if nothing is wrong, and 1 otherwise; 6 if the node does not answer. The ids
+of the checks do not change.`,
+		Example: `  coordinator doctor
+  coordinator doctor -o json`,
+		Args: cobra.NoArgs,
+	}
+	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
+		var d diagnosis
+		f, failure := o.examine(ctx)
+		if failure != nil {
+			d.Checks = []finding{{
+				ID: "reachable", Found: failure.Error(),
+				Advice: "see whether the node's process runs, or ask another node with --server",
+			}}
+		} else {
+			d.Checks = f.diagnose()
+		}
+		d.OK = true
+		for _, c := range d.Checks {
+			d.OK = d.OK && c.OK
+		}
+		body, err := json.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("encode findings: %w", err)
+		}
+		if err := o.print(body, d.table); err != nil {
+			return err
+		}
+		switch {
+		case failure != nil:
+			return fmt.Errorf("%w: %w", errQuiet, failure)
+		case !d.OK:
+			return errQuiet
+		}
+		return nil
+	})
+}
+
+// table shows the findings to people, and then what to do.
+func (d *diagnosis) table(w io.Writer) error {
+	rows := [][]string{{"CHECK", "RESULT", "NODE", "FOUND"}}
+	for _, c := range d.Checks {
+		rows = append(rows, []string{c.ID, verdict(c.OK), orDash(c.Node), c.Found})
+	}
+	if err := columns(w, rows...); err != nil {
+		return err
+	}
+	if d.OK {
+		_, err := fmt.Fprintln(w, "\nNothing is wrong.")
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "\nWhat to do:"); err != nil {
+		return err
+	}
+	for _, c := range d.Checks {
+		if c.OK {
+			continue
+		}
+		name := c.ID
+		if c.Node != "" {
+			name += " (" + c.Node + ")"
+		}
+		if _, err := fmt.Fprintf(w, "- %s: %s\n", name, c.Advice); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// facts are what the findings are drawn from.
+type facts struct {
+	asked wire.Node
+	plane wire.Plane
+	peers []peer
+	// rehearsal is a dry run of a handover to the best candidate, or why it could
+	// not be had; neither where nobody leads.
+	rehearsal   *wire.Rehearsal
+	unrehearsed error
+}
+
+// peer is a node of the plane, and what its own API says of it.
+type peer struct {
+	id, uri, instance string
+	node              *wire.Node
+	silent            error // why its API says nothing
+}
+
+// examine gathers the facts.
+func (o *operator) examine(ctx context.Context) (*facts, error) {
+	f := new(facts)
+	for path, v := range map[string]any{wire.PathNode: &f.asked, wire.PathPlane: &f.plane} {
+		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path})
+		if err != nil {
+			return nil, err
+		}
+		if err := answer.Decode(v); err != nil {
+			return nil, err
+		}
+	}
+	member := false
+	for _, n := range f.plane.Nodes {
+		member = member || n.ID == f.asked.ID
+		f.peers = append(f.peers, peer{id: n.ID, uri: n.URI, instance: n.Instance})
+	}
+	if !member {
+		f.peers = append(f.peers, peer{id: f.asked.ID, uri: f.asked.URI, instance: f.asked.Instance})
+	}
+	var group sync.WaitGroup
+	for i := range f.peers {
+		group.Go(func() { f.peers[i].ask(ctx) })
+	}
+	if f.plane.Master != nil {
+		f.rehearse(ctx, o)
+	}
+	group.Wait()
+	return f, nil
+}
+
+// peerTimeout is how long a node of the plane may take to answer.
+const peerTimeout = 3 * time.Second
+
+// ask has the node tell of itself, at the address it advertises.
+func (p *peer) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	c, err := client.New(p.uri)
+	if err != nil {
+		p.silent = err
+		return
+	}
+	var n wire.Node
+	if p.silent = c.Get(ctx, wire.PathNode, &n); p.silent != nil {
+		return
+	}
+	if n.Instance != p.instance {
+		p.silent = fmt.Errorf("another process answers there: node %s of plane %s", n.ID, n.Plane)
+		return
+	}
+	p.node = &n
+}
+
+// rehearse has the master look at a handover to the best candidate.
+func (f *facts) rehearse(ctx context.Context, o *operator) {
+	answer, err := o.post(ctx, wire.PathHandover, wire.HandoverRequest{DryRun: true})
+	if err == nil {
+		f.rehearsal = new(wire.Rehearsal)
+		err = answer.Decode(f.rehearsal)
+	}
+	f.unrehearsed = err
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+// This file holds the commands that change a plane.
+
+func newHandover(s streams) *cobra.Command {
+	var want wire.HandoverRequest
+	cmd := &cobra.Command{
+		Use:   "handover",
+		Short: "Pass mastership to another node",
+		Long: `Pass mastership to a node, or to the best candidate, and wait until it has
+announced itself. The present master leads until the term has passed, and leads on
+if it cannot. Writes wait meanwhile.
+
+With --dry-run nothing is changed: everything that the handover depends on is
+looked at, and the exit code is 3 if any of it does not pass.`,
+		Example: `  coordinator handover --to b --dry-run
+  coordinator handover --to b`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&want.To, "to", "", "id of the node that is to lead (default: the best candidate)")
+	cmd.Flags().BoolVar(&want.DryRun, "dry-run", false, "look at everything it depends on and change nothing")
+	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
+		answer, err := o.post(ctx, wire.PathHandover, want)
+		switch {
+		case err != nil:
+			return err
+		case want.DryRun:
+			return showRehearsal(o, answer)
+		}
+		return show(o, answer, func(w io.Writer, h *wire.HandoverReply) error {
+			_, err := fmt.Fprintf(w, "%s handed over to %s, which leads term %d after %dms\n", h.From, h.To, h.Term, h.DurationMS)
+			return err
+		})
+	})
+}
+
+// errWouldFail is what a dry run ends with that does not pass.
+var errWouldFail = fmt.Errorf("%w: the handover would not succeed", coordinator.ErrRefused)
+
+// showRehearsal shows a dry run's checks, and fails if one of them does.
+func showRehearsal(o *operator, answer *client.Answer) error {
+	var r wire.Rehearsal
+	if err := answer.Decode(&r); err != nil {
+		return err
+	}
+	err := o.print(answer.Body, func(w io.Writer) error {
+		rows := [][]string{{"CHECK", "RESULT", "REASON"}}
+		for _, c := range r.Checks {
+			rows = append(rows, []string{c.Name, verdict(c.OK), c.Reason})
+		}
+		return columns(w, rows...)
+	})
+	if err == nil && !r.OK {
+		err = errWouldFail
+	}
+	return err
+}
+
+// verdict is how a check is told of.
+func verdict(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "FAILS"
+}
+
+func newPause(s streams) *cobra.Command {
+	var lasting time.Duration
+	cmd := &cobra.Command{
+		Use:   "pause",
+		Short: "Keep all nodes from being promoted by themselves",
+		Long: `Keep all nodes from being promoted by themselves, until "coordinator resume" or
+for a time. The present master stays. While the plane is paused a master that
+stops hands nothing over, and one that loses its term does not take it back by
+itself: there is then no master. "handover" and "mode master" still work.`,
+		Example: `  coordinator pause --for 10m
+  coordinator resume`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().DurationVar(&lasting, "for", 0, "after how long it ends by itself (default: when it is resumed)")
+	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
+		if cmd.Flags().Changed("for") && lasting < time.Millisecond {
+			return usageError{fmt.Errorf("for %s: use a positive time, or leave it out to pause until it is resumed", lasting)}
+		}
+		answer, err := o.post(ctx, wire.PathPause, wire.PauseRequest{ForMS: lasting.Milliseconds()})
+		if err != nil {
+			return err
+		}
+		return show(o, answer, func(w io.Writer, p *wire.PauseReply) error {
+			_, err := fmt.Fprintf(w, "automatic promotion is paused %s\n", pauseEnd(p.Pause))
+			return err
+		})
+	})
+}
+
+// pauseEnd tells until when a pause lasts.
+func pauseEnd(p *coordinator.Pause) string {
+	if p.Until == nil {
+		return "until \"coordinator resume\""
+	}
+	return fmt.Sprintf("until %s, for another %s", p.Until.Format(time.RFC3339), max(time.Until(*p.Until), 0).Round(time.Second))
+}
+
+func newResume(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resume",
+		Short: "End a pause",
+		Long:  `End a pause: nodes are promoted by themselves again.`,
+		Args:  cobra.NoArgs,
+	}
+	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
+		answer, err := o.post(ctx, wire.PathResume, struct{}{})
+		if err != nil {
+			return err
+		}
+		return show(o, answer, func(w io.Writer, _ *wire.PauseReply) error {
+			_, err := fmt.Fprintln(w, "automatic promotion is not paused")
+			return err
+		})
+	})
+}
+
+func newForget(s streams) *cobra.Command {
+	var dead bool
+	cmd := &cobra.Command{
+		Use:   "forget NODE | --dead",
+		Short: "Forget a node that stopped or vanished",
+		Long: `Forget a node that stopped or vanished, or all of them, so that status no longer
+lists them. By itself each is forgotten after an hour. A node that lives is left
+alone: it would come back at once.`,
+		Example: `  coordinator forget b
+  coordinator forget --dead`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	cmd.Flags().BoolVar(&dead, "dead", false, "forget all nodes that are gone")
+	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
+		switch {
+		case dead == (len(args) == 1):
+			return usageError{errors.New("name one node, or use --dead for all that are gone")}
+		case dead:
+			return o.forgetDead(ctx)
+		}
+		if err := coordinator.CheckNode(args[0]); err != nil {
+			return usageError{err}
+		}
+		return o.forget(ctx, args[0])
+	})
+}
+
+// forget has one node forgotten.
+func (o *operator) forget(ctx context.Context, id string) error {
+	answer, err := o.do(ctx, client.Request{Method: http.MethodDelete, Path: wire.PathLeft + "/" + id})
+	if err != nil {
+		return err
+	}
+	return show(o, answer, func(w io.Writer, f *wire.ForgetReply) error {
+		_, err := fmt.Fprintf(w, "%s is forgotten\n", f.Forgotten)
+		return err
+	})
+}
+
+// forgetDead has all nodes forgotten that are gone. One that comes back
+// meanwhile, or is forgotten by itself, is no longer dead.
+func (o *operator) forgetDead(ctx context.Context) error {
+	answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathPlane})
+	if err != nil {
+		return err
+	}
+	var plane wire.Plane
+	if err := answer.Decode(&plane); err != nil {
+		return err
+	}
+	for _, l := range plane.Left {
+		err := o.forget(ctx, l.ID)
+		var p *wire.Problem
+		if errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusConflict) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("forget %s: %w", l.ID, err)
+		}
+	}
+	return nil
+}

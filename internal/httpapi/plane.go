@@ -1,0 +1,127 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// maxPause is the longest time after which a pause ends by itself. Whoever means
+// longer than that means until it is resumed.
+const maxPause = 365 * 24 * time.Hour
+
+func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.node.Plane(r.Context())
+	shown := planeOf(s.node.Status().Plane, &p)
+	if err != nil {
+		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
+	} else if err := s.node.CheckStore(r.Context()); err != nil {
+		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
+	}
+	return reply(w, http.StatusOK, shown)
+}
+
+// planeOf is the plane as it is shown.
+func planeOf(name string, p *coordinator.Plane) wire.Plane {
+	shown := wire.Plane{
+		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
+		Paused: p.Pause != nil, Pause: p.Pause, Seclusion: p.Seclusion,
+		Nodes: make([]wire.PlaneNode, len(p.Members)),
+		Left:  append([]coordinator.Left{}, p.Left...), // never null
+	}
+	if m, ok := p.Master(); ok {
+		shown.Master = &m.ID
+	}
+	if next, why := coordinator.Next(*p); next != "" {
+		shown.Next, shown.NextWhy = &next, why
+	}
+	for i, m := range p.Members {
+		ok, why := coordinator.Promotable(m)
+		shown.Nodes[i] = wire.PlaneNode{Record: m.Record, Promotable: ok, WhyNot: why}
+	}
+	return shown
+}
+
+func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
+	items, err := s.node.History(r.Context())
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.History{Items: items})
+}
+
+func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
+		var req wire.HandoverRequest
+		if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+			return err
+		}
+		if req.DryRun {
+			return s.rehearse(w, r, req.To)
+		}
+		passed, err := s.node.Handover(r.Context(), req.To)
+		if err != nil {
+			return err
+		}
+		return reply(w, http.StatusOK, wire.HandoverReply{
+			From: passed.From, To: passed.To, Term: passed.Term, DurationMS: passed.Duration.Milliseconds(),
+		})
+	})
+}
+
+// rehearse looks at everything that a handover depends on.
+func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, to string) error {
+	checks, err := s.node.Rehearse(r.Context(), to)
+	if err != nil {
+		return err
+	}
+	answer := wire.Rehearsal{OK: true, Checks: make([]wire.Check, len(checks))}
+	for i, c := range checks {
+		answer.Checks[i] = wire.Check(c)
+		answer.OK = answer.OK && c.OK
+	}
+	return reply(w, http.StatusOK, answer)
+}
+
+// postPause is carried out by whichever node is asked: where it is needed most
+// there may be no master.
+func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
+	var req wire.PauseRequest
+	if err := decodeOptional(w, r, maxControlBody, &req); err != nil {
+		return err
+	}
+	if req.ForMS < 0 || req.ForMS > maxPause.Milliseconds() {
+		return fmt.Errorf("%w: for_ms %d: use 1 to %d, or leave it out to pause until it is resumed", rebind.ErrInvalid, req.ForMS, maxPause.Milliseconds())
+	}
+	if st := s.node.Status(); st.Mode == modes.Disabled && st.State == modes.StateMaster {
+		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", coordinator.ErrRefused)
+	}
+	p, err := s.node.Pause(r.Context(), time.Duration(req.ForMS)*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.PauseReply{Paused: true, Pause: &p})
+}
+
+func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
+	if err := decodeOptional(w, r, maxControlBody, &struct{}{}); err != nil {
+		return err
+	}
+	if err := s.node.Resume(r.Context()); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.PauseReply{})
+}
+
+func (s *Server) deleteLeft(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if err := s.node.Forget(r.Context(), id); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, wire.ForgetReply{Forgotten: id})
+}
