@@ -61,10 +61,10 @@ func (p *process) acted(ctx context.Context) func() time.Time {
 // longer reach etcd, stops acting by its own clock before another node's term
 // begins, and what was held on the way changes nothing when it arrives.
 func TestDeadline_MasterCutOffOneWay(t *testing.T) {
-	for name, ways := range map[string]func(p *proxy) []*gate{
-		"answers held":  func(p *proxy) []*gate { return []*gate{&p.answers} },
-		"requests held": func(p *proxy) []*gate { return []*gate{&p.requests} },
-		"both held":     func(p *proxy) []*gate { return []*gate{&p.requests, &p.answers} },
+	for name, ways := range map[string]func(p *proxy) []*valve{
+		"answers held":  func(p *proxy) []*valve { return []*valve{&p.answers} },
+		"requests held": func(p *proxy) []*valve { return []*valve{&p.requests} },
+		"both held":     func(p *proxy) []*valve { return []*valve{&p.requests, &p.answers} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -13,7 +13,7 @@ import (
 // held arrives late.
 type proxy struct {
 	address           string
-	requests, answers gate
+	requests, answers valve
 	group             sync.WaitGroup
 }
 
@@ -45,49 +45,49 @@ func newProxy(t *testing.T, to string) *proxy {
 	return p
 }
 
-// gate lets what goes one way pass until it is shut.
-type gate struct {
+// valve lets what goes one way pass until it is shut.
+type valve struct {
 	ctx context.Context
 
 	mu    sync.Mutex    // guards the field below
-	shutc chan struct{} // closed when the gate opens again; nil while it is open
+	shutc chan struct{} // closed when the valve opens again; nil while it is open
 }
 
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shutc = make(chan struct{})
+func (v *valve) shut() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shutc = make(chan struct{})
 }
 
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.shutc)
-	g.shutc = nil
+func (v *valve) open() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.shutc)
+	v.shutc = nil
 }
 
 // carry copies from one side to the other for as long as both are there.
-func (g *gate) carry(to, from net.Conn) {
+func (v *valve) carry(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
-	_, _ = io.Copy(passing{to, g}, from) // how it ends makes no difference
+	_, _ = io.Copy(passing{to, v}, from) // how it ends makes no difference
 }
 
-// passing is a connection behind a gate.
+// passing is a connection behind a valve.
 type passing struct {
 	to   io.Writer
-	gate *gate
+	valve *valve
 }
 
 func (p passing) Write(b []byte) (int, error) {
-	p.gate.mu.Lock()
-	opened := p.gate.shutc
-	p.gate.mu.Unlock()
+	p.valve.mu.Lock()
+	opened := p.valve.shutc
+	p.valve.mu.Unlock()
 	if opened != nil {
 		select {
 		case <-opened:
-		case <-p.gate.ctx.Done():
-			return 0, context.Cause(p.gate.ctx)
+		case <-p.valve.ctx.Done():
+			return 0, context.Cause(p.valve.ctx)
 		}
 	}
 	return p.to.Write(b)
