@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"syscall"
@@ -128,20 +129,26 @@ func TestDeadline_WriteAtTheMomentOfWaking(t *testing.T) {
 	_, term := c.led()
 	begun := c.begun(term)
 	a.signal(syscall.SIGSTOP)
-	var group sync.WaitGroup
+	<-begun
+	var sent, answered sync.WaitGroup
 	for i := range 20 {
-		group.Go(func() { // waits in the sockets of a until it wakes
+		sent.Add(1)
+		done := sync.OnceFunc(sent.Done) // a request may be sent once more
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { done() },
+		})
+		answered.Go(func() { // what is sent waits in the sockets of a until it wakes
 			name := fmt.Sprintf("/v1/mementos/late/m%d", i)
-			got, err := call(t.Context(), http.MethodPut, a.url+name, map[string]string{"Coordinator-Forward": "never"}, []byte("late"))
+			got, err := call(ctx, http.MethodPut, a.url+name, map[string]string{"Coordinator-Forward": "never"}, []byte(name))
 			if err != nil || got.status/100 == 2 {
 				t.Errorf("write of a master that woke too late: %+v %v", got, err)
 			}
 		})
 	}
-	<-begun
+	sent.Wait()
 	w.more(t, 20)
 	a.signal(syscall.SIGCONT)
-	group.Wait()
+	answered.Wait()
 	c.led()
 	account := w.stop()
 	found := c.record().judge(t)
