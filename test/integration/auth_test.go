@@ -65,10 +65,10 @@ func TestStore_AuthEnabledUnderALivePlane(t *testing.T) {
 	calm := c.calm()
 	began, asked := time.Now(), c.requests()
 	for _, p := range c.nodes {
-		p.says("user name is empty")
+		p.says("credentials")
 		eventually(t, patience, func() error {
-			if v, err := p.plane(); err != nil || v.StoreError == "" {
-				return fmt.Errorf("%s says nothing of the store: %+v, %w", p.name, v, err)
+			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "credentials") {
+				return fmt.Errorf("%s does not say that it lacks credentials: %+v, %w", p.name, v, err)
 			}
 			return p.role("writable", http.StatusServiceUnavailable)
 		})

@@ -54,7 +54,7 @@ func (p *process) want(method, path, body string, status int) {
 }
 
 // Promise: with the store full a live master keeps its term, puts answer 507,
-// deletes work, and the log says what is wrong. Nobody new can lead; when
+// deletes work, and status and log say what is wrong. Nobody new can lead; when
 // there is room again the plane comes back by itself. A clean stop is not delayed.
 func TestStoreFull(t *testing.T) {
 	t.Parallel()
@@ -72,6 +72,14 @@ func TestStoreFull(t *testing.T) {
 	b.want(http.MethodPut, "/v1/mementos/entity/x", "more", http.StatusInsufficientStorage)
 	a.want(http.MethodDelete, "/v1/mementos/entity/y", "", http.StatusNoContent)
 	a.says("store is full")
+	for _, p := range c.nodes {
+		if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "full") {
+			t.Errorf("%s does not say in /v1/plane that the store is full: %+v, %v", p.name, v, err)
+		}
+		if code, out, _ := command(t, "status", "--server", p.url); code != 0 || !strings.Contains(out, "full") {
+			t.Errorf("status of %s does not say that the store is full: %d\n%s", p.name, code, out)
+		}
+	}
 	h := &hand{cluster: c}
 	h.revoke(h.lease("nodes/d")) // it cannot join again while there is no room for its record
 	d.says("store is full")
