@@ -3,7 +3,9 @@ package integration_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,6 +112,28 @@ func (c *cluster) live() {
 
 // lines counts what a node has logged.
 func (p *process) lines() int { return strings.Count(p.output(), "\n") }
+
+// worked is the processor time that a process has used so far; always 0 where the
+// system does not tell.
+func (p *process) worked() time.Duration {
+	p.t.Helper()
+	const tick = 10 * time.Millisecond
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // after the name, which may hold spaces
+	fields := strings.Fields(rest)
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return time.Duration(user+system) * tick
+}
 
 // says waits until the node's log holds a text.
 func (p *process) says(text string) {

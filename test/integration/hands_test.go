@@ -114,7 +114,11 @@ func TestHands_EditThePlane(t *testing.T) {
 		d.do(h, master.name, standby)
 		h.mended(d, before)
 		_, after := c.led()
-		t.Logf("%-52s term %d → %d, in order again after %s", d.name, before, after, time.Since(began).Round(time.Millisecond))
+		took := time.Since(began).Round(time.Millisecond)
+		t.Logf("%-52s term %d → %d, in order again after %s", d.name, before, after, took)
+		if took > c.ttl+slack {
+			t.Errorf("%s: in order again after %s only", d.name, took)
+		}
 		if after < before || (after > before) != d.ends {
 			t.Errorf("%s: term %d follows %d", d.name, after, before)
 		}

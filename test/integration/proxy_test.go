@@ -75,7 +75,7 @@ func (v *valve) carry(to, from net.Conn) {
 
 // passing is a connection behind a valve.
 type passing struct {
-	to   io.Writer
+	to    io.Writer
 	valve *valve
 }
 

@@ -198,9 +198,14 @@ func (e *ensemble) without(begin, end func(*ensemble)) {
 	}
 }
 
-// idle looks on for a while, and wants nobody to act and every node to be live.
+// idle looks on for a while, and wants nobody to act, every node to be live, and
+// none to be busy.
 func (c *cluster) idle(d time.Duration) {
 	c.t.Helper()
+	before := make(map[string]time.Duration)
+	for id, p := range c.nodes {
+		before[id] = p.worked()
+	}
 	end := time.After(d)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -208,6 +213,11 @@ func (c *cluster) idle(d time.Duration) {
 		select {
 		case <-end:
 			c.live()
+			for id, p := range c.nodes {
+				if worked := p.worked() - before[id]; worked > d/2 {
+					c.t.Errorf("%s worked for %s of %s although it can do nothing", id, worked, d)
+				}
+			}
 			return
 		case <-tick.C:
 			for _, p := range c.nodes {

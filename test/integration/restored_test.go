@@ -114,7 +114,11 @@ func TestStore_GoesBackInTimeUnderALivePlane(t *testing.T) {
 				}
 				return nil
 			})
-			t.Logf("term %d → %d, in order again after %s", before, after, time.Since(began).Round(time.Millisecond))
+			took := time.Since(began).Round(time.Millisecond)
+			t.Logf("term %d → %d, in order again after %s", before, after, took)
+			if took > 2*c.ttl+slack {
+				t.Errorf("in order again after %s only", took)
+			}
 			c.holdsOnly(f.want)
 			if v, err := master.plane(); err != nil || v.ID != first.ID {
 				t.Errorf("plane id is %q, %v, was %q", v.ID, err, first.ID)
