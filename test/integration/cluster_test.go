@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -151,15 +153,27 @@ func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	return c
 }
 
-// freeAddress finds an address that nobody listens at.
+// nextPort hands out ports below those that the kernel gives to outgoing connections:
+// of one of those a test can be robbed between asking for it and listening there. Test
+// processes that run beside each other begin at different ones.
+var nextPort = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(int64(10_000 + os.Getpid()%200*100))
+	return n
+}()
+
+// freeAddress finds an address that nobody listens at, and gives it out once.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+nextPort.Add(1)%20_000)
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // startEtcd starts the etcd, on the data it had if it had any.
