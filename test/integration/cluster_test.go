@@ -10,17 +10,17 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/internal/freeport"
 )
 
 // patience bounds what has no bound of its own. It is generous: these machines
@@ -153,27 +153,14 @@ func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	return c
 }
 
-// nextPort hands out ports below those that the kernel gives to outgoing connections:
-// of one of those a test can be robbed between asking for it and listening there. Test
-// processes that run beside each other begin at different ones.
-var nextPort = func() *atomic.Int64 {
-	n := new(atomic.Int64)
-	n.Store(int64(10_000 + os.Getpid()%200*100))
-	return n
-}()
-
-// freeAddress finds an address that nobody listens at, and gives it out once.
+// freeAddress finds an address that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+nextPort.Add(1)%20_000)
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	return address
 }
 
 // startEtcd starts the etcd, on the data it had if it had any.
