@@ -32,7 +32,6 @@ type candidacy struct {
 	log     *zap.Logger
 	ordered bool // an operator wants this node to lead: yield to nobody
 	alone   bool // lead only while no other node is here
-	planeID string
 	vacancy int64
 	since   time.Time
 	yields  int
@@ -53,11 +52,10 @@ func (n *Node) campaign() {
 		node: n.cfg.ID, outlook: n.outlook, log: n.log,
 		ordered: n.pending != nil && n.pending.order,
 		alone:   n.clean,
-		planeID: n.planeID,
 	}
 	membership := n.membership
 	bid := Bid{
-		PlaneID: c.planeID, After: n.outlook.highest(),
+		PlaneID: n.outlook.identity, After: n.outlook.highest(),
 		Ordered: c.ordered, Alone: c.alone, Consider: c.consider,
 	}
 	n.group.Go(func() {
@@ -75,7 +73,7 @@ func (c *candidacy) consider(p Plane) error {
 	}
 	best := Candidates(p)
 	switch {
-	case foreign(c.planeID, &p) != nil:
+	case foreign(c.outlook.identity(), &p) != nil:
 		return ErrHold // the role loop is about to say so
 	case c.alone && len(p.Members) > 1:
 		return fmt.Errorf("%w: all state is to be deleted and %d other nodes are here", ErrRefused, len(p.Members)-1)

@@ -32,12 +32,10 @@ func foreign(planeID string, p *Plane) error {
 // is not the node's own.
 func (n *Node) identify() step {
 	p := n.outlook.plane()
-	if err := foreign(n.planeID, &p); err != nil {
+	if err := foreign(n.outlook.identity(), &p); err != nil {
 		return n.failWith(err, "foreign plane")
 	}
-	if p.ID != "" {
-		n.planeID = p.ID
-	}
+	n.outlook.adopt(p.ID)
 	return nil
 }
 
@@ -65,12 +63,10 @@ func (n *Node) refusal() (refusal, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if refusal := foreign(n.planeID, &p); refusal != nil {
+	if refusal := foreign(n.outlook.identity(), &p); refusal != nil {
 		return refusal, nil
 	}
-	if p.ID != "" {
-		n.planeID = p.ID
-	}
+	n.outlook.adopt(p.ID)
 	switch n.cfg.Persist {
 	case PersistRebind:
 		found, err := n.hasState()
@@ -118,7 +114,7 @@ func (n *Node) giveUp(why error) step {
 func (n *Node) seclude() step {
 	for pause := retry.NewPause(maxPause); ; {
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		m, term, err := n.store.Seclude(ctx, n.record(), n.planeID)
+		m, term, err := n.store.Seclude(ctx, n.record(), n.outlook.identity())
 		cancel()
 		switch {
 		case err == nil:

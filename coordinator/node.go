@@ -66,9 +66,8 @@ type role struct {
 	state    modes.State
 	since    time.Time
 
-	planeID string // the plane's own, once it is known
-	clean   bool   // all mementos are to be deleted in the first term
-	solo    bool   // it is a disabled node, with the plane to itself
+	clean bool // all mementos are to be deleted in the first term
+	solo  bool // it is a disabled node, with the plane to itself
 
 	lastError string
 	readyFor  string
@@ -103,7 +102,7 @@ func New(cfg Config, store Store) (*Node, error) {
 		cfg:      cfg,
 		store:    store,
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
-		outlook:  newOutlook(cfg.HighestTerm),
+		outlook:  newOutlook(cfg.PlaneID, cfg.HighestTerm),
 		journal:  newJournal(),
 		requests: make(chan func() step),
 		operator: make(chan struct{}, 1),
@@ -113,7 +112,6 @@ func New(cfg Config, store Store) (*Node, error) {
 	n.instance = rand.Text()
 	n.started = now()
 	n.mode = cfg.Mode
-	n.planeID = cfg.PlaneID
 	n.clean = cfg.Persist == PersistClean
 	n.priority = cfg.Priority
 	n.state = modes.StateInitializing

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -25,18 +26,34 @@ type outlook struct {
 	ended int64             // the highest term this node has seen end
 	when  time.Time         // that it saw the end of that term
 	top   int64             // the highest term it knows of
+	own   string            // the id of the plane this node belongs to, once it is known
 	gone  map[string]Member // nodes that vanished without a word, by id
 }
 
 // maxGone bounds how many vanished nodes are kept for a master to say it.
 const maxGone = 1000
 
-// newOutlook returns the outlook of a node that knows of terms up to top.
-func newOutlook(top int64) *outlook {
+// newOutlook returns the outlook of a node of the plane own, empty for whichever
+// it meets first, that knows of terms up to top.
+func newOutlook(own string, top int64) *outlook {
 	return &outlook{
 		poked: make(chan struct{}, 1), moved: make(chan struct{}),
-		top: top, gone: make(map[string]Member),
+		own: own, top: top, gone: make(map[string]Member),
 	}
+}
+
+// identity is the id of the plane this node belongs to, empty before it is known.
+func (o *outlook) identity() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.own
+}
+
+// adopt makes the plane of that id the node's own; an empty one says nothing.
+func (o *outlook) adopt(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.own = cmp.Or(id, o.own)
 }
 
 // run follows the plane until ctx ends.

@@ -51,8 +51,10 @@ type Store interface {
 
 // Bid is how a node stands for election.
 type Bid struct {
-	// PlaneID is the id that a plane gets which has none; empty for a random one.
-	PlaneID string
+	// PlaneID is asked, when a term is about to begin in a plane that has no id,
+	// for the one it gets: a candidate may learn it while it waits. Empty means a
+	// random one, nil the same.
+	PlaneID func() string
 	// After is a number that the term must be higher than, whatever the store
 	// knows: a store restored from a backup knows less than those who saw more.
 	After int64
@@ -67,6 +69,14 @@ type Bid struct {
 	// shown the plane again when its turn comes or [YieldFor] has passed; [ErrHold]
 	// has it wait until the plane has changed.
 	Consider func(Plane) error
+}
+
+// FoundingID is the id for a plane that has none: what PlaneID says now.
+func (b *Bid) FoundingID() string {
+	if b.PlaneID == nil {
+		return ""
+	}
+	return b.PlaneID()
 }
 
 // Membership is this node's presence in a plane: one lease that carries its

@@ -43,6 +43,10 @@ func (q *queue) ended() bool {
 // errQueueAgain is why a candidate that came first goes to the end of the queue.
 var errQueueAgain = errors.New("not this time")
 
+// errMoved is why a candidate looks again, after a while: what it looked at has
+// changed, or is such that no look tells what is in the way.
+var errMoved = errors.New("the plane has changed meanwhile")
+
 // Campaign stands for election; see [coordinator.Membership].
 func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -307,13 +311,13 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 		Term: max(created, p.holder.Term+1, bid.After+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
 	writes := []clientv3.Op{clientv3.OpPut(m.store.keys.term(), encodeJSON(holder))}
-	writes = append(writes, p.found(bid.PlaneID)...)
+	writes = append(writes, p.found(bid.FoundingID())...)
 	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))
 	}
 	if !resp.Succeeded {
-		return nil, nil // something changed: look again
+		return nil, errMoved
 	}
 	p.holder = holder
 	return m.begin(p, resp.Header.Revision, created), nil

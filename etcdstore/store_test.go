@@ -174,6 +174,10 @@ func (l *lab) DeleteRecord(node string) { l.delete(l.key("nodes/" + node)) }
 
 func (l *lab) DeleteTerm() { l.delete(l.key("term")) }
 
+func (l *lab) DeleteGuard() { l.delete(l.key("guard")) }
+
+func (l *lab) DeleteMeta() { l.delete(l.key("meta")) }
+
 func (l *lab) Garble(name rebind.Name) {
 	l.t.Helper()
 	_, err := l.raw.Put(l.ctx(), l.key("mementos/"+string(name)), "garbage")

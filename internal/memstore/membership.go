@@ -137,7 +137,7 @@ func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	}
 	s := m.store.server
 	defer s.mu.Unlock()
-	if last != nil && !m.lease.gone && !s.full {
+	if last != nil && !s.full && s.carries(m.lease, last.ID) {
 		s.left[last.ID] = *last
 	}
 	s.expire(m.lease)
@@ -206,7 +206,8 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		return nil, nil
 	}
 	led := s.holder.Key == m.lease.key && made <= s.termMod
-	if s.held() || led || int64(made) <= s.holder.Term {
+	passed := int64(made) <= s.holder.Term && s.holder.Term <= int64(s.termMod)
+	if s.held() || led || passed {
 		m.requeue()
 		return nil, nil
 	}
@@ -216,7 +217,10 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		}
 		return nil, err
 	}
-	s.found(bid.PlaneID)
+	if s.guard != nil || s.pause != nil && !bid.Ordered || bid.Alone && !s.alone(m.lease) {
+		return nil, nil
+	}
+	s.found(bid.FoundingID())
 	s.holder = coordinator.Holder{
 		Term: max(int64(made), s.holder.Term+1, bid.After+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
@@ -224,6 +228,28 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 	s.termMod = s.step()
 	s.announce()
 	return m.begin(), nil
+}
+
+// carries reports whether the node's record hangs on l; the caller holds mu.
+func (s *Server) carries(l *lease, node string) bool {
+	e, ok := s.nodes[node]
+	return ok && e.lease == l
+}
+
+// alone reports whether nobody but the holder of l is in the plane; the caller
+// holds mu.
+func (s *Server) alone(l *lease) bool {
+	for _, e := range s.nodes {
+		if e.lease != l {
+			return false
+		}
+	}
+	for key := range s.queue {
+		if key != l.key {
+			return false
+		}
+	}
+	return true
 }
 
 // requeue goes to the end of the queue; the caller holds mu.

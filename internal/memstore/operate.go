@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,10 +39,16 @@ func (s *Server) lift() {
 func (s *Store) Resume(ctx context.Context) error {
 	return s.operate(ctx, func(server *Server) error {
 		server.lift()
+		if server.pause == nil {
+			return errNothing
+		}
 		server.pause = nil
 		return nil
 	})
 }
+
+// errNothing is a change that changes nothing, which makes no revision.
+var errNothing = errors.New("nothing to change")
 
 // Forget deletes what is kept of a node that left.
 func (s *Store) Forget(ctx context.Context, node string) error {
@@ -61,6 +68,9 @@ func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
 	}
 	defer s.server.mu.Unlock()
 	if err := change(s.server); err != nil {
+		if errors.Is(err, errNothing) {
+			return nil
+		}
 		return err
 	}
 	s.server.step()

@@ -190,6 +190,18 @@ func (s *Server) DeleteTerm() {
 	s.announce()
 }
 
+// DeleteGuard deletes the guard of a disabled node.
+func (s *Server) DeleteGuard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.guard = nil
+	s.step()
+	s.announce()
+}
+
+// DeleteMeta deletes the plane's identity.
+func (s *Server) DeleteMeta() { s.SetMeta("", 0) }
+
 // Put writes a memento past all rules; a fault makes it one that cannot be read.
 func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
 	s.mu.Lock()

@@ -237,13 +237,22 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 	})
 }
 
+// errSolo is what a disabled node is told that wants to share.
+var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+
 // Rehearse finds everything allowed.
 func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
+	if t.solo {
+		return errSolo
+	}
 	return t.change(ctx, func(*Server) error { return nil })
 }
 
 // Offer publishes a handover or withdraws it.
 func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
+	if t.solo {
+		return errSolo
+	}
 	return t.change(ctx, func(s *Server) error {
 		at := s.step()
 		s.handover = nil
@@ -256,6 +265,9 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 
 // Pass gives the term to a candidate.
 func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Record) error {
+	if t.solo {
+		return errSolo
+	}
 	err := t.change(ctx, func(s *Server) error {
 		if s.queue[to.CandidateKey] != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
 			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
