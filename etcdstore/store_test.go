@@ -80,10 +80,26 @@ func newLab(t *testing.T) *lab {
 				t.Error(err)
 			}
 		}
+		l.revokeAll()
 		raw.Close()
 		goleak.VerifyNone(t, running)
 	})
 	return l
+}
+
+// revokeAll ends what was left to lapse: in a later test it would be a revision that
+// nobody there has made.
+func (l *lab) revokeAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	found, err := l.raw.Leases(ctx)
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	for _, lease := range found.Leases {
+		_, _ = l.raw.Revoke(ctx, lease.ID) // or it has just lapsed
+	}
 }
 
 func (l *lab) config() etcdstore.Config {
