@@ -43,7 +43,11 @@ func (n *Node) dethrone() {
 		cause = errSteppingDown // it could not be given up in due form
 	}
 	n.log.Warn("term is over", zap.Int64("term", r.Number()), zap.Error(cause))
-	n.retire(modes.EventFor(n.rest()), now(), fmt.Sprint(cause))
+	event := modes.EventFor(n.rest())
+	if event == modes.EventFail {
+		n.lastError = cause.Error()
+	}
+	n.retire(event, now(), fmt.Sprint(cause))
 }
 
 // retire leaves the state of a master, or that of one about to be, and forgets

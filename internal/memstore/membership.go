@@ -23,7 +23,7 @@ type membership struct {
 
 // Join publishes r on a new lease.
 func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallJoin); err != nil {
 		return nil, err
 	}
 	defer s.server.mu.Unlock()
@@ -31,7 +31,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 		return nil, &coordinator.TakenError{Holder: e.record}
 	}
 	if g := s.server.guard; g != nil {
-		return nil, fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, g.Node, g.URI)
+		return nil, g.secluded()
 	}
 	if s.server.full {
 		return nil, rebind.ErrStoreFull
@@ -105,7 +105,7 @@ func (m *membership) Cause() error { return context.Cause(m.ctx) }
 
 // Publish replaces the record.
 func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
-	if err := m.store.reach(ctx); err != nil {
+	if err := m.store.reach(ctx, CallPublish); err != nil {
 		return err
 	}
 	s := m.store.server
@@ -132,7 +132,7 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 // Leave ends the membership.
 func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	m.end(fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost))
-	if err := m.store.reach(ctx); err != nil {
+	if err := m.store.reach(ctx, CallLeave); err != nil {
 		return err
 	}
 	s := m.store.server
@@ -155,7 +155,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	<-patience.C
 	jump := bid.Ordered
 	for {
-		if err := m.store.reach(ctx); err != nil {
+		if err := m.store.reach(ctx, CallCampaign); err != nil {
 			if ctx.Err() != nil {
 				return nil, m.withdraw(context.Cause(ctx))
 			}
@@ -262,7 +262,7 @@ func (m *membership) requeue() {
 // withdraw deletes the candidacy once the store can be reached.
 func (m *membership) withdraw(why error) error {
 	for m.ctx.Err() == nil {
-		if m.store.reach(m.ctx) != nil {
+		if m.store.reach(m.ctx, CallCampaign) != nil {
 			continue
 		}
 		s := m.store.server

@@ -63,7 +63,7 @@ func (s *Store) Forget(ctx context.Context, node string) error {
 
 // operate makes one change without a term.
 func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallOperate); err != nil {
 		return err
 	}
 	defer s.server.mu.Unlock()
@@ -80,11 +80,14 @@ func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
 
 // Seclude takes the plane for the node of r.
 func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallSeclude); err != nil {
 		return nil, nil, err
 	}
 	defer s.server.mu.Unlock()
-	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 || s.server.guard != nil {
+	if s.server.guard != nil {
+		return nil, nil, s.server.guard.secluded()
+	}
+	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 {
 		return nil, nil, fmt.Errorf("%w: somebody is in it", coordinator.ErrSecluded)
 	}
 	m := s.member()
