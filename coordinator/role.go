@@ -47,7 +47,6 @@ func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 		n.stop = nil
 		return false, n.leave
 	case <-n.beat.C:
-		n.publish()
 		return false, nil // what failed is tried again
 	}
 }
