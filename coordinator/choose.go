@@ -56,7 +56,7 @@ func criteria() []criterion {
 		{"has not just given the term up", func(term int64, a, b *Member) int { return last(gaveUp(term, *a), gaveUp(term, *b)) }},
 		{"higher priority", func(_ int64, a, b *Member) int { return cmp.Compare(b.Priority, a.Priority) }},
 		{"newer version", func(_ int64, a, b *Member) int { return compareVersions(a.Version, b.Version) }},
-		{"hot, not cold", func(_ int64, a, b *Member) int { return last(!a.State.Hot(), !b.State.Hot()) }},
+		{"hot", func(_ int64, a, b *Member) int { return last(!a.State.Hot(), !b.State.Hot()) }},
 		{"here for longer", func(_ int64, a, b *Member) int { return cmp.Compare(a.Joined, b.Joined) }},
 		{"lower id", func(_ int64, a, b *Member) int { return cmp.Compare(a.ID, b.ID) }},
 	}
@@ -90,7 +90,7 @@ func Next(p Plane) (id, why string) {
 		return best[0].ID, "the only candidate"
 	default:
 		_, why := rank(p.Holder.Term, &best[0], &best[1])
-		return best[0].ID, fmt.Sprintf("%s than %s", why, best[1].ID)
+		return best[0].ID, fmt.Sprintf("%s, ahead of %s", why, best[1].ID)
 	}
 }
 

@@ -79,19 +79,19 @@ func TestNext_SaysWhy(t *testing.T) {
 	cases := map[string]struct {
 		best, other func(*coordinator.Member)
 	}{
-		"higher priority than b": {
+		"higher priority, ahead of b": {
 			func(m *coordinator.Member) { m.Priority = -1 }, func(m *coordinator.Member) { m.Priority = -2 },
 		},
-		"newer version than b": {
+		"newer version, ahead of b": {
 			func(m *coordinator.Member) { m.Version = "1.0.0" }, func(m *coordinator.Member) { m.Version = "2.0.0-rc.1" },
 		},
-		"hot, not cold than b": {
+		"hot, ahead of b": {
 			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.State = modes.StateStandby },
 		},
-		"here for longer than b": {
+		"here for longer, ahead of b": {
 			func(m *coordinator.Member) { m.Joined = 1 }, func(m *coordinator.Member) { m.Joined = 2 },
 		},
-		"has not just given the term up than b": {
+		"has not just given the term up, ahead of b": {
 			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.GaveUp, m.Priority = 7, 9 },
 		},
 	}
