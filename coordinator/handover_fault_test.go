@@ -247,10 +247,7 @@ func TestChangeMode_NextOneWaitsForThePendingOne(t *testing.T) {
 		if _, err := c.ChangeMode(ctx, modes.HotBackup); !errors.Is(err, coordinator.ErrPending) {
 			t.Fatalf("first = %v", err)
 		}
-		go func() {
-			<-time.After(5 * time.Second)
-			l.server.Heal("c")
-		}()
+		time.AfterFunc(5*time.Second, func() { l.server.Heal("c") })
 		change, err := changeMode(t, c, modes.Standby)
 		want := coordinator.ModeChange{
 			Previous: coordinator.ModeState{Mode: modes.HotBackup, State: modes.StateHotBackup},

@@ -99,7 +99,10 @@ func TestRules_WhatAppearsUnderAHotNodeIsQuarantinedWhateverThePolicy(t *testing
 			settle()
 			b := l.start("b", modes.HotStandby, refusing(policy, nil))
 			settle()
+			l.server.Stall("b", true) // it has to load anew
 			put(t, a, "entity/x", "bad")
+			l.server.Compact()
+			l.server.Stall("b", false)
 			l.server.Put("entity/y", rebind.Content{}, "not readable")
 			settle()
 			for _, n := range []*running{a, b} {
@@ -111,8 +114,7 @@ func TestRules_WhatAppearsUnderAHotNodeIsQuarantinedWhateverThePolicy(t *testing
 					t.Errorf("%s: get = %v", policy, err)
 				}
 			}
-			// A mirror that has them is as good as any for a promotion, and for a reload.
-			l.server.Compact()
+			// A mirror that has them is as good as any for a promotion.
 			l.kill("a")
 			pass(ttl)
 			if s := b.Status(); s.State != modes.StateMaster || s.Quarantined != 2 {
