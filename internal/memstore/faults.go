@@ -139,6 +139,7 @@ func (s *Server) Compact() {
 func (s *Server) Restore(to rebind.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.life++
 	s.revision, s.compact, s.log = to, 0, nil
 	s.mementos = make(map[rebind.Name]stored)
 	s.announce()

@@ -45,6 +45,7 @@ type Server struct {
 	queue    map[string]rebind.Revision // candidates: when they were made
 	mementos map[rebind.Name]stored     // what is there
 	log      []rebind.Change            // what happened to mementos, in order
+	life     uint64                     // how often it was restored
 	compact  rebind.Revision            // log before this is gone
 	history  []coordinator.HistoryEntry // oldest first
 	full     bool

@@ -52,6 +52,13 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 // TTL returns the TTL of leases.
 func (s *Store) TTL() time.Duration { return s.server.ttl }
 
+// Life counts how often the store was restored.
+func (s *Store) Life() uint64 {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return s.server.life
+}
+
 // Head returns the present revision.
 func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 	if err := s.reach(ctx, CallHead); err != nil {
