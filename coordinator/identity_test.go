@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -212,6 +213,46 @@ func TestChangeMode_OfAMasterInAFullStoreIsTakenBack(t *testing.T) {
 		}
 		if _, err := changeMode(t, a, modes.Standby); err != nil {
 			t.Errorf("change with room = %v", err)
+		}
+	})
+}
+
+func TestOnTerm_TellsEachHigherTermOnce(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		var told []int64
+		l.start("a", modes.Auto)
+		settle()
+		b := l.start("b", modes.HotStandby, func(c *coordinator.Config) {
+			c.HighestTerm = 1
+			c.OnTerm = func(term int64) { told = append(told, term) }
+		})
+		settle()
+		first := l.nodes["a"].Status().Term
+		if _, err := handover(t, l.nodes["a"], "b"); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if want := []int64{first, b.Status().Term}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
+// A store that was restored knows less than its nodes: terms go on from what they
+// have seen.
+func TestHighestTerm_IsSurpassed(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a", modes.Auto, func(c *coordinator.Config) { c.HighestTerm = 1000 })
+		settle()
+		b := l.start("b", modes.Auto)
+		settle()
+		if term := a.Status().Term; term != 1001 {
+			t.Errorf("term %d, want the one after 1000", term)
+		}
+		l.kill("a")
+		settle()
+		if s := b.Status(); s.State != modes.StateMaster || s.Term != 1002 {
+			t.Errorf("b is %s in term %d", s.State, s.Term)
 		}
 	})
 }

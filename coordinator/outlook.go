@@ -60,11 +60,12 @@ func (o *outlook) adopt(id string) {
 func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log *zap.Logger) {
 	pause := retry.NewPause(maxPause)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
+	told := o.highest()
 	for {
 		err := store.Follow(ctx, func(p Plane) {
-			before := o.highest()
 			o.see(p)
-			if now := o.highest(); now > before {
+			if now := o.highest(); now > told { // it may have risen by what others looked at
+				told = now
 				onTerm(now)
 			}
 			pause.Reset()
