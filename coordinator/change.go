@@ -138,6 +138,7 @@ func (n *Node) answer(err error) {
 		return
 	}
 	n.pending = nil
+	n.show() // whoever has the answer sees what it says
 	c.result <- changeResult{
 		change: ModeChange{Previous: c.previous, Current: ModeState{n.mode, n.state}},
 		err:    err,

@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,15 +15,12 @@ import (
 
 // at calls f when the node is about to make its nth such call, from now on.
 func (l *lab) at(node string, call memstore.Call, nth int, f func() error) {
-	seen := 0
+	var seen atomic.Int64
 	l.server.Before(func(who string, what memstore.Call) error {
-		if who != node || what != call {
-			return nil
+		if who == node && what == call && seen.Add(1) == int64(nth) {
+			return f()
 		}
-		if seen++; seen != nth {
-			return nil
-		}
-		return f()
+		return nil
 	})
 }
 

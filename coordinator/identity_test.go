@@ -152,15 +152,18 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 		}
 		// One that comes between the look and the term is noticed as well.
 		_ = backup.stop()
-		var late *running
-		l.server.Before(func(node string, call memstore.Call) error {
-			if node == "a" && call == memstore.CallCampaign && late == nil {
-				late = l.start("e", modes.HotBackup)
-				pass(1)
-			}
+		looked, came := make(chan struct{}), make(chan struct{})
+		l.at("a", memstore.CallCampaign, 1, func() error {
+			close(looked)
+			<-came
 			return nil
 		})
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).wait(); !errors.Is(err, coordinator.ErrRefused) {
+		cleaning := l.start("a", modes.Auto, persist(coordinator.PersistClean))
+		<-looked
+		late := l.start("e", modes.HotBackup)
+		settle()
+		close(came)
+		if err := cleaning.wait(); !errors.Is(err, coordinator.ErrRefused) {
 			t.Errorf("clean beside one that came late = %v", err)
 		}
 		if r, err := late.Read(); err != nil || r.View.Len() != 1 {

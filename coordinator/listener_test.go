@@ -22,6 +22,7 @@ func TestListener_HearsEachStateOnceAndInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		settle() // until it stands for election
 		if _, err := handover(t, l.nodes["a"], "c"); err != nil {
 			t.Fatal(err)
 		}
