@@ -174,7 +174,7 @@ func (n *Node) review() step {
 	case p.Revision < c.seen: // this picture is older than what the order was taken up on
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.revert(&MasterExistsError{Master: p.Holder.Node})
-	case time.Now().After(c.until):
+	case !time.Now().Before(c.until):
 		return n.revert(fmt.Errorf("%w: node did not win the election within %s", ErrRefused, winTimeout))
 	}
 	return nil

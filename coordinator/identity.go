@@ -137,13 +137,17 @@ func (n *Node) exile() step {
 	if next := n.withdraw(); next != nil {
 		return next
 	}
+	was := n.state
+	if n.pending != nil {
+		was = n.pending.previous.State
+	}
 	n.lastError = "disabled by its operator: give it another mode to bring it back"
 	n.become(modes.EventFail, now(), "disabled")
 	n.drop()
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
 	if n.membership != nil {
-		if err := n.membership.Leave(ctx, n.farewell(n.state)); err != nil {
+		if err := n.membership.Leave(ctx, n.farewell(was)); err != nil {
 			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
 			n.former = n.membership
 		}

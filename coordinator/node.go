@@ -209,6 +209,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, err
 	}
 	defer done()
+	before := n.self.Load().record
 	c := &change{to: to, result: make(chan changeResult, 1)}
 	if err := n.do(ctx, func() step { return n.changeMode(c) }); err != nil {
 		return ModeChange{}, err
@@ -220,7 +221,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, ErrStopped
 	case <-ctx.Done():
 		me := n.self.Load().record
-		return ModeChange{Previous: c.previous, Current: ModeState{me.Mode, me.State}}, ErrPending
+		return ModeChange{Previous: ModeState{before.Mode, before.State}, Current: ModeState{me.Mode, me.State}}, ErrPending
 	}
 }
 

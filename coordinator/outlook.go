@@ -17,6 +17,7 @@ import (
 // last holders were seen to go.
 type outlook struct {
 	poked chan struct{} // holds a token when the role loop has something to look at
+	told  int64         // run's own: the highest term that it has told of
 
 	mu    sync.Mutex // guards the fields below
 	last  Plane
@@ -37,7 +38,7 @@ const maxGone = 1000
 func newOutlook(id string, top int64) *outlook {
 	return &outlook{
 		poked: make(chan struct{}, 1), moved: make(chan struct{}),
-		id: id, top: top, gone: make(map[string]Member),
+		told: top, id: id, top: top, gone: make(map[string]Member),
 	}
 }
 
@@ -47,9 +48,9 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		err := store.Follow(ctx, func(p Plane) {
-			_, before := o.memory()
 			o.see(p)
-			if _, now := o.memory(); now > before {
+			if _, now := o.memory(); now > o.told { // it may have risen by what others looked at
+				o.told = now
 				onTerm(now)
 			}
 			pause.Reset()

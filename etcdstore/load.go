@@ -23,16 +23,18 @@ const (
 func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
 	sp := prefixed(s.keys.mementos())
 	var revision, loaded int64
-	asked := s.ask()
+	life := s.ask().age
 	for from, limit := sp.from, int64(firstPage); ; {
+		asked := s.ask()
+		asked.age = life // a load that spans two ages is of neither
 		resp, err := s.page(ctx, from, sp.to, revision, limit)
 		if err != nil {
 			return 0, fmt.Errorf("read %d mementos from %q on: %w", limit, from, translate(err))
 		}
+		if err := s.answered(asked, resp.Header); err != nil {
+			return 0, err
+		}
 		if revision == 0 {
-			if err := s.answered(asked, resp.Header); err != nil {
-				return 0, err
-			}
 			revision = resp.Header.Revision
 		}
 		p := rebind.Page{Total: loaded + resp.Count, Changes: make([]rebind.Change, len(resp.Kvs))}

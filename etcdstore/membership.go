@@ -26,6 +26,7 @@ type membership struct {
 	queue   *queue // where the node waits; nil while it does not
 	doubt   bool   // an election key may still appear under the lease
 	lastLed int64  // the number of the last term held under this lease
+	looked  int64  // the revision at which the plane was looked at last
 }
 
 var _ coordinator.Membership = (*membership)(nil)

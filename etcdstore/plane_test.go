@@ -19,7 +19,7 @@ import (
 func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 	l := newLab(t)
 	terms := make(map[string]coordinator.Term)
-	for _, plane := range []string{"p", "pp", "p.p"} {
+	for _, plane := range []string{"p", "pp", "p.p", "p-p"} {
 		cfg := l.config()
 		cfg.Plane = plane
 		l.stores[plane] = l.open(cfg)
@@ -28,6 +28,18 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 		terms[plane] = l.elect(m)
 		_, err = l.commit(terms[plane], "op", 0, put("entity/x", plane))
 		l.must(err)
+	}
+	l.must(l.stores["p"].Pause(l.ctx(), coordinator.Pause{By: "a"}))
+	for plane := range terms {
+		if p, err := l.stores[plane].Plane(l.ctx()); err != nil || (p.Pause != nil) != (plane == "p") {
+			t.Errorf("plane %s sees pause %+v, %v", plane, p.Pause, err)
+		}
+	}
+	cfg := l.config()
+	cfg.Plane = "p.q"
+	l.stores["p.q"] = l.open(cfg)
+	if _, _, err := l.stores["p.q"].Seclude(l.ctx(), recordOf("x"), ""); err != nil {
+		t.Errorf("seclusion beside other planes: %v", err)
 	}
 	for plane := range terms {
 		found := 0
