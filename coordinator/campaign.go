@@ -32,7 +32,6 @@ type candidacy struct {
 	log     *zap.Logger
 	ordered bool // an operator wants this node to lead: yield to nobody
 	alone   bool // lead only while no other node is here
-	planeID string
 	vacancy int64
 	since   time.Time
 	yields  int
@@ -53,12 +52,10 @@ func (n *Node) campaign() {
 		node: n.cfg.ID, outlook: n.outlook, log: n.log,
 		ordered: n.pending != nil && n.pending.order,
 		alone:   n.clean,
-		planeID: n.planeID,
 	}
 	membership := n.membership
 	bid := Bid{
-		PlaneID: c.planeID, After: n.outlook.highest(),
-		Ordered: c.ordered, Alone: c.alone, Consider: c.consider,
+		Memory: n.outlook.memory, Ordered: c.ordered, Alone: c.alone, Consider: c.consider,
 	}
 	n.group.Go(func() {
 		defer close(c.done)
@@ -70,12 +67,13 @@ func (n *Node) campaign() {
 // consider tells whether to take the vacant term, to make way, or to hold.
 func (c *candidacy) consider(p Plane) error {
 	c.outlook.note(&p)
+	planeID, _ := c.outlook.memory()
 	if c.vacancy != p.Holder.Term || c.since.IsZero() {
 		c.vacancy, c.since, c.yields = p.Holder.Term, time.Now(), 0
 	}
 	best := Candidates(p)
 	switch {
-	case foreign(c.planeID, &p) != nil:
+	case foreign(planeID, &p) != nil:
 		return ErrHold // the role loop is about to say so
 	case c.alone && len(p.Members) > 1:
 		return fmt.Errorf("%w: all state is to be deleted and %d other nodes are here", ErrRefused, len(p.Members)-1)
@@ -176,7 +174,7 @@ func (n *Node) review() step {
 	case p.Revision < c.seen: // this picture is older than what the order was taken up on
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.revert(&MasterExistsError{Master: p.Holder.Node})
-	case time.Now().After(c.until):
+	case !time.Now().Before(c.until):
 		return n.revert(fmt.Errorf("%w: node did not win the election within %s", ErrRefused, winTimeout))
 	}
 	return nil

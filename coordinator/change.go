@@ -39,7 +39,7 @@ func (n *Node) changeMode(c *change) step {
 		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", ErrRefused, c.to))
 		return nil
 	}
-	if c.to == n.mode && n.state != modes.StateFailed {
+	if c.to == n.mode && (n.state != modes.StateFailed || c.to == modes.Disabled) {
 		n.pending = c
 		n.answer(nil)
 		return nil
@@ -138,6 +138,7 @@ func (n *Node) answer(err error) {
 		return
 	}
 	n.pending = nil
+	n.show() // whoever has the answer sees what it says
 	c.result <- changeResult{
 		change: ModeChange{Previous: c.previous, Current: ModeState{n.mode, n.state}},
 		err:    err,

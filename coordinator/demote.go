@@ -139,9 +139,9 @@ func (n *Node) leadOn(err error) step {
 	n.gaveUp, n.gaveUpFor = 0, ""
 	if n.pending != nil {
 		n.mode = n.pending.previous.Mode
-		n.answer(fmt.Errorf("the mode is as it was: %w", err))
 	}
 	n.hush(false)
+	n.answer(fmt.Errorf("the mode is as it was: %w", err))
 	if n.reign.persister == nil {
 		return n.rejoin // on its way to be master, it has nothing to go on with
 	}

@@ -28,15 +28,12 @@ func foreign(planeID string, p *Plane) error {
 	}
 }
 
-// identify adopts the id of the plane as it is now seen, and fails the node if it
-// is not the node's own.
+// identify fails the node if the plane as it is now seen is not the node's own.
 func (n *Node) identify() step {
 	p := n.outlook.plane()
-	if err := foreign(n.planeID, &p); err != nil {
+	planeID, _ := n.outlook.memory()
+	if err := foreign(planeID, &p); err != nil {
 		return n.failWith(err, "foreign plane")
-	}
-	if p.ID != "" {
-		n.planeID = p.ID
 	}
 	return nil
 }
@@ -65,11 +62,10 @@ func (n *Node) refusal() (refusal, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if refusal := foreign(n.planeID, &p); refusal != nil {
+	n.outlook.note(&p)
+	planeID, _ := n.outlook.memory()
+	if refusal := foreign(planeID, &p); refusal != nil {
 		return refusal, nil
-	}
-	if p.ID != "" {
-		n.planeID = p.ID
 	}
 	switch n.cfg.Persist {
 	case PersistRebind:
@@ -117,8 +113,9 @@ func (n *Node) giveUp(why error) step {
 // seclude begins the life of a disabled node: master of itself, or nothing.
 func (n *Node) seclude() step {
 	for pause := retry.NewPause(maxPause); ; {
+		planeID, _ := n.outlook.memory()
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		m, term, err := n.store.Seclude(ctx, n.record(), n.planeID)
+		m, term, err := n.store.Seclude(ctx, n.record(), planeID)
 		cancel()
 		switch {
 		case err == nil:
@@ -140,13 +137,17 @@ func (n *Node) exile() step {
 	if next := n.withdraw(); next != nil {
 		return next
 	}
+	was := n.state
+	if n.pending != nil {
+		was = n.pending.previous.State
+	}
 	n.lastError = "disabled by its operator: give it another mode to bring it back"
 	n.become(modes.EventFail, now(), "disabled")
 	n.drop()
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
 	if n.membership != nil {
-		if err := n.membership.Leave(ctx, n.farewell(n.state)); err != nil {
+		if err := n.membership.Leave(ctx, n.farewell(was)); err != nil {
 			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
 			n.former = n.membership
 		}

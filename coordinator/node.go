@@ -49,6 +49,7 @@ type Node struct {
 	self    atomic.Pointer[self]
 	leading atomic.Pointer[Leading]
 	turned  atomic.Int64 // Unix nanoseconds
+	full    atomic.Bool  // the store had no room for the last put
 
 	role // belongs to the role loop
 }
@@ -67,9 +68,8 @@ type role struct {
 	state    modes.State
 	since    time.Time
 
-	planeID string // the plane's own, once it is known
-	clean   bool   // all mementos are to be deleted in the first term
-	solo    bool   // it is a disabled node, with the plane to itself
+	clean bool // all mementos are to be deleted in the first term
+	solo  bool // it is a disabled node, with the plane to itself
 
 	lastError string
 	readyFor  string
@@ -104,7 +104,7 @@ func New(cfg Config, store Store) (*Node, error) {
 		cfg:      cfg,
 		store:    store,
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
-		outlook:  newOutlook(cfg.HighestTerm),
+		outlook:  newOutlook(cfg.PlaneID, cfg.HighestTerm),
 		journal:  newJournal(),
 		requests: make(chan func() step),
 		operator: make(chan struct{}, 1),
@@ -114,7 +114,6 @@ func New(cfg Config, store Store) (*Node, error) {
 	n.instance = rand.Text()
 	n.started = now()
 	n.mode = cfg.Mode
-	n.planeID = cfg.PlaneID
 	n.clean = cfg.Persist == PersistClean
 	n.priority = cfg.Priority
 	n.state = modes.StateInitializing
@@ -210,6 +209,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, err
 	}
 	defer done()
+	before := n.self.Load().record
 	c := &change{to: to, result: make(chan changeResult, 1)}
 	if err := n.do(ctx, func() step { return n.changeMode(c) }); err != nil {
 		return ModeChange{}, err
@@ -221,7 +221,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, ErrStopped
 	case <-ctx.Done():
 		me := n.self.Load().record
-		return ModeChange{Previous: c.previous, Current: ModeState{me.Mode, me.State}}, ErrPending
+		return ModeChange{Previous: ModeState{before.Mode, before.State}, Current: ModeState{me.Mode, me.State}}, ErrPending
 	}
 }
 
@@ -338,10 +338,25 @@ func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, erro
 		return rebind.Receipt{}, ErrNotMaster
 	}
 	r, err := l.Commit(ctx, d)
+	n.noteRoom(&d, err)
 	if errors.Is(err, rebind.ErrClosed) {
 		return r, ErrNotMaster
 	}
 	return r, err
+}
+
+// noteRoom says when the store begins to refuse puts for want of room, and when it
+// takes them again. Deletes tell nothing.
+func (n *Node) noteRoom(d *rebind.Delta, err error) {
+	switch {
+	case errors.Is(err, rebind.ErrStoreFull):
+		if !n.full.Swap(true) {
+			n.log.Warn("store is full, puts are refused", zap.Error(err))
+		}
+	case err == nil && n.full.Load() && slices.ContainsFunc(d.Ops, func(op rebind.Op) bool { return op.Put != nil }):
+		n.full.Store(false)
+		n.log.Info("store has room again")
+	}
 }
 
 func notReadable(r Record) error {

@@ -17,6 +17,7 @@ import (
 // last holders were seen to go.
 type outlook struct {
 	poked chan struct{} // holds a token when the role loop has something to look at
+	told  int64         // run's own: the highest term that it has told of
 
 	mu    sync.Mutex // guards the fields below
 	last  Plane
@@ -24,6 +25,7 @@ type outlook struct {
 	alive int64             // the highest term this node has seen held
 	ended int64             // the highest term this node has seen end
 	when  time.Time         // that it saw the end of that term
+	id    string            // the plane's own, once it is known
 	top   int64             // the highest term it knows of
 	gone  map[string]Member // nodes that vanished without a word, by id
 }
@@ -31,11 +33,12 @@ type outlook struct {
 // maxGone bounds how many vanished nodes are kept for a master to say it.
 const maxGone = 1000
 
-// newOutlook returns the outlook of a node that knows of terms up to top.
-func newOutlook(top int64) *outlook {
+// newOutlook returns the outlook of a node that belongs to the plane id, or to any
+// if that is empty, and knows of terms up to top.
+func newOutlook(id string, top int64) *outlook {
 	return &outlook{
 		poked: make(chan struct{}, 1), moved: make(chan struct{}),
-		top: top, gone: make(map[string]Member),
+		told: top, id: id, top: top, gone: make(map[string]Member),
 	}
 }
 
@@ -45,9 +48,9 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		err := store.Follow(ctx, func(p Plane) {
-			before := o.highest()
 			o.see(p)
-			if now := o.highest(); now > before {
+			if _, now := o.memory(); now > o.told { // it may have risen by what others looked at
+				o.told = now
 				onTerm(now)
 			}
 			pause.Reset()
@@ -87,6 +90,9 @@ func (o *outlook) note(p *Plane) {
 }
 
 func (o *outlook) noteLocked(p *Plane) {
+	if o.id == "" {
+		o.id = p.ID
+	}
 	o.top = max(o.top, p.Holder.Term)
 	if before := o.last.Holder; o.last.Held && before.Term < p.Holder.Term {
 		o.endLocked(before)
@@ -134,11 +140,12 @@ func (o *outlook) buried(id string) {
 	delete(o.gone, id)
 }
 
-// highest returns the highest term this node knows of.
-func (o *outlook) highest() int64 {
+// memory returns the id of the plane this node belongs to, empty as long as it is
+// not known, and the highest term it knows of.
+func (o *outlook) memory() (planeID string, term int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.top
+	return o.id, o.top
 }
 
 // poke wakes the role loop.

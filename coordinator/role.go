@@ -18,38 +18,36 @@ import (
 // heeds all of these at once.
 func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 	n.publish()
-	for {
-		n.show()
-		n.turned.Store(time.Now().UnixNano())
-		requests := n.requests
-		if n.pending != nil {
-			requests = nil // one change at a time
-		}
-		var lost, over <-chan struct{}
-		if n.membership != nil {
-			lost = n.membership.Lost()
-		}
-		if n.reign != nil {
-			over = n.reign.Context().Done()
-		}
-		select {
-		case <-done:
-			return true, nil
-		case <-n.outlook.poked:
-			n.heal()
-			return false, nil
-		case request := <-requests:
-			return false, request()
-		case <-over:
-			return false, n.rejoin
-		case <-lost:
-			return false, n.rejoin
-		case <-n.stop:
-			n.stop = nil
-			return false, n.leave
-		case <-n.beat.C:
-			n.publish()
-		}
+	n.show()
+	n.turned.Store(time.Now().UnixNano())
+	requests := n.requests
+	if n.pending != nil {
+		requests = nil // one change at a time
+	}
+	var lost, over <-chan struct{}
+	if n.membership != nil {
+		lost = n.membership.Lost()
+	}
+	if n.reign != nil {
+		over = n.reign.Context().Done()
+	}
+	select {
+	case <-done:
+		return true, nil
+	case <-n.outlook.poked:
+		n.heal()
+		return false, nil
+	case request := <-requests:
+		return false, request()
+	case <-over:
+		return false, n.rejoin
+	case <-lost:
+		return false, n.rejoin
+	case <-n.stop:
+		n.stop = nil
+		return false, n.leave
+	case <-n.beat.C:
+		return false, nil // what failed is tried again
 	}
 }
 
@@ -286,13 +284,17 @@ func (n *Node) rejoin() step {
 			return next
 		}
 	}
-	if n.mode == modes.Disabled {
+	switch {
+	case n.solo:
 		return n.failed
+	case n.mode == modes.Disabled:
+		return n.exile
 	}
 	if next := n.enter(false); next != nil {
 		return next
 	}
-	if n.state == modes.StateFailed {
+	if n.state == modes.StateFailed && n.mode != modes.Disabled {
+		n.answer(nil)
 		return n.failed
 	}
 	return n.settle

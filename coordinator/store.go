@@ -61,11 +61,12 @@ type Store interface {
 
 // Bid is how a node stands for election.
 type Bid struct {
-	// PlaneID is the id that a plane gets which has none; empty for a random one.
-	PlaneID string
-	// After is a number that the term must be higher than, whatever the store
-	// knows: a store restored from a backup knows less than those who saw more.
-	After int64
+	// Memory tells what this node knows of the plane whatever the store knows: one
+	// restored from a backup, or edited, knows less than those who saw more. It is
+	// asked when a term is about to begin, for the candidate may have waited long.
+	// planeID is the id that a plane gets which has none, empty for a random one;
+	// the term must be higher than after. nil knows nothing.
+	Memory func() (planeID string, after int64)
 	// Ordered says that an operator wants this node to lead: it need not wait for
 	// its turn in the queue, nor for the end of a pause.
 	Ordered bool
@@ -77,6 +78,14 @@ type Bid struct {
 	// shown the plane again when its turn comes or [YieldFor] has passed; [ErrHold]
 	// has it wait until the plane has changed.
 	Consider func(Plane) error
+}
+
+// Recall asks the bid's memory.
+func (b *Bid) Recall() (planeID string, after int64) {
+	if b.Memory == nil {
+		return "", 0
+	}
+	return b.Memory()
 }
 
 // Membership is this node's presence in a plane: one lease that carries its

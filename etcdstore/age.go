@@ -21,6 +21,7 @@ import (
 type age struct {
 	ctx      context.Context
 	end      context.CancelCauseFunc
+	number   uint64 // how many there were before
 	cluster  uint64 // 0: not known yet
 	revision int64  // the highest known
 }
@@ -69,10 +70,14 @@ func (s *Store) restored(h *pb.ResponseHeader, how string) error {
 	s.log.Error("store restored", zap.Error(err))
 	old := s.age
 	s.age = newAge(s.ctx)
+	s.age.number = old.number + 1
 	s.age.cluster, s.age.revision = h.ClusterId, h.Revision
 	old.end(err)
 	return err
 }
+
+// Life counts how often the store turned out to be restored.
+func (s *Store) Life() uint64 { return s.ask().age.number }
 
 // suspect reports whether the header of an answer that may come from a member
 // which lags behind is reason to ask for one that does not.

@@ -12,7 +12,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -157,18 +156,11 @@ func encodeJSON(v any) string {
 	return string(text)
 }
 
-func decodeRecord(value []byte) (coordinator.Record, error) {
-	var r coordinator.Record
-	if err := json.Unmarshal(value, &r); err != nil {
-		return r, fmt.Errorf("decode record: %w", err)
+// decodeJSON reads one of them, or nothing of it.
+func decodeJSON[T any](value []byte) (T, error) {
+	var v, none T
+	if err := json.Unmarshal(value, &v); err != nil {
+		return none, fmt.Errorf("decode %T: %w", v, err)
 	}
-	return r, nil
-}
-
-func decodeEntry(value []byte) (coordinator.HistoryEntry, error) {
-	var e coordinator.HistoryEntry
-	if err := json.Unmarshal(value, &e); err != nil {
-		return e, fmt.Errorf("decode history entry: %w", err)
-	}
-	return e, nil
+	return v, nil
 }

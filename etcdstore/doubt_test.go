@@ -181,6 +181,26 @@ func TestCommit_AppliesAtMostOnce(t *testing.T) {
 	}
 }
 
+// An operation id that is used again does not make what was there before look like
+// what was lost on the way.
+func TestCommit_LostUnderARepeatedOperationID(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		term := l.elect(l.join("a"))
+		base, err := l.commit(term, "same", 0, put("entity/x", "1"), put("entity/y", "1"))
+		l.must(err)
+		bad.next(f, nil)
+		rev, err := l.commit(term, "same", base, put("entity/x", "2"), rebind.Op{Name: "entity/y"})
+		if err != nil || l.payload("entity/x") != "2" || l.payload("entity/y") != "" || bad.count() != 1 {
+			t.Errorf("fault %d: %v, x = %q, %d writes, want one that is stored", f, err, l.payload("entity/x"), bad.count())
+		}
+		if got := l.modRevision("entity/x"); got != int64(rev) {
+			t.Errorf("fault %d: said to be at %d, is at %d", f, rev, got)
+		}
+	}
+}
+
 func (l *lab) modRevision(name rebind.Name) int64 {
 	resp := l.get(l.key("mementos/" + string(name)))
 	if len(resp.Kvs) == 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,6 +28,7 @@ type queue struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the wait has ended
 	err      error         // how, once done is closed
+	after    int64         // the revision looked at last before it began
 	seen     bool          // its key has been there
 }
 
@@ -43,15 +45,19 @@ func (q *queue) ended() bool {
 // errQueueAgain is why a candidate that came first goes to the end of the queue.
 var errQueueAgain = errors.New("not this time")
 
+// errMoved is why a candidate looks again, after a while: what it looked at has
+// changed, or is such that no look tells what is in the way.
+var errMoved = errors.New("the plane has changed meanwhile")
+
 // Campaign stands for election; see [coordinator.Membership].
 func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
 	m.leaveQueue()
-	news := m.watchVacancy(ctx)
 	pause := retry.NewPause(maxPause)
-	c := &contest{bid: &bid, jump: bid.Ordered}
+	level := zap.WarnLevel // the first failure of a row is news, the others are not
+	c := &contest{bid: &bid, jump: bid.Ordered, vacancy: m.watchVacancy(ctx)}
 	defer c.waitTurn()
 	for {
 		if m.queue == nil {
@@ -63,7 +69,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 		}
 		select {
 		case <-turn:
-		case <-news:
+		case <-c.vacancy.news:
 		case <-c.patience():
 			c.jump = true
 		case <-ctx.Done():
@@ -82,13 +88,17 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 				c.waitTurn()
 				c.limit = time.NewTimer(coordinator.YieldFor)
 			}
-			if err = m.deleteKey(ctx); err == nil {
+			if _, err = m.deleteKey(ctx); err == nil {
 				m.leaveQueue()
 				pause.Reset()
 			}
 		}
-		if err != nil && !c.holding && ctx.Err() == nil {
-			m.store.log.Debug("campaign interrupted, retrying", zap.Error(err))
+		switch {
+		case err == nil:
+			level = zap.WarnLevel
+		case !c.holding && ctx.Err() == nil:
+			m.store.log.Log(level, "campaign interrupted, retrying", zap.Error(err))
+			level = zap.DebugLevel
 			_ = retry.Wait(ctx, pause.Next())
 		}
 	}
@@ -97,6 +107,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 // contest is a bid at work.
 type contest struct {
 	bid     *coordinator.Bid
+	vacancy *vacancy
 	holding bool        // the turn has come, and is not taken until something changes
 	jump    bool        // a vacant term may be taken out of turn
 	limit   *time.Timer // when making way has lasted long enough; nil if it does not
@@ -132,7 +143,7 @@ func (m *membership) enqueue() {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.ctx))
 	q := &queue{
 		election: concurrency.NewElection(m.session, m.store.keys.electionPrefix()),
-		cancel:   cancel, done: make(chan struct{}),
+		cancel:   cancel, done: make(chan struct{}), after: m.looked,
 	}
 	m.store.group.Go(func() {
 		defer close(q.done)
@@ -149,28 +160,29 @@ func (m *membership) leaveQueue() {
 	}
 }
 
-// deleteKey deletes the own election key, whichever revision made it.
-func (m *membership) deleteKey(ctx context.Context) error {
+// deleteKey deletes the own election key, whichever revision made it, and reports
+// whether there was one.
+func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	key := m.candidateKey()
-	_, err := m.store.client.Txn(ctx).
+	resp, err := m.store.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.LeaseValue(key), "=", m.id)).
 		Then(clientv3.OpDelete(key)).
 		Commit()
 	if err != nil {
-		return fmt.Errorf("delete election key: %w", translate(err))
+		return false, fmt.Errorf("delete election key: %w", translate(err))
 	}
-	return nil
+	return resp.Succeeded, nil
 }
 
 func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id) }
 
 // withdraw leaves the election and returns why, once the key is known to be gone
-// or the membership over. A key whose creation is in doubt could still appear
-// after it was deleted, so then the lease has to go.
+// or the membership over. A key whose creation is in doubt, and which is not there
+// to be deleted, could still appear: then the lease has to go.
 func (m *membership) withdraw(why error) error {
-	q := m.queue
+	q, before := m.queue, m.doubt
 	m.queue = nil
 	q.cancel()
 	select {
@@ -179,17 +191,19 @@ func (m *membership) withdraw(why error) error {
 	case <-m.ctx.Done():
 		return m.Cause()
 	}
-	if m.doubt {
-		m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists", coordinator.ErrLeaseLost))
-		return m.Cause()
-	}
 	for pause := retry.NewPause(maxPause); m.live(); {
-		err := m.deleteKey(m.ctx)
-		if err == nil {
-			return why
+		deleted, err := m.deleteKey(m.ctx)
+		switch {
+		case err != nil:
+			m.store.log.Warn("election key not deleted, retrying", zap.Error(err))
+			_ = retry.Wait(m.ctx, pause.Next())
+			continue
+		case m.doubt && (before || !deleted):
+			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists", coordinator.ErrLeaseLost))
+			return m.Cause()
 		}
-		m.store.log.Warn("election key not deleted, retrying", zap.Error(err))
-		_ = retry.Wait(m.ctx, pause.Next())
+		m.doubt = false
+		return why
 	}
 	return m.Cause()
 }
@@ -202,21 +216,29 @@ func (m *membership) noteDoubt(q *queue) {
 	}
 }
 
-// watchVacancy returns a channel that holds a token when something has changed
-// beside the queue that a candidate looks at: the term record, which a handover
-// lets name a candidate that has won no election; its own key; the pause.
-func (m *membership) watchVacancy(ctx context.Context) <-chan struct{} {
-	news := make(chan struct{}, 1)
+// vacancy is what a candidate watches beside the queue: the term record, which a
+// handover lets name a candidate that has won no election; its own key; the pause.
+type vacancy struct {
+	news chan struct{} // holds a token when something has changed
+	made atomic.Int64  // the create revision of the own key that was seen last
+}
+
+func (m *membership) watchVacancy(ctx context.Context) *vacancy {
+	v := &vacancy{news: make(chan struct{}, 1)}
+	key := m.candidateKey()
 	m.store.group.Go(func() {
-		m.store.watchHolder(ctx, m.candidateKey(), func(*picture) bool {
+		m.store.watchHolder(ctx, key, func(p *picture) bool {
+			if made := p.candidates[key]; made != 0 {
+				v.made.Store(made)
+			}
 			select {
-			case news <- struct{}{}:
+			case v.news <- struct{}{}:
 			default:
 			}
 			return true
 		})
 	})
-	return news
+	return v
 }
 
 // watchHolder calls see with the term record, the given key and the pause as they
@@ -242,8 +264,8 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 					} else {
 						p.put(ev.Kv)
 					}
+					look(p) // each, or one that comes and goes would not be seen
 				}
-				look(p)
 			})
 		}
 		if ctx.Err() == nil {
@@ -258,16 +280,19 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 // is to queue again, and [coordinator.ErrHold] if it is to look again when
 // something has changed.
 func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
+	made := c.vacancy.made.Load() // before the look, which then finds the key or its absence
 	p, err := m.store.look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read plane: %w", err)
 	}
+	m.looked = p.revision
 	key := m.candidateKey()
 	created := p.candidates[key]
 	if created != 0 && p.held() && p.holder.Key == key && p.holder.Term != m.lastLed {
 		return m.begin(p, p.termMod, created), nil // by a handover, or by an answer that was lost
 	}
 	turn := m.queue.ended()
+	m.queue.seen = m.queue.seen || created != 0 || made > m.queue.after
 	switch {
 	case turn && m.queue.err != nil:
 		m.noteDoubt(m.queue)
@@ -277,7 +302,6 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	case m.queue.vanished(created):
 		return nil, errQueueAgain // somebody has deleted the key
 	}
-	m.queue.seen = created != 0
 	if !turn && (!c.jump || created == 0 || p.held()) {
 		return nil, nil
 	}
@@ -303,17 +327,18 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	if !m.live() {
 		return nil, m.Cause()
 	}
+	planeID, after := bid.Recall()
 	holder := coordinator.Holder{
-		Term: max(created, p.holder.Term+1, bid.After+1), Key: m.candidateKey(), Node: m.node, Since: now(),
+		Term: max(created, p.holder.Term+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
 	writes := []clientv3.Op{clientv3.OpPut(m.store.keys.term(), encodeJSON(holder))}
-	writes = append(writes, p.found(bid.PlaneID)...)
+	writes = append(writes, p.found(planeID)...)
 	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))
 	}
 	if !resp.Succeeded {
-		return nil, nil // something changed: look again
+		return nil, errMoved
 	}
 	p.holder = holder
 	return m.begin(p, resp.Header.Revision, created), nil

@@ -12,6 +12,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// errCredentials is an etcd that answers, and does not let this node in.
+var errCredentials = fmt.Errorf("%w: etcd does not accept this node's credentials", rebind.ErrUnavailable)
+
 // translate gives an error of etcd's client its meaning for the packages above.
 // The original stays wrapped for the log.
 func translate(err error) error {
@@ -29,6 +32,9 @@ func translate(err error) error {
 		meaning = coordinator.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
 		meaning = rebind.ErrTooLarge
+	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrPermissionDenied),
+		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrInvalidAuthToken):
+		meaning = errCredentials
 	default:
 		meaning = rebind.ErrUnavailable
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // errDeadline is the cause of a lease's end by the local clock.
@@ -35,7 +36,7 @@ type lease struct {
 
 // grant obtains a lease and keeps it alive until end is called or it is lost.
 func (s *Store) grant(ctx context.Context) (*lease, error) {
-	sent := s.clock()
+	asked, sent := s.ask(), s.clock()
 	resp, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("obtain a lease: %w", translate(err))
@@ -43,9 +44,12 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	l := &lease{store: s, id: resp.ID}
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
 	l.renewed(sent, resp.TTL)
-	life := s.ask().age.ctx
-	context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
-	s.group.Go(l.keep)
+	life := asked.age.ctx
+	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
+	s.group.Go(func() {
+		defer stop()
+		l.keep()
+	})
 	s.group.Go(l.watchDeadline)
 	return l, nil
 }
@@ -80,7 +84,7 @@ func (l *lease) live() bool {
 const minAttempt = 500 * time.Millisecond
 
 // keep renews six times per TTL, and more often after a failure. Each attempt is
-// a stream of its own, so that the next one can go to another etcd member.
+// a stream of its own, so that the next one goes to another etcd member.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
 	soon := max(period/6, 50*time.Millisecond)
@@ -93,18 +97,23 @@ func (l *lease) keep() {
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
 		asked, sent := l.store.ask(), l.store.clock()
-		resp, err := l.store.client.KeepAliveOnce(ctx, l.id)
-		if err == nil && asked.suspect(resp.ResponseHeader) {
-			_, _ = l.store.Head(ctx) // ends this lease if the store was restored
+		resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
+		gone := errors.Is(err, rpctypes.ErrLeaseNotFound)
+		var restored error
+		if gone || err == nil && asked.suspect(resp.ResponseHeader) {
+			_, restored = l.store.Head(ctx)
 		}
 		cancel()
 		switch {
+		case errors.Is(restored, rebind.ErrRestored):
+			l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, restored))
+			return
+		case gone:
+			l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
+			return
 		case err == nil:
 			l.renewed(sent, resp.TTL)
 			next = period
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
-			return
 		default:
 			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
 			next = soon

@@ -55,17 +55,19 @@ func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.
 // readPages sends one page after the other.
 func (s *Store) readPages(ctx context.Context, pages chan<- *clientv3.GetResponse) error {
 	sp := prefixed(s.keys.mementos())
-	asked := s.ask()
+	life := s.ask().age
 	var revision int64
 	for from, limit := sp.from, int64(firstPage); ; {
+		asked := s.ask()
+		asked.age = life // a load that spans two ages is of neither
 		resp, err := s.page(ctx, from, sp.to, revision, limit)
 		if err != nil {
 			return fmt.Errorf("read %d mementos from %q on: %w", limit, from, translate(err))
 		}
+		if err := s.answered(asked, resp.Header); err != nil {
+			return err
+		}
 		if revision == 0 {
-			if err := s.answered(asked, resp.Header); err != nil {
-				return err
-			}
 			revision = resp.Header.Revision
 		}
 		select {

@@ -26,12 +26,13 @@ type membership struct {
 	queue   *queue // where the node waits; nil while it does not
 	doubt   bool   // an election key may still appear under the lease
 	lastLed int64  // the number of the last term held under this lease
+	looked  int64  // the revision at which the plane was looked at last
 }
 
 var _ coordinator.Membership = (*membership)(nil)
 
-// Join publishes r on a new lease, by a transaction that finds no record of that
-// node. The record and its lease come into being together: a process that dies
+// Join publishes r on a new lease, by a transaction that finds no process's record
+// of that node. The record and its lease come into being together: a process that dies
 // at any point leaves at most an empty lease that lapses.
 func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
 	if err := s.endLastLease(ctx); err != nil {
@@ -85,7 +86,7 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	session.Orphan()
 	m.session = session
 	resp, err := s.client.Txn(ctx).
-		If(single(m.key).empty(), single(s.keys.guard()).empty()).
+		If(m.nobodys(), single(s.keys.guard()).empty()).
 		Then(m.putRecord(r), clientv3.OpDelete(s.keys.leftNode(r.ID))).
 		Else(clientv3.OpGet(m.key), clientv3.OpGet(s.keys.guard())).
 		Commit()
@@ -99,11 +100,17 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	if len(found) == 0 {
 		return secluded(resp.Responses[1].GetResponseRange().Kvs)
 	}
-	holder, err := decodeRecord(found[0].Value)
+	holder, err := decodeJSON[coordinator.Record](found[0].Value)
 	if err != nil {
 		holder.ID = r.ID
 	}
 	return &coordinator.TakenError{Holder: holder}
+}
+
+// nobodys compares that the record's key is no process's: it is not there, or on no
+// lease, as no process ever puts it.
+func (m *membership) nobodys() clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(m.key), "=", clientv3.NoLease)
 }
 
 // note lets the next process of this node know its lease.
@@ -131,7 +138,7 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
 		Then(put).
 		Else(clientv3.OpTxn(
-			[]clientv3.Cmp{single(m.key).empty(), single(m.store.keys.guard()).empty()},
+			[]clientv3.Cmp{m.nobodys(), single(m.store.keys.guard()).empty()},
 			[]clientv3.Op{put}, []clientv3.Op{get},
 		)).
 		Commit()

@@ -2,7 +2,7 @@ package etcdstore
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,7 +23,7 @@ const maxHistory = 200
 // compare. It is filled key by key, from a read or from a watch.
 type picture struct {
 	keys     keys
-	log      *zap.Logger
+	complain func(kv *mvccpb.KeyValue, err error)
 	age      *age // in which it was read
 	revision int64
 
@@ -49,7 +49,7 @@ type nodeKey struct {
 
 func (s *Store) newPicture() *picture {
 	return &picture{
-		keys: s.keys, log: s.log, nodes: make(map[string]nodeKey),
+		keys: s.keys, complain: s.complain, nodes: make(map[string]nodeKey),
 		left: make(map[string]coordinator.Left), candidates: make(map[string]int64),
 	}
 }
@@ -62,34 +62,71 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 	switch {
 	case key == p.keys.meta():
 		p.metaMod = kv.ModRevision
-		err = json.Unmarshal(kv.Value, &p.meta)
+		p.meta, err = decodeJSON[metaValue](kv.Value)
 	case key == p.keys.term():
-		p.termMod, p.holder = kv.ModRevision, coordinator.Holder{}
-		err = json.Unmarshal(kv.Value, &p.holder)
+		p.termMod = kv.ModRevision
+		p.holder, err = decodeJSON[coordinator.Holder](kv.Value)
 	case key == p.keys.handover():
-		p.handover = new(coordinator.Handover)
-		err = json.Unmarshal(kv.Value, p.handover)
+		p.handover, err = decodeJSON[*coordinator.Handover](kv.Value)
 	case key == p.keys.pause():
 		p.pause = new(coordinator.Pause) // one that cannot be read is in force as well
-		err = json.Unmarshal(kv.Value, p.pause)
+		*p.pause, err = decodeJSON[coordinator.Pause](kv.Value)
 	case key == p.keys.guard():
 		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
-		err = json.Unmarshal(kv.Value, p.guard)
+		*p.guard, err = decodeJSON[coordinator.Seclusion](kv.Value)
 	case strings.HasPrefix(key, p.keys.left()):
-		var l coordinator.Left
-		if err = json.Unmarshal(kv.Value, &l); err == nil {
-			p.left[key] = l
-		}
+		err = take(p.left, kv, decodeJSON[coordinator.Left])
 	case strings.HasPrefix(key, p.keys.election()):
 		p.candidates[key] = kv.CreateRevision
 	case strings.HasPrefix(key, p.keys.nodes()):
-		var r coordinator.Record
-		if r, err = decodeRecord(kv.Value); err == nil {
-			p.nodes[key] = nodeKey{record: r, created: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}
-		}
+		err = take(p.nodes, kv, func([]byte) (nodeKey, error) { return p.node(kv) })
 	}
 	if err != nil {
-		p.log.Warn("key of the plane not readable", zap.String("key", key), zap.Error(err))
+		p.complain(kv, err)
+	}
+}
+
+// take puts a key's value into a map, or takes what it replaces out.
+func take[T any](into map[string]T, kv *mvccpb.KeyValue, decode func([]byte) (T, error)) error {
+	v, err := decode(kv.Value)
+	if err != nil {
+		delete(into, string(kv.Key))
+		return err
+	}
+	into[string(kv.Key)] = v
+	return nil
+}
+
+// node reads a key under nodes/. What is not on a lease, or names another node, is
+// no live node's record: somebody put it there.
+func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
+	r, err := decodeJSON[coordinator.Record](kv.Value)
+	switch {
+	case err != nil:
+		return nodeKey{}, err
+	case kv.Lease == 0:
+		return nodeKey{}, errors.New("record is not on a lease")
+	case p.keys.node(r.ID) != string(kv.Key):
+		return nodeKey{}, fmt.Errorf("record is that of node %q", r.ID)
+	}
+	return nodeKey{record: r, created: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}, nil
+}
+
+// maxUnreadable bounds what is remembered of keys that cannot be read.
+const maxUnreadable = 1000
+
+// complain says once of each version of a key that it cannot be read: the plane is
+// read often, and whoever put it there may not be in a hurry.
+func (s *Store) complain(kv *mvccpb.KeyValue, err error) {
+	s.mu.Lock()
+	known := s.unreadable[string(kv.Key)] == kv.ModRevision
+	if len(s.unreadable) >= maxUnreadable {
+		clear(s.unreadable)
+	}
+	s.unreadable[string(kv.Key)] = kv.ModRevision
+	s.mu.Unlock()
+	if !known {
+		s.log.Warn("key of the plane not readable", zap.ByteString("key", kv.Key), zap.Error(err))
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 	l := newLab(t)
 	terms := make(map[string]coordinator.Term)
-	for _, plane := range []string{"p", "pp", "p.p"} {
+	for _, plane := range []string{"p", "pp", "p.p", "p-p"} {
 		cfg := l.config()
 		cfg.Plane = plane
 		l.stores[plane] = l.open(cfg)
@@ -28,6 +28,18 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 		terms[plane] = l.elect(m)
 		_, err = l.commit(terms[plane], "op", 0, put("entity/x", plane))
 		l.must(err)
+	}
+	l.must(l.stores["p"].Pause(l.ctx(), coordinator.Pause{By: "a"}))
+	for plane := range terms {
+		if p, err := l.stores[plane].Plane(l.ctx()); err != nil || (p.Pause != nil) != (plane == "p") {
+			t.Errorf("plane %s sees pause %+v, %v", plane, p.Pause, err)
+		}
+	}
+	cfg := l.config()
+	cfg.Plane = "p.q"
+	l.stores["p.q"] = l.open(cfg)
+	if _, _, err := l.stores["p.q"].Seclude(l.ctx(), recordOf("x"), ""); err != nil {
+		t.Errorf("seclusion beside other planes: %v", err)
 	}
 	for plane := range terms {
 		found := 0
@@ -144,4 +156,41 @@ func TestStore_GarbageInThePlanesOwnKeys(t *testing.T) {
 	if _, err := l.node("a").History(l.ctx()); err != nil {
 		t.Errorf("history: %v", err)
 	}
+}
+
+// Promise: what somebody put in the place of a node's record is nobody's: the node
+// puts its record back, on its lease, and another process of that id can join.
+func TestPublish_TakesTheRecordBack(t *testing.T) {
+	l := newLab(t)
+	m := l.join("a")
+	l.join("b")
+	key, lease := l.key("nodes/a"), l.leaseOf("a")
+	for name, put := range map[string]func() error{
+		"garbage":   func() error { _, err := l.raw.Put(l.ctx(), key, "garbage"); return err },
+		"off lease": func() error { _, err := l.raw.Put(l.ctx(), key, string(l.get(key).Kvs[0].Value)); return err },
+		"another's": func() error { _, err := l.raw.Put(l.ctx(), key, `{"id":"b"}`, clientv3.WithLease(lease)); return err },
+		"not there": func() error { _, err := l.raw.Delete(l.ctx(), key); return err },
+		"a number":  func() error { _, err := l.raw.Put(l.ctx(), key, "7", clientv3.WithLease(lease)); return err },
+		"half a JSON": func() error {
+			_, err := l.raw.Put(l.ctx(), key, `{"id":"a","started":1}`, clientv3.WithLease(lease))
+			return err
+		},
+	} {
+		l.must(put())
+		if p, err := l.node("b").Plane(l.ctx()); err != nil || len(p.Members) != 1 || p.Members[0].ID != "b" {
+			t.Errorf("%s: members %+v, %v, want b alone", name, p.Members, err)
+		}
+		if err := m.Publish(l.ctx(), recordOf("a")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if now := l.leaseOf("a"); now != lease {
+			t.Errorf("%s: record is on lease %x, was on %x", name, now, lease)
+		}
+		if p, err := l.node("b").Plane(l.ctx()); err != nil || len(p.Members) != 2 {
+			t.Errorf("%s: members %+v, %v, want both", name, p.Members, err)
+		}
+	}
+	_, err := l.raw.Put(l.ctx(), l.key("nodes/c"), "garbage")
+	l.must(err)
+	l.join("c")
 }

@@ -84,16 +84,23 @@ type Store struct {
 	cfg    Config
 	keys   keys
 	client *clientv3.Client
-	log    *zap.Logger
-	clock  func() time.Duration // counts suspension
+	// renewals has connections of its own. The client's requests go round etcd's
+	// members, and requests that come in step could keep sending every renewal to
+	// the one that hangs; alone, they go to each in turn. Nor do they wait behind
+	// large writes.
+	renewals *clientv3.Client
+	scout    *scout
+	log      *zap.Logger
+	clock    func() time.Duration // counts suspension
 
 	ctx   context.Context // ends with Close
 	halt  context.CancelFunc
 	group sync.WaitGroup // all goroutines of the store and what it made
 
-	mu        sync.Mutex // guards the fields below
-	lastLease clientv3.LeaseID
-	age       *age
+	mu         sync.Mutex // guards the fields below
+	lastLease  clientv3.LeaseID
+	age        *age
+	unreadable map[string]int64 // the revision in which a key was last complained of
 }
 
 var _ coordinator.Store = (*Store)(nil)
@@ -105,6 +112,34 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("configuration of store: %w", err)
 	}
 	cfg.defaults()
+	client, err := dial(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	renewals, err := dial(&cfg)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	s := &Store{
+		cfg:        cfg,
+		keys:       newKeys(cfg.Prefix, cfg.Plane),
+		client:     client,
+		renewals:   renewals,
+		log:        cfg.Logger,
+		clock:      clock.Boot,
+		lastLease:  clientv3.LeaseID(cfg.LastLease),
+		unreadable: make(map[string]int64),
+	}
+	s.ctx, s.halt = context.WithCancel(context.Background())
+	s.age = newAge(s.ctx)
+	s.scout = newScout(s)
+	if err := s.probe(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %v does not answer: %w", cfg.Endpoints, err), s.Close())
+	}
+	return s, nil
+}
+
+func dial(cfg *Config) (*clientv3.Client, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		DialTimeout:          dialTimeout,
@@ -115,20 +150,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
 	}
-	s := &Store{
-		cfg:       cfg,
-		keys:      newKeys(cfg.Prefix, cfg.Plane),
-		client:    client,
-		log:       cfg.Logger,
-		clock:     clock.Boot,
-		lastLease: clientv3.LeaseID(cfg.LastLease),
-	}
-	s.ctx, s.halt = context.WithCancel(context.Background())
-	s.age = newAge(s.ctx)
-	if err := s.probe(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("etcd at %v does not answer: %w", cfg.Endpoints, err), s.Close())
-	}
-	return s, nil
+	return client, nil
 }
 
 // probe reads until something answers: the client connects lazily.
@@ -148,12 +170,15 @@ func (s *Store) probe(ctx context.Context) error {
 // until it has. Leases are not revoked: leave first.
 func (s *Store) Close() error {
 	s.halt()
-	err := s.client.Close() // also frees what hangs in a call without a deadline
-	s.group.Wait()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("close etcd client: %w", err)
+	var err error
+	for _, c := range []*clientv3.Client{s.client, s.renewals} {
+		// This also frees what hangs in a call without a deadline.
+		if e := c.Close(); e != nil && !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, fmt.Errorf("close etcd client: %w", e))
+		}
 	}
-	return nil
+	s.group.Wait()
+	return err
 }
 
 // TTL returns the time to live that leases are asked for.
@@ -182,9 +207,9 @@ func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 	}
 	entries := make([]coordinator.HistoryEntry, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		e, err := decodeEntry(kv.Value)
+		e, err := decodeJSON[coordinator.HistoryEntry](kv.Value)
 		if err != nil {
-			s.log.Warn("history entry not readable", zap.ByteString("key", kv.Key), zap.Error(err))
+			s.complain(kv, err)
 			continue
 		}
 		entries = append(entries, e)

@@ -82,10 +82,26 @@ func newLab(t *testing.T) *lab {
 				t.Error(err)
 			}
 		}
+		l.revokeAll()
 		raw.Close()
 		goleak.VerifyNone(t, running)
 	})
 	return l
+}
+
+// revokeAll ends what was left to lapse: in a later test it would be a revision that
+// nobody there has made.
+func (l *lab) revokeAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	found, err := l.raw.Leases(ctx)
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	for _, lease := range found.Leases {
+		_, _ = l.raw.Revoke(ctx, lease.ID) // or it has just lapsed
+	}
 }
 
 func (l *lab) config() etcdstore.Config {
@@ -175,6 +191,10 @@ func (l *lab) delete(key string) {
 func (l *lab) DeleteRecord(node string) { l.delete(l.key("nodes/" + node)) }
 
 func (l *lab) DeleteTerm() { l.delete(l.key("term")) }
+
+func (l *lab) DeleteGuard() { l.delete(l.key("guard")) }
+
+func (l *lab) DeleteMeta() { l.delete(l.key("meta")) }
 
 func (l *lab) Garble(name rebind.Name) {
 	l.t.Helper()

@@ -17,12 +17,15 @@ import (
 // a leader required, a member cut off from the others ends the stream instead of
 // falling silent.
 //
-// The context ends with the age that the watch's first revision belongs to.
-func (a *age) stream(ctx context.Context) (context.Context, context.CancelFunc) {
+// The context ends with the age that the watch's first revision belongs to, and
+// when a member of etcd is left out.
+func (s *Store) stream(ctx context.Context, a *age) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
+	route := s.scout.present()
+	stopAge := context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
+	stopRoute := context.AfterFunc(route, func() { cancel(context.Cause(route)) })
 	ctx = clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text()))
-	return ctx, func() { stop(); cancel(nil) }
+	return ctx, func() { stopAge(); stopRoute(); cancel(nil) }
 }
 
 // watchErr tells why a watch channel brought resp, or was closed.
@@ -46,7 +49,7 @@ const maxSpans = 3
 // sends them, until ctx ends or the stream breaks; it returns why. Each call
 // brings whole revisions of one span; the spans are not in order to each other.
 func (s *Store) events(ctx context.Context, after *picture, spans []span, on func(batch []*clientv3.Event, revision int64)) error {
-	ctx, cancel := after.age.stream(ctx)
+	ctx, cancel := s.stream(ctx, after.age)
 	defer cancel()
 	from := clientv3.WithRev(after.revision + 1)
 	var watches [maxSpans]clientv3.WatchChan // nil ones bring nothing
@@ -80,7 +83,7 @@ type watcher struct {
 
 // Watch opens a stream of all changes of mementos after the given revision.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
-	ctx, cancel := s.ask().age.stream(ctx)
+	ctx, cancel := s.stream(ctx, s.ask().age)
 	sp := prefixed(s.keys.mementos())
 	return &watcher{
 		store: s, ctx: ctx, cancel: cancel,

@@ -222,7 +222,7 @@ func expectations(d *Delta, actual []Revision) error {
 func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	if m.draft == nil || m.Revision() != at-1 {
+	if m.draft == nil || m.Revision() != at-1 || m.outlived() {
 		return
 	}
 	changes := make([]Change, 0, len(d.Ops))

@@ -44,7 +44,6 @@ type Mirror struct {
 
 	mu        sync.Mutex // guards the fields below
 	refused   error      // why there will never be a view
-	void      bool       // the view is of a store that was replaced since
 	feed      feed
 	moved     chan struct{}
 	confirmed clock.Moment // when the last read was sent that found the copy current
@@ -97,7 +96,6 @@ func (m *Mirror) Run(ctx context.Context) error {
 		case errors.Is(err, ErrRestored):
 			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.discard()
-			m.distrust()
 		default:
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
 		}
@@ -119,6 +117,9 @@ func (m *Mirror) follow(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	watch := m.source.Watch(ctx, m.Revision())
 	defer watch.Close()
+	if m.outlived() { // looked at last: the stream is of the copy's life or ends
+		return fmt.Errorf("%w: this copy is of the one before", ErrRestored)
+	}
 	group.Go(func() error { return m.apply(ctx, watch) })
 	group.Go(func() error { return m.confirm(ctx, watch) })
 	return group.Wait()
@@ -128,7 +129,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 // view until the new one is complete.
 func (m *Mirror) load(ctx context.Context) error {
 	sent := clock.Now()
-	d := new(draft)
+	d := &draft{life: m.source.Life()}
 	strict := m.View() == nil
 	var unusable []Fault
 	var p Progress
@@ -161,7 +162,6 @@ func (m *Mirror) load(ctx context.Context) error {
 	defer m.writing.Unlock()
 	m.draft = d
 	m.mu.Lock()
-	m.void = false
 	m.feed.restart(at)
 	m.mu.Unlock()
 	m.publish(d.view(at), nil, sent)
@@ -232,14 +232,6 @@ func (m *Mirror) publish(v *View, news []Change, sent clock.Moment) {
 	}
 }
 
-// distrust keeps the view for readers, and from whoever waits for a revision: what
-// the new store has at a revision is not what the old one had.
-func (m *Mirror) distrust() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.void = true
-}
-
 // refuse gives up before there was a view.
 func (m *Mirror) refuse(err error) {
 	m.mu.Lock()
@@ -263,16 +255,13 @@ func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
 			return context.Cause(ctx)
 		}
 		sent := clock.Now()
-		before := m.Revision() // what arrives while the store is asked may be newer than its answer
 		head, err := m.head(ctx)
-		switch {
-		case errors.Is(err, ErrRestored):
-			return err
-		case err != nil:
+		if m.outlived() {
+			return fmt.Errorf("%w: this copy is of the one before", ErrRestored)
+		}
+		if err != nil {
 			m.log.Debug("store's revision not read", zap.Error(err))
 			continue
-		case head < before:
-			return fmt.Errorf("%w: it is at revision %d, this copy at %d", ErrRestored, head, before)
 		}
 		if err := m.catchUp(ctx, watch, head); err != nil {
 			return err
@@ -312,6 +301,11 @@ func (m *Mirror) catchUp(ctx context.Context, watch Watcher, to Revision) error 
 	return nil
 }
 
+// outlived reports whether the view is of a store that was replaced since. Readers
+// keep it until there is a new one, but what the new store has at a revision is not
+// what the old one had.
+func (m *Mirror) outlived() bool { return m.View().life != m.source.Life() }
+
 // View returns the newest view, or nil before the first load is complete.
 func (m *Mirror) View() *View { return m.view.Load() }
 
@@ -349,14 +343,14 @@ func (m *Mirror) Staleness() time.Duration {
 }
 
 // Reach blocks until the view's revision is at least to, and returns the cause
-// of ctx if that ends first, or why the mirror was refused. It waits for the store's changes to arrive, which
-// is enough for a revision that changed a memento.
+// of ctx if that ends first, or why the mirror was refused. It waits for the
+// store's changes to arrive, which is enough for a revision that changed a memento.
 func (m *Mirror) Reach(ctx context.Context, to Revision) error {
 	for {
 		m.mu.Lock()
-		moved, refused, void := m.moved, m.refused, m.void
+		moved, refused := m.moved, m.refused
 		m.mu.Unlock()
-		if v := m.View(); v != nil && !void && v.revision >= to {
+		if v := m.View(); v != nil && v.revision >= to && !m.outlived() {
 			return nil
 		}
 		if refused != nil {

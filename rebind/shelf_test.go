@@ -25,6 +25,8 @@ func (s *shelf) Watch(context.Context, rebind.Revision) rebind.Watcher { return 
 
 func (s *shelf) Head(context.Context) (rebind.Revision, error) { return s.at, nil }
 
+func (s *shelf) Life() uint64 { return 0 }
+
 // quiet is a stream on which nothing happens.
 type quiet struct{}
 

@@ -18,6 +18,11 @@ type Source interface {
 	// Head returns the store's present revision by a linearizable read: no
 	// change acknowledged before the call has a higher one.
 	Head(ctx context.Context) (Revision, error)
+
+	// Life counts how often the store was found, by whoever asked it, to be older
+	// than it was or another one. Load, Head and streams that began in an earlier
+	// life end with an [ErrRestored].
+	Life() uint64
 }
 
 // Page is a part of a load.

@@ -14,6 +14,7 @@ import (
 // any goroutine without a lock, for as long as the reader likes.
 type View struct {
 	revision Revision
+	life     uint64 // of the store that revision counts in
 	tree     *btree.Map[Name, *Memento]
 	faults   map[Name]Fault
 	bytes    int64
@@ -93,13 +94,14 @@ type draft struct {
 	faults map[Name]Fault
 	shared bool // a view holds faults: copy before the next change
 	bytes  int64
+	life   uint64 // of the store it was loaded from
 }
 
 // view freezes the draft's present content. Later changes of the draft copy what
 // they touch, so that the view keeps its own.
 func (d *draft) view(at Revision) *View {
 	d.shared = true
-	return &View{revision: at, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
+	return &View{revision: at, life: d.life, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
 }
 
 // next is the memento that a put at revision at, by an operation of that id, makes

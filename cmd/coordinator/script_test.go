@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/coordinator-ha/coordinator/internal/freeport"
 )
 
 // The scripts in testdata/script run the command as people and their scripts do.
@@ -25,14 +26,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			for _, name := range []string{"STORE", "API", "API2"} {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
+				address, err := freeport.Address()
 				if err != nil {
-					return fmt.Errorf("find a free address: %w", err)
+					return err
 				}
-				env.Setenv(name, l.Addr().String())
-				if err := l.Close(); err != nil {
-					return fmt.Errorf("free the address: %w", err)
-				}
+				env.Setenv(name, address)
 			}
 			return nil
 		},

@@ -14,7 +14,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/filelock"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/filelock", "internal/freeport"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/retry"}),
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},
+	"internal/freeport":    {},
 	"internal/lint":        {},
 	"internal/archive":     {"rebind"},
 	"internal/clock":       {},

@@ -23,7 +23,7 @@ type membership struct {
 
 // Join publishes r on a new lease.
 func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallJoin); err != nil {
 		return nil, err
 	}
 	defer s.server.mu.Unlock()
@@ -31,7 +31,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 		return nil, &coordinator.TakenError{Holder: e.record}
 	}
 	if g := s.server.guard; g != nil {
-		return nil, fmt.Errorf("%w: node %s at %s has this one", coordinator.ErrSecluded, g.Node, g.URI)
+		return nil, g.secluded()
 	}
 	if s.server.full {
 		return nil, rebind.ErrStoreFull
@@ -105,7 +105,7 @@ func (m *membership) Cause() error { return context.Cause(m.ctx) }
 
 // Publish replaces the record.
 func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
-	if err := m.store.reach(ctx); err != nil {
+	if err := m.store.reach(ctx, CallPublish); err != nil {
 		return err
 	}
 	s := m.store.server
@@ -132,12 +132,12 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 // Leave ends the membership.
 func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	m.end(fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost))
-	if err := m.store.reach(ctx); err != nil {
+	if err := m.store.reach(ctx, CallLeave); err != nil {
 		return err
 	}
 	s := m.store.server
 	defer s.mu.Unlock()
-	if last != nil && !m.lease.gone && !s.full {
+	if last != nil && !s.full && s.carries(m.lease, last.ID) {
 		s.left[last.ID] = *last
 	}
 	s.expire(m.lease)
@@ -155,7 +155,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	<-patience.C
 	jump := bid.Ordered
 	for {
-		if err := m.store.reach(ctx); err != nil {
+		if err := m.store.reach(ctx, CallCampaign); err != nil {
 			if ctx.Err() != nil {
 				return nil, m.withdraw(context.Cause(ctx))
 			}
@@ -206,7 +206,8 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		return nil, nil
 	}
 	led := s.holder.Key == m.lease.key && made <= s.termMod
-	if s.held() || led || int64(made) <= s.holder.Term {
+	passed := int64(made) <= s.holder.Term && s.holder.Term <= int64(s.termMod)
+	if s.held() || led || passed {
 		m.requeue()
 		return nil, nil
 	}
@@ -216,14 +217,40 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		}
 		return nil, err
 	}
-	s.found(bid.PlaneID)
+	if s.guard != nil || s.pause != nil && !bid.Ordered || bid.Alone && !s.alone(m.lease) {
+		return nil, nil
+	}
+	planeID, after := bid.Recall()
+	s.found(planeID)
 	s.holder = coordinator.Holder{
-		Term: max(int64(made), s.holder.Term+1, bid.After+1), Key: m.lease.key, Node: m.store.node,
+		Term: max(int64(made), s.holder.Term+1, after+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	s.termMod = s.step()
 	s.announce()
 	return m.begin(), nil
+}
+
+// carries reports whether the node's record hangs on l; the caller holds mu.
+func (s *Server) carries(l *lease, node string) bool {
+	e, ok := s.nodes[node]
+	return ok && e.lease == l
+}
+
+// alone reports whether nobody but the holder of l is in the plane; the caller
+// holds mu.
+func (s *Server) alone(l *lease) bool {
+	for _, e := range s.nodes {
+		if e.lease != l {
+			return false
+		}
+	}
+	for key := range s.queue {
+		if key != l.key {
+			return false
+		}
+	}
+	return true
 }
 
 // requeue goes to the end of the queue; the caller holds mu.
@@ -236,7 +263,7 @@ func (m *membership) requeue() {
 // withdraw deletes the candidacy once the store can be reached.
 func (m *membership) withdraw(why error) error {
 	for m.ctx.Err() == nil {
-		if m.store.reach(m.ctx) != nil {
+		if m.store.reach(m.ctx, CallCampaign) != nil {
 			continue
 		}
 		s := m.store.server

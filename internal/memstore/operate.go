@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // Writable tells whether there is room.
 func (s *Store) Writable(ctx context.Context) error {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallOperate); err != nil {
 		return err
 	}
 	defer s.server.mu.Unlock()
@@ -51,10 +52,16 @@ func (s *Server) lift() {
 func (s *Store) Resume(ctx context.Context) error {
 	return s.operate(ctx, func(server *Server) error {
 		server.lift()
+		if server.pause == nil {
+			return errNothing
+		}
 		server.pause = nil
 		return nil
 	})
 }
+
+// errNothing is a change that changes nothing, which makes no revision.
+var errNothing = errors.New("nothing to change")
 
 // Forget deletes what is kept of a node that left.
 func (s *Store) Forget(ctx context.Context, node string) error {
@@ -69,11 +76,14 @@ func (s *Store) Forget(ctx context.Context, node string) error {
 
 // operate makes one change without a term.
 func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallOperate); err != nil {
 		return err
 	}
 	defer s.server.mu.Unlock()
 	if err := change(s.server); err != nil {
+		if errors.Is(err, errNothing) {
+			return nil
+		}
 		return err
 	}
 	s.server.step()
@@ -83,11 +93,14 @@ func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
 
 // Seclude takes the plane for the node of r.
 func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallSeclude); err != nil {
 		return nil, nil, err
 	}
 	defer s.server.mu.Unlock()
-	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 || s.server.guard != nil {
+	if s.server.guard != nil {
+		return nil, nil, s.server.guard.secluded()
+	}
+	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 {
 		return nil, nil, fmt.Errorf("%w: somebody is in this one", coordinator.ErrSecluded)
 	}
 	m := s.member()

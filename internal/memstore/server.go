@@ -45,6 +45,7 @@ type Server struct {
 	queue    map[string]rebind.Revision    // candidates: when they were made
 	mementos map[rebind.Name]stored        // what is there
 	log      []rebind.Change               // what happened to mementos, in order
+	life     uint64                        // how often it was restored
 	compact  rebind.Revision               // log before this is gone
 	base     map[rebind.Name]rebind.Change // what was there before log
 	history  []coordinator.HistoryEntry    // oldest first
@@ -52,6 +53,8 @@ type Server struct {
 	writers  map[rebind.Name]string // operation that last put each memento
 	cut      map[string]bool        // nodes that cannot reach the store
 	mute     map[string]func()      // nodes whose next commit's answer is lost, and what happens meanwhile
+	stalled  map[string]bool        // nodes whose watches bring nothing
+	before   func(node string, call Call) error
 	leases   int
 }
 
@@ -65,6 +68,11 @@ type guard struct {
 	coordinator.Seclusion
 	lease *lease
 	made  rebind.Revision
+}
+
+// secluded is the error of a node that finds the guard.
+func (g *guard) secluded() error {
+	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, g.Node, g.URI)
 }
 
 type offer struct {
@@ -96,6 +104,8 @@ func New(ttl time.Duration) *Server {
 		writers:  make(map[rebind.Name]string),
 		cut:      make(map[string]bool),
 		mute:     make(map[string]func()),
+		stalled:  make(map[string]bool),
+		before:   func(string, Call) error { return nil },
 	}
 }
 
@@ -135,102 +145,6 @@ func (s *Server) Revision() rebind.Revision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revision
-}
-
-// Cut makes the node's calls fail and its renewals go unheard until Heal.
-func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
-
-// Heal ends Cut.
-func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
-
-// LoseAnswer has the node's next commit applied and its answer lost. What happens
-// in between, meanwhile does.
-func (s *Server) LoseAnswer(node string, meanwhile func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mute[node] = meanwhile
-}
-
-func (s *Server) set(faults map[string]bool, node string, on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	faults[node] = on
-	s.announce()
-}
-
-// Revoke ends the lease under which the node has its record, as an operator or
-// the passing of time would.
-func (s *Server) Revoke(node string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.nodes[node]; ok {
-		s.expire(e.lease)
-	}
-}
-
-// DeleteCandidate deletes the node's election key and nothing else.
-func (s *Server) DeleteCandidate(node string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.nodes[node]; ok {
-		delete(s.queue, e.lease.key)
-		s.step()
-		s.announce()
-	}
-}
-
-// DeleteRecord deletes the node's record and nothing else.
-func (s *Server) DeleteRecord(node string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.nodes, node)
-	s.step()
-	s.announce()
-}
-
-// DeleteTerm deletes the term record.
-func (s *Server) DeleteTerm() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.holder, s.termMod = coordinator.Holder{}, 0
-	s.step()
-	s.announce()
-}
-
-// Put writes a memento past all rules; a fault makes it one that cannot be read.
-func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.put(s.step(), name, c, fault, "")
-	s.announce()
-}
-
-// Fill makes the store refuse puts for want of room, or take them again.
-func (s *Server) Fill(full bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.full = full
-}
-
-// Compact drops all history before the present revision.
-func (s *Server) Compact() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.compact = s.revision
-	s.log = nil
-	s.base = s.changes()
-	s.announce()
-}
-
-// Restore takes the store back to an earlier revision, at which it held no
-// memento, as a backup that is put in its place would.
-func (s *Server) Restore(to rebind.Revision) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revision, s.compact, s.log = to, 0, nil
-	s.mementos = make(map[rebind.Name]stored)
-	s.base = s.changes()
-	s.announce()
 }
 
 // changes is what is there, as if it had just been put; the caller holds mu.
@@ -351,13 +265,4 @@ func (s *Server) found(planeID string) {
 		planeID = rand.Text()
 	}
 	s.planeID, s.format = planeID, coordinator.Format
-}
-
-// SetMeta gives the plane an id and a format as another program would.
-func (s *Server) SetMeta(planeID string, format int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.planeID, s.format = planeID, format
-	s.step()
-	s.announce()
 }

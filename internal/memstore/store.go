@@ -26,7 +26,13 @@ var _ coordinator.Store = (*Store)(nil)
 
 // reach waits until the node can reach the store, or returns an error after
 // callTimeout. It returns with the server locked.
-func (s *Store) reach(ctx context.Context) error {
+func (s *Store) reach(ctx context.Context, call Call) error {
+	s.server.mu.Lock()
+	before := s.server.before
+	s.server.mu.Unlock()
+	if err := before(s.node, call); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for {
@@ -47,9 +53,16 @@ func (s *Store) reach(ctx context.Context) error {
 // TTL returns the TTL of leases.
 func (s *Store) TTL() time.Duration { return s.server.ttl }
 
+// Life counts how often the store was restored.
+func (s *Store) Life() uint64 {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return s.server.life
+}
+
 // Head returns the present revision.
 func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallHead); err != nil {
 		return 0, err
 	}
 	defer s.server.mu.Unlock()
@@ -58,7 +71,7 @@ func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 
 // Plane returns the plane as it is.
 func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallPlane); err != nil {
 		return coordinator.Plane{}, err
 	}
 	defer s.server.mu.Unlock()
@@ -67,7 +80,7 @@ func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
 
 // History returns the latest terms, newest first.
 func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallHistory); err != nil {
 		return nil, err
 	}
 	defer s.server.mu.Unlock()
@@ -99,7 +112,7 @@ const pageSize = 100
 
 // Load reads all mementos at one revision.
 func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallLoad); err != nil {
 		return 0, err
 	}
 	at := s.server.revision
@@ -116,7 +129,7 @@ func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.
 
 // Past returns mementos as they were at a revision.
 func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
-	if err := s.reach(ctx); err != nil {
+	if err := s.reach(ctx, CallLoad); err != nil {
 		return nil, false, err
 	}
 	defer s.server.mu.Unlock()
@@ -168,7 +181,7 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 	for {
 		s := w.store.server
 		s.mu.Lock()
-		moved, cut, head := s.moved, s.cut[w.store.node], s.revision
+		moved, cut, head := s.moved, s.cut[w.store.node] || s.stalled[w.store.node], s.revision
 		compacted := w.after < s.compact
 		var b rebind.Batch
 		for _, c := range s.log {

@@ -77,11 +77,11 @@ func (t *term) Revision() rebind.Revision { return t.recorded }
 func (t *term) Context() context.Context { return t.ctx }
 
 // reach is the fence: it returns with the server locked and the term in force.
-func (t *term) reach(ctx context.Context) error {
+func (t *term) reach(ctx context.Context, call Call) error {
 	if t.ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(t.ctx))
 	}
-	if err := t.m.store.reach(ctx); err != nil {
+	if err := t.m.store.reach(ctx, call); err != nil {
 		return err
 	}
 	if t.fenced() {
@@ -94,7 +94,7 @@ func (t *term) reach(ctx context.Context) error {
 
 // Commit writes one delta.
 func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-	if err := t.reach(ctx); err != nil {
+	if err := t.reach(ctx, CallCommit); err != nil {
 		return 0, err
 	}
 	s := t.m.store.server
@@ -148,7 +148,7 @@ func (s *Server) apply(d *rebind.Delta) rebind.Revision {
 func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
-	if err := t.m.store.reach(ctx); err != nil {
+	if err := t.m.store.reach(ctx, CallCommit); err != nil {
 		return 0, fmt.Errorf("%w: %w", rebind.ErrUnknown, err)
 	}
 	s := t.m.store.server
@@ -177,16 +177,20 @@ func (t *term) publish(r coordinator.Record) {
 	s.nodes[r.ID] = &entry{record: r, joined: s.revision, lease: t.m.lease}
 }
 
-// change runs one fenced transaction. A disabled node has nothing to tell.
-func (t *term) change(ctx context.Context, write func(s *Server) error) error {
+// change runs one fenced transaction that puts something. A disabled node has
+// nothing to tell.
+func (t *term) change(ctx context.Context, call Call, write func(s *Server) error) error {
 	if t.solo {
 		return nil
 	}
-	if err := t.reach(ctx); err != nil {
+	if err := t.reach(ctx, call); err != nil {
 		return err
 	}
 	s := t.m.store.server
 	defer s.mu.Unlock()
+	if s.full {
+		return rebind.ErrStoreFull
+	}
 	if err := write(s); err != nil {
 		return err
 	}
@@ -196,10 +200,7 @@ func (t *term) change(ctx context.Context, write func(s *Server) error) error {
 
 // Announce publishes the master and its history entry.
 func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
-	return t.change(ctx, func(s *Server) error {
-		if s.full {
-			return rebind.ErrStoreFull
-		}
+	return t.change(ctx, CallAnnounce, func(s *Server) error {
 		s.step()
 		t.publish(r)
 		s.history = append(s.history, h)
@@ -210,7 +211,7 @@ func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator
 
 // Publish replaces the record.
 func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
-	return t.change(ctx, func(s *Server) error {
+	return t.change(ctx, CallPublish, func(s *Server) error {
 		s.step()
 		t.publish(r)
 		return nil
@@ -219,7 +220,7 @@ func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
 
 // Clear deletes all mementos.
 func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
-	if err := t.reach(ctx); err != nil {
+	if err := t.reach(ctx, CallClear); err != nil {
 		return 0, err
 	}
 	s := t.m.store.server
@@ -234,7 +235,7 @@ func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
 
 // Bury keeps what is known of a node that vanished.
 func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
-	return t.change(ctx, func(s *Server) error {
+	return t.change(ctx, CallBury, func(s *Server) error {
 		_, left := s.left[l.ID]
 		if _, back := s.nodes[l.ID]; !back && !left {
 			s.step()
@@ -244,12 +245,15 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 	})
 }
 
+// errSolo is what a disabled node is told that wants to share.
+var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+
 // Rehearse finds everything allowed that there is room for.
 func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
 	if t.solo {
-		return fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+		return errSolo
 	}
-	return t.change(ctx, func(s *Server) error {
+	return t.change(ctx, CallPlane, func(s *Server) error {
 		if s.full {
 			return rebind.ErrStoreFull
 		}
@@ -259,7 +263,10 @@ func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
 
 // Offer publishes a handover or withdraws it.
 func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
-	return t.change(ctx, func(s *Server) error {
+	if t.solo {
+		return errSolo
+	}
+	return t.change(ctx, CallOffer, func(s *Server) error {
 		at := s.step()
 		s.handover = nil
 		if h != nil {
@@ -271,7 +278,10 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 
 // Pass gives the term to a candidate.
 func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Record) error {
-	err := t.change(ctx, func(s *Server) error {
+	if t.solo {
+		return errSolo
+	}
+	err := t.change(ctx, CallPass, func(s *Server) error {
 		if s.queue[to.CandidateKey] != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
 			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
 		}
@@ -298,7 +308,7 @@ func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
 			return err
 		}
 	}
-	err := t.change(ctx, func(s *Server) error {
+	err := t.change(ctx, CallResign, func(s *Server) error {
 		s.step()
 		delete(s.queue, t.m.lease.key)
 		s.handover = nil

@@ -26,6 +26,10 @@ type Lab interface {
 	DeleteRecord(node string)
 	// DeleteTerm deletes the term record.
 	DeleteTerm()
+	// DeleteGuard deletes the guard of a disabled node.
+	DeleteGuard()
+	// DeleteMeta deletes the plane's identity.
+	DeleteMeta()
 	// Garble puts a value that cannot be read under a memento's name.
 	Garble(name rebind.Name)
 	// Compact drops the history before the present revision.
@@ -60,6 +64,27 @@ func Cases() []Case {
 		{"Terms rise", termsRise},
 		{"A deleted election key ends the term", deletedKeyEndsTerm},
 		{"A deleted term record ends the term", deletedTermRecordEndsTerm},
+		{"A deleted election key of a waiting candidate reappears", deletedCandidacyReappears},
+		{"A term is higher than its bid asks for", numberAfter},
+		{"A bid founds the plane", bidFounds},
+		{"A bid for being alone waits until it is", aloneWaits},
+		{"A bid that is called off leaves the election", callingOff},
+		{"A candidate does not make way for the dead for ever", makingWayForTheDead},
+		{"A pause shows until it is resumed", pauseShows},
+		{"No term begins in a pause but by order", pauseForbidsTerms},
+		{"A candidate that holds goes on after the pause", heldCandidateGoesOn},
+		{"A pause with an end lapses", pauseLapses},
+		{"A node that leaves is remembered until it is back", leaveIsRemembered},
+		{"Nobody says farewell for another's lease", leaveOfAnotherLease},
+		{"Bury keeps who is gone, once", buryOnlyTheDead},
+		{"Forget deletes one of those who left", forgetDeletes},
+		{"A disabled node keeps others out", secludeKeepsOthersOut},
+		{"Nobody is disabled where others live", secludeRefusedWhereOthersLive},
+		{"A disabled node writes while its guard stands", secludedTermWrites},
+		{"A disabled node lets others in when it resigns", secludedTermIsGivenUp},
+		{"A disabled node's term ends with its lease", secludedTermEndsWithItsLease},
+		{"Clear deletes all mementos in one revision", clearDeletesAll},
+		{"A rehearsal writes nothing", rehearsalWritesNothing},
 		{"Announce writes record and history", announceWrites},
 		{"The history keeps the last 200 terms", historyIsPruned},
 		{"Pass gives the term to its target", passGives},

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/internal/freeport"
 )
 
 // patience bounds what has no bound of its own. It is generous: these machines
@@ -126,6 +128,7 @@ type cluster struct {
 	t        *testing.T
 	etcd     *process
 	etcdDir  string
+	etcdArgs []string
 	endpoint string
 	plane    string
 	ttl      time.Duration
@@ -134,11 +137,11 @@ type cluster struct {
 }
 
 // newCluster starts an etcd of its own for the test.
-func newCluster(t *testing.T, ttl time.Duration) *cluster {
+func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	t.Helper()
 	c := &cluster{
 		t: t, etcdDir: t.TempDir(), endpoint: freeAddress(t), plane: "p",
-		ttl: ttl, nodes: make(map[string]*process),
+		etcdArgs: etcdArgs, ttl: ttl, nodes: make(map[string]*process),
 	}
 	c.startEtcd()
 	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{c.endpoint}})
@@ -153,22 +156,22 @@ func newCluster(t *testing.T, ttl time.Duration) *cluster {
 // freeAddress finds an address that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // startEtcd starts the etcd, on the data it had if it had any.
 func (c *cluster) startEtcd() {
 	c.t.Helper()
 	peer := "http://" + freeAddress(c.t)
-	c.etcd = spawn(c.t, "etcd", etcdBin,
+	c.etcd = spawn(c.t, "etcd", etcdBin, append([]string{
 		"--data-dir", c.etcdDir, "--name", "one", "--log-level", "warn",
-		"--listen-client-urls", "http://"+c.endpoint, "--advertise-client-urls", "http://"+c.endpoint,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one="+peer)
+		"--listen-client-urls", "http://" + c.endpoint, "--advertise-client-urls", "http://" + c.endpoint,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
+	}, c.etcdArgs...)...)
 	eventually(c.t, patience, func() error {
 		conn, err := net.Dial("tcp", c.endpoint)
 		if err == nil {

@@ -1,0 +1,114 @@
+package coordinator_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+func TestElection_TwentyWithinTwentyMilliseconds(t *testing.T) {
+	for seed := range uint64(50) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				r := rand.New(rand.NewPCG(seed, 0))
+				for i := range 20 {
+					l.start(fmt.Sprintf("n%02d", i), modes.Auto, func(c *coordinator.Config) {
+						c.Priority = r.IntN(3) - 2
+						c.ColdStandby = r.IntN(4) == 0
+						c.Version = []string{"1.0.0", "1.1.0-rc.1", "devel"}[r.IntN(3)]
+					})
+					pass(time.Duration(r.IntN(1000)) * time.Microsecond)
+				}
+				settle()
+				m := l.master()
+				put(t, m, "entity/x", "1")
+				settled := 0
+				for _, s := range l.states() {
+					if s == modes.StateHotStandby || s == modes.StateStandby {
+						settled++
+					}
+				}
+				if settled != 19 {
+					t.Fatalf("states = %v, want 19 standing by", l.states())
+				}
+				h, err := m.History(t.Context())
+				if err != nil || len(h) != 1 {
+					t.Errorf("history = %+v, %v, want one term", h, err)
+				}
+				// The best of those that are left is named, and is the one that follows.
+				next, why := coordinator.Next(m.Glimpse())
+				l.kill(m.Status().ID)
+				pass(ttl)
+				if s := l.nodes[next].Status().State; s != modes.StateMaster {
+					t.Errorf("%s was to follow (%s) and is %s", next, why, s)
+				}
+			})
+		})
+	}
+}
+
+func TestElection_BetterButDeadCandidateCostsASecond(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		pair(l)
+		for _, id := range []string{"x", "y"} {
+			l.start(id, modes.HotStandby, func(c *coordinator.Config) { c.Priority = 9 })
+			settle()
+			l.server.Cut(id) // its lease lives on for a while
+		}
+		l.kill("a")
+		vacant := time.Now()
+		b := l.nodes["b"]
+		for b.Status().State != modes.StateMaster && time.Since(vacant) < time.Minute {
+			pass(10 * time.Millisecond)
+		}
+		if gap := time.Since(vacant); gap > coordinator.YieldFor+200*time.Millisecond {
+			t.Errorf("no master for %s", gap)
+		}
+		if p := b.Glimpse(); len(p.Members) < 2 {
+			t.Errorf("members = %v, want the dead ones still there, or nothing was shown", p.Members)
+		}
+	})
+}
+
+func TestNext_SaysWhy(t *testing.T) {
+	set := func(f func(*coordinator.Member)) func(*coordinator.Member) { return f }
+	cases := map[string]struct {
+		best, other func(*coordinator.Member)
+	}{
+		"higher priority than b": {
+			func(m *coordinator.Member) { m.Priority = -1 }, func(m *coordinator.Member) { m.Priority = -2 },
+		},
+		"newer version than b": {
+			func(m *coordinator.Member) { m.Version = "1.0.0" }, func(m *coordinator.Member) { m.Version = "2.0.0-rc.1" },
+		},
+		"hot, where b is cold": {
+			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.State = modes.StateStandby },
+		},
+		"here for longer than b": {
+			func(m *coordinator.Member) { m.Joined = 1 }, func(m *coordinator.Member) { m.Joined = 2 },
+		},
+		"b has just given the term up": {
+			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.GaveUp, m.Priority = 7, 9 },
+		},
+	}
+	for want, c := range cases {
+		p := coordinator.Plane{
+			Holder:  coordinator.Holder{Term: 7},
+			Members: []coordinator.Member{candidate("b", set(c.other)), candidate("a", set(c.best))},
+		}
+		if id, why := coordinator.Next(p); id != "a" || why != want {
+			t.Errorf("next = %s, %q, want a, %q", id, why, want)
+		}
+	}
+	alone := coordinator.Plane{Members: []coordinator.Member{candidate("a")}}
+	if id, why := coordinator.Next(alone); id != "a" || why != "the only candidate" {
+		t.Errorf("next = %s, %q", id, why)
+	}
+	if id, why := coordinator.Next(coordinator.Plane{}); id != "" || why != "" {
+		t.Errorf("next = %s, %q in an empty plane", id, why)
+	}
+}

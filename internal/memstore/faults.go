@@ -1,0 +1,162 @@
+package memstore
+
+import (
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// This file holds the faults that a test can ask for.
+
+// Cut makes the node's calls fail and its renewals go unheard until Heal.
+func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
+
+// Heal ends Cut.
+func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
+
+// Stall has the node's watches of mementos bring nothing more, while its calls go on
+// as before, or ends that.
+func (s *Server) Stall(node string, on bool) { s.set(s.stalled, node, on) }
+
+// Call names what a node asks of the store.
+type Call string
+
+// The calls that a test can wait for.
+const (
+	CallJoin     Call = "join"
+	CallLeave    Call = "leave"
+	CallPlane    Call = "plane"
+	CallHistory  Call = "history"
+	CallHead     Call = "head"
+	CallLoad     Call = "load"
+	CallOperate  Call = "operate" // pause, resume and forget
+	CallSeclude  Call = "seclude"
+	CallCampaign Call = "campaign"
+	CallPublish  Call = "publish"
+	CallCommit   Call = "commit"
+	CallAnnounce Call = "announce"
+	CallClear    Call = "clear"
+	CallBury     Call = "bury"
+	CallOffer    Call = "offer"
+	CallPass     Call = "pass"
+	CallResign   Call = "resign"
+)
+
+// Before has f called before each call of a node takes effect; an error of f's is the
+// call's only effect. f may use the server.
+func (s *Server) Before(f func(node string, call Call) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
+// LoseAnswer has the node's next commit applied and its answer lost. What happens
+// in between, meanwhile does.
+func (s *Server) LoseAnswer(node string, meanwhile func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute[node] = meanwhile
+}
+
+func (s *Server) set(faults map[string]bool, node string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	faults[node] = on
+	s.announce()
+}
+
+// Revoke ends the lease under which the node has its record, as an operator or
+// the passing of time would.
+func (s *Server) Revoke(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.nodes[node]; ok {
+		s.expire(e.lease)
+	}
+}
+
+// DeleteCandidate deletes the node's election key and nothing else.
+func (s *Server) DeleteCandidate(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.nodes[node]; ok {
+		delete(s.queue, e.lease.key)
+		s.step()
+		s.announce()
+	}
+}
+
+// DeleteRecord deletes the node's record and nothing else.
+func (s *Server) DeleteRecord(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.nodes, node)
+	s.step()
+	s.announce()
+}
+
+// DeleteTerm deletes the term record.
+func (s *Server) DeleteTerm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holder, s.termMod = coordinator.Holder{}, 0
+	s.step()
+	s.announce()
+}
+
+// DeleteGuard deletes the guard of a disabled node.
+func (s *Server) DeleteGuard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.guard = nil
+	s.step()
+	s.announce()
+}
+
+// DeleteMeta deletes the plane's identity.
+func (s *Server) DeleteMeta() { s.SetMeta("", 0) }
+
+// Put writes a memento past all rules; a fault makes it one that cannot be read.
+func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(s.step(), name, c, fault, "")
+	s.announce()
+}
+
+// Fill makes the store refuse puts for want of room, or take them again.
+func (s *Server) Fill(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
+}
+
+// Compact drops all history before the present revision.
+func (s *Server) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compact = s.revision
+	s.log = nil
+	s.base = s.changes()
+	s.announce()
+}
+
+// Restore takes the store back to an earlier revision, at which it held no
+// memento, as a backup that is put in its place would.
+func (s *Server) Restore(to rebind.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.life++
+	s.revision, s.compact, s.log = to, 0, nil
+	s.mementos = make(map[rebind.Name]stored)
+	s.base = s.changes()
+	s.announce()
+}
+
+// SetMeta gives the plane an id and a format as another program would.
+func (s *Server) SetMeta(planeID string, format int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.planeID, s.format = planeID, format
+	s.step()
+	s.announce()
+}

@@ -1,0 +1,111 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+func seclude(t *testing.T, lab Lab, id string) (coordinator.Membership, coordinator.Term) {
+	t.Helper()
+	m, term, err := lab.Node(id).Seclude(limit(t), record(id), "mine")
+	if err != nil {
+		t.Fatalf("seclude %s: %v", id, err)
+	}
+	return m, term
+}
+
+func secludeKeepsOthersOut(t *testing.T, lab Lab) {
+	m, term := seclude(t, lab, "a")
+	p := plane(t, lab)
+	if p.Seclusion == nil || *p.Seclusion != (coordinator.Seclusion{Node: "a", URI: "http://a"}) {
+		t.Fatalf("seclusion = %+v", p.Seclusion)
+	}
+	if p.ID != "mine" || p.Held || len(p.Members) != 0 {
+		t.Fatalf("plane = %+v, want it founded and nobody in it", p)
+	}
+	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, coordinator.ErrSecluded) {
+		t.Errorf("join = %v, want ErrSecluded", err)
+	}
+	if _, _, err := lab.Node("b").Seclude(limit(t), record("b"), ""); !errors.Is(err, coordinator.ErrSecluded) {
+		t.Errorf("second seclusion = %v, want ErrSecluded", err)
+	}
+	if m.Remaining() <= 0 || term.Number() == 0 || term.Revision() == 0 {
+		t.Errorf("remaining %s, term %d at %d", m.Remaining(), term.Number(), term.Revision())
+	}
+	if after := plane(t, lab); after.Revision != p.Revision {
+		t.Errorf("what was refused made revision %d of %d", after.Revision, p.Revision)
+	}
+}
+
+func secludeRefusedWhereOthersLive(t *testing.T, lab Lab) {
+	other := join(t, lab, "b")
+	before := plane(t, lab)
+	if _, _, err := lab.Node("a").Seclude(limit(t), record("a"), "mine"); !errors.Is(err, coordinator.ErrSecluded) {
+		t.Fatalf("seclude = %v, want ErrSecluded", err)
+	}
+	if p := plane(t, lab); p.Revision != before.Revision || p.ID != "" || p.Seclusion != nil {
+		t.Fatalf("plane = %+v, want nothing written", p)
+	}
+	if err := other.Leave(limit(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	seclude(t, lab, "a")
+}
+
+func secludedTermWrites(t *testing.T, lab Lab) {
+	_, term := seclude(t, lab, "a")
+	at := commit(t, term, "op1", []rebind.Revision{0}, put("entity/x", "1"))
+	if err := errors.Join(term.Announce(limit(t), record("a"), coordinator.HistoryEntry{Term: term.Number()}), term.Publish(limit(t), record("a"))); err != nil {
+		t.Fatalf("announce and publish: %v", err)
+	}
+	if p := plane(t, lab); p.Revision != at || len(p.Members) != 0 {
+		t.Errorf("plane = %+v, want it to show nothing of a disabled node", p)
+	}
+	if err := term.Offer(limit(t), &coordinator.Handover{ID: "h"}); !errors.Is(err, coordinator.ErrRefused) {
+		t.Errorf("offer = %v, want ErrRefused", err)
+	}
+	if _, err := term.Clear(limit(t)); err != nil {
+		t.Errorf("clear = %v", err)
+	}
+	lab.DeleteGuard()
+	over(t, term)
+	if _, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/y", "late")}}, []rebind.Revision{0}); !errors.Is(err, rebind.ErrClosed) {
+		t.Errorf("commit without a guard = %v, want that it is not even sent", err)
+	}
+	if found, _ := load(t, lab); len(found) != 0 {
+		t.Errorf("found %v, want the late write refused", found)
+	}
+	join(t, lab, "b")
+}
+
+func secludedTermIsGivenUp(t *testing.T, lab Lab) {
+	m, term := seclude(t, lab, "a")
+	if err := term.Resign(limit(t), record("a")); err != nil {
+		t.Fatal(err)
+	}
+	over(t, term)
+	if p := plane(t, lab); p.Seclusion != nil || len(p.Members) != 0 {
+		t.Fatalf("plane = %+v, want it open", p)
+	}
+	second := elect(t, join(t, lab, "b"))
+	if second.Number() <= term.Number() {
+		t.Errorf("term %d follows %d", second.Number(), term.Number())
+	}
+	if err := m.Leave(limit(t), nil); err != nil {
+		t.Errorf("leave = %v", err)
+	}
+}
+
+func secludedTermEndsWithItsLease(t *testing.T, lab Lab) {
+	m, term := seclude(t, lab, "a")
+	if err := m.Leave(limit(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	over(t, term)
+	if p := plane(t, lab); p.Seclusion != nil {
+		t.Errorf("plane = %+v, want it open", p)
+	}
+}

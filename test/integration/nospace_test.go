@@ -1,0 +1,127 @@
+package integration_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// fill puts values until etcd has no room for more. They replace each other, so
+// that compaction makes room again.
+func (c *cluster) fill() {
+	c.t.Helper()
+	value := strings.Repeat("x", 512<<10)
+	for range 1000 {
+		_, err := c.raw.Put(c.t.Context(), "/filler", value)
+		if errors.Is(err, rpctypes.ErrNoSpace) {
+			return
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.t.Fatal("etcd does not fill up")
+}
+
+// makeRoom does what an operator does about a full etcd.
+func (c *cluster) makeRoom() {
+	c.t.Helper()
+	ctx := c.t.Context()
+	if _, err := c.raw.Compact(ctx, c.revision(), clientv3.WithCompactPhysical()); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.raw.Defragment(ctx, c.endpoint); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.raw.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want sends a request to a node and wants the status.
+func (p *process) want(method, path, body string, status int) {
+	p.t.Helper()
+	a, err := call(p.t.Context(), method, p.url+path, nil, []byte(body))
+	if err != nil || a.status != status {
+		p.t.Errorf("%s %s through %s: %+v %v, want %d", method, path, p.name, a, err, status)
+	}
+}
+
+// Promise: with the store full a live master keeps its term, puts answer 507,
+// deletes work, and status and log say what is wrong. Nobody new can lead; when
+// there is room again the plane comes back by itself. A clean stop is not delayed.
+func TestStoreFull(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	c := newCluster(t, ttl, "--quota-backend-bytes", "8000000")
+	c.begin()
+	a, b, d := c.nodes["a"], c.nodes["b"], c.nodes["d"]
+	a.mustPut("entity/x", "kept")
+	a.mustPut("entity/y", "deleted")
+	_, term := c.led()
+	c.fill()
+	calm := c.calm()
+
+	a.want(http.MethodPut, "/v1/mementos/entity/x", "more", http.StatusInsufficientStorage)
+	b.want(http.MethodPut, "/v1/mementos/entity/x", "more", http.StatusInsufficientStorage)
+	a.want(http.MethodDelete, "/v1/mementos/entity/y", "", http.StatusNoContent)
+	a.says("store is full")
+	for _, p := range c.nodes {
+		if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "full") {
+			t.Errorf("%s does not say in /v1/plane that the store is full: %+v, %v", p.name, v, err)
+		}
+		if code, out, _ := command(t, "status", "--server", p.url); code != 0 || !strings.Contains(out, "full") {
+			t.Errorf("status of %s does not say that the store is full: %d\n%s", p.name, code, out)
+		}
+	}
+	h := &hand{cluster: c}
+	h.revoke(h.lease("nodes/d")) // it cannot join again while there is no room for its record
+	d.says("store is full")
+	<-time.After(2 * ttl)
+	if v, err := a.plane(); err != nil || v.Term != term || v.Master == nil || *v.Master != "a" {
+		t.Errorf("plane = %+v, %v, want a still in term %d", v, err, term)
+	}
+	a.want(http.MethodGet, "/role/writable", "", http.StatusOK)
+	c.stops("b")
+
+	a.kill()
+	delete(c.nodes, "a")
+	c.nodes["c"].says("store is full")
+	c.idle(2*ttl + time.Second)
+	c.record().judge(t)
+	c.makeRoom()
+	began := time.Now()
+	master, next := c.led()
+	t.Logf("term %d → %d, %s leads %s after there was room", term, next, master.name, time.Since(began).Round(time.Millisecond))
+	if next <= term {
+		t.Errorf("term %d follows %d", next, term)
+	}
+	master.mustPut("entity/x", "more")
+	c.holdsOnly(map[string]string{"entity/x": "more"})
+	calm()
+
+	c.fill()
+	c.stops(master.name)
+}
+
+// stops ends a node by a signal, and wants that to take no long time.
+func (c *cluster) stops(id string) {
+	c.t.Helper()
+	p := c.nodes[id]
+	began := time.Now()
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(patience); code != 0 {
+		c.t.Errorf("%s exits with %d", id, code)
+	}
+	c.t.Logf("%s stopped after %s", id, time.Since(began).Round(time.Millisecond))
+	if took := time.Since(began); took > 2*time.Second+slack {
+		c.t.Errorf("%s took %s to stop", id, took)
+	}
+	delete(c.nodes, id)
+}
