@@ -41,6 +41,7 @@ type Mirror struct {
 	progress atomic.Pointer[Progress]
 	loaded   chan struct{} // closed with the first view, or with refused
 	hurry    chan struct{} // asks confirm not to wait; one pending request is enough
+	replays  chan struct{} // holds a token for each replay under way
 
 	mu        sync.Mutex // guards the fields below
 	refused   error      // why there will never be a view
@@ -58,12 +59,13 @@ type Progress struct {
 // NewMirror returns a mirror of source that is empty until Run has loaded it.
 func NewMirror(source Source, rules Rules, log *zap.Logger) *Mirror {
 	m := &Mirror{
-		source: source,
-		rules:  rules,
-		log:    log,
-		loaded: make(chan struct{}),
-		hurry:  make(chan struct{}, 1),
-		moved:  make(chan struct{}),
+		source:  source,
+		rules:   rules,
+		log:     log,
+		loaded:  make(chan struct{}),
+		hurry:   make(chan struct{}, 1),
+		replays: make(chan struct{}, maxReplays),
+		moved:   make(chan struct{}),
 	}
 	m.progress.Store(&Progress{})
 	return m
@@ -238,6 +240,8 @@ func (m *Mirror) distrust() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.void = true
+	close(m.moved) // followers are of the old store
+	m.moved = make(chan struct{})
 }
 
 // refuse gives up before there was a view.
