@@ -30,8 +30,9 @@ type importer struct {
 	server *Server
 	view   *rebind.View
 	query  importQuery
-	ctx    context.Context
+	ctx    context.Context // the client's
 	group  *errgroup.Group
+	going  context.Context // ends when a delta has failed
 
 	next func() (*rebind.Memento, bool) // of the view
 	stop func()
@@ -44,12 +45,13 @@ type importer struct {
 
 	mu       sync.Mutex // guards the fields below
 	written  int        // mementos
+	doubtful bool       // the outcome of some is not known
 	revision rebind.Revision
 }
 
 func newImporter(ctx context.Context, s *Server, view *rebind.View, q importQuery) *importer {
-	i := &importer{server: s, view: view, query: q, revision: view.Revision()}
-	i.group, i.ctx = errgroup.WithContext(ctx)
+	i := &importer{server: s, view: view, query: q, ctx: ctx, revision: view.Revision()}
+	i.group, i.going = errgroup.WithContext(ctx)
 	i.group.SetLimit(importWriters)
 	i.names = wire.ImportNames{Created: []string{}, Changed: []string{}, Deleted: []string{}}
 	i.next, i.stop = iter.Pull(view.From(""))
@@ -73,7 +75,7 @@ func (i *importer) take(name rebind.Name, c *rebind.Content) error {
 		i.count(&i.done.Changed, &i.names.Changed, name)
 		i.queue(rebind.Op{Name: name, Put: c})
 	}
-	return context.Cause(i.ctx) // a delta failed, or the client is gone
+	return context.Cause(i.going) // a delta failed, or the client is gone
 }
 
 // add takes in a memento that the view does not have, or not in a form that can be
@@ -98,7 +100,7 @@ func (i *importer) lacking() {
 
 // rest passes over what the view has after the archive's end.
 func (i *importer) rest() {
-	for i.here != nil && i.ctx.Err() == nil {
+	for i.here != nil && i.going.Err() == nil {
 		i.lacking()
 	}
 }
@@ -129,7 +131,8 @@ func (i *importer) queue(op rebind.Op) {
 }
 
 // write commits what has come together, beside other deltas. It waits while there are
-// too many of them.
+// too many of them. Those under way go on when one has failed, so that what has become
+// of them is known.
 func (i *importer) write() {
 	ops := i.ops
 	i.ops, i.bytes = nil, 0
@@ -137,15 +140,16 @@ func (i *importer) write() {
 		return
 	}
 	i.group.Go(func() error {
-		if i.ctx.Err() != nil {
-			return context.Cause(i.ctx)
+		if i.going.Err() != nil {
+			return context.Cause(i.going)
 		}
 		receipt, err := i.server.commit(i.ctx, ops...)
-		if err != nil {
-			return err
-		}
 		i.mu.Lock()
 		defer i.mu.Unlock()
+		if err != nil {
+			i.doubtful = i.doubtful || errors.Is(err, rebind.ErrUnknown)
+			return err
+		}
 		i.written += len(ops)
 		i.revision = max(i.revision, receipt.Revision)
 		return nil
@@ -164,7 +168,7 @@ func (i *importer) finish(err error) (*wire.Imported, error) {
 	}
 	switch {
 	case err == nil:
-	case i.written == 0:
+	case i.written == 0 && !i.doubtful:
 		return nil, err
 	default:
 		// Not refused: some of it is there. What comes before "unknown" in the table of
