@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -120,13 +121,45 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		defer kept.Close()
-		done, err := s.bringIn(r.Context(), kept, q)
+		var done *wire.Imported
+		err = atWork(w, r, func() error {
+			done, err = s.bringIn(r.Context(), kept, q)
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		s.written(w.Header(), rebind.Revision(done.Revision))
 		return reply(w, http.StatusOK, done)
 	})
+}
+
+// stillEvery is how often a client that waits long is told that it does not wait in
+// vain.
+const stillEvery = 10 * time.Second
+
+// atWork does what takes long, and meanwhile tells the client that it is being done.
+func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
+	over := make(chan struct{})
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer close(over)
+	telling.Go(func() {
+		control := http.NewResponseController(w)
+		tick := time.NewTicker(stillEvery)
+		defer tick.Stop()
+		for r.ProtoAtLeast(1, 1) {
+			select {
+			case <-tick.C:
+				_ = control.SetWriteDeadline(time.Now().Add(bodyWithin)) // only a recorder in a test has none
+				w.WriteHeader(http.StatusProcessing)
+				_ = control.SetWriteDeadline(time.Time{})
+			case <-over:
+				return
+			}
+		}
+	})
+	return do()
 }
 
 // keep copies an archive to disk while it checks it, and returns it once it is whole.

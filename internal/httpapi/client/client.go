@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -54,6 +55,8 @@ type Request struct {
 	Body   []byte
 	// Upload is a body that is sent as it is read, in the place of Body.
 	Upload io.Reader
+	// Alive, if it is not nil, is called when the node says that it is still at work.
+	Alive func()
 }
 
 // Answer is an answer that is no problem.
@@ -99,7 +102,15 @@ func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
 	target.RawQuery = r.Query.Encode()
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { sent.Store(true) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			if r.Alive != nil {
+				r.Alive()
+			}
+			return nil
+		},
+	})
 	var body io.Reader = bytes.NewReader(r.Body)
 	if r.Upload != nil {
 		body = r.Upload
