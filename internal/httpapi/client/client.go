@@ -46,6 +46,9 @@ func New(server string) (*Client, error) {
 	return &Client{base: base, http: &http.Client{Transport: t}}, nil
 }
 
+// Close ends the connections that nobody uses any more.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Request is one request to the API.
 type Request struct {
 	Method string
