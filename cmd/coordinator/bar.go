@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,8 +14,11 @@ type bar struct {
 	what  string
 	unit  func(int64) string
 	total int64 // 0 if it is not known
+
+	mu    sync.Mutex // guards the fields below: who sends a body may read on when its answer has come
 	done  int64
 	shown time.Time
+	over  bool
 }
 
 // showEvery is how often a bar is drawn anew.
@@ -30,8 +34,10 @@ func newBar(to io.Writer, what string, total int64, unit func(int64) string) *ba
 
 // add tells of progress.
 func (b *bar) add(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.done += n
-	if b.to == nil || time.Since(b.shown) < showEvery {
+	if b.to == nil || b.over || time.Since(b.shown) < showEvery {
 		return
 	}
 	b.shown = time.Now()
@@ -47,9 +53,12 @@ func (b *bar) text() string {
 
 // close takes the bar away: what follows says what has come of it.
 func (b *bar) close() {
-	if b.to != nil && !b.shown.IsZero() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.to != nil && !b.over && !b.shown.IsZero() {
 		fmt.Fprint(b.to, "\r\x1b[K")
 	}
+	b.over = true
 }
 
 // gauge draws a part of a whole.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"runtime"
 	"slices"
 	"strings"
@@ -332,6 +334,34 @@ func TestImport_GivesEachPartItsTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Promise: a client that waits long for its import hears that it is at work.
+func TestImport_TellsThatItIsAtWork(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *plane) {
+		a := p.lead("a")
+		a.connect(t)
+		p.store.LoseAnswer("a", func() { <-time.After(25 * time.Second) })
+		heard := 0
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
+			if code == http.StatusProcessing {
+				heard++
+			}
+			return nil
+		}})
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+wire.PathImport, bytes.NewReader(pack(t, []rebind.Name{"blob/all"}, stock)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := (&http.Client{Transport: a.client.Transport}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || heard != 2 {
+			t.Errorf("answer %d after %d words that it is at work, want 200 after 2", resp.StatusCode, heard)
+		}
+	})
 }
 
 // An export that nobody takes is given up, and the connection with it.

@@ -185,6 +185,7 @@ func (s *Server) endWatch(r *http.Request, t *watcher, err error) {
 		s.log.Error("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 	}
 	_ = t.send(wire.EventError, 0, p) // and if it is gone now, it is told nothing
+	_ = t.flush()
 }
 
 // head sets the headers of the answer.
@@ -207,7 +208,10 @@ func (t *watcher) begin() error {
 }
 
 func (t *watcher) bookmark() error {
-	return t.send(wire.EventBookmark, t.at, wire.Bookmark{Revision: int64(t.at)})
+	if err := t.send(wire.EventBookmark, t.at, wire.Bookmark{Revision: int64(t.at)}); err != nil {
+		return err
+	}
+	return t.flush()
 }
 
 // tell sends what the client wants of steps.
@@ -224,10 +228,10 @@ func (t *watcher) tell(steps []rebind.Step) error {
 			return err
 		}
 	}
-	return nil
+	return t.flush()
 }
 
-// send sends one event. Its id, if it is not 0, is what the client comes back with.
+// send writes one event. Its id, if it is not 0, is what the client comes back with.
 func (t *watcher) send(kind string, id rebind.Revision, data any) error {
 	body, err := json.Marshal(data)
 	if err != nil {
@@ -238,16 +242,24 @@ func (t *watcher) send(kind string, id rebind.Revision, data any) error {
 	if id != 0 {
 		fmt.Fprintf(&event, "id: %d\n", id)
 	}
-	fmt.Fprintf(&event, "data: %s\n\n", body)                  // JSON has no line feed in it
+	fmt.Fprintf(&event, "data: %s\n\n", body) // JSON has no line feed in it
+	return t.within(func() error {
+		_, err := t.w.Write(event.Bytes())
+		return err
+	})
+}
+
+// flush has the client get what was written.
+func (t *watcher) flush() error { return t.within(t.control.Flush) }
+
+// within gives the client its time to take what write writes.
+func (t *watcher) within(write func() error) error {
 	_ = t.control.SetWriteDeadline(time.Now().Add(takeWithin)) // only a recorder in a test has none
-	_, err = t.w.Write(event.Bytes())
-	if err == nil {
-		err = t.control.Flush()
-	}
-	if err != nil {
+	if err := write(); err != nil {
 		t.gone = true
 		return fmt.Errorf("client does not take what it is sent: %w", err)
 	}
+	_ = t.control.SetWriteDeadline(time.Time{}) // for what comes over this connection next
 	return nil
 }
 
