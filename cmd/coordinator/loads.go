@@ -28,6 +28,7 @@ func loadsOf(ctx context.Context, p *wire.Plane) map[string]string {
 			continue
 		}
 		asking.Go(func() {
+			defer c.Close()
 			var is wire.Node
 			if c.Get(ctx, wire.PathNode, &is) == nil && is.Instance == n.Instance {
 				notes[i] = loadNote(is.Mirror)
