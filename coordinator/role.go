@@ -159,7 +159,7 @@ func (n *Node) show() {
 		s.term = n.reign.Context()
 	}
 	if n.mirror != nil {
-		s.mirror = n.mirror.Mirror
+		s.mirror, s.follows = n.mirror.Mirror, n.mirror.ctx
 	}
 	n.self.Store(s)
 }

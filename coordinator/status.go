@@ -137,6 +137,7 @@ type self struct {
 	membership Membership
 	term       context.Context // of the term it leads; nil if it leads none
 	mirror     *rebind.Mirror
+	follows    context.Context // ends with the mirror; nil without one
 	candidate  bool
 	stopping   bool
 }
@@ -243,11 +244,36 @@ func (n *Node) Confirm(ctx context.Context) error {
 }
 
 // Steps tells what happened to mementos after a revision, as [rebind.Mirror.Steps]
-// does. It returns [ErrNotReadable] on a node that holds no state.
+// does. It returns [ErrNotReadable] on a node that holds no state, also when that
+// comes to be so while Steps waits.
 func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error) {
+	m, ctx, done, err := n.following(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	return m.Steps(ctx, after)
+}
+
+// Replay tells what happened to mementos after a revision from which Steps no longer
+// does, as [rebind.Mirror.Replay] does, and otherwise as Steps.
+func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error) {
+	m, ctx, done, err := n.following(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	return m.Replay(ctx, after, tell)
+}
+
+// following returns this node's mirror, and a context that ends when the node gives
+// the mirror up.
+func (n *Node) following(ctx context.Context) (*rebind.Mirror, context.Context, func(), error) {
 	me := n.self.Load()
 	if !me.record.State.Readable() || me.mirror == nil {
-		return nil, 0, notReadable(me.record)
+		return nil, nil, nil, notReadable(me.record)
 	}
-	return me.mirror.Steps(ctx, after)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(me.follows, func() { cancel(notReadable(n.self.Load().record)) })
+	return me.mirror, ctx, func() { stop(); cancel(nil) }, nil
 }

@@ -1,4 +1,7 @@
 package rebind
 
-// FeedSteps is how many steps a mirror keeps for its followers.
-const FeedSteps = feedSteps
+// The package's own limits, for tests.
+const (
+	FeedSteps  = feedSteps
+	MaxReplays = maxReplays
+)

@@ -31,15 +31,9 @@ func (f *feed) restart(at Revision) { *f = feed{base: at} }
 
 // add takes in changes of whole revisions, in order, and forgets the oldest.
 func (f *feed) add(changes []Change) {
-	for _, c := range changes {
-		last := len(f.steps) - 1
-		switch {
-		case last >= 0 && f.steps[last].Revision == c.Revision:
-			f.steps[last].Changes = append(f.steps[last].Changes, c)
-		default:
-			f.steps = append(f.steps, Step{Revision: c.Revision, Changes: []Change{c}})
-		}
-		f.bytes += c.size()
+	f.steps = appendSteps(f.steps, changes)
+	for i := range changes {
+		f.bytes += changes[i].size()
 	}
 	drop := 0
 	for ; len(f.steps)-drop > feedSteps || (f.bytes > feedBytes && drop < len(f.steps)); drop++ {
@@ -49,6 +43,18 @@ func (f *feed) add(changes []Change) {
 		f.base = f.steps[drop].Revision
 	}
 	f.steps = f.steps[drop:]
+}
+
+// appendSteps adds changes, which are of whole revisions and in order, to steps.
+func appendSteps(steps []Step, changes []Change) []Step {
+	for _, c := range changes {
+		if last := len(steps) - 1; last >= 0 && steps[last].Revision == c.Revision {
+			steps[last].Changes = append(steps[last].Changes, c)
+		} else {
+			steps = append(steps, Step{Revision: c.Revision, Changes: []Change{c}})
+		}
+	}
+	return steps
 }
 
 // after returns the steps after a revision; ok is false where some of them are no
@@ -76,27 +82,33 @@ func (c *Change) size() int64 {
 	return c.Memento.size()
 }
 
-// Steps blocks until the mirror has come further than the revision after, and
-// returns what happened to mementos since, one step a revision, and the revision up
-// to which that is complete. There may be no step in it: not every revision changes
-// a memento. The steps are shared and must not be changed.
+// Steps blocks until the mirror has come further than the revision after, which it
+// must have come to before, and returns what happened to mementos since, one step a
+// revision, and the revision up to which that is complete. There may be no step in
+// it: not every revision changes a memento. The steps are shared and must not be
+// changed.
 //
 // It returns [ErrCompacted] when not everything after that revision is kept, or when
 // the mirror was loaded anew since; whoever follows then reads the view and begins
-// again from its revision. It returns the cause of ctx if that ends first.
+// again from its revision, or has [Mirror.Replay] tell. It returns [ErrRestored] while
+// the mirror shows a store that was replaced, and the cause of ctx if that ends first.
 func (m *Mirror) Steps(ctx context.Context, after Revision) ([]Step, Revision, error) {
 	for {
 		m.mu.Lock()
 		moved, refused := m.moved, m.refused
 		at := m.Revision()
-		steps, ok := m.feed.after(after)
+		steps, kept := m.feed.after(after)
 		m.mu.Unlock()
 		switch {
 		case refused != nil:
 			return nil, 0, refused
+		case m.outlived():
+			return nil, 0, ErrRestored
 		case at == 0: // not loaded yet
-		case !ok:
+		case !kept:
 			return nil, 0, fmt.Errorf("%w: changes after revision %d are no longer kept", ErrCompacted, after)
+		case at < after: // loaded anew from a store that went back
+			return nil, 0, fmt.Errorf("%w: this copy is at revision %d, before %d", ErrCompacted, at, after)
 		case at > after:
 			return steps, at, nil
 		}

@@ -41,6 +41,7 @@ type Mirror struct {
 	progress atomic.Pointer[Progress]
 	loaded   chan struct{} // closed with the first view, or with refused
 	hurry    chan struct{} // asks confirm not to wait; one pending request is enough
+	replays  chan struct{} // holds a token for each replay under way
 
 	mu        sync.Mutex // guards the fields below
 	refused   error      // why there will never be a view
@@ -57,12 +58,13 @@ type Progress struct {
 // NewMirror returns a mirror of source that is empty until Run has loaded it.
 func NewMirror(source Source, rules Rules, log *zap.Logger) *Mirror {
 	m := &Mirror{
-		source: source,
-		rules:  rules,
-		log:    log,
-		loaded: make(chan struct{}),
-		hurry:  make(chan struct{}, 1),
-		moved:  make(chan struct{}),
+		source:  source,
+		rules:   rules,
+		log:     log,
+		loaded:  make(chan struct{}),
+		hurry:   make(chan struct{}, 1),
+		replays: make(chan struct{}, maxReplays),
+		moved:   make(chan struct{}),
 	}
 	m.progress.Store(&Progress{})
 	return m
@@ -232,6 +234,14 @@ func (m *Mirror) publish(v *View, news []Change, sent clock.Moment) {
 	}
 }
 
+// stir wakes all who wait for the mirror to move.
+func (m *Mirror) stir() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.moved)
+	m.moved = make(chan struct{})
+}
+
 // refuse gives up before there was a view.
 func (m *Mirror) refuse(err error) {
 	m.mu.Lock()
@@ -304,7 +314,10 @@ func (m *Mirror) catchUp(ctx context.Context, watch Watcher, to Revision) error 
 // outlived reports whether the view is of a store that was replaced since. Readers
 // keep it until there is a new one, but what the new store has at a revision is not
 // what the old one had.
-func (m *Mirror) outlived() bool { return m.View().life != m.source.Life() }
+func (m *Mirror) outlived() bool {
+	v := m.View()
+	return v != nil && v.life != m.source.Life()
+}
 
 // View returns the newest view, or nil before the first load is complete.
 func (m *Mirror) View() *View { return m.view.Load() }

@@ -35,10 +35,12 @@ var (
 		{"mode", "hot_backup"},
 		{"priority", "5"},
 		{"handover", "--to", "b"},
+		{"import"},
 	}
 	reads = [][]string{
 		{"memento", "get", "entity/x"},
 		{"memento", "list"},
+		{"memento", "watch"},
 		{"status"},
 		{"history"},
 	}

@@ -25,7 +25,7 @@ func newMemento(s streams) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newBatch(s), newDiff(s))
+	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newWatch(s), newBatch(s), newDiff(s))
 	return cmd
 }
 

@@ -255,7 +255,7 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 // serve runs node and API side by side. The API outlasts the node, so that its
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
-	api := httpapi.New(httpapi.Config{Node: d.node, MaxPayload: d.cfg.maxMemento, Logger: d.log})
+	api := httpapi.New(httpapi.Config{Node: d.node, MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path, Logger: d.log})
 	defer api.Close()
 	server := &http.Server{
 		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,

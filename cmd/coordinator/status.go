@@ -59,7 +59,7 @@ func (o *operator) status(ctx context.Context) error {
 		if err := asked.Decode(&n); err != nil {
 			return err
 		}
-		return planeTable(w, p, &n)
+		return planeTable(w, p, &n, loadsOf(ctx, p))
 	})
 }
 
@@ -109,14 +109,15 @@ func (o *operator) watchStatus(ctx context.Context) error {
 	}
 }
 
-// planeTable shows a plane, as the node asked tells of it, to people.
-func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node) error {
+// planeTable shows a plane, as the node asked tells of it, to people. loads tells, by
+// node, how far those have come that are loading.
+func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node, loads map[string]string) error {
 	if err := columns(w, planeHead(p, asked)...); err != nil {
 		return err
 	}
 	rows := [][]string{{"NODE", "STATE", "MODE", "PRIORITY", "VERSION", "FOR", "URL", "NOTE"}}
 	for i := range p.Nodes {
-		rows = append(rows, nodeRow(&p.Nodes[i]))
+		rows = append(rows, nodeRow(&p.Nodes[i], loads))
 	}
 	left := [][]string{{"LEFT", "HOW", "WAS", "MODE", "VERSION", "AGO", "URL"}}
 	for _, l := range p.Left {
@@ -178,10 +179,13 @@ func firstFault(n *wire.Node) string {
 	return fmt.Sprintf(". The first is %s: %s", n.Quarantine[0].Name, n.Quarantine[0].Reason)
 }
 
-func nodeRow(n *wire.PlaneNode) []string {
+func nodeRow(n *wire.PlaneNode, loads map[string]string) []string {
 	note := n.WhyNot
-	if n.State == modes.StateFailed && n.LastError != "" {
+	switch load, loading := loads[n.ID]; {
+	case n.State == modes.StateFailed && n.LastError != "":
 		note = n.LastError
+	case loading:
+		note = load
 	}
 	return []string{
 		n.ID, n.State.String(), n.Mode.String(), strconv.Itoa(n.Priority),

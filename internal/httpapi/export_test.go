@@ -13,6 +13,7 @@ const (
 	KeepListing   = keepListing
 	LiveWithin    = liveWithin
 	BodyWithin    = bodyWithin
+	TakeWithin    = takeWithin
 
 	MaxControlBody = maxControlBody
 	MaxBatchBody   = maxBatchBody

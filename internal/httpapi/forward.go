@@ -109,13 +109,49 @@ func (f *forwarder) misdirected(w http.ResponseWriter) error {
 // errTryAgain is why a forwarded request can be sent again: it was not applied.
 var errTryAgain = errors.New("not applied by the node it was sent to")
 
-// send forwards the request once.
+// relay runs local on the master, here or on the node that is, with a body that is too
+// long to be kept. It is passed on once, as it comes, so nothing can be tried again.
+func (f *forwarder) relay(w http.ResponseWriter, r *http.Request, local handler) error {
+	st := f.server.node.Status()
+	if st.State == modes.StateMaster {
+		return local(w, r)
+	}
+	if r.Header.Get(wire.HeaderForward) == wire.ForwardNever {
+		return f.misdirected(w)
+	}
+	wait, cancel := context.WithTimeout(r.Context(), masterWithin)
+	defer cancel()
+	master, err := f.server.node.WaitMaster(wait)
+	if err != nil {
+		return fmt.Errorf("%w within %s", coordinator.ErrNoMaster, masterWithin)
+	}
+	if master.ID == st.ID { // by now
+		return local(w, r)
+	}
+	err = f.pass(r.Context(), w, r, master, func(*http.Request) {})
+	if errors.Is(err, errTryAgain) {
+		return fmt.Errorf("%w: the plane is changing its master", coordinator.ErrNoMaster)
+	}
+	return err
+}
+
+// send forwards the request once, with a body that is at hand.
 func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master coordinator.Member) error {
+	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	defer cancel()
+	return f.pass(ctx, w, r, master, func(out *http.Request) {
+		out.Body = io.NopCloser(bytes.NewReader(body))
+		out.ContentLength = int64(len(body))
+	})
+}
+
+// pass forwards the request once; fill makes its body.
+func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Request, master coordinator.Member, fill func(out *http.Request)) error {
 	target, err := url.Parse(master.URI)
 	if err != nil || target.Host == "" {
 		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
@@ -127,8 +163,7 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
 			p.Out.Header.Set(wire.HeaderForward, wire.ForwardNever)
-			p.Out.Body = io.NopCloser(bytes.NewReader(body))
-			p.Out.ContentLength = int64(len(body))
+			fill(p.Out)
 		},
 		Transport:      f.transport,
 		ModifyResponse: func(resp *http.Response) error { return f.received(ctx, resp) },

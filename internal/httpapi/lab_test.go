@@ -46,6 +46,7 @@ type plane struct {
 	t      *testing.T
 	store  *memstore.Server
 	bubble bool
+	wrap   func(coordinator.Store) coordinator.Store // what comes between a node and the store; nil for nothing
 }
 
 func newPlane(t *testing.T) *plane {
@@ -92,7 +93,11 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 		c(&cfg)
 	}
 	var err error
-	if n.Node, err = coordinator.New(cfg, p.store.Node(id)); err != nil {
+	var store coordinator.Store = p.store.Node(id)
+	if p.wrap != nil {
+		store = p.wrap(store)
+	}
+	if n.Node, err = coordinator.New(cfg, store); err != nil {
 		p.t.Fatal(err)
 	}
 	n.api = httpapi.New(httpapi.Config{Node: n.Node, MaxPayload: maxPayload, Logger: cfg.Logger})

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -135,7 +133,7 @@ func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*re
 		}
 		item := itemOf(m)
 		if q.values {
-			addValue(&item, m)
+			item.Data, item.DataBase64 = payloadOf(m)
 		}
 		list.Items = append(list.Items, item)
 	}
@@ -170,17 +168,6 @@ func itemOf(m *rebind.Memento) wire.Memento {
 		CreateRevision: int64(m.Created), ModRevision: int64(m.Modified), Version: m.Version,
 		Size: len(m.Payload),
 	}
-}
-
-// addValue adds the payload to an item: as it is, where it is the JSON that it is
-// said to be.
-func addValue(item *wire.Memento, m *rebind.Memento) {
-	if isJSON(m.ContentType) && utf8.Valid(m.Payload) && json.Valid(m.Payload) {
-		item.Data = m.Payload
-		return
-	}
-	text := base64.StdEncoding.EncodeToString(m.Payload)
-	item.DataBase64 = &text
 }
 
 // place is where a page of a listing ended. Its text form is the next of that page.

@@ -19,6 +19,10 @@ func parameters(pattern string) []string {
 		return []string{"type", "prefix", "limit", "after", "values", "min_revision", "max_staleness", "consistent", "revision"}
 	case "GET " + wire.PathMementos + "/{type}/{id}":
 		return []string{"min_revision", "max_staleness", "consistent", "revision"}
+	case "GET " + wire.PathWatch:
+		return []string{"from_revision", "type"}
+	case "POST " + wire.PathImport:
+		return []string{"dry_run", "replace"}
 	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
 		return []string{"verbose"}
 	default:

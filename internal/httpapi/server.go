@@ -50,6 +50,8 @@ type Node interface {
 	WaitRevision(ctx context.Context, to rebind.Revision) error
 	Confirm(ctx context.Context) error
 	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
+	Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error)
+	Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error)
 	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
 }
 
@@ -59,6 +61,9 @@ type Config struct {
 	// MaxPayload is the most bytes one memento may have: larger bodies are refused
 	// before they are read to the end.
 	MaxPayload int
+	// SpoolDir is where an archive is kept while it is imported; empty means the
+	// system's directory for temporary files. It needs room for the whole archive.
+	SpoolDir string
 	// Logger gets what the clients cannot be told; nil means nowhere.
 	Logger *zap.Logger
 }
@@ -68,12 +73,13 @@ var openAPI []byte
 
 // Server is the API's handler. Close it when no request can come any more.
 type Server struct {
-	cfg      Config
-	node     Node
-	log      *zap.Logger
-	mux      *http.ServeMux
-	listings *listings
-	forward  *forwarder
+	cfg       Config
+	node      Node
+	log       *zap.Logger
+	mux       *http.ServeMux
+	listings  *listings
+	forward   *forwarder
+	importing chan struct{} // holds a token while an archive is written
 }
 
 // New makes a server.
@@ -81,7 +87,7 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	s := &Server{cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings()}
+	s := &Server{cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(), importing: make(chan struct{}, 1)}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
 		known := parameters(pattern)
@@ -121,6 +127,9 @@ func (s *Server) routes() map[string]handler {
 		"PUT " + wire.PathMementos + "/{type}/{id}":    s.putMemento,
 		"DELETE " + wire.PathMementos + "/{type}/{id}": s.deleteMemento,
 		"POST " + wire.PathBatch:                       s.postBatch,
+		"GET " + wire.PathWatch:                        s.getWatch,
+		"GET " + wire.PathExport:                       s.getExport,
+		"POST " + wire.PathImport:                      s.postImport,
 		"GET " + wire.PathLive:                         s.getLive,
 		"GET " + wire.PathReady:                        s.getReady,
 		"GET " + wire.PathRole + "{role}":              s.getRole,

@@ -14,7 +14,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/filelock", "internal/freeport"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -34,7 +34,7 @@ var layers = map[string][]string{
 	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,
-	"internal/httpapi":     slices.Concat(core, httpapi),
+	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi),
 	"cmd/coordinator":      outer,
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -45,6 +46,9 @@ func New(server string) (*Client, error) {
 	return &Client{base: base, http: &http.Client{Transport: t}}, nil
 }
 
+// Close ends the connections that nobody uses any more.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Request is one request to the API.
 type Request struct {
 	Method string
@@ -52,6 +56,10 @@ type Request struct {
 	Query  url.Values
 	Header http.Header
 	Body   []byte
+	// Upload is a body that is sent as it is read, in the place of Body.
+	Upload io.Reader
+	// Alive, if it is not nil, is called when the node says that it is still at work.
+	Alive func()
 }
 
 // Answer is an answer that is no problem.
@@ -69,15 +77,48 @@ func (a *Answer) Decode(v any) error {
 	return nil
 }
 
+// Stream is an answer that is no problem, to be read as it comes. Close its body.
+type Stream struct {
+	Status int
+	Header http.Header
+	Body   io.ReadCloser
+}
+
 // Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable]
 // or [ErrLost].
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	s, err := c.Open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Body.Close()
+	body, err := io.ReadAll(s.Body)
+	if err != nil {
+		return nil, lost(true, err)
+	}
+	return &Answer{Status: s.Status, Header: s.Header, Body: body}, nil
+}
+
+// Open is Do for an answer that may be long: its body is still to be read.
+func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	target := *c.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
 	target.RawQuery = r.Query.Encode()
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(r.Body))
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { sent.Store(true) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			if r.Alive != nil {
+				r.Alive()
+			}
+			return nil
+		},
+	})
+	var body io.Reader = bytes.NewReader(r.Body)
+	if r.Upload != nil {
+		body = r.Upload
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
@@ -88,15 +129,15 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, lost(sent.Load(), err)
 	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body}, nil
+	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, lost(true, err)
 	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return nil, problem(resp, body)
-	}
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+	return nil, problem(resp, text)
 }
 
 func lost(sent bool, err error) error {

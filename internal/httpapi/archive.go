@@ -1,0 +1,256 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/archive"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// patient gives each part of a body its time, both ways, for bodies that may take
+// longer as a whole than any client is waited for.
+type patient struct {
+	w       http.ResponseWriter
+	body    io.ReadCloser
+	control *http.ResponseController
+}
+
+func newPatient(w http.ResponseWriter, r *http.Request) *patient {
+	return &patient{w: w, body: r.Body, control: http.NewResponseController(w)}
+}
+
+// Write writes a part of the answer.
+func (p *patient) Write(part []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(bodyWithin)) // only a recorder in a test has none
+	defer p.control.SetWriteDeadline(time.Time{})
+	return p.w.Write(part)
+}
+
+// Read reads a part of the request's body. After its end the connection is watched for
+// the client's leaving, for as long as the answer takes.
+func (p *patient) Read(part []byte) (int, error) {
+	_ = p.control.SetReadDeadline(time.Now().Add(bodyWithin))
+	n, err := p.body.Read(part)
+	if errors.Is(err, io.EOF) {
+		_ = p.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// Close closes the request's body.
+func (p *patient) Close() error { return p.body.Close() }
+
+// getExport streams all mementos of one view. Who gets less than all of it can tell: an
+// archive has an end.
+func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
+	reading, err := s.node.Read()
+	if err != nil {
+		return err
+	}
+	st := s.node.Status()
+	h, view := w.Header(), reading.View
+	s.describe(h, &reading)
+	h.Set("Content-Type", wire.Archive)
+	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", fmt.Sprintf("%s-%d.archive", st.Plane, view.Revision())))
+	h.Set("Cache-Control", "no-store")
+	h.Set(wire.HeaderQuarantined, strconv.Itoa(view.FaultCount()))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	err = writeArchive(newPatient(w, r), archive.Header{Plane: st.Plane, PlaneID: st.PlaneID, Revision: view.Revision()}, view)
+	if err != nil {
+		s.log.Debug("export not taken to its end", zap.Error(err))
+	}
+	return nil
+}
+
+func writeArchive(to io.Writer, h archive.Header, view *rebind.View) error {
+	a, err := archive.NewWriter(to, h)
+	if err != nil {
+		return err
+	}
+	for m := range view.From("") {
+		if err := a.Add(m.Name, &m.Content); err != nil {
+			return err
+		}
+	}
+	_, err = a.Close()
+	return err
+}
+
+// importQuery is what an import is asked to do.
+type importQuery struct{ dryRun, replace bool }
+
+func parseImportQuery(v url.Values) (q importQuery, err error) {
+	for name, to := range map[string]*bool{"dry_run": &q.dryRun, "replace": &q.replace} {
+		switch given := v.Get(name); given {
+		case "true":
+			*to = true
+		case "", "false":
+		default:
+			return q, fmt.Errorf("%w: %s %.50q: use true or false", rebind.ErrInvalid, name, given)
+		}
+	}
+	return q, nil
+}
+
+// postImport brings in an archive. Nothing is written before all of it is here and
+// found to be whole.
+func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseImportQuery(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	r.Body = newPatient(w, r)
+	return s.forward.relay(w, r, func(w http.ResponseWriter, r *http.Request) error {
+		kept, err := s.keep(r.Body)
+		if err != nil {
+			return err
+		}
+		defer kept.Close()
+		var done *wire.Imported
+		err = atWork(w, r, func() error {
+			done, err = s.bringIn(r.Context(), kept, q)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		s.written(w.Header(), rebind.Revision(done.Revision))
+		return reply(w, http.StatusOK, done)
+	})
+}
+
+// stillEvery is how often a client that waits long is told that it does not wait in
+// vain.
+const stillEvery = 10 * time.Second
+
+// atWork does what takes long, and meanwhile tells the client that it is being done.
+func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
+	over := make(chan struct{})
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer close(over)
+	telling.Go(func() {
+		control := http.NewResponseController(w)
+		tick := time.NewTicker(stillEvery)
+		defer tick.Stop()
+		for r.ProtoAtLeast(1, 1) {
+			select {
+			case <-tick.C:
+				_ = control.SetWriteDeadline(time.Now().Add(bodyWithin)) // only a recorder in a test has none
+				w.WriteHeader(http.StatusProcessing)
+				_ = control.SetWriteDeadline(time.Time{})
+			case <-over:
+				return
+			}
+		}
+	})
+	return do()
+}
+
+// keep copies an archive to disk while it checks it, and returns it once it is whole.
+func (s *Server) keep(from io.Reader) (*os.File, error) {
+	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
+	if err != nil {
+		return nil, fmt.Errorf("keep the archive: %w", err)
+	}
+	// Without a name it goes with the process, however that ends.
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the archive: %w", err), file.Close())
+	}
+	disk := &keeper{to: file}
+	if err := s.check(io.TeeReader(from, disk)); err != nil {
+		if disk.err != nil {
+			err = fmt.Errorf("keep the archive: %w", disk.err)
+		}
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// keeper remembers why a disk takes no more, which is not the archive's fault.
+type keeper struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (k *keeper) Write(part []byte) (int, error) {
+	n, err := k.to.Write(part)
+	k.err = err
+	return n, err
+}
+
+// check reads an archive to its end. Whatever a write would be refused for, whatever
+// the store holds, is refused here, so that an import does not end half-way for it.
+func (s *Server) check(from io.Reader) error {
+	return s.readArchive(from, func(name rebind.Name, c *rebind.Content) error {
+		d := rebind.Delta{Ops: []rebind.Op{{Name: name, Put: c}}}
+		if err := d.Check(s.cfg.MaxPayload); err != nil {
+			return fmt.Errorf("%w: %w", archive.ErrBroken, err)
+		}
+		return nil
+	})
+}
+
+// readArchive calls each with the mementos of an archive.
+func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Content) error) error {
+	a, err := archive.NewReader(from, s.cfg.MaxPayload)
+	if err != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+	}
+	for {
+		name, c, err := a.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = each(name, c)
+		}
+		if errors.Is(err, archive.ErrBroken) {
+			err = fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// bringIn makes the state what an archive says, or tells what that would change.
+func (s *Server) bringIn(ctx context.Context, kept *os.File, q importQuery) (*wire.Imported, error) {
+	if !q.dryRun {
+		select {
+		case s.importing <- struct{}{}:
+			defer func() { <-s.importing }()
+		default:
+			return nil, fmt.Errorf("%w: another archive is being imported", coordinator.ErrRefused)
+		}
+	}
+	if _, err := kept.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read what was kept of the archive: %w", err)
+	}
+	reading, err := s.node.Read()
+	if err != nil {
+		return nil, err
+	}
+	i := newImporter(ctx, s, reading.View, q)
+	err = s.readArchive(kept, i.take)
+	if err == nil {
+		i.rest()
+	}
+	return i.finish(err)
+}

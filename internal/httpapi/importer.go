@@ -1,0 +1,183 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+const (
+	// importBytes bounds the payloads of one delta of an import, so that it fits the
+	// store's request limit; a larger memento goes alone.
+	importBytes = 256 << 10
+	// importWriters bounds the deltas under way, and so what an import has in memory.
+	importWriters = 8
+	// maxNames bounds the names of each kind that a dry run tells.
+	maxNames = 100
+)
+
+// importer goes through an archive and a view side by side, both in the order of their
+// names, and writes what differs.
+type importer struct {
+	server *Server
+	view   *rebind.View
+	query  importQuery
+	ctx    context.Context // the client's
+	group  *errgroup.Group
+	going  context.Context // ends when a delta has failed
+
+	next func() (*rebind.Memento, bool) // of the view
+	stop func()
+	here *rebind.Memento // where the view is; nil at its end
+
+	done  wire.Imported
+	names wire.ImportNames
+	ops   []rebind.Op
+	bytes int
+
+	mu       sync.Mutex // guards the fields below
+	written  int        // mementos
+	doubtful bool       // the outcome of some is not known
+	revision rebind.Revision
+}
+
+func newImporter(ctx context.Context, s *Server, view *rebind.View, q importQuery) *importer {
+	i := &importer{server: s, view: view, query: q, ctx: ctx, revision: view.Revision()}
+	i.group, i.going = errgroup.WithContext(ctx)
+	i.group.SetLimit(importWriters)
+	i.names = wire.ImportNames{Created: []string{}, Changed: []string{}, Deleted: []string{}}
+	i.next, i.stop = iter.Pull(view.From(""))
+	i.here, _ = i.next()
+	return i
+}
+
+// take compares one memento of the archive.
+func (i *importer) take(name rebind.Name, c *rebind.Content) error {
+	for i.here != nil && i.here.Name < name {
+		i.lacking()
+	}
+	switch {
+	case i.here == nil || i.here.Name != name:
+		i.add(rebind.Op{Name: name, Put: c})
+	case same(&i.here.Content, c):
+		i.done.Unchanged++
+		i.here, _ = i.next()
+	default:
+		i.here, _ = i.next()
+		i.count(&i.done.Changed, &i.names.Changed, name)
+		i.queue(rebind.Op{Name: name, Put: c})
+	}
+	return context.Cause(i.going) // a delta failed, or the client is gone
+}
+
+// add takes in a memento that the view does not have, or not in a form that can be
+// used.
+func (i *importer) add(op rebind.Op) {
+	if _, err := i.view.Get(op.Name); errors.Is(err, rebind.ErrQuarantined) {
+		i.count(&i.done.Changed, &i.names.Changed, op.Name)
+	} else {
+		i.count(&i.done.Created, &i.names.Created, op.Name)
+	}
+	i.queue(op)
+}
+
+// lacking passes over a memento that the archive does not have.
+func (i *importer) lacking() {
+	if i.query.replace {
+		i.count(&i.done.Deleted, &i.names.Deleted, i.here.Name)
+		i.queue(rebind.Op{Name: i.here.Name})
+	}
+	i.here, _ = i.next()
+}
+
+// rest passes over what the view has after the archive's end.
+func (i *importer) rest() {
+	for i.here != nil && i.going.Err() == nil {
+		i.lacking()
+	}
+}
+
+func (i *importer) count(kind *int64, names *[]string, name rebind.Name) {
+	*kind++
+	if i.query.dryRun && len(*names) < maxNames {
+		*names = append(*names, string(name))
+	}
+}
+
+func same(a, b *rebind.Content) bool {
+	return a.Parent == b.Parent && a.ContentType == b.ContentType && a.Schema == b.Schema && bytes.Equal(a.Payload, b.Payload)
+}
+
+// queue has an operation written, together with others.
+func (i *importer) queue(op rebind.Op) {
+	size := 0
+	if op.Put != nil {
+		size = len(op.Put.Payload)
+	}
+	if len(i.ops) == rebind.MaxOps || i.bytes+size > importBytes {
+		i.write()
+	}
+	if !i.query.dryRun {
+		i.ops, i.bytes = append(i.ops, op), i.bytes+size
+	}
+}
+
+// write commits what has come together, beside other deltas. It waits while there are
+// too many of them. Those under way go on when one has failed, so that what has become
+// of them is known.
+func (i *importer) write() {
+	ops := i.ops
+	i.ops, i.bytes = nil, 0
+	if len(ops) == 0 {
+		return
+	}
+	i.group.Go(func() error {
+		if i.going.Err() != nil {
+			return context.Cause(i.going)
+		}
+		receipt, err := i.server.commit(i.ctx, ops...)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if err != nil {
+			i.doubtful = i.doubtful || errors.Is(err, rebind.ErrUnknown)
+			return err
+		}
+		i.written += len(ops)
+		i.revision = max(i.revision, receipt.Revision)
+		return nil
+	})
+}
+
+// finish waits for what is under way and tells what has come of it. err is why the
+// archive was not read to its end.
+func (i *importer) finish(err error) (*wire.Imported, error) {
+	i.stop()
+	if err == nil {
+		i.write()
+	}
+	if failed := i.group.Wait(); failed != nil {
+		err = failed
+	}
+	switch {
+	case err == nil:
+	case i.written == 0 && !i.doubtful:
+		return nil, err
+	default:
+		// Not refused: some of it is there. What comes before "unknown" in the table of
+		// problems is still told as what it is.
+		return nil, fmt.Errorf("%w: the import ended after %d mementos were written; importing the same archive again does the rest: %w", rebind.ErrUnknown, i.written, err)
+	}
+	i.done.Revision = int64(i.revision)
+	if i.query.dryRun {
+		i.done.DryRun, i.done.Names = true, &i.names
+	}
+	return &i.done, nil
+}

@@ -1,0 +1,84 @@
+package rebind
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// maxReplays bounds the watches that a mirror opens for those who come from the
+// past; further ones wait.
+const maxReplays = 8
+
+// Replay brings whoever follows from further back than [Mirror.Steps] reaches to where
+// it does. It calls tell with what happened after a revision, in order, as the store
+// still knows it, which costs the store a watch while it lasts, and returns the
+// revision up to which that is complete. Where Steps reaches back to the revision,
+// Replay returns it at once.
+//
+// It returns [ErrCompacted] when the store no longer has everything after that
+// revision, [ErrRestored] as Steps does, what tell returns, and the cause of ctx if
+// that ends first.
+func (m *Mirror) Replay(ctx context.Context, after Revision, tell func([]Step) error) (Revision, error) {
+	m.mu.Lock()
+	_, kept := m.feed.after(after)
+	to := m.Revision()
+	m.mu.Unlock()
+	switch {
+	case m.outlived():
+		return 0, ErrRestored
+	case kept:
+		return after, nil
+	}
+	select {
+	case m.replays <- struct{}{}:
+		defer func() { <-m.replays }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watch := m.source.Watch(ctx, after)
+	defer watch.Close()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	asking.Go(func() { askFor(ctx, watch) })
+	for at := after; at < to; {
+		batch, err := watch.Next(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("watch mementos after revision %d: %w", at, err)
+		}
+		at = batch.Revision
+		if err := tell(m.judged(batch.Changes, to)); err != nil {
+			return 0, err
+		}
+	}
+	return to, nil
+}
+
+// askFor asks how far a watch has come until ctx ends: the last revisions may have
+// changed no memento, and then bring nothing by themselves.
+func askFor(ctx context.Context, watch Watcher) {
+	tick := time.NewTicker(askAgain)
+	defer tick.Stop()
+	for {
+		_ = watch.Progress(ctx) // Next tells what is wrong with the watch
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// judged makes steps of changes up to a revision, as this mirror would show them.
+func (m *Mirror) judged(changes []Change, to Revision) []Step {
+	fit := make([]Change, 0, len(changes))
+	for _, c := range changes {
+		if c.Revision <= to {
+			fit = append(fit, m.rules.judge(c))
+		}
+	}
+	return appendSteps(nil, fit)
+}
