@@ -73,7 +73,7 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 			case err == nil && resp.Succeeded:
 				return resp.Header.Revision, nil
 			case err == nil && !doubt:
-				return 0, t.refused(&w, t.finding(resp.Header.Revision, resp.Responses))
+				return 0, t.why(ctx, &w)
 			case err != nil && notApplied(err) && !doubt:
 				return 0, translate(err)
 			}
@@ -97,31 +97,46 @@ func (t *term) settling(caller context.Context) (context.Context, context.Cancel
 	return ctx, func() { stop(); cancel() }
 }
 
-// send sends the transaction once.
+// send sends the transaction once. It asks for nothing in case that it is refused:
+// that would cost every write what only few need.
 func (t *term) send(ctx context.Context, w write) (*clientv3.TxnResponse, error) {
 	ctx, cancel := t.m.store.bound(ctx)
 	defer cancel()
+	return t.m.store.client.Txn(ctx).If(append(t.fence(), w.compares...)...).Then(w.ops...).Commit()
+}
+
+// why tells why a transaction was refused, which it was for good: a revision that
+// has been left does not come back.
+func (t *term) why(ctx context.Context, w *write) error {
 	reads := w.reads
 	if w.light != nil {
 		reads = w.light
 	}
-	return t.m.store.client.Txn(ctx).
-		If(append(t.fence(), w.compares...)...).
-		Then(w.ops...).
-		Else(append(t.fenceReads(), reads...)...).
-		Commit()
+	found, err := t.find(ctx, reads)
+	if err != nil {
+		return fmt.Errorf("write was refused, see why: %w", translate(err))
+	}
+	return t.refused(w, found)
+}
+
+// find reads what the fence compares, and more, at one revision.
+func (t *term) find(ctx context.Context, reads []clientv3.Op) (*finding, error) {
+	ctx, cancel := t.m.store.bound(ctx)
+	defer cancel()
+	resp, err := t.m.store.client.Txn(ctx).Then(append(t.fenceReads(), reads...)...).Commit()
+	if err != nil {
+		return nil, err
+	}
+	return t.finding(resp.Header.Revision, resp.Responses), nil
 }
 
 // settle reads once what has become of a transaction in doubt; done is false if
 // it is to be sent, or looked for, again.
 func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, done bool, err error) {
-	bounded, cancel := t.m.store.bound(ctx)
-	defer cancel()
-	resp, err := t.m.store.client.Txn(bounded).Then(append(t.fenceReads(), w.reads...)...).Commit()
+	found, err := t.find(ctx, w.reads)
 	if err != nil {
 		return 0, false, nil
 	}
-	found := t.finding(resp.Header.Revision, resp.Responses)
 	verdict := unchanged
 	if w.judge != nil {
 		verdict, revision = w.judge(found)
