@@ -51,21 +51,21 @@ const swaps = 20
 // BenchmarkPromotion compares a handover to a hot node with a thousand mementos,
 // which stand for bare, and one with a million: milliseconds.
 func BenchmarkPromotion(b *testing.B) {
-	measure := func(n int) float64 {
-		h := newHouse(b)
-		h.fill(n, 256)
-		c := h.couple()
+	few, many := newHouse(b), newHouse(b)
+	few.fill(1000, 256)
+	many.fill(million(b), 256)
+	small, large := few.couple(), many.couple()
+	measure := func(c *couple) float64 {
 		var ms []float64
 		for range swaps {
 			ms = append(ms, float64(c.swap(b).Duration.Microseconds())/1000)
 		}
-		h.close()
 		return median(ms)
 	}
 	var p pair
 	for b.Loop() {
-		p.bare = append(p.bare, measure(1000))
-		p.ours = append(p.ours, measure(million(b)))
+		p.bare = append(p.bare, measure(small))
+		p.ours = append(p.ours, measure(large))
 	}
 	p.report(b)
 }

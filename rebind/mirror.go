@@ -138,7 +138,7 @@ func (m *Mirror) load(ctx context.Context) error {
 	at, err := m.source.Load(ctx, func(page Page) error {
 		for _, c := range page.Changes {
 			c = m.rules.judge(c)
-			d.apply(c)
+			d.load(c)
 			policy := m.rules.of(c.Name.Type())
 			if !strict || c.Fault == "" || policy == Continue {
 				continue

@@ -141,6 +141,17 @@ func (d *draft) apply(c Change) {
 	}
 }
 
+// load is apply for mementos that come in the order of their names, each once: the
+// tree takes those at its end without looking for their place.
+func (d *draft) load(c Change) {
+	if c.Memento == nil {
+		d.apply(c)
+		return
+	}
+	d.tree.Load(c.Name, c.Memento)
+	d.bytes += c.Memento.size()
+}
+
 // ownFaults makes the set of faults the draft's own again.
 func (d *draft) ownFaults() {
 	if d.shared || d.faults == nil {
