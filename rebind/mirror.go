@@ -98,6 +98,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		case errors.Is(err, ErrRestored):
 			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.discard()
+			m.stir() // followers are of the old store
 		default:
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
 		}
