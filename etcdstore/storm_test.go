@@ -25,17 +25,25 @@ type storm struct {
 	mu     sync.Mutex // guards the fields below
 	random *rand.Rand
 	struck int
+	calm   bool
 }
 
 func (s *storm) fault() (f fault, delay time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.random.IntN(3) > 0 {
+	if s.calm || s.random.IntN(3) > 0 {
 		return none, 0
 	}
 	s.struck++
 	f = []fault{loseAnswer, loseRequest, comeLate}[s.random.IntN(3)]
 	return f, time.Duration(s.random.IntN(120)) * time.Millisecond
+}
+
+// begin ends the calm before the storm.
+func (s *storm) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calm = false
 }
 
 const comeLate fault = 100
@@ -95,10 +103,11 @@ func TestPersister_AppliesEachDeltaOnceInAStorm(t *testing.T) {
 	const writers, each = 12, 12
 	l := newLab(t)
 	began := l.get(l.key("meta")).Header.Revision
-	s := &storm{random: rand.New(rand.NewPCG(3, 7))}
+	s := &storm{random: rand.New(rand.NewPCG(3, 7)), calm: true}
+	etcdstore.SetKV(l.node("a"), func(kv clientv3.KV) clientv3.KV { s.KV = kv; return s })
 	member := l.join("a")
 	term := l.elect(member)
-	etcdstore.SetKV(l.node("a"), func(kv clientv3.KV) clientv3.KV { s.KV = kv; return s })
+	s.begin()
 	mirror := rebind.NewMirror(l.node("b"), rebind.Rules{}, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
 	var group, following sync.WaitGroup
