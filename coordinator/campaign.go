@@ -27,16 +27,17 @@ type candidacy struct {
 	err    error
 
 	// Of the campaign's own goroutine until done.
-	node    string
-	outlook *outlook
-	log     *zap.Logger
-	ordered bool // an operator wants this node to lead: yield to nobody
-	alone   bool // lead only while no other node is here
-	vacancy int64
-	since   time.Time
-	yields  int
-	chosen  bool  // consider said yes: the term is won, not handed over
-	seen    Plane // what it saw when it did
+	node      string
+	outlook   *outlook
+	log       *zap.Logger
+	ordered   bool // an operator wants this node to lead: yield to nobody
+	alone     bool // lead only while no other node is here, nor was since inspected
+	inspected int64
+	vacancy   int64
+	since     time.Time
+	yields    int
+	chosen    bool  // consider said yes: the term is won, not handed over
+	seen      Plane // what it saw when it did
 }
 
 // campaign stands for election if the mode allows it, the store knows the node
@@ -51,7 +52,7 @@ func (n *Node) campaign() {
 		cancel: cancel, done: make(chan struct{}),
 		node: n.cfg.ID, outlook: n.outlook, log: n.log,
 		ordered: n.pending != nil && n.pending.order,
-		alone:   n.clean,
+		alone:   n.clean, inspected: n.inspected,
 	}
 	membership := n.membership
 	bid := Bid{
@@ -75,8 +76,8 @@ func (c *candidacy) consider(p Plane) error {
 	switch {
 	case foreign(planeID, &p) != nil:
 		return ErrHold // the role loop is about to say so
-	case c.alone && len(p.Members) > 1:
-		return fmt.Errorf("%w: all state is to be deleted and %d other nodes are here", ErrRefused, len(p.Members)-1)
+	case c.alone && company(c.node, c.inspected, &p) != nil:
+		return company(c.node, c.inspected, &p)
 	case c.ordered:
 	case p.Pause != nil:
 		c.since = time.Time{} // making way is not tried before the pause is over
@@ -149,7 +150,7 @@ func (n *Node) stand() step {
 			}
 			continue
 		}
-		for _, look := range []step{n.identify, n.heedOffer, n.review} {
+		for _, look := range []step{n.identify, n.mindCompany, n.heedOffer, n.review} {
 			if next := look(); next != nil {
 				return next
 			}

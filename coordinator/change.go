@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -87,8 +86,10 @@ func (n *Node) order(c *change) step {
 	}
 	c.seen = p.Revision
 	switch {
-	case n.membership == nil && n.state != modes.StateFailed, err != nil:
-		return n.refuse(errors.Join(ErrRefused, errors.New("the store does not answer"), err))
+	case err != nil:
+		return n.refuse(fmt.Errorf("%w: the store does not answer: %w", ErrRefused, err))
+	case n.membership == nil && n.state != modes.StateFailed:
+		return n.refuse(fmt.Errorf("%w: the node is joining again", ErrRefused))
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.refuse(&MasterExistsError{Master: p.Holder.Node})
 	}

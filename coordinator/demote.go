@@ -154,21 +154,26 @@ func (n *Node) leadOn(err error) step {
 func (n *Node) failWith(err error, reason string) step {
 	n.lastError = err.Error()
 	n.log.Error("node failed", zap.String("reason", reason), zap.Error(err))
+	var refusal error
+	if c := n.pending; c != nil && c.order { // it was to lead at once or not at all
+		n.mode, refusal = c.previous.Mode, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if n.reign == nil {
 		if next := n.withdraw(); next != nil {
 			return next
 		}
 		n.become(modes.EventFail, now(), reason)
 		n.drop()
-		n.answer(nil)
+		n.answer(refusal)
 		return n.failed
 	}
 	if err := n.abdicate(n.ctx, modes.EventFail, ReasonFailover, reason); err != nil {
 		n.retire(modes.EventFail, now(), reason)
 		n.log.Warn("failing by dropping the lease", zap.Error(err))
+		n.answer(refusal)
 		return n.rejoin
 	}
-	n.answer(nil)
+	n.answer(refusal)
 	return n.failed
 }
 
@@ -225,7 +230,11 @@ func (n *Node) succeed() (keepLease bool) {
 	r := n.reign
 	ctx, cancel := context.WithTimeout(n.ctx, heirBudget)
 	defer cancel()
-	if n.cfg.OwnsStore && !n.solo {
+	if n.solo {
+		n.release(ctx)
+		return false
+	}
+	if n.cfg.OwnsStore {
 		_ = n.stopProgram(ctx, errSteppingDown)
 		if r.persister != nil {
 			_ = r.persister.Hold(ctx)
@@ -236,7 +245,7 @@ func (n *Node) succeed() (keepLease bool) {
 		return true
 	}
 	var err error
-	if n.state == modes.StateMaster && !n.solo {
+	if n.state == modes.StateMaster {
 		if err = n.bequeath(ctx); err == nil {
 			return false
 		}
@@ -250,4 +259,23 @@ func (n *Node) succeed() (keepLease bool) {
 		n.retire(modes.EventFor(n.rest()), now(), "stopping")
 	}
 	return false
+}
+
+// release ends the mastership of a disabled node, which has nobody to tell and
+// nothing else to become.
+func (n *Node) release(ctx context.Context) {
+	r := n.reign
+	_ = n.stopProgram(ctx, errSteppingDown)
+	if r.persister != nil {
+		_ = r.persister.Hold(ctx)
+		n.group.Go(func() { _ = r.persister.Close(n.ctx) })
+	}
+	last, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	n.hush(true)
+	if err := r.Resign(last, n.record()); err != nil {
+		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+	}
+	n.leading.Store(nil)
+	n.reign = nil
 }

@@ -48,8 +48,11 @@ type TakenError struct{ Holder Record }
 
 // Error implements error.
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("node id %s is taken by the process at %s, started %s",
-		e.Holder.ID, e.Holder.URI, e.Holder.Started.Format(time.RFC3339))
+	text := fmt.Sprintf("node id %s is taken by the process at %s", e.Holder.ID, e.Holder.URI)
+	if !e.Holder.Started.IsZero() { // a disabled node does not say
+		text += ", started " + e.Holder.Started.Format(time.RFC3339)
+	}
+	return text
 }
 
 // Is makes the error an [ErrNodeTaken].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -63,6 +64,7 @@ func (n *Node) refusal() (refusal, err error) {
 		return nil, err
 	}
 	n.outlook.note(&p)
+	n.inspected = p.Holder.Term
 	planeID, _ := n.outlook.memory()
 	if refusal := foreign(planeID, &p); refusal != nil {
 		return refusal, nil
@@ -75,14 +77,36 @@ func (n *Node) refusal() (refusal, err error) {
 		}
 		return refusal, err
 	case PersistClean:
-		for _, m := range p.Members {
-			if m.ID != n.cfg.ID {
-				return fmt.Errorf("%w: all state is to be deleted and node %s is here", ErrRefused, m.ID), nil
-			}
-		}
+		return company(n.cfg.ID, n.inspected, &p), nil
 	case PersistAuto:
 	}
 	return nil, nil
+}
+
+// company tells why the node must not delete all state: another one is here, or has
+// led since the node looked, and may have been told that its writes are stored.
+func company(node string, inspected int64, p *Plane) error {
+	for _, m := range p.Members {
+		if m.ID != node {
+			return fmt.Errorf("%w: all state is to be deleted and node %s is here", ErrRefused, m.ID)
+		}
+	}
+	if p.Holder.Term > inspected && p.Holder.Node != node {
+		return fmt.Errorf("%w: all state is to be deleted and node %s has led since", ErrRefused, p.Holder.Node)
+	}
+	return nil
+}
+
+// mindCompany ends a node that was started to delete all state once it is not alone.
+func (n *Node) mindCompany() step {
+	if !n.clean {
+		return nil
+	}
+	p := n.outlook.plane()
+	if why := company(n.cfg.ID, n.inspected, &p); why != nil {
+		return n.giveUp(why)
+	}
+	return nil
 }
 
 // errFound ends a load that has seen enough.
@@ -112,6 +136,7 @@ func (n *Node) giveUp(why error) step {
 
 // seclude begins the life of a disabled node: master of itself, or nothing.
 func (n *Node) seclude() step {
+	var taken time.Time // when this node's own key was first found there
 	for pause := retry.NewPause(maxPause); ; {
 		planeID, _ := n.outlook.memory()
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
@@ -123,12 +148,32 @@ func (n *Node) seclude() step {
 			n.log.Info("took the plane for this node alone")
 			return n.promote(&candidacy{term: term, chosen: true})
 		case errors.Is(err, ErrSecluded):
-			return n.giveUp(fmt.Errorf("mode disabled: %w", err))
+			if why := n.contestOwn(err, &taken); why != nil {
+				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
+			}
+		default:
+			n.log.Warn("plane not taken, retrying", zap.Error(err))
 		}
-		n.log.Warn("plane not taken, retrying", zap.Error(err))
 		if next := n.pause(pause.Next()); next != nil {
 			return next
 		}
+	}
+}
+
+// contestOwn is contest for a node that is kept out by what a disabled node, or a
+// node before one, has left under this node's own id: it lapses if that is dead. err
+// is the refusal if somebody else keeps the node out.
+func (n *Node) contestOwn(err error, since *time.Time) error {
+	p, readErr := n.Plane(n.ctx)
+	switch {
+	case readErr != nil:
+		return nil // look again
+	case p.Seclusion != nil && p.Seclusion.Node == n.cfg.ID:
+		return n.contest(&TakenError{Holder: Record{ID: n.cfg.ID, URI: p.Seclusion.URI}}, since)
+	case p.Seclusion == nil && len(p.Members) == 1 && p.Members[0].ID == n.cfg.ID:
+		return n.contest(&TakenError{Holder: p.Members[0].Record}, since)
+	default:
+		return err
 	}
 }
 
@@ -180,9 +225,15 @@ func (n *Node) bury() {
 		err := n.reign.Bury(ctx, l)
 		cancel()
 		if err != nil {
-			n.log.Warn("vanished node not recorded, retrying", zap.String("vanished", m.ID), zap.Error(err))
+			level := zap.WarnLevel // the first failure of a row is news, the others are not
+			if n.unburied {
+				level = zap.DebugLevel
+			}
+			n.unburied = true
+			n.log.Log(level, "vanished node not recorded, retrying", zap.String("vanished", m.ID), zap.Error(err))
 			return
 		}
+		n.unburied = false
 		n.log.Warn("node vanished", zap.String("vanished", m.ID), zap.Stringer("was", m.State))
 		n.outlook.buried(m.ID)
 	}

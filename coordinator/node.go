@@ -68,8 +68,10 @@ type role struct {
 	state    modes.State
 	since    time.Time
 
-	clean bool // all mementos are to be deleted in the first term
-	solo  bool // it is a disabled node, with the plane to itself
+	clean     bool  // all mementos are to be deleted in the first term
+	inspected int64 // the plane's last term when the node looked at it before it joined
+	solo      bool  // it is a disabled node, with the plane to itself
+	unburied  bool  // the last try to say of a node that it vanished has failed
 
 	lastError string
 	readyFor  string

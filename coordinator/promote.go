@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,6 +62,9 @@ func (n *Node) promote(c *candidacy) step {
 	if !n.state.Hot() {
 		n.become(modes.EventPrepare, now(), "elected")
 	}
+	if n.clean && !c.chosen {
+		return n.decline // it was handed a term, by somebody who leads a living plane
+	}
 	from, next := n.clear()
 	if next != nil {
 		return next
@@ -92,6 +96,15 @@ func (n *Node) promote(c *candidacy) step {
 		n.answer(nil)
 	}
 	return n.lead
+}
+
+// decline gives up a term that this node must not take, and ends the node.
+func (n *Node) decline() step {
+	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", ErrRefused, n.offer.From)
+	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, "declined"); err != nil {
+		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+	}
+	return n.giveUp(why)
 }
 
 // clear deletes all state if the node was started to, and returns the revision

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/coordinator-ha/coordinator/modes"
@@ -16,7 +17,7 @@ type Check struct {
 
 // Rehearse looks at everything that a handover from this node to the candidate to,
 // or to the best one if to is empty, depends on, and changes nothing. It returns
-// [ErrNotMaster] on another node than the master.
+// [ErrNotMaster] on another node than the master, and [ErrRefused] on a disabled one.
 func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
 	l := n.leading.Load()
 	if l == nil {
@@ -30,6 +31,10 @@ func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
 		to, _ = Next(p)
 	}
 	target, live := p.Member(to)
+	allowed := l.reign.Rehearse(ctx, target)
+	if errors.Is(allowed, ErrRefused) {
+		return nil, allowed
+	}
 	checks := []Check{
 		n.checkMaster(),
 		checkLive(to, live),
@@ -40,8 +45,8 @@ func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
 		checkContent(l),
 	}
 	permission := Check{Name: "permission", OK: true, Reason: "the store lets this node make the writes of a handover"}
-	if err := l.reign.Rehearse(ctx, target); err != nil {
-		permission.OK, permission.Reason = false, err.Error()
+	if allowed != nil {
+		permission.OK, permission.Reason = false, allowed.Error()
 	}
 	return append(checks, permission), nil
 }

@@ -234,7 +234,9 @@ func (n *Node) enter(first bool) step {
 			}
 			pause.Reset()
 		case first && errors.Is(err, ErrSecluded):
-			return n.giveUp(err)
+			if why := n.contestOwn(err, &taken); why != nil {
+				return n.giveUp(why)
+			}
 		default:
 			n.log.Warn("not joined, retrying", zap.Error(err))
 		}

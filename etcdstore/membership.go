@@ -53,25 +53,33 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	return m, nil
 }
 
-// endLastLease ends the lease of an earlier process of this node.
+// endLastLease ends the lease of an earlier process of this node, or of a try that
+// failed.
 func (s *Store) endLastLease(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lastLease == 0 {
+	last := s.lastLease
+	s.mu.Unlock()
+	if last == 0 {
 		return nil
 	}
 	// Most have ended cleanly, and etcd complains of a lease that is not there.
-	resp, err := s.client.TimeToLive(ctx, s.lastLease)
+	resp, err := s.client.TimeToLive(ctx, last)
 	if err != nil {
 		return fmt.Errorf("look for the lease of this node's last process: %w", translate(err))
 	}
 	if resp.TTL >= 0 {
-		if err := s.revoke(ctx, s.lastLease); err != nil {
+		if err := s.revoke(ctx, last); err != nil {
 			return fmt.Errorf("end the lease of this node's last process: %w", err)
 		}
 	}
-	s.lastLease = 0
+	s.setLastLease(0)
 	return nil
+}
+
+func (s *Store) setLastLease(id clientv3.LeaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastLease = id
 }
 
 func (m *membership) enter(ctx context.Context, r coordinator.Record) error {

@@ -31,7 +31,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	made, err := m.guard(ctx, r, planeID)
 	if err != nil {
 		l.end(coordinator.ErrLeaseLost)
-		s.group.Go(func() { _ = s.revoke(s.ctx, l.id) }) // or it lapses
+		s.setLastLease(l.id) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}
 	t := m.newTerm(made, stake{key: m.key, created: made})

@@ -194,7 +194,7 @@ func (f *facts) leases() []finding {
 
 func (f *facts) failed() []finding {
 	return f.ofPeers("failed", "no node has failed",
-		`put right what it says, then have it start afresh: "coordinator mode MODE --node NODE", or start the process again`,
+		`put right what it says, then have it start afresh: "coordinator mode MODE --server URL" with its own URL; one that was started in mode disabled is stopped and started in another`,
 		func(p *peer) string {
 			if p.node.State != modes.StateFailed {
 				return ""

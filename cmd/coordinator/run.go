@@ -295,7 +295,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stillAlive asks the process that published r whether it is there.
+// stillAlive asks the process that published r whether it is there. A disabled node
+// publishes no instance: then the node that answers must be of that id.
 func stillAlive(ctx context.Context, r coordinator.Record) bool {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
@@ -304,7 +305,13 @@ func stillAlive(ctx context.Context, r coordinator.Record) bool {
 		return false
 	}
 	var n wire.Node
-	return c.Get(ctx, wire.PathNode, &n) == nil && n.Instance == r.Instance
+	if c.Get(ctx, wire.PathNode, &n) != nil {
+		return false
+	}
+	if r.Instance == "" {
+		return n.ID == r.ID
+	}
+	return n.Instance == r.Instance
 }
 
 func ignoreClosed(err error) error {
