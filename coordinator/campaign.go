@@ -72,12 +72,16 @@ func (c *candidacy) consider(p Plane) error {
 	if c.vacancy != p.Holder.Term || c.since.IsZero() {
 		c.vacancy, c.since, c.yields = p.Holder.Term, time.Now(), 0
 	}
+	if foreign(planeID, &p) != nil {
+		return ErrHold // the role loop is about to say so
+	}
+	if c.alone {
+		if why := company(c.node, c.inspected, &p); why != nil {
+			return why
+		}
+	}
 	best := Candidates(p)
 	switch {
-	case foreign(planeID, &p) != nil:
-		return ErrHold // the role loop is about to say so
-	case c.alone && company(c.node, c.inspected, &p) != nil:
-		return company(c.node, c.inspected, &p)
 	case c.ordered:
 	case p.Pause != nil:
 		c.since = time.Time{} // making way is not tried before the pause is over

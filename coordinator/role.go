@@ -295,6 +295,7 @@ func (n *Node) rejoin() step {
 	if next := n.enter(false); next != nil {
 		return next
 	}
+	// It may have been disabled while it joined: then it settles.
 	if n.state == modes.StateFailed && n.mode != modes.Disabled {
 		n.answer(nil)
 		return n.failed

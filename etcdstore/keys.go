@@ -84,6 +84,11 @@ func (s span) empty() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(s.from), "=", 0).WithRange(s.to)
 }
 
+// never compares what cannot hold: etcd checks the writes behind it and makes none.
+func (k keys) never() clientv3.Cmp {
+	return clientv3.Compare(clientv3.Version(k.term()), "<", 0)
+}
+
 // without returns what lies before and behind a key in a span.
 func (s span) without(key string) []span {
 	return []span{{s.from, key}, {key + "\x00", s.to}}

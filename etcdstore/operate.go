@@ -23,7 +23,7 @@ func (s *Store) Writable(ctx context.Context) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	_, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.Version(s.keys.term()), "<", 0)).
+		If(s.keys.never()).
 		Then(clientv3.OpPut(s.keys.term(), "")).
 		Commit()
 	if err != nil {

@@ -199,7 +199,7 @@ func (t *term) Rehearse(ctx context.Context, to coordinator.Member) error {
 	defer cancel()
 	k := t.m.store.keys
 	_, err := t.m.store.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.Version(k.term()), "<", 0)).
+		If(k.never()).
 		Then(clientv3.OpPut(k.term(), to.ID), clientv3.OpPut(k.handover(), to.ID, clientv3.WithLease(t.m.id)),
 			clientv3.OpDelete(t.m.candidateKey()), clientv3.OpPut(t.m.key, to.ID, clientv3.WithLease(t.m.id))).
 		Commit()

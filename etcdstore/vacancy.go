@@ -43,9 +43,9 @@ func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []c
 	if led := p.holder.Key; led != "" && led != key {
 		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(led), "=", p.candidates[led]))
 	}
-	compares = append(compares, clientv3.Compare(clientv3.CreateRevision(p.keys.guard()), "=", 0))
+	compares = append(compares, single(p.keys.guard()).empty())
 	if !bid.Ordered {
-		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(p.keys.pause()), "=", 0))
+		compares = append(compares, single(p.keys.pause()).empty())
 	}
 	if bid.Alone {
 		others := append(prefixed(p.keys.nodes()).without(m.key), prefixed(p.keys.election()).without(key)...)

@@ -246,10 +246,9 @@ func (m *Mirror) stir() {
 // refuse gives up before there was a view.
 func (m *Mirror) refuse(err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.refused = err
-	close(m.moved)
-	m.moved = make(chan struct{})
+	m.mu.Unlock()
+	m.stir()
 	close(m.loaded)
 }
 
