@@ -1,11 +1,14 @@
 package coordinator_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -156,6 +159,47 @@ func TestDisabled_AtRunTimeWithoutTheStore(t *testing.T) {
 		}
 		if change, err := changeMode(t, b, modes.HotStandby); err != nil || change.Current.State != modes.StateHotStandby {
 			t.Errorf("change back = %+v, %v", change, err)
+		}
+	})
+}
+
+func TestDisabled_WhileAFailedNodeJoinsAgain(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		fire := make(chan struct{})
+		a := l.start("a", modes.Auto, func(c *coordinator.Config) {
+			c.Lead = func(context.Context, *coordinator.Leading) error { <-fire; return errors.New("disk on fire") }
+		})
+		settle()
+		b := l.start("b", modes.Auto)
+		settle()
+		close(fire)
+		settle()
+		var open atomic.Bool
+		l.server.Before(func(node string, call memstore.Call) error {
+			if node == "a" && call == memstore.CallJoin && !open.Load() {
+				return errors.New("not now")
+			}
+			return nil
+		})
+		l.server.Revoke("a")
+		pass(ttl)
+		l.want(map[string]modes.State{"a": modes.StateFailed, "b": modes.StateMaster})
+		asked := make(chan error, 1)
+		go func() {
+			_, err := changeMode(t, a, modes.Disabled)
+			asked <- err
+		}()
+		pass(ttl)
+		open.Store(true)
+		if err := <-asked; err != nil {
+			t.Errorf("change = %v", err)
+		}
+		pass(2 * ttl)
+		if p, err := b.Plane(t.Context()); len(p.Members) != 1 || err != nil {
+			t.Errorf("members = %v, %v, want a out of the plane", p.Members, err)
+		}
+		if s := a.Status(); s.Mode != modes.Disabled || s.State != modes.StateFailed || s.LeaseRemaining > 0 {
+			t.Errorf("status = %+v, want it to be disabled and without a lease", s)
 		}
 	})
 }
