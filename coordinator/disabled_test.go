@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,16 +185,15 @@ func TestDisabled_WhileAFailedNodeJoinsAgain(t *testing.T) {
 		l.server.Revoke("a")
 		pass(ttl)
 		l.want(map[string]modes.State{"a": modes.StateFailed, "b": modes.StateMaster})
-		asked := make(chan error, 1)
-		go func() {
-			_, err := changeMode(t, a, modes.Disabled)
-			asked <- err
-		}()
+		var asked sync.WaitGroup
+		asked.Go(func() {
+			if _, err := changeMode(t, a, modes.Disabled); err != nil {
+				t.Errorf("change = %v", err)
+			}
+		})
 		pass(ttl)
 		open.Store(true)
-		if err := <-asked; err != nil {
-			t.Errorf("change = %v", err)
-		}
+		asked.Wait()
 		pass(2 * ttl)
 		if p, err := b.Plane(t.Context()); len(p.Members) != 1 || err != nil {
 			t.Errorf("members = %v, %v, want a out of the plane", p.Members, err)
