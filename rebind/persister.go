@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -74,13 +75,14 @@ type Persister struct {
 	maxPayload int
 	room       chan struct{} // holds a token for each delta that waits
 
-	mu      sync.Mutex // guards the fields below
-	waiting []*request // in order of arrival
-	busy    map[Name]struct{}
-	active  int // groups under way
-	held    bool
-	closed  bool
-	settled chan struct{} // closed when active falls to 0; nil while nobody waits
+	mu        sync.Mutex // guards the fields below
+	waiting   []*request // in order of arrival
+	busy      map[Name]struct{}
+	active    int  // groups under way, or about to be
+	gathering bool // one of them has still to be gathered
+	held      bool
+	closed    bool
+	settled   chan struct{} // closed when active falls to 0; nil while nobody waits
 }
 
 // request is a delta on its way.
@@ -192,15 +194,16 @@ func (p *Persister) withdraw(r *request) bool {
 	return true
 }
 
-// serve starts what can be started; the caller holds mu.
+// serve sees that what waits is gathered, if another transaction may be under way;
+// the caller holds mu.
 func (p *Persister) serve() {
-	for !p.held && (p.active < eagerGroups || p.active < maxGroups && p.crowded()) {
-		group := p.gather()
-		if len(group) == 0 {
-			return
-		}
+	if p.held || p.gathering || len(p.waiting) == 0 {
+		return
+	}
+	if p.active < eagerGroups || p.active < maxGroups && p.crowded() {
 		p.active++
-		go p.run(group)
+		p.gathering = true
+		go p.run()
 	}
 }
 
@@ -221,6 +224,9 @@ func (p *Persister) crowded() bool {
 // mementos from those behind it, so that nobody waits for ever. The caller holds
 // mu.
 func (p *Persister) gather() []*request {
+	if p.held {
+		return nil
+	}
 	var group []*request
 	var wanted map[Name]struct{} // by those that have to wait
 	ops, bytes := 0, 0
@@ -267,17 +273,26 @@ func mark(names map[Name]struct{}, d *Delta) {
 	}
 }
 
-// run commits a group and lets the next ones go.
-func (p *Persister) run(group []*request) {
-	p.commit(group)
+// run gathers a group, commits it and lets the next one go. Before it gathers it
+// stands back once for whoever can run: an answer to many wakes many, and those that
+// write again at once then go together, not the first of them alone.
+func (p *Persister) run() {
+	runtime.Gosched()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.gathering = false
+	if group := p.gather(); len(group) > 0 {
+		p.serve() // for what was too much for one
+		p.mu.Unlock()
+		p.commit(group)
+		p.mu.Lock()
+		defer p.serve() // what waited for these mementos, or for its turn
+	}
 	p.active--
 	if p.active == 0 && p.settled != nil {
 		close(p.settled)
 		p.settled = nil
 	}
-	p.serve()
 }
 
 // Hold closes intake and blocks until every delta under way is settled; new ones
