@@ -190,7 +190,8 @@ func (n *Node) review() step {
 func (n *Node) heedOffer() step {
 	p := n.outlook.plane()
 	offer := p.Handover
-	if offer == nil && n.readyFor != "" && (!p.Held || p.Holder.Node == n.cfg.ID) {
+	given := p.Held && p.Holder.Node == n.cfg.ID // the offer may still be in sight
+	if n.readyFor != "" && (given || offer == nil && !p.Held) {
 		return nil // the term has come to this node, and the campaign is about to say so
 	}
 	if offer == nil || offer.To != n.cfg.ID || !p.Held || offer.From != p.Holder.Node || n.candidacy == nil {

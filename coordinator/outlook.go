@@ -148,6 +148,16 @@ func (o *outlook) memory() (planeID string, term int64) {
 	return o.id, o.top
 }
 
+// belong notes the id of the plane, if none was known. Whoever founds a plane knows
+// its id before the stream shows it.
+func (o *outlook) belong(planeID string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.id == "" {
+		o.id = planeID
+	}
+}
+
 // poke wakes the role loop.
 func (o *outlook) poke() {
 	select {

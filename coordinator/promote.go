@@ -54,6 +54,7 @@ func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, e
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
 func (n *Node) promote(c *candidacy) step {
+	n.outlook.belong(c.term.PlaneID())
 	n.reign = &reign{Term: c.term}
 	n.reign.entry, n.reign.vacated = n.origin(c)
 	began := time.Now()

@@ -126,6 +126,9 @@ type Term interface {
 
 	// Number is the fencing token: higher than that of every earlier term.
 	Number() int64
+	// PlaneID is the id of the plane as the term began, which its transaction may have
+	// founded; empty after a handover, whose target has been in the plane before.
+	PlaneID() string
 	// Revision is that of the term record. State older than it may lack writes
 	// of the master before.
 	Revision() rebind.Revision

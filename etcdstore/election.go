@@ -220,17 +220,43 @@ func (m *membership) noteDoubt(q *queue) {
 // handover lets name a candidate that has won no election; its own key; the pause.
 type vacancy struct {
 	news chan struct{} // holds a token when something has changed
-	made atomic.Int64  // the create revision of the own key that was seen last
+	seen atomic.Pointer[sight]
+}
+
+// sight is how a vacancy was seen last.
+type sight struct {
+	present bool  // the own key is there
+	made    int64 // the create revision of the own key that was seen last
+	given   *gift // the term that the record gives to this candidate, if it does
+}
+
+// gift is a term that the term record gives to a candidate.
+type gift struct {
+	holder   coordinator.Holder
+	recorded int64  // mod revision of the record
+	created  int64  // create revision of the candidate's key
+	planeID  string // empty if it was not looked at
+}
+
+// gift returns the term that the record gives to the candidate key, or nil.
+func (p *picture) gift(key string) *gift {
+	if created := p.candidates[key]; created != 0 && p.holder.Key == key && p.held() {
+		return &gift{p.holder, p.termMod, created, p.meta.PlaneID}
+	}
+	return nil
 }
 
 func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 	v := &vacancy{news: make(chan struct{}, 1)}
+	v.seen.Store(new(sight))
 	key := m.candidateKey()
 	m.store.group.Go(func() {
 		m.store.watchHolder(ctx, key, func(p *picture) bool {
+			s := sight{made: v.seen.Load().made, given: p.gift(key)}
 			if made := p.candidates[key]; made != 0 {
-				v.made.Store(made)
+				s.present, s.made = true, made
 			}
+			v.seen.Store(&s)
 			select {
 			case v.news <- struct{}{}:
 			default:
@@ -243,7 +269,7 @@ func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 
 // watchHolder calls see with the term record, the given key and the pause as they
 // are and after each change of one, until see returns false or ctx ends. It
-// survives broken streams.
+// survives broken streams. The picture shows nothing else.
 func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -252,12 +278,13 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 			cancel()
 		}
 	}
+	spans := []span{single(s.keys.term()), single(key), single(s.keys.pause())}
 	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
-		p, err := s.look(ctx)
+		p, err := s.lookAt(ctx, spans)
 		if err == nil {
 			pause.Reset()
 			look(p)
-			err = s.events(ctx, p, []span{single(s.keys.term()), single(key), single(s.keys.pause())}, func(batch []*clientv3.Event, _ int64) {
+			err = s.events(ctx, p, spans, func(batch []*clientv3.Event, _ int64) {
 				for _, ev := range batch {
 					if ev.Type == clientv3.EventTypeDelete {
 						p.remove(string(ev.Kv.Key))
@@ -279,8 +306,18 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 // this candidate's turn, errQueueAgain or [coordinator.ErrYield] if the candidate
 // is to queue again, and [coordinator.ErrHold] if it is to look again when
 // something has changed.
+//
+// It looks at the whole plane only where that could change something: all candidates
+// have the same news.
 func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
-	made := c.vacancy.made.Load() // before the look, which then finds the key or its absence
+	seen := c.vacancy.seen.Load() // before the look, which then finds the key or its absence
+	if g := seen.given; g != nil && g.holder.Term != m.lastLed {
+		return m.begin(g), nil // by a handover
+	}
+	turn := m.queue.ended()
+	if !turn && !c.jump && !c.holding && (seen.present || seen.made <= m.queue.after) {
+		return nil, nil
+	}
 	p, err := m.store.look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read plane: %w", err)
@@ -288,11 +325,10 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	m.looked = p.revision
 	key := m.candidateKey()
 	created := p.candidates[key]
-	if created != 0 && p.held() && p.holder.Key == key && p.holder.Term != m.lastLed {
-		return m.begin(p, p.termMod, created), nil // by a handover, or by an answer that was lost
+	if g := p.gift(key); g != nil && g.holder.Term != m.lastLed {
+		return m.begin(g), nil // by a handover, or by an answer that was lost
 	}
-	turn := m.queue.ended()
-	m.queue.seen = m.queue.seen || created != 0 || made > m.queue.after
+	m.queue.seen = m.queue.seen || created != 0 || seen.made > m.queue.after
 	switch {
 	case turn && m.queue.err != nil:
 		m.noteDoubt(m.queue)
@@ -331,8 +367,8 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	holder := coordinator.Holder{
 		Term: max(created, p.holder.Term+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
-	writes := []clientv3.Op{clientv3.OpPut(m.store.keys.term(), encodeJSON(holder))}
-	writes = append(writes, p.found(planeID)...)
+	planeID, writes := p.found(planeID)
+	writes = append(writes, clientv3.OpPut(m.store.keys.term(), encodeJSON(holder)))
 	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))
@@ -340,21 +376,20 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	if !resp.Succeeded {
 		return nil, errMoved
 	}
-	p.holder = holder
-	return m.begin(p, resp.Header.Revision, created), nil
+	return m.begin(&gift{holder, resp.Header.Revision, created, planeID}), nil
 }
 
-// found makes the write that founds a plane where the picture shows none: meta,
-// with the given id or a random one.
-func (p *picture) found(planeID string) []clientv3.Op {
+// found returns the id of the plane and, where the picture shows none, the write that
+// founds it: meta, with the given id or a random one.
+func (p *picture) found(planeID string) (string, []clientv3.Op) {
 	if p.metaMod != 0 {
-		return nil
+		return p.meta.PlaneID, nil
 	}
 	if planeID == "" {
 		planeID = rand.Text()
 	}
 	meta := metaValue{PlaneID: planeID, Format: coordinator.Format, Created: now()}
-	return []clientv3.Op{clientv3.OpPut(p.keys.meta(), encodeJSON(meta))}
+	return planeID, []clientv3.Op{clientv3.OpPut(p.keys.meta(), encodeJSON(meta))}
 }
 
 // now is the time as stored values carry it.

@@ -25,7 +25,7 @@ func Blind(t coordinator.Term) coordinator.Term {
 	m.lease = l
 	return &term{
 		m: &m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
-		ctx: m.store.ctx, over: func(error) {},
+		history: seeing.history, ctx: m.store.ctx, over: func(error) {},
 	}
 }
 

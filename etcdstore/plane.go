@@ -192,11 +192,14 @@ func copied[T any](v *T) *T {
 }
 
 // look reads the whole picture at one revision.
-func (s *Store) look(ctx context.Context) (*picture, error) {
+func (s *Store) look(ctx context.Context) (*picture, error) { return s.lookAt(ctx, s.keys.plane()) }
+
+// lookAt reads a part of the picture at one revision.
+func (s *Store) lookAt(ctx context.Context, spans []span) (*picture, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	var reads []clientv3.Op
-	for _, sp := range s.keys.plane() {
+	for _, sp := range spans {
 		reads = append(reads, clientv3.OpGet(sp.from, clientv3.WithRange(sp.to)))
 	}
 	asked := s.ask()

@@ -102,12 +102,14 @@ func TestOpen_SaysWhatDoesNotAnswer(t *testing.T) {
 
 func TestAnnounce_PrunesTheHistory(t *testing.T) {
 	l := newLab(t)
-	term := l.elect(l.join("a"))
-	for i := range 205 {
-		l.must(term.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: int64(i + 1), Node: "a"}))
+	for i := range 204 {
+		_, err := l.raw.Put(l.ctx(), l.key(fmt.Sprintf("history/%020d", i+1)), fmt.Sprintf(`{"term":%d,"node":"a"}`, i+1))
+		l.must(err)
 	}
+	term := l.elect(l.join("a"))
+	l.must(term.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: term.Number(), Node: "a"}))
 	entries, err := l.node("a").History(l.ctx())
-	if err != nil || len(entries) != 200 || entries[0].Term != 205 || entries[199].Term != 6 {
+	if err != nil || len(entries) != 200 || entries[0].Term != term.Number() || entries[199].Term != 6 {
 		t.Errorf("%d entries, from %d to %d, %v, want the last 200", len(entries), entries[0].Term, entries[len(entries)-1].Term, err)
 	}
 	resp := l.get(l.key("history/"), clientv3.WithPrefix(), clientv3.WithCountOnly())

@@ -28,14 +28,14 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 		return nil, nil, err
 	}
 	m := &membership{lease: l, node: r.ID, key: s.keys.guard()}
-	made, err := m.guard(ctx, r, planeID)
+	made, planeID, err := m.guard(ctx, r, planeID)
 	if err != nil {
 		l.end(coordinator.ErrLeaseLost)
 		s.setLastLease(l.id) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}
 	t := m.newTerm(made, stake{key: m.key, created: made})
-	t.recorded = made
+	t.recorded, t.planeID = made, planeID
 	s.group.Go(func() {
 		t.watch(func(p *picture) string {
 			if p.guardMade != made {
@@ -47,35 +47,36 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	return m, &soloTerm{t}, nil
 }
 
-// guard creates the guard and returns its create revision.
-func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID string) (int64, error) {
+// guard creates the guard and returns its create revision, and the plane's id.
+func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID string) (int64, string, error) {
 	s := m.store
 	if err := m.note(); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	p, err := s.look(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read plane: %w", err)
+		return 0, "", fmt.Errorf("read plane: %w", err)
 	}
+	planeID, writes := p.found(planeID)
 	guard := clientv3.OpPut(m.key, encodeJSON(coordinator.Seclusion{Node: r.ID, URI: r.URI}), clientv3.WithLease(m.id))
 	resp, err := s.client.Txn(ctx).
 		If(
 			prefixed(s.keys.nodes()).empty(), prefixed(s.keys.election()).empty(), single(m.key).empty(),
 			clientv3.Compare(clientv3.ModRevision(s.keys.meta()), "=", p.metaMod),
 		).
-		Then(append(p.found(planeID), guard)...).
+		Then(append(writes, guard)...).
 		Else(clientv3.OpGet(m.key), clientv3.OpGet(s.keys.nodes(), clientv3.WithPrefix(), clientv3.WithLimit(1))).
 		Commit()
 	if err != nil {
-		return 0, translate(err)
+		return 0, "", translate(err)
 	}
 	if resp.Succeeded {
-		return resp.Header.Revision, nil
+		return resp.Header.Revision, planeID, nil
 	}
 	if others := resp.Responses[1].GetResponseRange().Kvs; len(others) > 0 {
-		return 0, fmt.Errorf("%w: node %s is in this one", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
+		return 0, "", fmt.Errorf("%w: node %s is in this one", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
 	}
-	return 0, secluded(resp.Responses[0].GetResponseRange().Kvs)
+	return 0, "", secluded(resp.Responses[0].GetResponseRange().Kvs)
 }
 
 // secluded is the error of a node that finds a guard.

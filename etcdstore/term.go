@@ -18,9 +18,11 @@ import (
 type term struct {
 	m        *membership
 	number   int64
+	planeID  string
 	recorded int64        // the revision at which the term began
 	stakes   []stake      // what it rests on
 	offered  atomic.Int64 // mod revision of the handover last offered
+	history  *history
 	ctx      context.Context
 	over     context.CancelCauseFunc
 }
@@ -46,13 +48,14 @@ func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
 	}
 }
 
-// begin makes the term that p's record gives to this membership.
-func (m *membership) begin(p *picture, recorded, created int64) *term {
-	key := m.candidateKey()
-	t := m.newTerm(p.holder.Term,
+// begin makes the term that is given to this membership.
+func (m *membership) begin(g *gift) *term {
+	key, recorded, created := m.candidateKey(), g.recorded, g.created
+	t := m.newTerm(g.holder.Term,
 		stake{key: m.store.keys.term(), modified: recorded}, stake{key: key, created: created})
-	t.recorded = recorded
+	t.recorded, t.planeID = recorded, g.planeID
 	m.lastLed = t.number
+	t.readHistory()
 	m.store.group.Go(func() {
 		t.watch(func(p *picture) string {
 			switch {
@@ -98,6 +101,9 @@ func (t *term) watch(lost func(*picture) string) {
 // Number is the fencing token.
 func (t *term) Number() int64 { return t.number }
 
+// PlaneID is the id of the plane as the term began.
+func (t *term) PlaneID() string { return t.planeID }
+
 // Revision is that of the term record.
 func (t *term) Revision() rebind.Revision { return rebind.Revision(t.recorded) }
 
@@ -123,7 +129,7 @@ func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator
 		t.m.putRecord(r),
 		clientv3.OpPut(k.entry(h.Term), encodeJSON(h)),
 	}
-	oldest, err := t.m.store.oldestKept(ctx)
+	oldest, err := t.oldestKept(ctx)
 	if err != nil {
 		return fmt.Errorf("announce term %d: %w", t.number, err)
 	}
@@ -136,13 +142,46 @@ func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator
 	return nil
 }
 
+// history is what the announcement of a term has to know of the terms before. Nobody
+// else adds to them while it lasts, so it is read while the state is waited for.
+type history struct {
+	read   chan struct{} // closed when it has been, with one of:
+	oldest string
+	err    error
+}
+
+// readHistory reads ahead, as of the revision at which the term began: a member that
+// has come that far need not ask the others.
+func (t *term) readHistory() {
+	h := &history{read: make(chan struct{})}
+	t.history = h
+	t.m.store.group.Go(func() {
+		defer close(h.read)
+		h.oldest, h.err = t.m.store.oldestKept(t.ctx, clientv3.WithSerializable(), clientv3.WithRev(t.recorded))
+	})
+}
+
+// oldestKept returns what was read ahead, or reads it again if that failed.
+func (t *term) oldestKept(ctx context.Context) (string, error) {
+	select {
+	case <-t.history.read:
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	if t.history.err != nil {
+		return t.m.store.oldestKept(ctx)
+	}
+	return t.history.oldest, nil
+}
+
 // oldestKept returns the key before which a new entry leaves the history too
 // long, or nothing if it does not.
-func (s *Store) oldestKept(ctx context.Context) (string, error) {
+func (s *Store) oldestKept(ctx context.Context, how ...clientv3.OpOption) (string, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	resp, err := s.client.Get(ctx, s.keys.history(), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+	how = append(how, clientv3.WithPrefix(), clientv3.WithKeysOnly(),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(maxHistory))
+	resp, err := s.client.Get(ctx, s.keys.history(), how...)
 	if err != nil {
 		return "", fmt.Errorf("read history: %w", translate(err))
 	}

@@ -261,6 +261,11 @@ func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
 		select {
 		case <-tick.C:
 		case <-m.hurry:
+			// Whoever waits knows a revision: the stream can be asked at once, which
+			// most often spares the wait for the store's.
+			if err := watch.Progress(ctx); err != nil {
+				return fmt.Errorf("ask for progress of the watch: %w", err)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -109,7 +109,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 		Seclusion: coordinator.Seclusion{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
 	}
 	s.server.announce()
-	t := &term{m: m, number: int64(s.server.guard.made), recorded: s.server.guard.made, solo: true}
+	t := &term{m: m, number: int64(s.server.guard.made), planeID: s.server.planeID, recorded: s.server.guard.made, solo: true}
 	t.ctx, t.over = context.WithCancelCause(s.server.ctx)
 	go t.watch()
 	return m, t, nil

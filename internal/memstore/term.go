@@ -20,6 +20,7 @@ const settleFor = 2 * time.Second
 type term struct {
 	m        *membership
 	number   int64
+	planeID  string
 	recorded rebind.Revision
 	made     rebind.Revision
 	solo     bool // a disabled node's: it rests on the guard
@@ -30,7 +31,7 @@ type term struct {
 // begin makes the term that the record gives to m; the caller holds mu.
 func (m *membership) begin() *term {
 	s := m.store.server
-	t := &term{m: m, number: s.holder.Term, recorded: s.termMod, made: s.queue[m.lease.key]}
+	t := &term{m: m, number: s.holder.Term, planeID: s.planeID, recorded: s.termMod, made: s.queue[m.lease.key]}
 	t.ctx, t.over = context.WithCancelCause(s.ctx)
 	m.led = t.number
 	go t.watch()
@@ -66,6 +67,9 @@ func (t *term) fenced() bool {
 	}
 	return s.termMod != t.recorded || s.queue[t.m.lease.key] != t.made
 }
+
+// PlaneID is the id of the plane as the term began.
+func (t *term) PlaneID() string { return t.planeID }
 
 // Number is the fencing token.
 func (t *term) Number() int64 { return t.number }

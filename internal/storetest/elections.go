@@ -16,6 +16,9 @@ func oneWins(t *testing.T, lab Lab) {
 	if !p.Held || p.Holder.Node != "a" || p.Holder.Term != first.Number() || p.ID == "" {
 		t.Fatalf("plane = %+v, want term %d of a", p, first.Number())
 	}
+	if first.PlaneID() != p.ID {
+		t.Errorf("the term began in plane %q, want %q", first.PlaneID(), p.ID)
+	}
 	if first.Revision() == 0 || first.Revision() > p.Revision {
 		t.Errorf("term record at revision %d of %d", first.Revision(), p.Revision)
 	}
