@@ -125,8 +125,8 @@ func (r *request) repeats(v *View) (Receipt, bool) {
 	for i := range r.delta.Ops {
 		first.Replaced[i] = -1
 		op := &r.delta.Ops[i]
-		m, ok := v.tree.Get(op.Name)
-		if op.Put == nil || !ok || m.By != id {
+		m := v.index.get(op.Name)
+		if op.Put == nil || m == nil || m.By != id {
 			continue
 		}
 		first.Revision = m.Modified

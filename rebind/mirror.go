@@ -132,7 +132,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 // view until the new one is complete.
 func (m *Mirror) load(ctx context.Context) error {
 	sent := clock.Now()
-	d := &draft{life: m.source.Life()}
+	d := newDraft(m.source.Life())
 	strict := m.View() == nil
 	var unusable []Fault
 	var p Progress

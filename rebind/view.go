@@ -14,8 +14,9 @@ import (
 // any goroutine without a lock, for as long as the reader likes.
 type View struct {
 	revision Revision
-	life     uint64 // of the store that revision counts in
-	tree     *btree.Map[Name, *Memento]
+	life     uint64                     // of the store that revision counts in
+	tree     *btree.Map[Name, *Memento] // in order
+	index    index                      // the same by name
 	faults   map[Name]Fault
 	bytes    int64
 }
@@ -39,7 +40,7 @@ func (v *View) Bytes() int64 { return v.bytes }
 // Get returns one memento without allocating. The error is [ErrNotFound], or
 // wraps [ErrQuarantined] with the reason.
 func (v *View) Get(name Name) (*Memento, error) {
-	if m, ok := v.tree.Get(name); ok {
+	if m := v.index.get(name); m != nil {
 		return m, nil
 	}
 	if f, ok := v.faults[name]; ok {
@@ -81,7 +82,7 @@ func (v *View) FaultCount() int { return len(v.faults) }
 // modified returns the revision that last put name, readable or not, and 0 if it
 // is absent.
 func (v *View) modified(name Name) Revision {
-	if m, ok := v.tree.Get(name); ok {
+	if m := v.index.get(name); m != nil {
 		return m.Modified
 	}
 	return v.faults[name].Revision
@@ -91,30 +92,33 @@ func (v *View) modified(name Name) Revision {
 // goroutine.
 type draft struct {
 	tree   btree.Map[Name, *Memento]
+	index  index
 	faults map[Name]Fault
 	shared bool // a view holds faults: copy before the next change
 	bytes  int64
 	life   uint64 // of the store it was loaded from
 }
 
+func newDraft(life uint64) *draft { return &draft{index: newIndex(), life: life} }
+
 // view freezes the draft's present content. Later changes of the draft copy what
 // they touch, so that the view keeps its own.
 func (d *draft) view(at Revision) *View {
 	d.shared = true
-	return &View{revision: at, life: d.life, tree: d.tree.IsoCopy(), faults: d.faults, bytes: d.bytes}
+	return &View{revision: at, life: d.life, tree: d.tree.IsoCopy(), index: d.index.freeze(), faults: d.faults, bytes: d.bytes}
 }
 
 // next is the memento that a put at revision at, by an operation of that id, makes
 // of what is at base; ok is false where the draft has something else, or something
 // that cannot be read.
 func (d *draft) next(op *Op, id string, base, at Revision) (m *Memento, ok bool) {
-	old, there := d.tree.Get(op.Name)
-	if there != (base != 0) || (there && old.Modified != base) {
+	old := d.index.get(op.Name)
+	if there := old != nil; there != (base != 0) || (there && old.Modified != base) {
 		return nil, false
 	}
 	m = &Memento{Name: op.Name, Content: *op.Put, Created: at, Modified: at, Version: 1, By: MarkOf(id)}
 	m.Payload = slices.Clone(op.Put.Payload) // the caller's own
-	if there {
+	if old != nil {
 		m.Created, m.Version = old.Created, old.Version+1
 	}
 	return m, true
@@ -125,9 +129,11 @@ func (d *draft) apply(c Change) {
 	var old *Memento
 	if c.Memento != nil {
 		old, _ = d.tree.Set(c.Name, c.Memento)
+		d.index.put(c.Memento)
 		d.bytes += c.Memento.size()
 	} else {
 		old, _ = d.tree.Delete(c.Name)
+		d.index.remove(c.Name)
 	}
 	if old != nil {
 		d.bytes -= old.size()
@@ -149,6 +155,7 @@ func (d *draft) load(c Change) {
 		return
 	}
 	d.tree.Load(c.Name, c.Memento)
+	d.index.put(c.Memento)
 	d.bytes += c.Memento.size()
 }
 

@@ -1,0 +1,143 @@
+package rebind
+
+import "hash/maphash"
+
+// index finds mementos by their names. The tree keeps them in order, but a search in
+// it meets twenty names that are nowhere near each other in memory. The index is a
+// trie over the bits of a hash: of a million mementos, one is three branches away.
+// Views share what has not changed between them, as they do with the tree. Branches
+// that deletions have emptied stay until the next load.
+type index struct {
+	seed  maphash.Seed
+	root  *branch
+	owner *owner
+}
+
+// owner marks the branches that no view shares and that can be changed in place.
+type owner struct{ _ byte }
+
+const (
+	branchBits = 6
+	branchFan  = 1 << branchBits
+	// maxChain is how many mementos share a slot before it becomes a branch. With
+	// fewer there would be branches for few, with more the search in a slot is long.
+	maxChain = 12
+)
+
+// branch is an inner node.
+type branch struct {
+	owner *owner
+	slots [branchFan]slot
+}
+
+// slot leads to a branch or to some mementos, or to nothing.
+type slot struct {
+	down  *branch
+	chain *link
+}
+
+// link is one of the mementos in a slot. It never changes.
+type link struct {
+	hash    uint64
+	memento *Memento
+	next    *link
+}
+
+func newIndex() index {
+	return index{seed: maphash.MakeSeed(), root: new(branch), owner: new(owner)}
+}
+
+func (x *index) hash(name Name) uint64 { return maphash.String(x.seed, string(name)) }
+
+// freeze returns the index as it is now; later changes copy what they touch.
+func (x *index) freeze() index {
+	x.owner = new(owner)
+	return *x
+}
+
+// get returns the memento of that name, or nil.
+func (x *index) get(name Name) *Memento {
+	hash := x.hash(name)
+	b := x.root
+	for rest := hash; ; rest >>= branchBits {
+		s := &b.slots[rest%branchFan]
+		if s.down == nil {
+			return s.chain.find(hash, name)
+		}
+		b = s.down
+	}
+}
+
+// put adds a memento, in the place of one of the same name.
+func (x *index) put(m *Memento) {
+	hash := x.hash(m.Name)
+	s, depth := x.slot(hash)
+	s.chain = &link{hash, m, s.chain.without(hash, m.Name)}
+	if s.chain.length() > maxChain && depth*branchBits < 64 {
+		s.split(x.owner, depth)
+	}
+}
+
+// remove takes out the memento of that name.
+func (x *index) remove(name Name) {
+	hash := x.hash(name)
+	s, _ := x.slot(hash)
+	s.chain = s.chain.without(hash, name)
+}
+
+// slot returns the slot of a hash, to be changed, and how many branches lead to it.
+func (x *index) slot(hash uint64) (s *slot, depth int) {
+	at := &x.root
+	for {
+		if (*at).owner != x.owner {
+			own := **at
+			own.owner = x.owner
+			*at = &own
+		}
+		s = &(*at).slots[hash>>(depth*branchBits)%branchFan]
+		depth++
+		if s.down == nil {
+			return s, depth
+		}
+		at = &s.down
+	}
+}
+
+// split makes a branch of what is in a slot to which depth branches lead.
+func (s *slot) split(by *owner, depth int) {
+	down := &branch{owner: by}
+	for l := s.chain; l != nil; l = l.next {
+		to := &down.slots[l.hash>>(depth*branchBits)%branchFan]
+		to.chain = &link{l.hash, l.memento, to.chain}
+	}
+	s.down, s.chain = down, nil
+}
+
+func (l *link) find(hash uint64, name Name) *Memento {
+	for ; l != nil; l = l.next {
+		if l.hash == hash && l.memento.Name == name {
+			return l.memento
+		}
+	}
+	return nil
+}
+
+// without returns the chain less the memento of that name.
+func (l *link) without(hash uint64, name Name) *link {
+	switch {
+	case l.find(hash, name) == nil:
+		return l
+	case l.hash == hash && l.memento.Name == name:
+		return l.next
+	default:
+		return &link{l.hash, l.memento, l.next.without(hash, name)}
+	}
+}
+
+func (l *link) length() int {
+	n := 0
+	for ; l != nil; l = l.next {
+		n++
+	}
+	return n
+}
