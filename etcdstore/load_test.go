@@ -1,0 +1,74 @@
+package etcdstore_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// older is an etcd before 3.7: it knows no stream of a range.
+type older struct {
+	clientv3.KV
+	refused int
+}
+
+func (o *older) GetStream(context.Context, string, ...clientv3.OpOption) (clientv3.GetStreamChan, error) {
+	o.refused++
+	refusal := make(chan clientv3.RangeStreamResponse)
+	close(refusal)
+	return refusal, status.Error(codes.Unimplemented, "unknown method RangeStream")
+}
+
+// Promise: all mementos are loaded, once and in order, whichever way etcd offers.
+func TestLoad_ByStreamAndByPages(t *testing.T) {
+	l := newLab(t)
+	term := l.elect(l.join("a"))
+	const mementos = 3000
+	value := strings.Repeat("x", 10<<10) // some pages and chunks of it
+	for from := 0; from < mementos; from += 100 {
+		var ops []rebind.Op
+		for i := from; i < from+100; i++ {
+			ops = append(ops, put(rebind.Name(fmt.Sprintf("entity/%05d", i)), value))
+		}
+		if _, err := term.Commit(l.ctx(), rebind.Delta{ID: fmt.Sprint("op", from), Ops: ops}, make([]rebind.Revision, len(ops))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := l.node("a")
+	load := func() (pages int) {
+		next := 0
+		at, err := s.Load(l.ctx(), func(p rebind.Page) error {
+			pages++
+			if p.Total != mementos {
+				t.Errorf("a page of %d", p.Total)
+			}
+			for _, c := range p.Changes {
+				if want := fmt.Sprintf("entity/%05d", next); string(c.Name) != want || len(c.Memento.Payload) != len(value) {
+					t.Fatalf("%s of %d bytes, want %s", c.Name, len(c.Memento.Payload), want)
+				}
+				next++
+			}
+			return nil
+		})
+		if head := l.get("x").Header.Revision; err != nil || next != mementos || int64(at) != head {
+			t.Errorf("loaded %d at revision %d, %v, want %d at %d", next, at, err, mementos, head)
+		}
+		return pages
+	}
+	if pages := load(); pages < 5 {
+		t.Errorf("a stream of %d pages", pages)
+	}
+	var old older
+	etcdstore.SetKV(s, func(kv clientv3.KV) clientv3.KV { old.KV = kv; return &old })
+	if pages := load(); old.refused != 1 || pages < 4 {
+		t.Errorf("%d streams were refused, then %d pages", old.refused, pages)
+	}
+}
