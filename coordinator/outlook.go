@@ -139,9 +139,11 @@ func (o *outlook) missLocked(next *Plane) {
 }
 
 // missNearLocked is missLocked for a narrow picture, which tells of two nodes alone.
+// A holder that it no longer shows may have gone with its term, or live: the next
+// whole picture tells.
 func (o *outlook) missNearLocked(next *Plane) {
 	for _, m := range o.last.Members {
-		if m.ID == o.node || m.ID == next.Holder.Node {
+		if o.last.Narrow || m.ID == o.node || m.ID == next.Holder.Node {
 			o.keepLocked([]Member{m})
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -18,7 +20,8 @@ const glance = 6 * time.Second
 // is: as large as it is, or as large as it says.
 type watched struct {
 	coordinator.Store
-	size int // 0: as it is
+	size int           // 0: as it is
+	slow time.Duration // how long it takes until everything is followed
 
 	mu    sync.Mutex // guards the fields below
 	faces []string   // for whom the plane was followed
@@ -41,6 +44,12 @@ func (w *watched) Follow(ctx context.Context, node string, see func(coordinator.
 	w.mu.Lock()
 	w.faces = append(w.faces, node)
 	w.mu.Unlock()
+	if node == "" {
+		select {
+		case <-time.After(w.slow):
+		case <-ctx.Done():
+		}
+	}
 	return w.Store.Follow(ctx, node, see)
 }
 
@@ -52,10 +61,10 @@ func (w *watched) seen() (faces string, reads int) {
 }
 
 // watchAll has the stores of all nodes watched.
-func (l *lab) watchAll(size int) map[string]*watched {
+func (l *lab) watchAll(size int, slow time.Duration) map[string]*watched {
 	all := make(map[string]*watched)
 	l.wrap = func(connection string, s coordinator.Store) coordinator.Store {
-		all[connection] = &watched{Store: s, size: size}
+		all[connection] = &watched{Store: s, size: size, slow: slow}
 		return all[connection]
 	}
 	return all
@@ -76,7 +85,7 @@ func roll(p coordinator.Plane) string {
 // Promise: only who leads follows everybody's changes.
 func TestSight_FollowsTheMaster(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
-		stores := l.watchAll(0)
+		stores := l.watchAll(0, 0)
 		a, b := pair(l)
 		want := func(id, faces string) {
 			t.Helper()
@@ -103,12 +112,57 @@ func TestSight_FollowsTheMaster(t *testing.T) {
 	})
 }
 
+// Promise: a node leads before it sees the whole plane. Only a handover waits for
+// that, and who has left with a word is not taken to have vanished.
+func TestSight_IsNotWaitedForByAPromotion(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.watchAll(0, 10*time.Second)
+		a := l.start("a", modes.Auto)
+		pass(time.Second)
+		b := l.start("b", modes.HotStandby)
+		pass(time.Second)
+		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
+		began := time.Now()
+		if _, err := handover(t, a, "b"); err != nil {
+			t.Fatalf("handover by a master that does not see the others yet: %v", err)
+		}
+		if took := time.Since(began); took < 7*time.Second || took > 11*time.Second {
+			t.Errorf("handed over within %s, want it to wait for its sight", took)
+		}
+		pass(20 * time.Second)
+		if _, err := handover(t, b, "a"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute) // b follows narrowly again
+		var buried atomic.Bool
+		l.server.Before(func(node string, call memstore.Call) error {
+			if call == memstore.CallBury {
+				buried.Store(true)
+			}
+			return nil
+		})
+		l.pause("a", 0) // so that it hands nothing over
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		l.resume("b")
+		pass(time.Second)
+		if s := b.Status().State; s != modes.StateMaster {
+			t.Errorf("b is %s", s)
+		}
+		pass(20 * time.Second)
+		if buried.Load() {
+			t.Error("a stopped, and was taken to have vanished")
+		}
+	})
+}
+
 // Promise: what a node costs does not grow with the plane.
 func TestSight_GlancesTheSeldomerTheLargerThePlane(t *testing.T) {
 	for size, per := range map[int]time.Duration{0: 5 * time.Second, 200: 20 * time.Second, 2000: 200 * time.Second} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
-				stores := l.watchAll(size)
+				stores := l.watchAll(size, 0)
 				pair(l)
 				_, leader := stores["a"].seen()
 				_, before := stores["b"].seen()
@@ -168,6 +222,23 @@ func TestGlimpse_ShowsOneMaster(t *testing.T) {
 		pass(time.Millisecond)
 		if p := c.Glimpse(); roll(p) != "a c " && roll(p) != "a leads c " {
 			t.Errorf("right after the death of b c sees %s", roll(p))
+		}
+	})
+}
+
+// A master that came and went between two looks at the others is not shown to live.
+func TestGlimpse_ShowsNoMasterThatDied(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		c := l.start("c", modes.HotBackup)
+		pass(glance)
+		if _, err := handover(t, a, "b"); err != nil {
+			t.Fatal(err)
+		}
+		l.kill("b")
+		pass(time.Millisecond)
+		if p := c.Glimpse(); roll(p) != "a leads c " {
+			t.Errorf("c sees %s", roll(p))
 		}
 	})
 }

@@ -24,8 +24,9 @@ func follow(t *testing.T, lab Lab, node string) *sight {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &sight{t: t, node: node, seen: make(chan coordinator.Plane, 1000)}
+	store := lab.Node("observer")
 	done := make(chan error, 1)
-	go func() { done <- lab.Node("observer").Follow(ctx, node, func(p coordinator.Plane) { s.seen <- p }) }()
+	go func() { done <- store.Follow(ctx, node, func(p coordinator.Plane) { s.seen <- p }) }()
 	s.end = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = s.end() })
 	return s
@@ -143,7 +144,7 @@ func followNarrowly(t *testing.T, lab Lab) {
 
 func followHolder(t *testing.T, lab Lab) {
 	a, b := join(t, lab, "a"), join(t, lab, "b")
-	s := follow(t, lab, "c")
+	s, former := follow(t, lab, "c"), follow(t, lab, "a")
 	old := elect(t, a)
 	s.await("a's term", func(p coordinator.Plane) bool { return p.Held && members(&p) == "[a]" })
 	leads := record("a")
@@ -168,6 +169,9 @@ func followHolder(t *testing.T, lab Lab) {
 	}
 	s.await("b's term, and a no more", func(p coordinator.Plane) bool {
 		return p.Held && p.Holder.Node == "b" && members(&p) == "[b]" && p.Members[0].Record == record("b")
+	})
+	former.await("b's term, and itself no candidate", func(p coordinator.Plane) bool {
+		return p.Held && p.Holder.Node == "b" && members(&p) == "[a b]" && p.Members[0].Candidacy == 0
 	})
 	leads = record("b")
 	leads.State, leads.Term = modes.StateMaster, next.Number()
