@@ -240,7 +240,7 @@ func (n *Node) succeed() (keepLease bool) {
 			_ = r.persister.Hold(ctx)
 		}
 		n.log.Warn("store stops with this node, mastership is not handed over",
-			zap.Int("nodes_without_store", len(n.outlook.plane().Members)-1))
+			zap.Int("nodes_without_store", len(n.Glimpse().Members)-1))
 		n.retire(modes.EventFor(n.rest()), now(), "stopping")
 		return true
 	}

@@ -129,8 +129,8 @@ func (o *outlook) ready(ctx context.Context, offer *Handover) (Member, error) {
 	var target Member
 	var live bool
 	_, err := o.until(ctx, func(p *Plane) bool {
-		if p.Handover == nil || p.Handover.ID != offer.ID {
-			return false // this picture is older than the offer
+		if p.Narrow || p.Handover == nil || p.Handover.ID != offer.ID {
+			return false // this picture is older than the term, or than the offer
 		}
 		target, live = p.Member(offer.To)
 		able, _ := Promotable(target)

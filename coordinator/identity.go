@@ -59,11 +59,10 @@ func (n *Node) inspect() step {
 
 // refusal tells why this node must not start, or err if that cannot be told.
 func (n *Node) refusal() (refusal, err error) {
-	p, err := n.Plane(n.ctx)
+	p, err := n.survey()
 	if err != nil {
 		return nil, err
 	}
-	n.outlook.note(&p)
 	n.inspected = p.Holder.Term
 	planeID, _ := n.outlook.memory()
 	if refusal := foreign(planeID, &p); refusal != nil {
@@ -81,6 +80,28 @@ func (n *Node) refusal() (refusal, err error) {
 	case PersistAuto:
 	}
 	return nil, nil
+}
+
+// survey returns the plane as the node finds it: what it follows of it, and all of
+// it where it must be alone.
+func (n *Node) survey() (Plane, error) {
+	if n.cfg.Persist == PersistClean {
+		p, err := n.Plane(n.ctx)
+		if err == nil {
+			n.outlook.note(&p)
+		}
+		return p, err
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	p, err := n.outlook.until(ctx, func(p *Plane) bool { return p.Revision != 0 })
+	if err != nil {
+		if _, why := n.store.Head(n.ctx); why != nil { // it says what the matter is
+			err = why
+		}
+		return p, fmt.Errorf("see plane: %w", err)
+	}
+	return p, nil
 }
 
 // company tells why the node must not delete all state: another one is here, or has

@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -174,10 +175,10 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 
 func TestModeMaster_AtStartOutlastsAStoreThatFails(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
-		reads := 0
+		var reads atomic.Int64
 		l.server.Before(func(node string, call memstore.Call) error {
 			if node == "a" && call == memstore.CallPlane {
-				if reads++; reads > 1 && reads < 10 { // the first is the look before joining
+				if reads.Add(1) < 10 {
 					return rebind.ErrUnavailable
 				}
 			}
@@ -185,8 +186,8 @@ func TestModeMaster_AtStartOutlastsAStoreThatFails(t *testing.T) {
 		})
 		a := l.start("a", modes.Master)
 		pass(4 * ttl)
-		if s := a.Status().State; s != modes.StateMaster || reads < 10 {
-			t.Errorf("a is %s after %d reads", s, reads)
+		if s := a.Status().State; s != modes.StateMaster || reads.Load() < 10 {
+			t.Errorf("a is %s after %d reads", s, reads.Load())
 		}
 	})
 }

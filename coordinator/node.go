@@ -106,7 +106,7 @@ func New(cfg Config, store Store) (*Node, error) {
 		cfg:      cfg,
 		store:    store,
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
-		outlook:  newOutlook(cfg.PlaneID, cfg.HighestTerm),
+		outlook:  newOutlook(&cfg),
 		journal:  newJournal(),
 		requests: make(chan func() step),
 		operator: make(chan struct{}, 1),
@@ -143,6 +143,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.beat = time.NewTicker(beatEvery)
 	defer n.beat.Stop()
 	n.group.Go(func() { n.outlook.run(work, n.store, n.cfg.OnTerm, n.log) })
+	n.group.Go(func() { n.outlook.glance(work, n.store, n.log) })
 	told := make(chan struct{})
 	go func() { // not one of n.group: an observer that hangs must not keep the node
 		defer close(told)
@@ -263,9 +264,10 @@ func (n *Node) Plane(ctx context.Context) (Plane, error) {
 
 // Glimpse returns the plane as this node last saw it, without asking the store,
 // and this node in it as it is now: a master that has lost the store must not go
-// on being named by its own picture of the time before.
+// on being named by its own picture of the time before. A node that does not lead
+// looks at the others only now and then, the seldomer the more there are.
 func (n *Node) Glimpse() Plane {
-	p, me := n.outlook.plane(), n.self.Load()
+	p, me := n.outlook.whole(), n.self.Load()
 	p.Members = slices.Clone(p.Members)
 	for i := range p.Members {
 		m := &p.Members[i]

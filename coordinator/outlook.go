@@ -16,11 +16,14 @@ import (
 // outlook is what a node sees of its plane: the newest picture, and when the
 // last holders were seen to go.
 type outlook struct {
+	node  string        // whose it is
 	poked chan struct{} // holds a token when the role loop has something to look at
 	told  int64         // run's own: the highest term that it has told of
 
 	mu    sync.Mutex // guards the fields below
-	last  Plane
+	sight            // how much of the plane is followed
+	last  Plane      // as it is followed
+	all   Plane      // the last that was not narrow
 	moved chan struct{}
 	alive int64             // the highest term this node has seen held
 	ended int64             // the highest term this node has seen end
@@ -33,12 +36,13 @@ type outlook struct {
 // maxGone bounds how many vanished nodes are kept for a master to say it.
 const maxGone = 1000
 
-// newOutlook returns the outlook of a node that belongs to the plane id, or to any
-// if that is empty, and knows of terms up to top.
-func newOutlook(id string, top int64) *outlook {
+// newOutlook returns the outlook of a node that knows what its configuration says.
+func newOutlook(cfg *Config) *outlook {
 	return &outlook{
+		node:  cfg.ID,
 		poked: make(chan struct{}, 1), moved: make(chan struct{}),
-		told: top, id: id, top: top, gone: make(map[string]Member),
+		told: cfg.HighestTerm, id: cfg.PlaneID, top: cfg.HighestTerm, gone: make(map[string]Member),
+		sight: sight{wanted: cfg.Persist == PersistClean},
 	}
 }
 
@@ -47,7 +51,8 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 	pause := retry.NewPause(maxPause)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
-		err := store.Follow(ctx, func(p Plane) {
+		following, node := o.face(ctx)
+		err := store.Follow(following, node, func(p Plane) {
 			o.see(p)
 			if _, now := o.memory(); now > o.told { // it may have risen by what others looked at
 				o.told = now
@@ -58,6 +63,9 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 		})
 		if ctx.Err() != nil {
 			return
+		}
+		if following.Err() != nil {
+			continue // to follow more of the plane, or less
 		}
 		wait := pause.Next()
 		log.Log(level, "plane out of sight, retrying", zap.Duration("wait", wait), zap.Error(err))
@@ -72,7 +80,12 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 func (o *outlook) see(p Plane) {
 	o.mu.Lock()
 	o.noteLocked(&p)
-	o.missLocked(&p)
+	if p.Narrow {
+		o.missNearLocked(&p)
+	} else {
+		o.missLocked(&p)
+		o.all = p
+	}
 	o.last = p
 	moved := o.moved
 	o.moved = make(chan struct{})
@@ -110,13 +123,12 @@ func (o *outlook) endLocked(h Holder) {
 	}
 }
 
-// missLocked keeps the nodes that are in the last picture and neither in the next
-// nor among those it shows to have left.
+// missLocked keeps the nodes that were in the plane and are neither in what it now
+// is nor among those it shows to have left.
 func (o *outlook) missLocked(next *Plane) {
-	for _, m := range o.last.Members {
-		if len(o.gone) < maxGone {
-			o.gone[m.ID] = m
-		}
+	o.keepLocked(o.last.Members)
+	if o.last.Narrow {
+		o.keepLocked(o.all.Members)
 	}
 	for _, m := range next.Members {
 		delete(o.gone, m.ID)
@@ -126,10 +138,37 @@ func (o *outlook) missLocked(next *Plane) {
 	}
 }
 
-// missing returns the nodes that vanished and of which nothing is kept yet.
+// missNearLocked is missLocked for a narrow picture, which tells of two nodes alone.
+// A holder that it no longer shows may have gone with its term, or live: the next
+// whole picture tells.
+func (o *outlook) missNearLocked(next *Plane) {
+	for _, m := range o.last.Members {
+		if o.last.Narrow || m.ID == o.node || m.ID == next.Holder.Node {
+			o.keepLocked([]Member{m})
+		}
+	}
+	for _, m := range next.Members {
+		delete(o.gone, m.ID)
+	}
+}
+
+// keepLocked keeps nodes as having gone of which that is not known yet.
+func (o *outlook) keepLocked(members []Member) {
+	for _, m := range members {
+		if _, known := o.gone[m.ID]; !known && len(o.gone) < maxGone {
+			o.gone[m.ID] = m
+		}
+	}
+}
+
+// missing returns the nodes that vanished and of which nothing is kept yet, once
+// the whole plane is followed, which alone tells who has left with a word.
 func (o *outlook) missing() []Member {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.last.Narrow {
+		return nil
+	}
 	return slices.Collect(maps.Values(o.gone))
 }
 
@@ -166,7 +205,7 @@ func (o *outlook) poke() {
 	}
 }
 
-// plane returns the newest picture.
+// plane returns the newest picture, which is narrow while this node does not lead.
 func (o *outlook) plane() Plane {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -25,6 +25,7 @@ type lab struct {
 	t      *testing.T
 	server *memstore.Server
 	nodes  map[string]*running
+	wrap   func(connection string, s coordinator.Store) coordinator.Store // or nil
 }
 
 // master returns the one node that is MASTER.
@@ -103,7 +104,11 @@ func (l *lab) startAs(id, connection string, mode modes.Mode, change ...func(*co
 	for _, c := range change {
 		c(&cfg)
 	}
-	n, err := coordinator.New(cfg, l.server.Node(connection))
+	var store coordinator.Store = l.server.Node(connection)
+	if l.wrap != nil {
+		store = l.wrap(connection, store)
+	}
+	n, err := coordinator.New(cfg, store)
 	if err != nil {
 		l.t.Fatal(err)
 	}

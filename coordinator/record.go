@@ -142,6 +142,10 @@ type Plane struct {
 	// the order of their ids.
 	Members []Member
 	Left    []Left
+	// Narrow says that this is the plane as one node follows it: among the members
+	// are at most that node and the holder, no candidacy is told but the one that
+	// holds the term, and nobody who left.
+	Narrow bool
 }
 
 // Member returns the live node of that id.

@@ -17,6 +17,7 @@ import (
 // (next). It is the only place where the role loop waits, so a node in any step
 // heeds all of these at once.
 func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
+	n.outlook.widen(n.clean || n.reign != nil)
 	n.publish()
 	n.show()
 	n.turned.Store(time.Now().UnixNano())
@@ -190,22 +191,15 @@ func (n *Node) start() step {
 func (n *Node) findMaster() step {
 	wait, cancel := context.WithTimeout(n.ctx, n.cfg.WaitForMaster)
 	defer cancel()
-	pause := retry.NewPause(maxPause)
 	for {
-		p, err := n.Plane(n.ctx)
-		if _, ok := p.Master(); ok && err == nil {
+		p := n.outlook.plane()
+		if _, ok := p.Master(); ok {
 			return n.settle
 		}
-		if err == nil && wait.Err() != nil {
+		if wait.Err() != nil {
 			return n.giveUp(fmt.Errorf("%w: mode %s needs a live one at start: start a node that leads first, or have this one wait for it", ErrNoMaster, n.mode))
 		}
-		var next step
-		if err != nil {
-			next = n.pause(pause.Next())
-		} else {
-			_, next = n.await(wait.Done())
-		}
-		if next != nil {
+		if _, next := n.await(wait.Done()); next != nil {
 			return next
 		}
 	}

@@ -22,10 +22,17 @@ type Store interface {
 	// or why not, such as [rebind.ErrStoreFull].
 	Writable(ctx context.Context) error
 
+	// Size counts the live nodes by a linearizable read.
+	Size(ctx context.Context) (int, error)
+
 	// Follow calls see with the plane as it is and then after each change, one
 	// call at a time, leaving out what is overtaken while see runs. It blocks
 	// until ctx ends or the store breaks the stream, and returns why.
-	Follow(ctx context.Context, see func(Plane)) error
+	//
+	// With the id of a node, empty for none, it shows the plane narrowly, as
+	// [Plane] tells, and only changes of what that shows, so that what it costs does
+	// not grow with the plane.
+	Follow(ctx context.Context, node string, see func(Plane)) error
 
 	// History returns the latest terms, newest first.
 	History(ctx context.Context) ([]HistoryEntry, error)

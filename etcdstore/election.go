@@ -280,7 +280,7 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 	}
 	spans := []span{single(s.keys.term()), single(key), single(s.keys.pause())}
 	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
-		p, err := s.lookAt(ctx, spans)
+		p, err := s.read(ctx, spans)
 		if err == nil {
 			pause.Reset()
 			look(p)

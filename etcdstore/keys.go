@@ -67,7 +67,7 @@ func prefixed(prefix string) span {
 
 func single(key string) span { return span{key, key + "\x00"} }
 
-// plane names the spans that hold everything a node follows about its plane. They
+// plane names the spans that hold everything a master follows about its plane. They
 // leave out the mementos and the history, which can be large or busy: election/,
 // guard and handover sort before those, left/ lies between, the others follow.
 func (k keys) plane() []span {
@@ -75,6 +75,18 @@ func (k keys) plane() []span {
 		{k.election(), k.history()},
 		prefixed(k.left()),
 		{k.meta(), clientv3.GetPrefixRangeEnd(k.root)},
+	}
+}
+
+// near names the spans that hold what a node follows that does not lead: all that
+// plane does, without other nodes' records and candidacies, and without those who
+// left.
+func (k keys) near(node string) []span {
+	return []span{
+		{k.guard(), k.history()},
+		single(k.meta()),
+		single(k.node(node)),
+		{k.pause(), clientv3.GetPrefixRangeEnd(k.root)},
 	}
 }
 

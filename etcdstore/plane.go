@@ -130,6 +130,15 @@ func (s *Store) complain(kv *mvccpb.KeyValue, err error) {
 	}
 }
 
+// apply takes in one event.
+func (p *picture) apply(ev *clientv3.Event) {
+	if ev.Type == clientv3.EventTypeDelete {
+		p.remove(string(ev.Kv.Key))
+	} else {
+		p.put(ev.Kv)
+	}
+}
+
 // remove takes out one key.
 func (p *picture) remove(key string) {
 	switch key {
@@ -192,10 +201,10 @@ func copied[T any](v *T) *T {
 }
 
 // look reads the whole picture at one revision.
-func (s *Store) look(ctx context.Context) (*picture, error) { return s.lookAt(ctx, s.keys.plane()) }
+func (s *Store) look(ctx context.Context) (*picture, error) { return s.read(ctx, s.keys.plane()) }
 
-// lookAt reads a part of the picture at one revision.
-func (s *Store) lookAt(ctx context.Context, spans []span) (*picture, error) {
+// read reads what a picture has of some spans, at one revision.
+func (s *Store) read(ctx context.Context, spans []span) (*picture, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	var reads []clientv3.Op
@@ -230,24 +239,14 @@ func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
 	return p.plane(), nil
 }
 
-// Follow calls see with the plane as it is and after each change, until ctx ends
-// or the stream breaks. It keeps the picture by the events of a watch, so that a
-// change costs each node one event and not another read of everything.
-func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
-	p, err := s.look(ctx)
+// Size counts the live nodes by a linearizable read.
+func (s *Store) Size(ctx context.Context) (int, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	asked := s.ask()
+	resp, err := s.client.Get(ctx, s.keys.nodes(), clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
-		return fmt.Errorf("read plane: %w", err)
+		return 0, fmt.Errorf("count nodes: %w", translate(err))
 	}
-	see(p.plane())
-	return s.events(ctx, p, s.keys.plane(), func(batch []*clientv3.Event, revision int64) {
-		for _, ev := range batch {
-			if ev.Type == clientv3.EventTypeDelete {
-				p.remove(string(ev.Kv.Key))
-			} else {
-				p.put(ev.Kv)
-			}
-		}
-		p.revision = max(p.revision, revision)
-		see(p.plane())
-	})
+	return int(resp.Count), s.answered(asked, resp.Header)
 }

@@ -53,6 +53,11 @@ func targets() []target {
 		{"BenchmarkWrite/writers=1024", "ratio", "fenced single writes, 1,024 writers", "writes/s", "≥ 2 ×", atLeast(2)},
 		{"BenchmarkDelta", "ratio", "fenced deltas of 100 operations, 128 writers", "operations/s", "≥ 3 ×", atLeast(3)},
 		{"BenchmarkIdle", "ours", "revisions of an idle plane", "", "0", atMost(0)},
+		{"BenchmarkPlane/nodes=200", "start-s", "200 nodes start at once, until all stand by", "s", "< 10 s", atMost(10)},
+		{"BenchmarkPlane/nodes=200", "start-events-growth", "events sent at that, a node's share beside 50 nodes'", "", "≤ 1.5 ×", atMost(1.5)},
+		{"BenchmarkPlane/nodes=200", "failover-s", "failover among 200 nodes, once the lease is gone", "s", "< 2 s", atMost(2)},
+		{"BenchmarkPlane/nodes=200", "failover-events-growth", "events sent at that, a node's share beside 50 nodes'", "", "≤ 1.5 ×", atMost(1.5)},
+		{"BenchmarkPlane/nodes=200", "idle-revisions", "revisions of an idle plane of 200 nodes", "", "0", atMost(0)},
 	}
 }
 
@@ -71,6 +76,7 @@ func run(rounds int, only string) error {
 	for _, part := range []struct{ bench, time string }{
 		{"^BenchmarkRead$", "3s"},
 		{"^Benchmark(Write|Delta|Load|Memory|Promotion|Handover|Lag|Failover|Restart|Idle)$", fmt.Sprintf("%dx", rounds)},
+		{"^BenchmarkPlane$", "1x"},
 	} {
 		cmd := exec.Command("go", "test", "-run", "^$", "-bench", part.bench, "-benchtime", part.time, "-timeout", "60m", "./bench")
 		if only != "." {

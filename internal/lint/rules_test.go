@@ -245,7 +245,7 @@ var starters = allow{
 	"internal/memstore/term.go":          "watches a term until it or the server ends",
 	"internal/storetest/storetest.go":    "a campaign runs until its cleanup, which waits for it",
 	"internal/storetest/deltas.go":       "waits for a batch that the test then receives",
-	"internal/storetest/members.go":      "follows a plane until the test has received its end",
+	"internal/storetest/follow.go":       "follows a plane until its cleanup, which waits for it",
 	"bench/lab_test.go":                  "a node runs until its cleanup, which waits for it",
 	"bench/mastership_test.go":           "a campaign runs until the benchmark receives its end",
 	"bench/process_test.go":              "watches a key until that is gone, which the benchmark receives",

@@ -25,6 +25,7 @@ const (
 	CallJoin     Call = "join"
 	CallLeave    Call = "leave"
 	CallPlane    Call = "plane"
+	CallSize     Call = "size"
 	CallHistory  Call = "history"
 	CallHead     Call = "head"
 	CallLoad     Call = "load"

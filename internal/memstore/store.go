@@ -89,13 +89,25 @@ func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 	return newest, nil
 }
 
+// Size counts the live nodes.
+func (s *Store) Size(ctx context.Context) (int, error) {
+	if err := s.reach(ctx, CallSize); err != nil {
+		return 0, err
+	}
+	defer s.server.mu.Unlock()
+	return len(s.server.nodes), nil
+}
+
 // Follow calls see after each change. A node that is cut off sees nothing until
 // it is healed.
-func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
+func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
 	for {
 		s.server.mu.Lock()
 		p, moved, cut := s.server.plane(), s.server.moved, s.server.cut[s.node]
 		s.server.mu.Unlock()
+		if node != "" {
+			narrow(&p, node)
+		}
 		if !cut {
 			see(p)
 		}
@@ -103,6 +115,17 @@ func (s *Store) Follow(ctx context.Context, see func(coordinator.Plane)) error {
 		case <-moved:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// narrow leaves of a plane what is shown to one node of it.
+func narrow(p *coordinator.Plane, node string) {
+	p.Narrow, p.Left = true, nil
+	p.Members = slices.DeleteFunc(p.Members, func(m coordinator.Member) bool { return m.ID != node && m.ID != p.Holder.Node })
+	for i := range p.Members {
+		if m := &p.Members[i]; m.CandidateKey != p.Holder.Key {
+			m.Candidacy = 0
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -109,42 +108,5 @@ func deletedRecordIsRepublished(t *testing.T, lab Lab) {
 	lab.Revoke("a")
 	if p := plane(t, lab); len(p.Members) != 0 {
 		t.Fatal("the record published again does not hang on the lease")
-	}
-}
-
-func followSees(t *testing.T, lab Lab) {
-	ctx, cancel := context.WithCancel(t.Context())
-	seen := make(chan coordinator.Plane, 100)
-	done := make(chan error, 1)
-	go func() { done <- lab.Node("observer").Follow(ctx, func(p coordinator.Plane) { seen <- p }) }()
-	await := func(what string, ok func(coordinator.Plane) bool) {
-		t.Helper()
-		for {
-			select {
-			case p := <-seen:
-				if ok(p) {
-					return
-				}
-			case <-limit(t).Done():
-				t.Fatal("not seen: " + what)
-			}
-		}
-	}
-	await("the empty plane", func(p coordinator.Plane) bool { return len(p.Members) == 0 })
-	m := join(t, lab, "a")
-	await("the record", func(p coordinator.Plane) bool { return len(p.Members) == 1 && p.Members[0].Record == record("a") })
-	term := elect(t, m)
-	await("the term", func(p coordinator.Plane) bool {
-		return p.Held && p.Holder.Node == "a" && p.Holder.Term == term.Number() && p.ID != "" && p.Members[0].Candidacy != 0
-	})
-	if err := m.Leave(limit(t), nil); err != nil {
-		t.Fatal(err)
-	}
-	await("the end", func(p coordinator.Plane) bool {
-		return len(p.Members) == 0 && !p.Held && p.Holder.Term == term.Number()
-	})
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("Follow = %v, want the cause of its context", err)
 	}
 }

@@ -1,0 +1,229 @@
+//go:build unix
+
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// BenchmarkPlane measures planes of many nodes, all of them and etcd in this process:
+// what it costs that all start at once, that nothing happens for ten seconds, and that
+// the master loses its lease. A figure of the kind growth is one node's share in the
+// plane beside its share in the smallest one: what grows with the square of the nodes
+// is four where they are four times as many.
+func BenchmarkPlane(b *testing.B) {
+	smallest := make(map[string]float64) // a node's share
+	for _, nodes := range []int{50, 100, 200} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			found := make(map[string][]float64)
+			for b.Loop() {
+				measurePlane(b, nodes, func(figure string, value float64) { found[figure] = append(found[figure], value) })
+			}
+			for figure, all := range found {
+				value := median(all)
+				b.ReportMetric(value, figure)
+				if strings.HasSuffix(figure, "-s") && !strings.HasSuffix(figure, "cpu-s") {
+					continue // a time of the whole, of which no node has a share
+				}
+				share := value / float64(nodes)
+				if first, ok := smallest[figure]; ok && first > 0 {
+					b.ReportMetric(share/first, figure+"-growth")
+				} else {
+					smallest[figure] = share
+				}
+			}
+			b.ReportMetric(0, "ns/op") // of a round: it means nothing
+		})
+	}
+}
+
+// crowd is a plane of many nodes.
+type crowd struct {
+	house *house
+	nodes []*coordinator.Node
+	led   chan string // who came to be MASTER
+}
+
+// measurePlane takes one plane through its life.
+func measurePlane(b *testing.B, nodes int, tell func(figure string, value float64)) {
+	b.Helper()
+	c := &crowd{house: newHouse(b), led: make(chan string, nodes)}
+	defer c.house.close()
+	phase := func(name string, last func()) {
+		before := c.house.spent()
+		last()
+		after := c.house.spent()
+		for what, value := range after {
+			tell(name+"-"+what, value-before[what])
+		}
+	}
+	began := time.Now()
+	var master string
+	phase("start", func() {
+		c.start(nodes)
+		master = c.master()
+		c.rests()
+		tell("start-s", time.Since(began).Seconds())
+	})
+	c.quiet()
+	phase("idle", func() { <-time.After(10 * time.Second) })
+	tell("idle-watchers", c.house.metrics()["etcd_debugging_mvcc_watcher_total"])
+	tell("idle-leases", c.house.leases())
+	phase("failover", func() {
+		began := time.Now()
+		c.house.revoke("/coordinator/bench/nodes/" + master)
+		for c.master() == master {
+			b.Fatal("the node whose lease was revoked leads again")
+		}
+		tell("failover-s", time.Since(began).Seconds())
+		c.rests()
+		c.quiet()
+	})
+}
+
+// start runs the nodes, all at once.
+func (c *crowd) start(nodes int) {
+	c.house.b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	stores := make([]*etcdstore.Store, nodes)
+	c.house.later(func() { cancel(); running.Wait() })
+	for i := range stores {
+		stores[i] = c.house.store()
+	}
+	for i, store := range stores {
+		id := fmt.Sprintf("node-%03d", i)
+		n, err := coordinator.New(coordinator.Config{
+			ID: id, Plane: "bench", URI: "http://" + id, Version: "1.0.0", Mode: modes.Auto,
+			Observe: func(t coordinator.Transition) {
+				if t.To == modes.StateMaster {
+					c.led <- id
+				}
+			},
+		}, store)
+		if err != nil {
+			c.house.b.Fatal(err)
+		}
+		c.nodes = append(c.nodes, n)
+		running.Go(func() {
+			if err := n.Run(ctx); err != nil {
+				c.house.b.Errorf("%s: %v", id, err)
+			}
+		})
+	}
+}
+
+// master waits until a node leads, and returns which.
+func (c *crowd) master() string {
+	c.house.b.Helper()
+	select {
+	case id := <-c.led:
+		return id
+	case <-time.After(5 * time.Minute):
+		c.house.b.Fatal("nobody leads")
+		return ""
+	}
+}
+
+// rests waits until every node leads or stands by for it.
+func (c *crowd) rests() {
+	c.house.b.Helper()
+	for limit := time.Now().Add(5 * time.Minute); ; <-time.After(50 * time.Millisecond) {
+		resting := 0
+		for _, n := range c.nodes {
+			if s := n.Status(); s.State == modes.StateMaster || s.State == modes.StateHotStandby && s.InElection {
+				resting++
+			}
+		}
+		if resting == len(c.nodes) {
+			return
+		}
+		if time.Now().After(limit) {
+			c.house.b.Fatalf("%d of %d nodes are at rest", resting, len(c.nodes))
+		}
+	}
+}
+
+// quiet waits until etcd's revision has stood still for a second.
+func (c *crowd) quiet() {
+	for last := int64(0); ; {
+		now := c.house.revision()
+		if now == last {
+			return
+		}
+		last = now
+		<-time.After(time.Second)
+	}
+}
+
+// spent returns what has been spent up to now.
+func (h *house) spent() map[string]float64 {
+	h.b.Helper()
+	m := h.metrics()
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		h.b.Fatal(err)
+	}
+	cpu := time.Duration(use.Utime.Nano() + use.Stime.Nano())
+	return map[string]float64{
+		"cpu-s":     cpu.Seconds(),
+		"revisions": float64(h.revision()),
+		"events":    m["etcd_debugging_mvcc_events_total"],
+		"MB":        m["etcd_network_client_grpc_sent_bytes_total"] / 1e6,
+	}
+}
+
+// metrics reads etcd's own that have no labels.
+func (h *house) metrics() map[string]float64 {
+	h.b.Helper()
+	resp, err := http.Get(h.etcd.Endpoint() + "/metrics")
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	found := make(map[string]float64)
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		name, text, ok := strings.Cut(lines.Text(), " ")
+		if value, err := strconv.ParseFloat(text, 64); ok && err == nil {
+			found[name] = value
+		}
+	}
+	return found
+}
+
+// leases counts etcd's leases.
+func (h *house) leases() float64 {
+	h.b.Helper()
+	resp, err := h.bare.Leases(h.b.Context())
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	return float64(len(resp.Leases))
+}
+
+// revoke ends the lease of a key.
+func (h *house) revoke(key string) {
+	h.b.Helper()
+	resp, err := h.bare.Get(h.b.Context(), key)
+	if err != nil || len(resp.Kvs) != 1 {
+		h.b.Fatalf("lease of %s: %v, %v", key, resp, err)
+	}
+	if _, err := h.bare.Revoke(h.b.Context(), clientv3.LeaseID(resp.Kvs[0].Lease)); err != nil {
+		h.b.Fatal(err)
+	}
+}
