@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -30,13 +31,19 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // command starts a node as a process.
-func (h *house) command(port int, args ...string) *exec.Cmd {
+func (h *house) command(port int, args ...string) *exec.Cmd { return h.traced(nil, port, args...) }
+
+// traced starts a node as a process that tells of its garbage collector.
+func (h *house) traced(to *bytes.Buffer, port int, args ...string) *exec.Cmd {
 	h.b.Helper()
 	bin, err := binary()
 	if err != nil {
 		h.b.Fatal(err)
 	}
 	cmd := exec.Command(bin, append([]string{"run", "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--log-level", "error"}, args...)...)
+	if to != nil {
+		cmd.Env, cmd.Stderr = append(os.Environ(), "GODEBUG=gctrace=1"), to
+	}
 	if err := cmd.Start(); err != nil {
 		h.b.Fatal(err)
 	}

@@ -45,6 +45,7 @@ func targets() []target {
 		{"BenchmarkLoad", "ratio", "mirror load", "mementos/s", "≥ 1.0 ×", atLeast(1)},
 		{"BenchmarkLag", "beyond-ms", "mirror lag at 1,000 writes/s, p99, beyond a bare watch", "ms", "≤ 1 ms", atMost(1)},
 		{"BenchmarkMemory", "ratio", "live heap of a mirror over its keys and payloads", "B", "≤ 1.4 ×", atMost(1.4)},
+		{"BenchmarkBusy", "resident-ratio", "resident memory over keys and payloads, under 10,000 updates a second", "B", "≤ 2 ×", atMost(2)},
 		{"BenchmarkRead", "ns/op", "local read by id, at random", "ns", "< 1000 ns", atMost(1000)},
 		{"BenchmarkRead", "allocs/op", "allocations of a local read", "", "0", atMost(0)},
 		{"BenchmarkWrite/writers=1", "ratio", "fenced single writes, 1 writer", "writes/s", "≥ 0.9 ×", atLeast(0.9)},
@@ -75,7 +76,7 @@ func run(rounds int, only string) error {
 	var out bytes.Buffer
 	for _, part := range []struct{ bench, time string }{
 		{"^BenchmarkRead$", "3s"},
-		{"^Benchmark(Write|Delta|Load|Memory|Promotion|Handover|Lag|Failover|Restart|Idle)$", fmt.Sprintf("%dx", rounds)},
+		{"^Benchmark(Write|Delta|Load|Memory|Promotion|Handover|Lag|Busy|Failover|Restart|Idle)$", fmt.Sprintf("%dx", rounds)},
 		{"^BenchmarkPlane$", "1x"},
 	} {
 		cmd := exec.Command("go", "test", "-run", "^$", "-bench", part.bench, "-benchtime", part.time, "-timeout", "60m", "./bench")

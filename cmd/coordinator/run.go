@@ -275,6 +275,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		boundGarbage(ended)
+		return nil
+	})
+	group.Go(func() error {
 		defer close(ended)
 		err := d.node.Run(ctx)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
