@@ -51,63 +51,79 @@ func (n nuisance) plague(ctx context.Context, address string) (kept time.Duratio
 	}
 }
 
-// Promise: 500 clients that keep connections and never come to their request, and those
-// whose body never ends, are cut off one after the other. Meanwhile others are answered,
-// and the master keeps its lease and its term.
-func TestLimits_NuisancesKeepNobodyOut(t *testing.T) {
-	t.Parallel()
-	const ttl, crowd, bodies = 2 * time.Second, 500, 20
-	c := newCluster(t, ttl)
-	a := c.node("a", "auto")
-	a.await("MASTER")
-	b := c.node("b", "hot_standby")
-	b.await("HOT_STANDBY")
-	a.mustPut("entity/x", "before")
-	_, before := c.led()
-	address := strings.TrimPrefix(a.url, "http://")
-	ctx, enough := context.WithCancel(t.Context())
-	defer enough()
-
+// crowd plagues a node with clients that never come to their request, each again and
+// again until ctx ends, and counts those that were cut.
+func (p *process) crowd(ctx context.Context, size int, cut *atomic.Int64) (wait func()) {
+	kinds := []nuisance{
+		{"GET /v1/node HTTP/1.1\r\nHost: a\r\n", "X-More: 1\r\n"}, // a header without end
+		{"GET /v1/no", ""}, // half a line
+		{"", ""},           // nothing at all
+	}
 	var all sync.WaitGroup
-	var cut atomic.Int64
-	for i := range crowd {
-		kind := []nuisance{
-			{"GET /v1/node HTTP/1.1\r\nHost: a\r\n", "X-More: 1\r\n"}, // a header without end
-			{"GET /v1/no", ""}, // half a line
-			{"", ""},           // nothing at all
-		}[i%3]
+	for i := range size {
+		kind := kinds[i%len(kinds)]
 		all.Go(func() {
-			for ctx.Err() == nil { // again and again
-				kept, _, err := kind.plague(ctx, address)
+			for ctx.Err() == nil {
+				kept, _, err := kind.plague(ctx, p.address())
 				switch {
 				case err != nil && ctx.Err() == nil:
-					t.Errorf("no connection: %v", err)
+					p.t.Errorf("no connection: %v", err)
 					return
 				case err == nil && kept > 5*time.Second+slack:
-					t.Errorf("%q was borne for %s", kind.head, kept)
+					p.t.Errorf("%q was borne for %s", kind.head, kept)
 				case err == nil:
 					cut.Add(1)
 				}
 			}
 		})
 	}
-	var endless sync.WaitGroup
+	return all.Wait
+}
+
+// endless sends bodies that do not end, and wants each to be refused in its time. The
+// channel is closed when all were.
+func (p *process) endless(ctx context.Context, bodies int) <-chan struct{} {
+	var all, watched sync.WaitGroup
 	for i := range bodies {
-		endless.Go(func() {
+		all.Go(func() {
 			head := fmt.Sprintf("PUT /v1/mementos/entity/endless%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", i)
-			kept, said, err := nuisance{head, "x"}.plague(ctx, address)
+			kept, said, err := nuisance{head, "x"}.plague(ctx, p.address())
 			if err != nil || kept > 30*time.Second+slack || !strings.HasPrefix(said, "HTTP/1.1 400") {
-				t.Errorf("a body without end was borne for %s and told %.100q, %v", kept, said, err)
+				p.t.Errorf("a body without end was borne for %s and told %.100q, %v", kept, said, err)
 			}
 		})
 	}
 	over := make(chan struct{})
-	all.Go(func() { endless.Wait(); close(over) })
+	watched.Go(func() { all.Wait(); close(over) })
+	p.t.Cleanup(watched.Wait)
+	return over
+}
+
+// address is that of its API.
+func (p *process) address() string { return strings.TrimPrefix(p.url, "http://") }
+
+// Promise: 500 clients that keep connections and never come to their request, and those
+// whose body never ends, are cut off one after the other. Meanwhile others are answered,
+// and the master keeps its lease and its term.
+func TestLimits_NuisancesKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	const size = 500
+	c := newCluster(t, 2*time.Second)
+	a := c.node("a", "auto")
+	a.await("MASTER")
+	b := c.node("b", "hot_standby")
+	b.await("HOT_STANDBY")
+	_, before := c.led()
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	var cut atomic.Int64
+	gone := a.crowd(ctx, size, &cut)
+	over := a.endless(ctx, 20)
 
 	served, slowest := 0, time.Duration(0)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for going := true; going; {
+	for going := true; going; served++ {
 		select {
 		case <-tick.C:
 		case <-over:
@@ -119,16 +135,16 @@ func TestLimits_NuisancesKeepNobodyOut(t *testing.T) {
 		if err := errors.Join(a.reads("entity/x", payload), a.role("writable", http.StatusOK), a.is("MASTER")); err != nil {
 			t.Error(err)
 		}
-		served, slowest = served+1, max(slowest, time.Since(began))
+		slowest = max(slowest, time.Since(began))
 	}
 	enough()
-	all.Wait()
+	gone()
 	t.Logf("%d rounds of a write and three reads, the slowest in %s; %d connections were cut", served, slowest.Round(time.Millisecond), cut.Load())
 	if slowest > slack {
 		t.Errorf("others waited for up to %s", slowest)
 	}
-	if cut.Load() < crowd {
-		t.Errorf("%d connections were cut, want each of %d at least once", cut.Load(), crowd)
+	if cut.Load() < size {
+		t.Errorf("%d connections were cut, want each of %d at least once", cut.Load(), size)
 	}
 	if master, after := c.led(); master != a || after != before {
 		t.Errorf("%s leads term %d, want a and term %d", master.name, after, before)
