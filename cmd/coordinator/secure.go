@@ -26,7 +26,7 @@ func (c *secureConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.key, "tls-key", "", "file of its key")
 	f.StringVar(&c.clientCA, "tls-client-ca", "", "file of the CAs of which callers need a certificate (default: they need none)")
 	f.StringVar(&c.ca, "tls-ca", "", "file of the CAs of the other nodes' certificates (default: --tls-client-ca, else the CAs of the system)")
-	f.StringVar(&c.tokens, "auth-token-file", "", "file of the tokens that callers may show (default: none, and only callers on this machine may change anything)")
+	f.StringVar(&c.tokens, "auth-token-file", "", "file of the tokens that callers may show (default: none, and only callers over loopback may change anything)")
 }
 
 // check tells which settings do not go together.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -53,6 +54,31 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		case <-time.After(100 * time.Millisecond):
 		case <-deadline:
 			ts.Fatalf("%s does not succeed: %v", strings.Join(args, " "), err)
+		}
+	}
+}
+
+// Whoever asks over TLS is not led to show a token without it.
+func TestClientAt_KeepsToTLS(t *testing.T) {
+	for _, c := range []struct {
+		server, uri string
+		ok          bool
+	}{
+		{"https://a:7400", "https://b:7400", true},
+		{"http://a:7400", "https://b:7400", true},
+		{"http://a:7400", "http://b:7400", true},
+		{"https://a:7400", "http://b:7400", false},
+		{"https://a:7400", "HTTP://b:7400", false},
+		{"https://a:7400", "", false},
+		{"http://a:7400", "nowhere", false},
+	} {
+		o := &operator{server: c.server}
+		at, err := o.clientAt(c.uri)
+		if (err == nil) != c.ok || err != nil && exitCode(err) != exitUsage {
+			t.Errorf("from %s to %q: %v", c.server, c.uri, err)
+		}
+		if err == nil {
+			at.Close()
 		}
 	}
 }

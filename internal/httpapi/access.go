@@ -17,7 +17,7 @@ import (
 // carries it out decides for itself, by the same credentials.
 
 // Access says how callers identify themselves. The zero value asks for nothing: then
-// everybody may read, and only callers on this machine may change anything.
+// everybody may read, and only callers over loopback may change anything.
 type Access struct {
 	// Tokens knows the bearer tokens; nil means that none are asked for.
 	Tokens Tokens
@@ -87,12 +87,12 @@ func (s *Server) allowHolder(r *http.Request, needs credentials.Role) error {
 
 // allowLocal lets pass what was sent on this machine, by somebody who meant this node.
 func (s *Server) allowLocal(r *http.Request) error {
-	const instead = "without --auth-token-file or --tls-client-ca a node takes changes from its own machine only"
+	const instead = "without --auth-token-file or --tls-client-ca a node takes changes over loopback only"
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	peer, err := netip.ParseAddr(host)
 	switch {
 	case err != nil || !peer.IsLoopback():
-		return fmt.Errorf("%w: %s, and this came from %.50s: send it there, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
+		return fmt.Errorf("%w: %s, and this came from %.50s: send it to 127.0.0.1 on the node's machine, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
 	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
 		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)
 	case !s.ownName(r.Host):

@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"bytes"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"syscall"
@@ -52,9 +54,24 @@ func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
 	return &http.Server{
-		Handler: s, Protocols: one, ErrorLog: zap.NewStdLog(s.log),
+		Handler: s, Protocols: one, ErrorLog: log.New(serverLog{s.log}, "", 0),
 		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
 	}
+}
+
+// serverLog takes what the server has to say. Of each client that does not come to TLS it
+// says so, and anybody can make as many of these as they like.
+type serverLog struct{ log *zap.Logger }
+
+// Write implements [io.Writer].
+func (l serverLog) Write(line []byte) (int, error) {
+	told := zap.ByteString("error", bytes.TrimSpace(line))
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		l.log.Debug("TLS not agreed with a client", told)
+	} else {
+		l.log.Warn("API server has trouble", told)
+	}
+	return len(line), nil
 }
 
 // places bounds how many streams of a kind there are at one time.

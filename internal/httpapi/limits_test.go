@@ -10,9 +10,13 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -225,19 +229,40 @@ func TestLimits_OfStreams(t *testing.T) {
 	})
 }
 
-// Promise: a node has no more connections than it can have and still reach its store,
-// and whoever waits comes in when another has left.
+// fewFiles makes a listener as if the process could open only so many files.
+func fewFiles(t *testing.T, l net.Listener, files uint64) net.Listener {
+	t.Helper()
+	var real syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &real); err != nil {
+		t.Fatal(err)
+	}
+	low := real
+	low.Cur = files
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &real); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	return httpapi.Bounded(l)
+}
+
+// Promise: a node takes half of the files it may open for connections, and no more, and
+// whoever waits comes in when another has left.
 func TestLimits_OfConnections(t *testing.T) {
+	const most = 100
 	a := newPlane(t).join("a", modes.HotBackup, modes.StateHotBackup)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := a.api.MaxWatches() * 2
 	server := a.api.HTTPServer()
 	server.ReadHeaderTimeout = patience // so that none of them ends by itself
+	bounded := fewFiles(t, l, 2*most)
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(httpapi.Bounded(l)) })
+	serving.Go(func() { _ = server.Serve(bounded) })
 	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
 	conns := make([]net.Conn, most)
 	for i := range conns {
@@ -262,5 +287,18 @@ func TestLimits_OfConnections(t *testing.T) {
 	_ = late.SetReadDeadline(time.Now().Add(patience))
 	if resp, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("when one has left: %v, %v", resp, err)
+	}
+}
+
+// Whoever does not come to TLS fills no log, and what is wrong with the server is told.
+func TestLimits_OfTheLog(t *testing.T) {
+	logged, logs := observer.New(zap.InfoLevel)
+	api := httpapi.New(httpapi.Config{Logger: zap.New(logged)})
+	defer api.Close()
+	complain := api.HTTPServer().ErrorLog
+	complain.Print("http: TLS handshake error from 192.0.2.1:1: EOF")
+	complain.Print("http: Accept error: too many open files; retrying in 5ms")
+	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel || !strings.Contains(fmt.Sprint(all[0].ContextMap()), "too many open files") {
+		t.Errorf("logged: %v", all)
 	}
 }
