@@ -191,14 +191,18 @@ func (c *cluster) node(id, mode string, args ...string) *process {
 
 func (c *cluster) spawnNode(id, mode string, args ...string) *process {
 	c.t.Helper()
-	all := []string{
+	p := spawn(c.t, id, coordinatorBin, c.runArgs(id, mode, args...)...)
+	c.nodes[id] = p
+	return p
+}
+
+// runArgs is the command line of a node.
+func (c *cluster) runArgs(id, mode string, args ...string) []string {
+	return append([]string{
 		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.endpoint,
 		"--listen", "127.0.0.1:0", "--data-dir", filepath.Join(c.etcdDir, "nodes-"+id),
 		"--lease-ttl", c.ttl.String(), "--log-format", "json",
-	}
-	p := spawn(c.t, id, coordinatorBin, append(all, args...)...)
-	c.nodes[id] = p
-	return p
+	}, args...)
 }
 
 func (c *cluster) served(p *process) {
