@@ -23,7 +23,6 @@ func newMemento(s streams) *cobra.Command {
 		Use:   "memento",
 		Short: "Read and write the state that the plane keeps",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newWatch(s), newBatch(s), newDiff(s))
 	return cmd

@@ -27,9 +27,7 @@ Add a hot standby on the same machine, and see who leads:
 		Args:              cobra.NoArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -41,8 +39,10 @@ Add a hot standby on the same machine, and see who leads:
 		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
 		newMemento(s), newExport(s), newImport(s), newVersion(s),
 	)
+	root.InitDefaultCompletionCmd()
 	for _, cmd := range allCommands(root) {
 		checked(cmd)
+		completesWords(cmd)
 	}
 	return root
 }
@@ -59,6 +59,9 @@ func allCommands(cmd *cobra.Command) []*cobra.Command {
 // checked makes a command's wrong arguments wrong usage, and so an unknown
 // subcommand of one that only has subcommands.
 func checked(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	args := cmd.Args
 	if args == nil {
 		args = cobra.NoArgs
