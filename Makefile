@@ -1,4 +1,4 @@
-.PHONY: build test race integration lint fmt bench
+.PHONY: build test race integration lint fmt bench docs
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./...
@@ -7,3 +7,4 @@ integration: ; go test -count=1 ./test/integration
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
 bench:       ; go run ./bench/table
+docs:        ; go test ./cmd/coordinator -run TestDocs_AreCurrent -update

@@ -259,11 +259,11 @@ func newBatch(s streams) *cobra.Command {
 		Short: "Put and delete mementos together, all or nothing",
 		Long: `Put and delete mementos together, all or nothing, as a JSON document says:
 
-  {"ops": [
-    {"op": "put", "type": "entity", "id": "a", "data": {"any": "JSON"}},
-    {"op": "put", "type": "entity", "id": "b", "content_type": "text/plain", "data_base64": "aGVsbG8="},
-    {"op": "delete", "type": "entity", "id": "c", "if_revision": 42}
-  ]}`,
+    {"ops": [
+      {"op": "put", "type": "entity", "id": "a", "data": {"any": "JSON"}},
+      {"op": "put", "type": "entity", "id": "b", "content_type": "text/plain", "data_base64": "aGVsbG8="},
+      {"op": "delete", "type": "entity", "id": "c", "if_revision": 42}
+    ]}`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {

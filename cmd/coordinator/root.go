@@ -16,12 +16,11 @@ func newRoot(s streams) *cobra.Command {
 		Use:   "coordinator",
 		Short: "Run and operate a plane of nodes that share state on etcd",
 		Long: `Run and operate a plane: nodes that share persisted state on etcd, with at most
-one MASTER, standbys that take over, and backups that are never promoted.
-
-Start a node, which brings its own etcd:
+one MASTER, standbys that take over, and backups that are never promoted.`,
+		Example: `  # Start a node, which brings its own etcd:
   coordinator run
 
-Add a hot standby on the same machine, and see who leads:
+  # Add a hot standby on the same machine, and see who leads:
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b
   coordinator status`,
 		Args:              cobra.NoArgs,
