@@ -1,4 +1,4 @@
-.PHONY: build test race integration lint fmt bench docs
+.PHONY: build test race integration lint fmt bench docs release
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./...
@@ -8,3 +8,4 @@ lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... &
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
 bench:       ; go run ./bench/table
 docs:        ; go test ./cmd/coordinator -run TestDocs_AreCurrent -update
+release:     ; cd tools && go run ./release
