@@ -69,10 +69,18 @@ func TestCompose_FileIsWhatItSays(t *testing.T) {
 	}
 }
 
-// Promise: the image runs one static binary, and not as root.
+// Promise: the image runs one static binary, and not as root, and is the same from a
+// binary that is built already.
 func TestDockerfile_ShipsNoRoot(t *testing.T) {
 	t.Parallel()
 	last := lastStage(t)
+	prebuilt, err := os.ReadFile("../../deploy/docker/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, same, _ := strings.Cut(string(prebuilt), "\nFROM scratch\n"); same != last {
+		t.Errorf("deploy/docker/Dockerfile ships\n%s\nthe Dockerfile\n%s", same, last)
+	}
 	user := regexp.MustCompile(`(?m)^USER (\d+):(\d+)$`).FindStringSubmatch(last)
 	if user == nil || user[1] == "0" || user[2] == "0" {
 		t.Errorf("USER is %v, want one by number that is not root:\n%s", user, last)
