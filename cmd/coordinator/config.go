@@ -40,6 +40,7 @@ type runConfig struct {
 	rebindFailure string
 	maxMemento    int
 	embedURL      string
+	secure        secureConfig
 	log           logConfig
 }
 
@@ -57,7 +58,7 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.endpoints, "endpoints", nil, "client URLs of an external etcd (default: an etcd embedded in this process)")
 	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "directory for the embedded etcd and the node's own notes")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7400", "address of the HTTP API")
-	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http:// and the listen address)")
+	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http://, with --tls-cert https://, and the listen address)")
 	f.DurationVar(&c.leaseTTL, "lease-ttl", 6*time.Second, "time to live of the node's lease, whole seconds, at least 2s")
 	f.DurationVar(&c.storeTimeout, "store-timeout", 10*time.Second, "how long to wait for the store at start")
 	f.StringVar(&c.autoStandby, "auto-standby", "hot", "how modes auto and master stand by: hot or cold")
@@ -67,6 +68,7 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.rebindFailure, "rebind-failure", "continue", "what to do about mementos that cannot be used: continue without them, fail_at_end or fail_fast")
 	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
 	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
+	c.secure.flags(f)
 	c.log.flags(f)
 }
 
@@ -141,7 +143,7 @@ func (c *runConfig) complete() (choices, error) {
 	if c.waitForMaster < 0 {
 		err = errors.Join(err, fmt.Errorf("wait-for-master %s is negative", c.waitForMaster))
 	}
-	err = errors.Join(err, c.checkURLs())
+	err = errors.Join(err, c.checkURLs(), c.secure.check(c.advertiseURL))
 	if err != nil {
 		return chosen, usageError{err}
 	}
@@ -231,7 +233,7 @@ func (c *runConfig) advertised(address net.Addr) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("listen %q: %w", c.listen, err)
 	}
-	return "http://" + net.JoinHostPort(host, port), nil
+	return c.secure.scheme() + "://" + net.JoinHostPort(host, port), nil
 }
 
 // isLoopback reports whether a host stands for this machine alone.

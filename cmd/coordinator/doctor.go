@@ -149,7 +149,7 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 	}
 	var group sync.WaitGroup
 	for i := range f.peers {
-		group.Go(func() { f.peers[i].ask(ctx) })
+		group.Go(func() { f.peers[i].ask(ctx, o) })
 	}
 	if f.plane.Master != nil {
 		f.rehearse(ctx, o)
@@ -162,10 +162,10 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 const peerTimeout = 3 * time.Second
 
 // ask has the node tell of itself, at the address it advertises.
-func (p *peer) ask(ctx context.Context) {
+func (p *peer) ask(ctx context.Context, o *operator) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	c, err := client.New(p.uri)
+	c, err := o.clientAt(p.uri)
 	if err != nil {
 		p.silent = err
 		return

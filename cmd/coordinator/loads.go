@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -16,14 +15,14 @@ const loadWithin = time.Second
 
 // loadsOf asks the nodes that change their state how far their loads have come, which
 // is not in the plane's records: they would be written for it all the time.
-func loadsOf(ctx context.Context, p *wire.Plane) map[string]string {
+func (o *operator) loadsOf(ctx context.Context, p *wire.Plane) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, loadWithin)
 	defer cancel()
 	notes := make([]string, len(p.Nodes))
 	var asking sync.WaitGroup
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		c, err := client.New(n.URI)
+		c, err := o.clientAt(n.URI)
 		if err != nil || n.State != modes.StateInitializing {
 			continue
 		}

@@ -24,6 +24,8 @@ type operator struct {
 	server  string
 	timeout time.Duration
 	output  string
+	files   shownFiles
+	shown   client.Credentials // what they hold
 }
 
 const defaultServer = "http://127.0.0.1:7400"
@@ -35,13 +37,15 @@ var (
 	errLostWrite = errors.New("outcome unknown: it may have taken effect, look before you try again")
 )
 
-// askFlags are the flags that say whom to ask and how to print the answer.
-var askFlags = []string{"server", "timeout", "output"}
+// askFlags are the flags that say whom to ask, with which credentials, and how to print
+// the answer.
+var askFlags = []string{"server", "timeout", "output", "token-file", "cacert", "cert", "key"}
 
 // flags adds the flags of a command that talks to a node.
 func (o *operator) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	o.files.flags(cmd.Flags())
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, json or yaml; json is the API's answer as it came")
 }
 
@@ -59,6 +63,10 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 		if o.timeout <= 0 {
 			return usageError{fmt.Errorf("timeout %s: use a positive time", o.timeout)}
 		}
+		var err error
+		if o.shown, err = o.files.read(); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()
 		return run(ctx, o, args)
@@ -68,7 +76,7 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 
 // client makes the client for the node that is asked.
 func (o *operator) client() (*client.Client, error) {
-	c, err := client.New(o.server)
+	c, err := client.New(o.server, o.shown)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -109,9 +117,12 @@ func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*cl
 	}
 	for _, n := range plane.Nodes {
 		if n.ID == node {
-			at := *o
-			at.server = n.URI
-			return at.do(ctx, r)
+			at, err := o.clientAt(n.URI)
+			if err != nil {
+				return nil, err
+			}
+			answer, err := at.Do(ctx, r)
+			return answer, explain(r.Method, n.URI, err)
 		}
 	}
 	return nil, fmt.Errorf("%w: %s", errNoNode, node)
@@ -123,6 +134,8 @@ func explain(method, server string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, client.ErrTrust):
+		return fmt.Errorf("%s: %w", server, err)
 	case write && errors.Is(err, client.ErrLost):
 		return fmt.Errorf("%w: %w", errLostWrite, err)
 	case errors.Is(err, client.ErrUnreachable):

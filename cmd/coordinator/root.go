@@ -36,7 +36,7 @@ one MASTER, standbys that take over, and backups that are never promoted.`,
 		newRun(s), newStore(s),
 		newStatus(s), newHistory(s), newHealth(s), newDoctor(s),
 		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
-		newMemento(s), newExport(s), newImport(s), newVersion(s),
+		newMemento(s), newExport(s), newImport(s), newToken(s), newVersion(s),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range allCommands(root) {

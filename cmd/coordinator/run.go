@@ -19,8 +19,6 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
-	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
-	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -79,6 +77,7 @@ type daemon struct {
 	// What open has opened, and how to close it, in that order.
 	listener    net.Listener
 	uri         string // where others reach the API
+	secured     secured
 	dir         *nodeDir
 	node        *coordinator.Node
 	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
@@ -119,6 +118,9 @@ func (d *daemon) open(ctx context.Context) error {
 	}
 	d.nameStore()
 	var err error
+	if d.secured, err = d.cfg.secure.read(d.log); err != nil {
+		return err
+	}
 	d.dir, err = openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (d *daemon) open(ctx context.Context) error {
 		WaitForMaster: d.cfg.waitForMaster,
 		MaxPayload:    d.cfg.maxMemento,
 		OwnsStore:     len(d.cfg.endpoints) == 0,
-		StillAlive:    stillAlive,
+		StillAlive:    d.secured.stillAlive,
 		Logger:        d.log,
 	}, store)
 	if err != nil {
@@ -176,10 +178,7 @@ func (d *daemon) keepNothing() error {
 
 // warn says what an operator may not have meant.
 func (d *daemon) warn() {
-	if beyondLoopback(d.cfg.listen) {
-		d.log.Warn("the API can be reached from other machines, and anybody who reaches it can change everything",
-			zap.String("listen", d.cfg.listen))
-	}
+	d.secured.warn(d.cfg.listen, d.log)
 	advertised, err := url.Parse(d.uri)
 	if err != nil || !isLoopback(advertised.Hostname()) {
 		return
@@ -242,30 +241,25 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	return nil, usageError{err}
 }
 
-const (
-	// shutdownTimeout is how long the API's last answers may take.
-	shutdownTimeout = 2 * time.Second
-	// headerTimeout and idleTimeout keep clients that say nothing from piling up.
-	headerTimeout = 5 * time.Second
-	idleTimeout   = 2 * time.Minute
-)
+// shutdownTimeout is how long the API's last answers may take.
+const shutdownTimeout = 2 * time.Second
 
 var errStoreEnded = errors.New("the embedded etcd has ended, see its last messages above")
 
 // serve runs node and API side by side. The API outlasts the node, so that its
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
-	api := httpapi.New(httpapi.Config{Node: d.node, MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path, Logger: d.log})
+	api := httpapi.New(httpapi.Config{
+		Node: d.node, MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
+		Access: d.secured.access, Peers: d.secured.peers, Logger: d.log,
+	})
 	defer api.Close()
-	server := &http.Server{
-		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: zap.NewStdLog(d.log),
-	}
+	server := api.HTTPServer()
 	d.log.Info("API is served", zap.String("listen", d.listener.Addr().String()), zap.String("advertise_url", d.uri))
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {
-		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := d.secured.serve(server, d.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve API: %w", err)
 		}
 		return nil
@@ -294,25 +288,6 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
-}
-
-// stillAlive asks the process that published r whether it is there. A disabled node
-// publishes no instance: then the node that answers must be of that id.
-func stillAlive(ctx context.Context, r coordinator.Record) bool {
-	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
-	defer cancel()
-	c, err := client.New(r.URI)
-	if err != nil {
-		return false
-	}
-	var n wire.Node
-	if c.Get(ctx, wire.PathNode, &n) != nil {
-		return false
-	}
-	if r.Instance == "" {
-		return n.ID == r.ID
-	}
-	return n.Instance == r.Instance
 }
 
 func ignoreClosed(err error) error {

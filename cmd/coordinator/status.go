@@ -59,7 +59,7 @@ func (o *operator) status(ctx context.Context) error {
 		if err := asked.Decode(&n); err != nil {
 			return err
 		}
-		return planeTable(w, p, &n, loadsOf(ctx, p))
+		return planeTable(w, p, &n, o.loadsOf(ctx, p))
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/archive"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -29,7 +30,9 @@ type patient struct {
 }
 
 func newPatient(w http.ResponseWriter, r *http.Request) *patient {
-	return &patient{w: w, body: r.Body, control: http.NewResponseController(w)}
+	p := &patient{w: w, body: r.Body, control: http.NewResponseController(w)}
+	_ = p.control.SetWriteDeadline(time.Time{}) // that of the server is for the whole of an answer
+	return p
 }
 
 // Write writes a part of the answer.
@@ -56,6 +59,11 @@ func (p *patient) Close() error { return p.body.Close() }
 // getExport streams all mementos of one view. Who gets less than all of it can tell: an
 // archive has an end.
 func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
+	leave, err := s.exports.take()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	reading, err := s.node.Read()
 	if err != nil {
 		return err
@@ -113,6 +121,11 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 	q, err := parseImportQuery(r.URL.Query())
 	if err != nil {
 		return err
+	}
+	if q.replace && !q.dryRun {
+		if err := s.allow(r, credentials.Admin); err != nil {
+			return err
+		}
 	}
 	r.Body = newPatient(w, r)
 	return s.forward.relay(w, r, func(w http.ResponseWriter, r *http.Request) error {

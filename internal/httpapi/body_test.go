@@ -25,8 +25,13 @@ func (p pipes) Accept() (net.Conn, error) {
 	if !ok {
 		return nil, net.ErrClosed
 	}
-	return c, nil
+	return local{c}, nil
 }
+
+// local is a connection of this machine.
+type local struct{ net.Conn }
+
+func (local) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 func (p pipes) Close() error { return nil }
 
@@ -36,7 +41,7 @@ func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 func (n *peer) talk(t *testing.T, head string) *bufio.Reader {
 	t.Helper()
 	listener := make(pipes, 1)
-	server := &http.Server{Handler: n.api}
+	server := n.api.HTTPServer()
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
 	ours, theirs := net.Pipe()

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -49,6 +50,15 @@ func newForwarder(s *Server) *forwarder {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil // nodes reach each other directly
 	t.DialContext = (&net.Dialer{Timeout: masterWithin}).DialContext
+	peers := s.cfg.Peers
+	if peers == nil {
+		peers = new(credentials.Client)
+	}
+	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, masterWithin)
+		defer cancel()
+		return peers.DialTLS(ctx, network, address)
+	}
 	t.MaxIdleConnsPerHost = 64
 	return &forwarder{server: s, transport: t}
 }
@@ -151,6 +161,9 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if err != nil || target.Host == "" {
 		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
+	if r.TLS != nil && target.Scheme != "https" {
+		return fmt.Errorf("%w: master %s advertises %.100q, and what has come over TLS is not passed on without: start it with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -163,6 +176,9 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
 			p.Out.Header.Set(wire.HeaderForward, wire.ForwardNever)
+			for _, browsers := range []string{"Origin", "Sec-Fetch-Site"} {
+				p.Out.Header.Del(browsers) // they were for this node's address, and it has looked
+			}
 			fill(p.Out)
 		},
 		Transport:      f.transport,
@@ -171,9 +187,12 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 		ErrorLog:       zap.NewStdLog(f.server.log),
 	}
 	proxy.ServeHTTP(w, r.WithContext(traced))
+	distrust := credentials.Explain(failure, credentials.Flags{CA: "--tls-ca", Cert: "--tls-cert"})
 	switch {
 	case failure == nil, errors.Is(failure, errTryAgain):
 		return failure
+	case distrust != nil:
+		return fmt.Errorf("%w: master %s at %s: %w", coordinator.ErrNoMaster, master.ID, master.URI, distrust)
 	case !sent.Load():
 		f.server.log.Debug("master not reached", zap.String("master", master.ID), zap.Error(failure))
 		return errTryAgain

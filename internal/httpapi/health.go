@@ -16,6 +16,7 @@ const liveWithin = 10 * time.Second
 // getLive tells whether the process is worth keeping. It never asks etcd: a store
 // that is away is no reason to restart a node.
 func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
+	s.identify(w.Header())
 	st := s.node.Status()
 	return health(w, r, wire.Check{
 		Name: "loop", OK: Live(&st),

@@ -239,6 +239,7 @@ func (n *peer) exchange(req *http.Request, a *answer) error {
 	var resp *http.Response
 	if n.client == nil {
 		rec := httptest.NewRecorder()
+		req.RemoteAddr = "127.0.0.1:1"
 		n.api.ServeHTTP(rec, req)
 		resp = rec.Result()
 	} else {

@@ -1,11 +1,14 @@
 package httpapi
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -56,11 +59,21 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
-		var req wire.HandoverRequest
-		if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+	body, err := readJSON(w, r, maxControlBody)
+	if err != nil {
+		return err
+	}
+	var req wire.HandoverRequest
+	if err := decodeJSON(body, &req); err != nil {
+		return err
+	}
+	if !req.DryRun {
+		if err := s.allow(r, credentials.Operator); err != nil {
 			return err
 		}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
 		if req.DryRun {
 			return s.rehearse(w, r, req.To)
 		}

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -64,6 +65,11 @@ type Config struct {
 	// SpoolDir is where an archive is kept while it is imported; empty means the
 	// system's directory for temporary files. It needs room for the whole archive.
 	SpoolDir string
+	// Access says how callers identify themselves.
+	Access Access
+	// Peers is what this node shows the others when it forwards to them, and whom it
+	// trusts to be one; nil means nothing, and the CAs of the system.
+	Peers *credentials.Client
 	// Logger gets what the clients cannot be told; nil means nowhere.
 	Logger *zap.Logger
 }
@@ -79,6 +85,9 @@ type Server struct {
 	mux       *http.ServeMux
 	listings  *listings
 	forward   *forwarder
+	origins   http.CrossOriginProtection
+	watches   *places
+	exports   *places
 	importing chan struct{} // holds a token while an archive is written
 }
 
@@ -87,12 +96,19 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	s := &Server{cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(), importing: make(chan struct{}, 1)}
+	s := &Server{
+		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(),
+		watches: newPlaces("watches", connections()/2), exports: newPlaces("exports", maxExports),
+		importing: make(chan struct{}, 1),
+	}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
-		known := parameters(pattern)
+		known, needs := parameters(pattern), needed(pattern)
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := checkQuery(r, known)
+			err := s.allow(r, needs)
+			if err == nil {
+				err = checkQuery(r, known)
+			}
 			if err == nil {
 				err = checkKey(r, pattern)
 			}
@@ -158,7 +174,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
 	expectBody(w, r)
-	if err := checkPath(r.URL); err != nil {
+	err := s.sameOrigin(r)
+	if err == nil {
+		err = checkPath(r.URL)
+	}
+	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -251,8 +271,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status == http.StatusInternalServerError {
 		s.log.Error("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 	}
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", wire.RetryAfter)
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="coordinator"`)
 	}
 	writeJSON(w, p.Status, wire.ProblemType, p)
 }

@@ -51,7 +51,7 @@ func (p *network) Addr() net.Addr { return &net.UnixAddr{Name: "network"} }
 func (p *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {
-	case p.conns <- theirs:
+	case p.conns <- local{theirs}:
 		return ours, nil
 	case <-p.done:
 		return nil, net.ErrClosed
@@ -66,7 +66,7 @@ func (p *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (n *peer) connect(t *testing.T) (shutdown func(context.Context) error) {
 	t.Helper()
 	pipes := newNetwork()
-	server := &http.Server{Handler: n.api}
+	server := n.api.HTTPServer()
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(pipes) })
 	transport := &http.Transport{DialContext: pipes.dial}

@@ -37,6 +37,11 @@ var errBookmark = errors.New("time for a bookmark")
 // getWatch tells a client of changes for as long as both are there. All watchers of a
 // node are fed from its mirror, so the store has one watch, however many they are.
 func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
+	leave, err := s.watches.take()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	t, err := s.watcher(w, r)
 	if err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 // Parts of the import order that several packages share.
 var (
 	core    = []string{"modes", "rebind", "coordinator"}
-	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire"}
+	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may use beside what its package does.
-	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "etcdstore/embedded"})
+	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport"})
 )
@@ -30,6 +30,8 @@ var layers = map[string][]string{
 	"internal/freeport":    {},
 	"internal/lint":        {},
 	"internal/archive":     {"rebind"},
+	"internal/certtest":    {},
+	"internal/credentials": {},
 	"internal/clock":       {},
 	"internal/retry":       {},
 	"internal/memstore":    core,

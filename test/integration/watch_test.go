@@ -110,7 +110,7 @@ func TestWatch_AThousandWatchersCostOneWatch(t *testing.T) {
 	api := httpapi.New(httpapi.Config{Node: b, MaxPayload: 1 << 20})
 	server := httptest.NewServer(api)
 	h.stop = append(h.stop, func() { server.Close(); api.Close() })
-	c, err := client.New(server.URL)
+	c, err := client.New(server.URL, client.Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}

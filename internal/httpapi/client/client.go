@@ -1,7 +1,8 @@
 // Package client talks to a node's API for the operator's commands. It tells
 // apart what a caller has to tell apart: a refusal, which is a [wire.Problem]; a
-// node that could not be reached, so that nothing happened; and an answer that
-// was lost, after which a write may or may not have happened.
+// node that could not be reached, so that nothing happened; one that was reached and
+// is not to be trusted, or does not trust the caller, with the same outcome; and an
+// answer that was lost, after which a write may or may not have happened.
 package client
 
 import (
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
@@ -25,25 +27,40 @@ import (
 var (
 	// ErrUnreachable is returned when no node was reached.
 	ErrUnreachable = errors.New("no node reached")
+	// ErrTrust is returned when node and client do not trust each other's certificates,
+	// or one of them does not speak TLS.
+	ErrTrust = credentials.ErrTrust
 	// ErrLost is returned when the request was sent and its answer did not come.
 	ErrLost = errors.New("no answer")
 )
 
 // Client talks to one node.
 type Client struct {
-	base *url.URL
-	http *http.Client
+	base  *url.URL
+	http  *http.Client
+	token *credentials.ClientToken
+}
+
+// Credentials are what a client shows to nodes, and whom it trusts to be one. The zero
+// value shows nothing and trusts the CAs of the system.
+type Credentials struct {
+	TLS   *credentials.Client
+	Token *credentials.ClientToken
 }
 
 // New makes a client for the node at a URL such as http://127.0.0.1:7400.
-func New(server string) (*Client, error) {
+func New(server string, shown Credentials) (*Client, error) {
 	base, err := url.Parse(server)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
 		return nil, fmt.Errorf("server %q: write it as http://host:port", server)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil
-	return &Client{base: base, http: &http.Client{Transport: t}}, nil
+	if shown.TLS == nil {
+		shown.TLS = new(credentials.Client)
+	}
+	t.DialTLSContext = shown.TLS.DialTLS
+	return &Client{base: base, http: &http.Client{Transport: t}, token: shown.Token}, nil
 }
 
 // Close ends the connections that nobody uses any more.
@@ -84,8 +101,8 @@ type Stream struct {
 	Body   io.ReadCloser
 }
 
-// Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable]
-// or [ErrLost].
+// Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable],
+// [ErrTrust] or [ErrLost].
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	s, err := c.Open(ctx, r)
 	if err != nil {
@@ -101,6 +118,33 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 
 // Open is Do for an answer that may be long: its body is still to be read.
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body}, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, lost(true, err)
+	}
+	return nil, problem(resp, text)
+}
+
+// Identity asks which process of which node answers, however it is. That needs no
+// credentials.
+func (c *Client) Identity(ctx context.Context) (node, instance string, err error) {
+	resp, err := c.send(ctx, Request{Method: http.MethodGet, Path: wire.PathLive})
+	if err != nil {
+		return "", "", err
+	}
+	return resp.Header.Get(wire.HeaderNode), resp.Header.Get(wire.HeaderInstance), resp.Body.Close()
+}
+
+// send sends one request and returns whatever the answer is.
+func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
 	target := *c.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
 	target.RawQuery = r.Query.Encode()
@@ -125,22 +169,21 @@ func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	for key, values := range r.Header {
 		req.Header[key] = values
 	}
+	if c.token != nil {
+		req.Header.Set("Authorization", "Bearer "+c.token.Text())
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, lost(sent.Load(), err)
 	}
-	if resp.StatusCode < http.StatusBadRequest {
-		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body}, nil
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, lost(true, err)
-	}
-	return nil, problem(resp, text)
+	return resp, nil
 }
 
+// lost tells what an error means for a request that got no answer.
 func lost(sent bool, err error) error {
+	if distrust := credentials.Explain(err, credentials.Flags{CA: "--cacert", Cert: "--cert"}); distrust != nil {
+		return distrust
+	}
 	if sent {
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
@@ -152,6 +195,9 @@ func problem(resp *http.Response, body []byte) error {
 	var p wire.Problem
 	if json.Unmarshal(body, &p) == nil && p.Status == resp.StatusCode {
 		return &p
+	}
+	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+		return fmt.Errorf("%w: it speaks TLS and not plain HTTP: write https:// for http://", ErrTrust)
 	}
 	return wire.NewProblem(resp.StatusCode, "", fmt.Sprintf("%s: %.200s", resp.Status, body))
 }

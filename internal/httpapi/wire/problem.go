@@ -29,6 +29,8 @@ const (
 	kindPrefix = "urn:coordinator:problem:"
 
 	KindBadRequest   = kindPrefix + "bad-request"
+	KindNoIdentity   = kindPrefix + "not-identified"
+	KindForbidden    = kindPrefix + "forbidden"
 	KindNotFound     = kindPrefix + "not-found"
 	KindMethod       = kindPrefix + "method-not-allowed"
 	KindRefused      = kindPrefix + "refused"
@@ -42,6 +44,7 @@ const (
 	KindNoMaster     = kindPrefix + "no-master"
 	KindFenced       = kindPrefix + "fenced"
 	KindNotReady     = kindPrefix + "not-ready"
+	KindBusy         = kindPrefix + "busy"
 	KindStore        = kindPrefix + "store-unavailable"
 	KindUnknown      = kindPrefix + "outcome-unknown"
 	KindStoreFull    = kindPrefix + "store-full"
@@ -58,6 +61,13 @@ var (
 	ErrBehind = errors.New("this node's copy has not come that far")
 	// ErrStayed is returned for a write that was asked not to be forwarded.
 	ErrStayed = errors.New("not forwarded")
+	// ErrNoIdentity is returned for a request that does not say, by a token that is
+	// known, whose it is.
+	ErrNoIdentity = errors.New("not identified")
+	// ErrForbidden is returned for a request that its sender may not make.
+	ErrForbidden = errors.New("not allowed")
+	// ErrBusy is returned for a stream that would be one too many.
+	ErrBusy = errors.New("busy")
 )
 
 // problems is the one table of statuses. The first row whose error matches
@@ -69,6 +79,8 @@ var problems = []struct {
 	hint   string // what to do, where the error itself does not say
 }{
 	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
+	{ErrNoIdentity, KindNoIdentity, http.StatusUnauthorized, ""},
+	{ErrForbidden, KindForbidden, http.StatusForbidden, ""},
 	{coordinator.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
@@ -84,6 +96,7 @@ var problems = []struct {
 	{rebind.ErrCompacted, KindGone, http.StatusGone, "the store keeps its history for a while only"},
 	{rebind.ErrAhead, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrGone, KindGone, http.StatusGone, ""},
+	{ErrBusy, KindBusy, http.StatusServiceUnavailable, "try again later, or ask another node"},
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
 	{rebind.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},
 	{coordinator.ErrNoMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},

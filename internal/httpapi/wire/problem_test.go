@@ -52,6 +52,10 @@ var sentinels = map[string]sentinel{
 	"rebind.ErrCompacted": {rebind.ErrCompacted, http.StatusGone, wire.KindGone},
 	"rebind.ErrAhead":     {rebind.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
 
+	"wire.ErrNoIdentity": {wire.ErrNoIdentity, http.StatusUnauthorized, wire.KindNoIdentity},
+	"wire.ErrForbidden":  {wire.ErrForbidden, http.StatusForbidden, wire.KindForbidden},
+	"wire.ErrBusy":       {wire.ErrBusy, http.StatusServiceUnavailable, wire.KindBusy},
+
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},

@@ -21,6 +21,7 @@ const (
 	HeaderRevision  = "Coordinator-Revision"
 	HeaderStaleness = "Coordinator-Staleness-Ms"
 	HeaderNode      = "Coordinator-Node"
+	HeaderInstance  = "Coordinator-Instance" // of the process that answers, with its health
 	HeaderTerm      = "Coordinator-Term"
 	HeaderParent    = "Coordinator-Parent"
 	HeaderSchema    = "Coordinator-Schema"

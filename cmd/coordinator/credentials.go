@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/credentials"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+)
+
+// shownFiles are the files of what a command shows to nodes, and whom it trusts.
+type shownFiles struct{ token, ca, cert, key string }
+
+func (s *shownFiles) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.token, "token-file", "", "file of the token to show")
+	f.StringVar(&s.ca, "cacert", "", "file of the CAs to trust (default: those of the system)")
+	f.StringVar(&s.cert, "cert", "", "file of the client certificate to show")
+	f.StringVar(&s.key, "key", "", "file of its key")
+}
+
+// read reads the files that are named.
+func (s *shownFiles) read() (shown client.Credentials, err error) {
+	if (s.cert == "") != (s.key == "") {
+		return shown, usageError{errors.New("cert and key go together: give --cert and --key")}
+	}
+	if shown.TLS, err = credentials.OpenClient(s.cert, s.key, s.ca, zap.NewNop()); err != nil {
+		return shown, usageError{err}
+	}
+	if s.token != "" {
+		if shown.Token, err = credentials.ReadToken(s.token); err != nil {
+			return shown, usageError{err}
+		}
+	}
+	return shown, nil
+}
+
+// clientAt makes a client for another node than the one that is asked, at the address
+// that its record says. Who asks over TLS does not show that node anything without.
+func (o *operator) clientAt(uri string) (*client.Client, error) {
+	from, errFrom := url.Parse(o.server)
+	to, errTo := url.Parse(uri)
+	if err := errors.Join(errFrom, errTo); err != nil {
+		return nil, usageError{err}
+	}
+	if from.Scheme == "https" && to.Scheme != "https" {
+		return nil, usageError{fmt.Errorf("the node advertises %q, which is no https:// address: ask it there with --server", uri)}
+	}
+	c, err := client.New(uri, o.shown)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}

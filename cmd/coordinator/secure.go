@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+)
+
+// secureConfig says what the API shows to callers and what it asks of them.
+type secureConfig struct{ cert, key, clientCA, ca, tokens string }
+
+func (c *secureConfig) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.cert, "tls-cert", "", "file of the certificate of the API, and what other nodes are shown (default: the API is plain HTTP)")
+	f.StringVar(&c.key, "tls-key", "", "file of its key")
+	f.StringVar(&c.clientCA, "tls-client-ca", "", "file of the CAs of which callers need a certificate (default: they need none)")
+	f.StringVar(&c.ca, "tls-ca", "", "file of the CAs of the other nodes' certificates (default: --tls-client-ca, else the CAs of the system)")
+	f.StringVar(&c.tokens, "auth-token-file", "", "file of the tokens that callers may show (default: none, and only callers on this machine may change anything)")
+}
+
+// check tells which settings do not go together.
+func (c *secureConfig) check(advertised string) error {
+	var err error
+	if (c.cert == "") != (c.key == "") {
+		err = errors.New("tls-cert and tls-key go together: give both")
+	}
+	if c.clientCA != "" && c.cert == "" {
+		err = errors.Join(err, errors.New("tls-client-ca: callers show certificates to an API that has one: give --tls-cert and --tls-key"))
+	}
+	if u, parse := url.Parse(advertised); parse == nil && u.Scheme == "http" && c.cert != "" {
+		err = errors.Join(err, fmt.Errorf("advertise-url %q: with --tls-cert the API is reached by https://", advertised))
+	}
+	return err
+}
+
+// scheme is that of the API's URL.
+func (c *secureConfig) scheme() string {
+	if c.cert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// secured is what the files hold that a secureConfig names.
+type secured struct {
+	server *credentials.Server // nil: plain HTTP
+	peers  *credentials.Client
+	access httpapi.Access
+}
+
+// read reads the files.
+func (c *secureConfig) read(log *zap.Logger) (secured, error) {
+	s := secured{access: httpapi.Access{Certificates: c.clientCA != ""}}
+	var err error
+	if c.cert != "" {
+		if s.server, err = credentials.OpenServer(c.cert, c.key, c.clientCA, log); err != nil {
+			return s, usageError{err}
+		}
+	}
+	trusted := c.ca
+	if trusted == "" {
+		trusted = c.clientCA
+	}
+	if s.peers, err = credentials.OpenClient(c.cert, c.key, trusted, log); err != nil {
+		return s, usageError{err}
+	}
+	if c.tokens != "" {
+		tokens, err := credentials.OpenTokens(c.tokens, log)
+		if err != nil {
+			return s, usageError{err}
+		}
+		s.access.Tokens = tokens
+	}
+	return s, nil
+}
+
+// expiresSoon is how long before its end a certificate is warned of.
+const expiresSoon = 14 * 24 * time.Hour
+
+// warn says of what is secured, and what is not, what an operator may not have meant.
+func (s *secured) warn(listen string, log *zap.Logger) {
+	open := beyondLoopback(listen)
+	switch {
+	case open && s.access == (httpapi.Access{}):
+		log.Warn("everybody who reaches the API may read everything; set --auth-token-file or --tls-client-ca", zap.String("listen", listen))
+	case open && s.server == nil:
+		log.Warn("tokens and state go over the network unencrypted; set --tls-cert and --tls-key", zap.String("listen", listen))
+	}
+	if s.server == nil {
+		return
+	}
+	if end := s.server.Certificate().NotAfter; time.Until(end) < expiresSoon {
+		log.Warn("certificate ends soon or has ended, renew it", zap.Time("not_after", end))
+	}
+	if err := s.server.CheckAsClient(); err != nil {
+		log.Warn("other nodes would not take this node's certificate, so nothing can be forwarded to them", zap.Error(err))
+	}
+}
+
+// serve serves the API until the server is shut down.
+func (s *secured) serve(server *http.Server, l net.Listener) error {
+	l = httpapi.Bounded(l)
+	if s.server == nil {
+		return server.Serve(l)
+	}
+	server.TLSConfig = s.server.Config()
+	return server.ServeTLS(l, "", "")
+}
+
+// stillAlive asks the process that published r whether it is there. A disabled node
+// publishes no instance: then the node that answers must be of that id.
+func (s *secured) stillAlive(ctx context.Context, r coordinator.Record) bool {
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+	defer cancel()
+	c, err := client.New(r.URI, client.Credentials{TLS: s.peers})
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	node, instance, err := c.Identity(ctx)
+	switch {
+	case err != nil:
+		return false
+	case r.Instance == "":
+		return node == r.ID
+	default:
+		return instance == r.Instance
+	}
+}

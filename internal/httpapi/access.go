@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/coordinator-ha/coordinator/internal/credentials"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+// Who may do what is decided in this file and nowhere else; docs/SECURITY.md tells it to
+// people. A node that forwards a request has let it pass before, and the node that
+// carries it out decides for itself, by the same credentials.
+
+// Access says how callers identify themselves. The zero value asks for nothing: then
+// everybody may read, and only callers on this machine may change anything.
+type Access struct {
+	// Tokens knows the bearer tokens; nil means that none are asked for.
+	Tokens Tokens
+	// Certificates asks each caller for a certificate that the listener has verified.
+	// Without Tokens whoever has one may do everything.
+	Certificates bool
+}
+
+// Tokens tells whose a bearer token is.
+type Tokens interface {
+	Holder(token string) (credentials.Holder, bool)
+}
+
+// needed is the role that a route needs. A route that reads is for viewers, and one that
+// nobody has thought of here for admins.
+func needed(pattern string) credentials.Role {
+	switch pattern {
+	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
+		return credentials.Nobody // supervisors and load balancers have no credentials
+	case "POST " + wire.PathHandover:
+		return credentials.Viewer // a dry run changes nothing; postHandover asks for more
+	case "PUT " + wire.PathMode, "PUT " + wire.PathPriority,
+		"POST " + wire.PathPause, "POST " + wire.PathResume,
+		"PUT " + wire.PathMementos + "/{type}/{id}", "DELETE " + wire.PathMementos + "/{type}/{id}", "POST " + wire.PathBatch,
+		"POST " + wire.PathImport: // postImport asks for more where it deletes
+		return credentials.Operator
+	}
+	if strings.HasPrefix(pattern, "GET ") {
+		return credentials.Viewer
+	}
+	return credentials.Admin
+}
+
+// allow returns why the caller of r may not do what needs that role, or nil.
+func (s *Server) allow(r *http.Request, needs credentials.Role) error {
+	switch access := s.cfg.Access; {
+	case needs == credentials.Nobody:
+		return nil
+	case access.Certificates && !verified(r):
+		return fmt.Errorf("%w: this node asks for a client certificate of its CA: give yours with --cert and --key", wire.ErrForbidden)
+	case access.Tokens != nil:
+		return s.allowHolder(r, needs)
+	case access.Certificates, needs == credentials.Viewer:
+		return nil
+	default:
+		return s.allowLocal(r)
+	}
+}
+
+func verified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
+
+// allowHolder goes by the role of the token that comes with the request.
+func (s *Server) allowHolder(r *http.Request, needs credentials.Role) error {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || len(r.Header.Values("Authorization")) > 1 {
+		return fmt.Errorf("%w: this node asks for a token: name the file of yours with --token-file", wire.ErrNoIdentity)
+	}
+	holder, known := s.cfg.Access.Tokens.Holder(strings.TrimSpace(token))
+	switch {
+	case !known:
+		return fmt.Errorf("%w: this node does not know the token: it may have been replaced", wire.ErrNoIdentity)
+	case holder.Role < needs:
+		return fmt.Errorf("%w: the token of %s is that of a %s, and this needs the role %s", wire.ErrForbidden, holder.Name, holder.Role, needs)
+	}
+	return nil
+}
+
+// allowLocal lets pass what was sent on this machine, by somebody who meant this node.
+func (s *Server) allowLocal(r *http.Request) error {
+	const instead = "without --auth-token-file or --tls-client-ca a node takes changes from its own machine only"
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	peer, err := netip.ParseAddr(host)
+	switch {
+	case err != nil || !peer.Unmap().IsLoopback():
+		return fmt.Errorf("%w: %s, and this came from %.50s: send it there, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
+	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
+		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)
+	case !s.ownName(r.Host):
+		// A page in a browser here can be made to reach this node by a name of its own.
+		return fmt.Errorf("%w: %s, and this was sent to %.100q: use the node's address, or localhost", wire.ErrForbidden, instead, r.Host)
+	}
+	return nil
+}
+
+// ownName reports whether a request's host is one by which this node is meant: an
+// address, localhost or what the node advertises.
+func (s *Server) ownName(host string) bool {
+	name := (&url.URL{Host: host}).Hostname()
+	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
+		return true
+	}
+	own, err := url.Parse(s.node.Status().URI)
+	return err == nil && name != "" && strings.EqualFold(name, own.Hostname())
+}
+
+// sameOrigin refuses a request that a page of another site has had a browser make.
+func (s *Server) sameOrigin(r *http.Request) error {
+	if err := s.origins.Check(r); err != nil {
+		return fmt.Errorf("%w: a page of another site asks for it: %w", wire.ErrForbidden, err)
+	}
+	return nil
+}
+
+// identify tells which process answers, to whoever has found its address in a record.
+func (s *Server) identify(h http.Header) {
+	st := s.node.Status()
+	h.Set(wire.HeaderNode, st.ID)
+	h.Set(wire.HeaderInstance, st.Instance)
+}

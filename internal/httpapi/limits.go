@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+// What a client may take of a node, so that no client takes what the others need, nor
+// what the node needs to keep its lease. Bodies have their limits in body.go.
+const (
+	// headerWithin is how long a client may take to make a connection and to say what it
+	// wants, and idleFor how long it may say nothing after that.
+	headerWithin = 5 * time.Second
+	idleFor      = time.Minute
+	// answerWithin is how long a request may take with its answer: longer than the longest
+	// that is not a stream, which waits for a change of mode or a handover.
+	answerWithin = 3 * time.Minute
+	// maxHeader bounds the header of a request, in bytes.
+	maxHeader = 64 << 10
+	// maxConnections bounds the connections at one time, and so the requests: a
+	// connection takes one after the other. Those beyond it wait.
+	maxConnections = 4096
+	// maxExports bounds the exports at one time: each holds on to a view of the state.
+	maxExports = 8
+)
+
+// connections is how many connections there may be: where the process may not open as
+// many files it keeps one half of them for its store and its disk.
+func connections() int {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur/2 > maxConnections {
+		return maxConnections
+	}
+	return int(files.Cur / 2)
+}
+
+// Bounded is a listener that has no more than its share of connections.
+func Bounded(l net.Listener) net.Listener { return netutil.LimitListener(l, connections()) }
+
+// HTTPServer makes a server of the API that keeps to its limits. Streams set a time for
+// each of their parts in the place of that for the whole answer.
+func (s *Server) HTTPServer() *http.Server {
+	one := new(http.Protocols)
+	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
+	return &http.Server{
+		Handler: s, Protocols: one, ErrorLog: zap.NewStdLog(s.log),
+		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
+	}
+}
+
+// places bounds how many streams of a kind there are at one time.
+type places struct {
+	kind  string
+	taken chan struct{}
+}
+
+func newPlaces(kind string, most int) *places {
+	return &places{kind: kind, taken: make(chan struct{}, most)}
+}
+
+// take takes a place; leave gives it back.
+func (p *places) take() (leave func(), err error) {
+	select {
+	case p.taken <- struct{}{}:
+		return func() { <-p.taken }, nil
+	default:
+		return nil, fmt.Errorf("%w: this node has %d %s under way, and takes no more", wire.ErrBusy, cap(p.taken), p.kind)
+	}
+}
