@@ -54,7 +54,7 @@ var (
 )
 
 // takesFile are the commands of which an argument is a file.
-var takesFile = map[string]bool{"put": true, "batch": true, "export": true, "import": true}
+var takesFile = map[string]bool{"put": true, "token": true, "batch": true, "export": true, "import": true}
 
 const (
 	// completeWithin is how long somebody who has pressed the tab key waits at most.
@@ -118,7 +118,11 @@ func firstArg(complete cobra.CompletionFunc) cobra.CompletionFunc {
 // in the middle of a line.
 func (o *operator) completion(find naming) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		if fromEnvironment(cmd) != nil {
+		err := fromEnvironment(cmd)
+		if err == nil {
+			o.shown, err = o.files.read()
+		}
+		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)

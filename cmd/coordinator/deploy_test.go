@@ -64,9 +64,18 @@ func TestDeploy_SystemdTakesTheUnit(t *testing.T) {
 	// verify looks whether the program and the manual are there.
 	unit := strings.ReplaceAll(string(text), "/usr/local/bin/coordinator", self)
 	unit = strings.ReplaceAll(unit, "Documentation=man:coordinator(1)\n", "")
-	path := filepath.Join(t.TempDir(), "coordinator.service")
-	if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
+	secrets, err := os.ReadFile("../../deploy/systemd/credentials.conf")
+	if err != nil {
 		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "coordinator.service")
+	if err := os.Mkdir(path+".d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{path: unit, filepath.Join(path+".d", "credentials.conf"): string(secrets)} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if out, err := exec.CommandContext(t.Context(), analyze, "verify", path).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)

@@ -35,6 +35,8 @@ type process struct {
 	done chan struct{} // closed when it has ended
 	url  string        // of its API, for a node
 
+	header map[string]string // sent with each request to it
+
 	mu  sync.Mutex // guards the fields below
 	log bytes.Buffer
 }
@@ -268,7 +270,7 @@ func call(ctx context.Context, method, url string, header map[string]string, bod
 
 // get reads a path of a node into v.
 func (p *process) get(path string, v any) error {
-	a, err := call(context.Background(), http.MethodGet, p.url+path, nil, nil)
+	a, err := call(context.Background(), http.MethodGet, p.url+path, p.header, nil)
 	if err != nil {
 		return err
 	}
@@ -280,7 +282,7 @@ func (p *process) get(path string, v any) error {
 
 // put stores a memento through the node.
 func (p *process) put(name string, payload []byte) (*answer, error) {
-	return call(context.Background(), http.MethodPut, p.url+"/v1/mementos/"+name, nil, payload)
+	return call(context.Background(), http.MethodPut, p.url+"/v1/mementos/"+name, p.header, payload)
 }
 
 // mustPut stores a memento and wants it to succeed.
@@ -312,7 +314,7 @@ func (p *process) await(state string) {
 
 // reads returns nil when the node has the memento with that payload.
 func (p *process) reads(name, payload string) error {
-	a, err := call(context.Background(), http.MethodGet, p.url+"/v1/mementos/"+name, nil, nil)
+	a, err := call(context.Background(), http.MethodGet, p.url+"/v1/mementos/"+name, p.header, nil)
 	if err != nil {
 		return err
 	}

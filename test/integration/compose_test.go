@@ -32,6 +32,10 @@ func TestCompose_SurvivesWhatHappensToContainers(t *testing.T) {
 	auto, hot, backup := c.node("auto"), c.node("hot-standby"), c.node("hot-backup")
 	auto.await("HOT_STANDBY")
 	c.healthy("auto")
+	stranger := &process{t: t, name: "auto", url: auto.url}
+	if a, err := stranger.put("note/greeting", nil); err != nil || a.status != http.StatusUnauthorized {
+		t.Errorf("a put without a token: %+v %v, want 401", a, err)
+	}
 	j := keepJournal(t, auto, hot, backup)
 
 	j.more("through a plane that is whole")
@@ -126,7 +130,7 @@ func keepJournal(t *testing.T, through ...*process) *journal {
 func (j *journal) one(ctx context.Context, n *process, id string) {
 	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	a, err := call(bounded, http.MethodPut, n.url+"/v1/mementos/entity/"+id, nil, []byte(id))
+	a, err := call(bounded, http.MethodPut, n.url+"/v1/mementos/entity/"+id, n.header, []byte(id))
 	if err == nil && a.status == http.StatusCreated {
 		j.mu.Lock()
 		j.acked = append(j.acked, id)

@@ -19,16 +19,17 @@ type composition struct {
 	program []string // docker-compose, or docker compose
 	env     []string
 	ports   map[string]string // of the APIs, by service
+	secrets string            // the folder of the tokens
 }
 
 func newComposition(t *testing.T) *composition {
 	t.Helper()
 	tag := fmt.Sprintf("%d", os.Getpid())
-	c := &composition{t: t, project: "coordinator-test-" + tag, program: []string{"docker", "compose"}, ports: make(map[string]string)}
+	c := &composition{t: t, project: "coordinator-test-" + tag, program: []string{"docker", "compose"}, ports: make(map[string]string), secrets: filepath.Join(t.TempDir(), "secrets")}
 	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
 		c.program = []string{"docker-compose"}
 	}
-	c.env = append(os.Environ(), "DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME="+c.project)
+	c.env = append(os.Environ(), "DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME="+c.project, "SECRETS="+c.secrets)
 	for service, variable := range map[string]string{
 		"auto": "PORT_AUTO", "hot-standby": "PORT_HOT_STANDBY", "standby": "PORT_STANDBY", "hot-backup": "PORT_HOT_BACKUP",
 	} {
@@ -129,9 +130,18 @@ func (c *composition) try(args ...string) string {
 	return fmt.Sprintf("%v: %v\n%s", args, err, out)
 }
 
-// node is a service whose API is published on loopback.
+// node is a service whose API is published on loopback, as the holder of the token sees
+// it.
 func (c *composition) node(service string) *process {
-	return &process{t: c.t, name: service, url: "http://127.0.0.1:" + c.ports[service]}
+	c.t.Helper()
+	token, err := os.ReadFile(filepath.Join(c.secrets, "token"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return &process{
+		t: c.t, name: service, url: "http://127.0.0.1:" + c.ports[service],
+		header: map[string]string{"Authorization": "Bearer " + strings.TrimSpace(string(token))},
+	}
 }
 
 // healthy waits until Docker itself says so.
@@ -174,6 +184,7 @@ func (c *composition) follow(s step) {
 	c.t.Helper()
 	line := strings.NewReplacer(
 		"docker compose", strings.Join(c.program, " "), "--build", "--no-build", " exec ", " exec -T ",
+		"bin/coordinator", coordinatorBin, "secrets", c.secrets,
 	).Replace(s.command)
 	once := func() error {
 		cmd := exec.CommandContext(c.t.Context(), "sh", "-c", line)

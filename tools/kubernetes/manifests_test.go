@@ -182,6 +182,10 @@ func TestManifests_Nodes(t *testing.T) {
 		}) {
 			t.Errorf("%s does not advertise its name in %s", s.Name, s.Spec.ServiceName)
 		}
+		if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == "coordinator" }) ||
+			!strings.HasPrefix(m.configs["coordinator"].Data["COORDINATOR_AUTH_TOKEN_FILE"], node.VolumeMounts[1].MountPath+"/") {
+			t.Errorf("%s has no tokens", s.Name)
+		}
 		for _, from := range node.EnvFrom {
 			if _, ok := m.configs[from.ConfigMapRef.Name]; !ok {
 				t.Errorf("%s reads config map %s, which is not there", s.Name, from.ConfigMapRef.Name)
