@@ -183,7 +183,7 @@ func (c *composition) says(service string, args ...string) int {
 func (c *composition) follow(s step) {
 	c.t.Helper()
 	line := strings.NewReplacer(
-		"docker compose", strings.Join(c.program, " "), "--build", "--no-build", " exec ", " exec -T ",
+		"docker compose", strings.Join(c.program, " "), "--build", "--no-build", " exec -T ", " exec -T ", " exec ", " exec -T ",
 		"bin/coordinator", coordinatorBin, "secrets", c.secrets,
 	).Replace(s.command)
 	once := func() error {
