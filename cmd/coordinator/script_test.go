@@ -35,10 +35,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"add":     add,
 			"await":   await,
+			"certify": certify,
 			"exits":   exits,
 			"keep":    keep,
 			"repeat":  repeat,
+			"until":   until,
 			"waitfor": waitFor,
 		},
 	})

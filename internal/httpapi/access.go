@@ -91,7 +91,7 @@ func (s *Server) allowLocal(r *http.Request) error {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	peer, err := netip.ParseAddr(host)
 	switch {
-	case err != nil || !peer.Unmap().IsLoopback():
+	case err != nil || !peer.IsLoopback():
 		return fmt.Errorf("%w: %s, and this came from %.50s: send it there, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
 	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
 		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)

@@ -14,6 +14,12 @@ const (
 	LiveWithin    = liveWithin
 	BodyWithin    = bodyWithin
 	TakeWithin    = takeWithin
+	HeaderWithin  = headerWithin
+	IdleFor       = idleFor
+	AnswerWithin  = answerWithin
+
+	MaxHeader  = maxHeader
+	MaxExports = maxExports
 
 	MaxControlBody = maxControlBody
 	MaxBatchBody   = maxBatchBody
@@ -28,6 +34,9 @@ func Document() []byte { return openAPI }
 
 // Patterns lists the server's routes, each as "METHOD /path".
 func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }
+
+// MaxWatches is how many watches a server takes.
+func (s *Server) MaxWatches() int { return cap(s.watches.taken) }
 
 // Parameters lists what the query of a route may hold.
 func Parameters(pattern string) []string { return parameters(pattern) }

@@ -3,12 +3,14 @@ package httpapi_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,7 +48,8 @@ type plane struct {
 	t      *testing.T
 	store  *memstore.Server
 	bubble bool
-	wrap   func(coordinator.Store) coordinator.Store // what comes between a node and the store; nil for nothing
+	wrap   func(coordinator.Store) coordinator.Store        // what comes between a node and the store; nil for nothing
+	secure func(id string, cfg *httpapi.Config) *tls.Config // what nodes show and ask for; nil for nothing
 }
 
 func newPlane(t *testing.T) *plane {
@@ -80,10 +83,18 @@ type peer struct {
 func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *peer {
 	p.t.Helper()
 	n := &peer{id: id, url: "http://" + id}
+	api := httpapi.Config{MaxPayload: maxPayload}
+	var tlsConfig *tls.Config
+	if p.secure != nil {
+		tlsConfig = p.secure(id, &api)
+	}
 	var listener *httptest.Server
 	if !p.bubble {
 		listener = httptest.NewUnstartedServer(nil)
 		n.url = "http://" + listener.Listener.Addr().String()
+		if tlsConfig != nil {
+			n.url = strings.Replace(n.url, "http://", "https://", 1)
+		}
 	}
 	cfg := coordinator.Config{
 		ID: id, Plane: "p", URI: n.url, Version: "1.0.0", Mode: mode, MaxPayload: maxPayload,
@@ -100,11 +111,16 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 	if n.Node, err = coordinator.New(cfg, store); err != nil {
 		p.t.Fatal(err)
 	}
-	n.api = httpapi.New(httpapi.Config{Node: n.Node, MaxPayload: maxPayload, Logger: cfg.Logger})
+	api.Node, api.Logger = n.Node, cfg.Logger
+	n.api = httpapi.New(api)
 	p.t.Cleanup(n.api.Close)
 	if listener != nil {
-		listener.Config.Handler = n.api
-		listener.Start()
+		listener.Config, listener.TLS = n.api.HTTPServer(), tlsConfig
+		if tlsConfig == nil {
+			listener.Start()
+		} else {
+			listener.StartTLS()
+		}
 		p.t.Cleanup(listener.Close)
 		n.client = newClient(p.t)
 	}

@@ -17,9 +17,10 @@ import (
 // what the node needs to keep its lease. Bodies have their limits in body.go.
 const (
 	// headerWithin is how long a client may take to make a connection and to say what it
-	// wants, and idleFor how long it may say nothing after that.
+	// wants, and idleFor how long it may say nothing after that: longer than the nodes keep
+	// the connections over which they forward, or a write would be lost on one that closes.
 	headerWithin = 5 * time.Second
-	idleFor      = time.Minute
+	idleFor      = 2 * time.Minute
 	// answerWithin is how long a request may take with its answer: longer than the longest
 	// that is not a stream, which waits for a change of mode or a handover.
 	answerWithin = 3 * time.Minute

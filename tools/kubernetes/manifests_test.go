@@ -186,6 +186,9 @@ func TestManifests_Nodes(t *testing.T) {
 			!strings.HasPrefix(m.configs["coordinator"].Data["COORDINATOR_AUTH_TOKEN_FILE"], node.VolumeMounts[1].MountPath+"/") {
 			t.Errorf("%s has no tokens", s.Name)
 		}
+		if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
+			t.Errorf("%s is told COORDINATOR_ variables by Kubernetes itself", s.Name)
+		}
 		for _, from := range node.EnvFrom {
 			if _, ok := m.configs[from.ConfigMapRef.Name]; !ok {
 				t.Errorf("%s reads config map %s, which is not there", s.Name, from.ConfigMapRef.Name)

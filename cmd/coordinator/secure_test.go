@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/coordinator-ha/coordinator/internal/certtest"
+)
+
+// certify writes certificates into the script's directory: those of a CA, ca.crt, for
+// the node and a client, and one of a stranger's.
+func certify(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: certify")
+	}
+	for name, pairs := range map[string][]string{"ca": {"node", "client"}, "other": {"stranger"}} {
+		ca, err := certtest.NewCA(ts.MkAbs("."), name)
+		ts.Check(err)
+		for _, pair := range pairs {
+			_, _, err := ca.Issue(certtest.Pair{Name: pair})
+			ts.Check(err)
+		}
+	}
+}
+
+// add adds what the last command said to the end of a file: add FILE.
+func add(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: add FILE")
+	}
+	file, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	ts.Check(err)
+	_, err = file.WriteString(ts.ReadFile("stdout"))
+	ts.Check(err)
+	ts.Check(file.Close())
+}
+
+// until runs a command until it succeeds: until coordinator ….
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: until PROGRAM ARGS")
+	}
+	deadline := time.After(time.Minute)
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-deadline:
+			ts.Fatalf("%s does not succeed: %v", strings.Join(args, " "), err)
+		}
+	}
+}

@@ -1,0 +1,316 @@
+package httpapi_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// tokens are what a node knows: each role's token is called as the role.
+type tokens map[string]credentials.Holder
+
+// Holder implements [httpapi.Tokens].
+func (t tokens) Holder(token string) (credentials.Holder, bool) {
+	h, known := t[token]
+	return h, known
+}
+
+var everyRole = tokens{
+	"viewer":   {Name: "vera", Role: credentials.Viewer},
+	"operator": {Name: "otto", Role: credentials.Operator},
+	"admin":    {Name: "ada", Role: credentials.Admin},
+}
+
+// bearer is the header that shows a token.
+func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
+
+// doorkeeper is an API that lets requests in or not, with nothing behind it: what is let
+// in panics, and is answered 500.
+type doorkeeper struct {
+	t   *testing.T
+	api *httpapi.Server
+}
+
+// nobody is a node of which only its address is known.
+type nobody struct{ httpapi.Node }
+
+// Status implements [httpapi.Node].
+func (nobody) Status() coordinator.Status {
+	return coordinator.Status{Record: coordinator.Record{URI: "http://node-a.example:7400"}}
+}
+
+func newDoorkeeper(t *testing.T, access httpapi.Access) *doorkeeper {
+	api := httpapi.New(httpapi.Config{Node: nobody{}, MaxPayload: maxPayload, Access: access})
+	t.Cleanup(api.Close)
+	return &doorkeeper{t, api}
+}
+
+// asks sends a request as from an address, and returns the answer's status.
+func (d *doorkeeper) asks(change func(*http.Request), method, target, body string, header ...string) *answer {
+	d.t.Helper()
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	req.RemoteAddr = "127.0.0.1:5000"
+	req.Host = "127.0.0.1:7400"
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	if change != nil {
+		change(req)
+	}
+	rec := httptest.NewRecorder()
+	d.api.ServeHTTP(rec, req)
+	a := &answer{t: d.t, what: method + " " + target, status: rec.Code, header: rec.Header(), body: rec.Body.Bytes()}
+	c, err := theContract()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if a.status == http.StatusUnauthorized || a.status == http.StatusForbidden {
+		if err := c.check(req, []byte(body), a); err != nil {
+			d.t.Errorf("%s: answer %d is not as documented: %v", a.what, a.status, err)
+		}
+	}
+	return a
+}
+
+// denied reports whether an answer is a refusal for want of a right.
+func (a *answer) denied() bool {
+	return a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
+}
+
+// requests are all that can be asked, by pattern; those whose role depends on more than
+// the route ask for the most.
+func requests(api *httpapi.Server) map[string][3]string {
+	all := make(map[string][3]string)
+	for _, pattern := range api.Patterns() {
+		method, path, _ := strings.Cut(pattern, " ")
+		path = strings.NewReplacer("{type}", "entity", "{role}", "master", "{id}", "x").Replace(path)
+		all[pattern] = [3]string{method, path, ""}
+	}
+	return all
+}
+
+// Promise: a route is for those whose role is at least the one that the document says.
+func TestAccess_EveryRouteByRole(t *testing.T) {
+	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	roles := []string{"", "viewer", "operator", "admin"}
+	doc := readTheContract(t).doc
+	for pattern, r := range requests(d.api) {
+		_, path, _ := strings.Cut(pattern, " ")
+		op := doc.Paths.Value(path).GetOperation(r[0])
+		open := op.Security != nil && len(*op.Security) == 0
+		role, _ := op.Extensions["x-role"].(string)
+		if open == (role != "") {
+			t.Errorf("%s: the document says that it is open: %t, and of role %q", pattern, open, role)
+		}
+		may := open
+		for _, has := range roles {
+			may = may || has == role && role != ""
+			header := bearer(has)
+			if has == "" {
+				header = nil
+			}
+			a := d.asks(nil, r[0], r[1], r[2], header...)
+			switch {
+			case a.denied() == may:
+				t.Errorf("%s with role %q: %d, the document says role %q", pattern, has, a.status, role)
+			case has == "" && !may:
+				a.refused(http.StatusUnauthorized, wire.KindNoIdentity).has("WWW-Authenticate", `Bearer realm="coordinator"`)
+			case !may:
+				a.refused(http.StatusForbidden, wire.KindForbidden).has("WWW-Authenticate", "")
+			}
+		}
+	}
+}
+
+// What decides beyond the route: a dry run is for those who look, and what deletes for
+// those who may destroy.
+func TestAccess_WhatARequestDoesCounts(t *testing.T) {
+	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	for _, c := range []struct {
+		target, body string
+		least        credentials.Role
+	}{
+		{wire.PathHandover, `{"dry_run":true}`, credentials.Viewer},
+		{wire.PathHandover, `{"to":"b","dry_run":true}`, credentials.Viewer},
+		{wire.PathHandover, `{"dry_run":false}`, credentials.Operator},
+		{wire.PathHandover, `{"to":"b"}`, credentials.Operator},
+		{wire.PathImport, "", credentials.Operator},
+		{wire.PathImport + "?dry_run=true", "", credentials.Operator},
+		{wire.PathImport + "?dry_run=true&replace=true", "", credentials.Operator},
+		{wire.PathImport + "?replace=true", "", credentials.Admin},
+		{wire.PathImport + "?replace=true&dry_run=false", "", credentials.Admin},
+	} {
+		for token, holder := range everyRole {
+			a := d.asks(nil, http.MethodPost, c.target, c.body, bearer(token)...)
+			if may := holder.Role >= c.least; a.denied() == may {
+				t.Errorf("%s %s with role %s: %d, want at least %s", c.target, c.body, token, a.status, c.least)
+			}
+		}
+	}
+}
+
+func TestAccess_TokensThatAreNone(t *testing.T) {
+	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	for name, header := range map[string][]string{
+		"none":               nil,
+		"an unknown one":     bearer("root"),
+		"an empty one":       bearer(""),
+		"another scheme":     {"Authorization", "Basic admin"},
+		"no scheme":          {"Authorization", "admin"},
+		"two":                append(bearer("admin"), bearer("viewer")...),
+		"in another header":  {"X-Token", "admin"},
+		"one and a half":     bearer("admin x"),
+		"by another's power": {"Coordinator-Forward", "never"},
+	} {
+		d.asks(nil, http.MethodGet, wire.PathNode, "", header...).refused(http.StatusUnauthorized, wire.KindNoIdentity)
+		if a := d.asks(nil, http.MethodGet, wire.PathNode+"?token=admin", "", header...); a.status != http.StatusUnauthorized {
+			t.Errorf("%s, and one in the query: %d", name, a.status)
+		}
+	}
+	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} {
+		if a := d.asks(nil, http.MethodGet, wire.PathNode, "", "Authorization", scheme+"viewer"); a.denied() {
+			t.Errorf("%q: %d", scheme, a.status)
+		}
+	}
+}
+
+// Promise: without credentials everybody reads, and only this machine changes anything.
+func TestAccess_WithoutCredentials(t *testing.T) {
+	d := newDoorkeeper(t, httpapi.Access{})
+	from := func(address string) func(*http.Request) {
+		return func(r *http.Request) { r.RemoteAddr = address }
+	}
+	to := func(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
+	with := func(key string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(key, "203.0.113.7") }
+	}
+	for name, c := range map[string]struct {
+		change func(*http.Request)
+		local  bool
+	}{
+		"loopback":                        {from("127.0.0.1:1"), true},
+		"another loopback":                {from("127.8.9.10:1"), true},
+		"loopback in version 6":           {from("[::1]:1"), true},
+		"loopback of 4 within 6":          {from("[::ffff:127.0.0.1]:1"), true},
+		"another machine":                 {from("192.0.2.1:1"), false},
+		"another machine, version 6":      {from("[2001:db8::1]:1"), false},
+		"an address that begins alike":    {from("127.0.0.1.example:1"), false},
+		"no address":                      {from(""), false},
+		"a socket's name":                 {from("@"), false},
+		"through a proxy":                 {with("X-Forwarded-For"), false},
+		"through a proxy of the standard": {with("Forwarded"), false},
+		"to localhost":                    {to("localhost:7400"), true},
+		"to the address":                  {to("[::1]:7400"), true},
+		"to what the node advertises":     {to("Node-A.example"), true},
+		"to a name of somebody's own":     {to("rebound.example:7400"), false},
+		"to nobody":                       {to(""), false},
+	} {
+		for pattern, r := range requests(d.api) {
+			a := d.asks(c.change, r[0], r[1], `{"to":"b"}`)
+			if reads := r[0] == http.MethodGet; a.denied() == (reads || c.local) {
+				t.Errorf("%s, %s: %d %s", name, pattern, a.status, a.body)
+			}
+		}
+		if a := d.asks(c.change, http.MethodPost, wire.PathHandover, `{"dry_run":true}`); a.denied() {
+			t.Errorf("%s, dry run of a handover: %d", name, a.status)
+		}
+	}
+}
+
+// Promise: where certificates are asked for, everything but a node's health needs one.
+func TestAccess_Certificates(t *testing.T) {
+	without := func(r *http.Request) { r.TLS = new(tls.ConnectionState) }
+	remote := func(r *http.Request) {
+		r.RemoteAddr = "192.0.2.1:1"
+		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
+	}
+	alone := newDoorkeeper(t, httpapi.Access{Certificates: true})
+	both := newDoorkeeper(t, httpapi.Access{Certificates: true, Tokens: everyRole})
+	for pattern, r := range requests(alone.api) {
+		open := strings.HasPrefix(pattern, "GET "+wire.PathRole) || pattern == "GET "+wire.PathLive || pattern == "GET "+wire.PathReady
+		for name, change := range map[string]func(*http.Request){"without one": without, "without TLS": nil} {
+			for _, d := range []*doorkeeper{alone, both} {
+				if a := d.asks(change, r[0], r[1], "", bearer("admin")...); a.denied() == open {
+					t.Errorf("%s, %s: %d", name, pattern, a.status)
+				} else if !open {
+					a.refused(http.StatusForbidden, wire.KindForbidden)
+				}
+			}
+		}
+		if a := alone.asks(remote, r[0], r[1], ""); a.denied() {
+			t.Errorf("with one, %s: %d", pattern, a.status)
+		}
+		if a := both.asks(remote, r[0], r[1], "", bearer("admin")...); a.denied() {
+			t.Errorf("with one and a token, %s: %d", pattern, a.status)
+		}
+		if a := both.asks(remote, r[0], r[1], ""); a.denied() == open {
+			t.Errorf("with one and no token, %s: %d", pattern, a.status)
+		}
+	}
+}
+
+// Promise: a page of another site changes nothing through somebody's browser, whatever
+// the browser knows.
+func TestAccess_PagesOfOtherSites(t *testing.T) {
+	for _, access := range []httpapi.Access{{}, {Tokens: everyRole}} {
+		d := newDoorkeeper(t, access)
+		for pattern, r := range requests(d.api) {
+			for _, origin := range [][]string{
+				{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "http://evil.example"},
+			} {
+				a := d.asks(nil, r[0], r[1], "", append(bearer("admin"), origin...)...)
+				if reads := r[0] == http.MethodGet; a.denied() == reads {
+					t.Errorf("%s with %v: %d", pattern, origin, a.status)
+				}
+			}
+			for _, origin := range [][]string{
+				{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://127.0.0.1:7400"},
+			} {
+				if a := d.asks(nil, r[0], r[1], "", append(bearer("admin"), origin...)...); a.denied() {
+					t.Errorf("%s with %v: %d", pattern, origin, a.status)
+				}
+			}
+		}
+	}
+}
+
+// Promise: a forwarded request is its caller's, on the node that was asked as on the one
+// that carries it out.
+func TestAccess_ForwardedIsTheCallers(t *testing.T) {
+	p := newPlane(t)
+	p.secure = func(id string, cfg *httpapi.Config) *tls.Config {
+		known := tokens{"of " + id: {Name: "neighbour", Role: credentials.Admin}}
+		for token, holder := range everyRole {
+			known[token] = holder
+		}
+		cfg.Access.Tokens = known
+		return nil
+	}
+	p.lead("a")
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
+	b.sees(t, "a")
+	b.put(t, "entity/x", "1", bearer("operator")...).want(http.StatusCreated).has(wire.HeaderNode, "a")
+	b.put(t, "entity/x", "2", bearer("viewer")...).refused(http.StatusForbidden, wire.KindForbidden)
+	b.put(t, "entity/x", "2").refused(http.StatusUnauthorized, wire.KindNoIdentity)
+	// b knows this one and a does not, which decides, and says so through b.
+	b.put(t, "entity/x", "2", bearer("of b")...).refused(http.StatusUnauthorized, wire.KindNoIdentity).
+		has("WWW-Authenticate", `Bearer realm="coordinator"`)
+	b.get(t, at("entity/x")).refused(http.StatusUnauthorized, wire.KindNoIdentity)
+	b.do(t, http.MethodGet, at("entity/x"), nil, bearer("viewer")...).want(http.StatusOK).holds("1")
+	// A page that b itself has served.
+	for _, origin := range [][]string{{"Origin", b.url}, {"Sec-Fetch-Site", "same-origin", "Origin", b.url}} {
+		b.put(t, "entity/x", "3", append(bearer("operator"), origin...)...).want(http.StatusOK)
+	}
+	b.send(t, http.MethodPost, wire.PathHandover, `{"dry_run":true}`, bearer("viewer")...).want(http.StatusOK)
+	b.send(t, http.MethodPost, wire.PathHandover, `{"to":"b"}`, bearer("viewer")...).refused(http.StatusForbidden, wire.KindForbidden)
+	b.send(t, http.MethodPost, wire.PathHandover, `{"to":"b"}`, bearer("operator")...).want(http.StatusOK)
+}

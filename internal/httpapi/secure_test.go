@@ -1,0 +1,142 @@
+package httpapi_test
+
+import (
+	"crypto/tls"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/certtest"
+	"github.com/coordinator-ha/coordinator/internal/credentials"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+// newCA makes a CA of this test.
+func newCA(t *testing.T, name string) *certtest.CA {
+	t.Helper()
+	ca, err := certtest.NewCA(t.TempDir(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// secured gives a node a certificate of one CA, with which it asks for those of the same,
+// and lets it trust the nodes of another.
+func secured(t *testing.T, id string, cfg *httpapi.Config, own, trusts *certtest.CA) *tls.Config {
+	t.Helper()
+	cert, key, err := own.Issue(certtest.Pair{Name: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := credentials.OpenServer(cert, key, own.File(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Peers, err = credentials.OpenClient(cert, key, trusts.File(), zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Access.Certificates = true
+	return server.Config()
+}
+
+// with gives a peer a client that shows a certificate of a CA, or none.
+func (n *peer) with(t *testing.T, ca *certtest.CA, name string) *peer {
+	t.Helper()
+	var cert, key string
+	if name != "" {
+		var err error
+		if cert, key, err = ca.Issue(certtest.Pair{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown, err := credentials.OpenClient(cert, key, ca.File(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.client = newClient(t)
+	n.client.Transport.(*http.Transport).DialTLSContext = shown.DialTLS
+	return n
+}
+
+// Promise: nodes forward to each other over TLS, and show each other certificates.
+func TestSecure_ForwardsOverTLS(t *testing.T) {
+	ca := newCA(t, "ca")
+	p := newPlane(t)
+	p.secure = func(id string, cfg *httpapi.Config) *tls.Config { return secured(t, id, cfg, ca, ca) }
+	a := p.lead("a").with(t, ca, "client")
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby).with(t, ca, "client")
+	b.sees(t, "a")
+	b.put(t, "entity/x", "1").want(http.StatusCreated).has(wire.HeaderNode, "a")
+	b.do(t, http.MethodPost, wire.PathImport, pack(t, nil, nil), "Content-Type", wire.Archive).want(http.StatusOK)
+	s := b.subscribe(t, "")
+	s.until(a.put(t, "entity/x", "2").want(http.StatusOK).revision())
+
+	b.with(t, ca, "")
+	b.put(t, "entity/x", "3").refused(http.StatusForbidden, wire.KindForbidden)
+	b.get(t, at("entity/x")).refused(http.StatusForbidden, wire.KindForbidden)
+	for _, open := range []string{wire.PathLive, wire.PathReady, wire.PathRole + "hot"} {
+		b.get(t, open).want(http.StatusOK)
+	}
+
+	// Whoever finds b's record asks whether that process is still there, without
+	// anything that b would know.
+	shown, err := credentials.OpenClient("", "", ca.File(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(b.url, client.Credentials{TLS: shown})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if node, instance, err := c.Identity(t.Context()); err != nil || node != "b" || instance != b.Status().Instance || instance == "" {
+		t.Errorf("identity = %q %q, %v", node, instance, err)
+	}
+}
+
+// Promise: a write that would have to go where there is no trust is not sent there, and
+// is told why at once.
+func TestSecure_ForwardsToNobodyElse(t *testing.T) {
+	ca, other := newCA(t, "ca"), newCA(t, "other")
+	for name, c := range map[string]struct {
+		secure func(id string, cfg *httpapi.Config) *tls.Config
+		says   string
+	}{
+		"a master of a CA that is not trusted": {func(id string, cfg *httpapi.Config) *tls.Config {
+			return secured(t, id, cfg, ca, map[string]*certtest.CA{"a": ca, "b": other}[id])
+		}, `its certificate is signed by "CN=ca", which is not trusted here: name that CA with --tls-ca`},
+		"a master that does not trust this node": {func(id string, cfg *httpapi.Config) *tls.Config {
+			return secured(t, id, cfg, map[string]*certtest.CA{"a": other, "b": ca}[id], other)
+		}, "it does not take the certificate it was shown"},
+		"a master without TLS": {func(id string, cfg *httpapi.Config) *tls.Config {
+			if id == "a" {
+				return nil
+			}
+			return secured(t, id, cfg, ca, ca)
+		}, "what has come over TLS is not passed on without"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlane(t)
+			p.secure = c.secure
+			p.lead("a")
+			b := p.join("b", modes.HotStandby, modes.StateHotStandby).with(t, ca, "client")
+			b.sees(t, "a")
+			began := time.Now()
+			refused := b.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindNoMaster)
+			if !strings.Contains(string(refused.body), strings.ReplaceAll(c.says, `"`, `\"`)) {
+				t.Errorf("it says %s, want %s", refused.body, c.says)
+			}
+			if took := time.Since(began); took > httpapi.MasterWithin {
+				t.Errorf("it took %s", took)
+			}
+			b.get(t, at("entity/x")).want(http.StatusNotFound)
+		})
+	}
+}
