@@ -23,7 +23,6 @@ func newMemento(s streams) *cobra.Command {
 		Use:   "memento",
 		Short: "Read and write the state that the plane keeps",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newWatch(s), newBatch(s), newDiff(s))
 	return cmd
@@ -260,11 +259,11 @@ func newBatch(s streams) *cobra.Command {
 		Short: "Put and delete mementos together, all or nothing",
 		Long: `Put and delete mementos together, all or nothing, as a JSON document says:
 
-  {"ops": [
-    {"op": "put", "type": "entity", "id": "a", "data": {"any": "JSON"}},
-    {"op": "put", "type": "entity", "id": "b", "content_type": "text/plain", "data_base64": "aGVsbG8="},
-    {"op": "delete", "type": "entity", "id": "c", "if_revision": 42}
-  ]}`,
+    {"ops": [
+      {"op": "put", "type": "entity", "id": "a", "data": {"any": "JSON"}},
+      {"op": "put", "type": "entity", "id": "b", "content_type": "text/plain", "data_base64": "aGVsbG8="},
+      {"op": "delete", "type": "entity", "id": "c", "if_revision": 42}
+    ]}`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {

@@ -53,6 +53,7 @@ func (o *operator) flags(cmd *cobra.Command) {
 func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	o := &operator{streams: s}
 	o.flags(cmd)
+	o.completesNames(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch o.output {
 		case "table", "json", "yaml":

@@ -16,20 +16,17 @@ func newRoot(s streams) *cobra.Command {
 		Use:   "coordinator",
 		Short: "Run and operate a plane of nodes that share state on etcd",
 		Long: `Run and operate a plane: nodes that share persisted state on etcd, with at most
-one MASTER, standbys that take over, and backups that are never promoted.
-
-Start a node, which brings its own etcd:
+one MASTER, standbys that take over, and backups that are never promoted.`,
+		Example: `  # Start a node, which brings its own etcd:
   coordinator run
 
-Add a hot standby on the same machine, and see who leads:
+  # Add a hot standby on the same machine, and see who leads:
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b
   coordinator status`,
 		Args:              cobra.NoArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -41,8 +38,10 @@ Add a hot standby on the same machine, and see who leads:
 		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
 		newMemento(s), newExport(s), newImport(s), newToken(s), newVersion(s),
 	)
+	root.InitDefaultCompletionCmd()
 	for _, cmd := range allCommands(root) {
 		checked(cmd)
+		completesWords(cmd)
 	}
 	return root
 }
@@ -59,6 +58,9 @@ func allCommands(cmd *cobra.Command) []*cobra.Command {
 // checked makes a command's wrong arguments wrong usage, and so an unknown
 // subcommand of one that only has subcommands.
 func checked(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	args := cmd.Args
 	if args == nil {
 		args = cobra.NoArgs

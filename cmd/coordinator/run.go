@@ -268,6 +268,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.dir.keepTerms(ended, d.log)
 		return nil
 	})
+	group.Go(func() error { return supervise(ctx, ended, d.node.Status, d.log) })
 	group.Go(func() error {
 		boundGarbage(ended)
 		return nil

@@ -244,7 +244,7 @@ var schemaTypes = map[string]any{
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
 	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
 	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{},
-	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{},
+	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},
 	"Memento": wire.Memento{}, "Batch": wire.Batch{}, "Written": wire.Written{},
 	"Health": wire.Health{}, "Check": wire.Check{},
 	"Bookmark": wire.Bookmark{}, "Step": wire.Step{},

@@ -18,12 +18,14 @@ const liveWithin = 10 * time.Second
 func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
 	s.identify(w.Header())
 	st := s.node.Status()
-	ago := time.Since(st.Turned)
 	return health(w, r, wire.Check{
-		Name: "loop", OK: ago < liveWithin,
-		Reason: fmt.Sprintf("the node's loop came round %s ago", ago.Round(time.Millisecond)),
+		Name: "loop", OK: Live(&st),
+		Reason: fmt.Sprintf("the node's loop came round %s ago", time.Since(st.Turned).Round(time.Millisecond)),
 	})
 }
+
+// Live is what /livez tells, for whoever else has to know.
+func Live(st *coordinator.Status) bool { return time.Since(st.Turned) < liveWithin }
 
 // getReady tells whether the node does what its mode says. A plane without a
 // master makes no node unready.

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,27 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.describe(w.Header(), &reading)
 	return reply(w, http.StatusOK, page)
+}
+
+// getTypes names the types of the mementos that there are. It costs a look per type,
+// not per memento: a type's mementos stand together, and "0" is what follows "/".
+func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
+	reading, err := s.read(r, wants{})
+	if err != nil {
+		return err
+	}
+	answer := wire.Types{Revision: int64(reading.View.Revision()), Types: []string{}}
+	for start, more := rebind.Name(""), true; more; {
+		more = false
+		for m := range reading.View.From(start) {
+			answer.Types = append(answer.Types, m.Name.Type())
+			start, more = rebind.Name(m.Name.Type()+"0"), true
+			break
+		}
+	}
+	slices.Sort(answer.Types) // whose order is not that of their keys
+	s.describe(w.Header(), &reading)
+	return reply(w, http.StatusOK, answer)
 }
 
 // listPast answers with a page of the past. Its next page can be read from any node,

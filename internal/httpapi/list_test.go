@@ -84,6 +84,27 @@ func (n *peer) stock(t testing.TB) {
 	}
 }
 
+func TestTypes_NamesEachOnce(t *testing.T) {
+	a := newPlane(t).lead("a")
+	types := func() []string {
+		var answer wire.Types
+		got := a.get(t, wire.PathTypes).want(http.StatusOK)
+		got.decode(&answer)
+		if answer.Revision != got.revision() {
+			t.Errorf("revision %d in the body, %d in the header", answer.Revision, got.revision())
+		}
+		return answer.Types
+	}
+	if got := types(); got == nil || len(got) != 0 {
+		t.Errorf("types = %v of an empty plane, want an empty list", got)
+	}
+	a.stock(t)
+	if diff := cmp.Diff([]string{"a", "a-b", "a0", "a_", "b", "ba"}, types()); diff != "" {
+		t.Errorf("types (-want +got):\n%s", diff)
+	}
+	a.get(t, wire.PathTypes+"?type=a").refused(http.StatusBadRequest, wire.KindBadRequest)
+}
+
 func TestList_FindsInOrder(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.stock(t)

@@ -138,6 +138,7 @@ func (s *Server) routes() map[string]handler {
 		"POST " + wire.PathResume:                      s.postResume,
 		"DELETE " + wire.PathLeft + "/{id}":            s.deleteLeft,
 		"GET " + wire.PathHistory:                      s.getHistory,
+		"GET " + wire.PathTypes:                        s.getTypes,
 		"GET " + wire.PathMementos:                     s.listMementos,
 		"GET " + wire.PathMementos + "/{type}/{id}":    s.getMemento,
 		"PUT " + wire.PathMementos + "/{type}/{id}":    s.putMemento,

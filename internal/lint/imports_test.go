@@ -42,6 +42,7 @@ var layers = map[string][]string{
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
 	"bench":                slices.Concat(outer, support),
 	"bench/...":            {},
+	"tools/...":            {},
 }
 
 // examples is what a package's tests may use beside that, to show what a program

@@ -151,7 +151,7 @@ func readTree(t *testing.T, root string) []*source {
 		}
 		base := entry.Name()
 		if entry.IsDir() {
-			if name != root && (strings.HasPrefix(base, ".") || base == "bin" || base == "coordinator-data") {
+			if name != root && (strings.HasPrefix(base, ".") || base == "bin" || base == "dist" || base == "coordinator-data") {
 				return filepath.SkipDir
 			}
 			return nil

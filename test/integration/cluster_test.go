@@ -35,6 +35,8 @@ type process struct {
 	done chan struct{} // closed when it has ended
 	url  string        // of its API, for a node
 
+	header map[string]string // sent with each request to it
+
 	mu  sync.Mutex // guards the fields below
 	log bytes.Buffer
 }
@@ -191,14 +193,18 @@ func (c *cluster) node(id, mode string, args ...string) *process {
 
 func (c *cluster) spawnNode(id, mode string, args ...string) *process {
 	c.t.Helper()
-	all := []string{
+	p := spawn(c.t, id, coordinatorBin, c.runArgs(id, mode, args...)...)
+	c.nodes[id] = p
+	return p
+}
+
+// runArgs is the command line of a node.
+func (c *cluster) runArgs(id, mode string, args ...string) []string {
+	return append([]string{
 		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.endpoint,
 		"--listen", "127.0.0.1:0", "--data-dir", filepath.Join(c.etcdDir, "nodes-"+id),
 		"--lease-ttl", c.ttl.String(), "--log-format", "json",
-	}
-	p := spawn(c.t, id, coordinatorBin, append(all, args...)...)
-	c.nodes[id] = p
-	return p
+	}, args...)
 }
 
 func (c *cluster) served(p *process) {
@@ -264,7 +270,7 @@ func call(ctx context.Context, method, url string, header map[string]string, bod
 
 // get reads a path of a node into v.
 func (p *process) get(path string, v any) error {
-	a, err := call(context.Background(), http.MethodGet, p.url+path, nil, nil)
+	a, err := call(context.Background(), http.MethodGet, p.url+path, p.header, nil)
 	if err != nil {
 		return err
 	}
@@ -276,7 +282,7 @@ func (p *process) get(path string, v any) error {
 
 // put stores a memento through the node.
 func (p *process) put(name string, payload []byte) (*answer, error) {
-	return call(context.Background(), http.MethodPut, p.url+"/v1/mementos/"+name, nil, payload)
+	return call(context.Background(), http.MethodPut, p.url+"/v1/mementos/"+name, p.header, payload)
 }
 
 // mustPut stores a memento and wants it to succeed.
@@ -308,7 +314,7 @@ func (p *process) await(state string) {
 
 // reads returns nil when the node has the memento with that payload.
 func (p *process) reads(name, payload string) error {
-	a, err := call(context.Background(), http.MethodGet, p.url+"/v1/mementos/"+name, nil, nil)
+	a, err := call(context.Background(), http.MethodGet, p.url+"/v1/mementos/"+name, p.header, nil)
 	if err != nil {
 		return err
 	}

@@ -4,173 +4,212 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
+	"net/http"
+	"net/url"
 	"os/exec"
-	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// composition is the project's Compose file, brought up with images made of this
-// tree's own binaries.
-type composition struct {
-	t       *testing.T
-	project string
-	program []string // docker-compose, or docker compose
-	env     []string
-	ports   map[string]string // of the APIs, by service
-}
-
-// Promise: docker-compose.yml brings up a plane that survives the loss of its
-// master's container with what was written.
-func TestCompose_SurvivesTheLossOfItsMaster(t *testing.T) {
+// Promise: docker-compose.yml brings up a plane that lives through what happens to
+// containers, with every write that was acknowledged: the master's is killed, one is cut
+// off its network, one etcd stops and then a second, and all are killed at once.
+func TestCompose_SurvivesWhatHappensToContainers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "docker", "info").CombinedOutput(); err != nil {
 		t.Skipf("not run: no Docker engine answers: %v %.200s", err, out)
 	}
 	c := newComposition(t)
-	c.compose("up", "-d", "--no-build")
+	steps := readmeSteps(t, "shell-session")
+	if len(steps) < 6 {
+		t.Fatalf("found only %d steps in the README", len(steps))
+	}
+	for _, s := range steps { // which end with the killed master's return
+		c.follow(s)
+	}
 	auto, hot, backup := c.node("auto"), c.node("hot-standby"), c.node("hot-backup")
-	auto.await("MASTER")
-	hot.await("HOT_STANDBY")
-	c.node("standby").await("STANDBY")
-	backup.await("HOT_BACKUP")
-	backup.mustPut("note/greeting", "hello") // forwarded over the Compose network
+	auto.await("HOT_STANDBY")
 	c.healthy("auto")
-	id := strings.TrimSpace(c.compose("ps", "-q", "auto"))
-	c.run("docker", "kill", id)
-	hot.await("MASTER")
-	for _, n := range []*process{hot, backup} {
-		eventually(t, patience, func() error { return n.reads("note/greeting", "hello") })
+	stranger := &process{t: t, name: "auto", url: auto.url}
+	if a, err := stranger.put("note/greeting", nil); err != nil || a.status != http.StatusUnauthorized {
+		t.Errorf("a put without a token: %+v %v, want 401", a, err)
 	}
-	hot.mustPut("note/greeting", "still here")
-	eventually(t, patience, func() error { return backup.reads("note/greeting", "still here") })
-	if err := backup.is("HOT_BACKUP"); err != nil {
-		t.Error(err)
+	j := keepJournal(t, auto, hot, backup)
+
+	j.more("through a plane that is whole")
+	c.cutOff("hot-standby", auto)
+	j.more("after a master was cut off")
+
+	c.compose("stop", "etcd1")
+	j.more("with two members of etcd")
+	c.compose("stop", "etcd2")
+	j.none("without a quorum")
+	c.compose("start", "etcd1", "etcd2")
+	j.more("when etcd has a quorum again")
+
+	c.compose("kill")
+	c.compose("up", "--no-build", "--detach")
+	eventually(t, patience, func() error { return whole(auto, 4) })
+	j.more("after all were killed at once")
+	j.close()
+	for _, n := range []*process{auto, hot, backup} {
+		j.heldBy(n)
 	}
 }
 
-func newComposition(t *testing.T) *composition {
-	t.Helper()
-	tag := fmt.Sprintf("%d", os.Getpid())
-	c := &composition{t: t, project: "coordinator-test-" + tag, program: []string{"docker", "compose"}, ports: make(map[string]string)}
-	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
-		c.program = []string{"docker-compose"}
+// whole returns nil when a plane of so many nodes has a master and each node is what
+// it is to be. Who leads is for them to decide.
+func whole(asked *process, nodes int) error {
+	var plane struct {
+		Master *string
+		Nodes  []struct{ ID, State string }
 	}
-	c.env = append(os.Environ(), "DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME="+c.project)
-	for service, variable := range map[string]string{
-		"auto": "PORT_AUTO", "hot-standby": "PORT_HOT_STANDBY", "standby": "PORT_STANDBY", "hot-backup": "PORT_HOT_BACKUP",
-	} {
-		_, port, err := net.SplitHostPort(freeAddress(t))
-		if err != nil {
-			t.Fatal(err)
+	if err := asked.get("/v1/plane", &plane); err != nil {
+		return err
+	}
+	if plane.Master == nil || len(plane.Nodes) != nodes {
+		return fmt.Errorf("the plane is %+v, want %d nodes and a master", plane, nodes)
+	}
+	for _, n := range plane.Nodes {
+		if leads := n.ID == *plane.Master; n.State == "INITIALIZING" || n.State == "FAILED" || leads != (n.State == "MASTER") {
+			return fmt.Errorf("%s leads, and %s is %s", *plane.Master, n.ID, n.State)
 		}
-		c.ports[service] = port
-		c.env = append(c.env, variable+"="+port)
-	}
-	images := map[string]string{"COORDINATOR_IMAGE": "coordinator-test:" + tag, "ETCD_IMAGE": "coordinator-test-etcd:" + tag}
-	for variable, image := range images {
-		c.env = append(c.env, variable+"="+image)
-	}
-	c.image(images["COORDINATOR_IMAGE"], "./cmd/coordinator", "out/coordinator", lastStage(t))
-	c.image(images["ETCD_IMAGE"], "./test/etcd", "out/usr/local/bin/etcd", "FROM scratch\nCOPY out/ /\n")
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.try("logs", "--no-color"))
-		}
-		c.try("down", "-v", "--timeout", "1")
-		for _, image := range images {
-			_ = exec.Command("docker", "rmi", "-f", image).Run()
-		}
-	})
-	return c
-}
-
-// lastStage is what the project's Dockerfile ships, fed from a folder instead of
-// the build stage, whose image cannot be pulled everywhere.
-func lastStage(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../../Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, last, ok := strings.Cut(string(text), "\nFROM scratch\n")
-	fed := strings.Replace(last, "COPY --from=build --chown=65532:65532 /out/ /", "COPY --chown=65532:65532 out/ /", 1)
-	if !ok || fed == last {
-		t.Fatal("the Dockerfile's last stage is not as this test knows it")
-	}
-	return "FROM scratch\n" + fed
-}
-
-// image builds a static binary into an image.
-func (c *composition) image(tag, pkg, at, dockerfile string) {
-	c.t.Helper()
-	dir := c.t.TempDir()
-	build := exec.CommandContext(c.t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, at), pkg)
-	build.Dir = "../.."
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		c.t.Fatalf("build %s: %v\n%s", pkg, err, out)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "out", "data"), 0o755); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	c.run("docker", "build", "-t", tag, dir)
-}
-
-func (c *composition) run(args ...string) string {
-	c.t.Helper()
-	cmd := exec.CommandContext(c.t.Context(), args[0], args[1:]...)
-	cmd.Dir, cmd.Env = "../..", c.env
-	out, err := cmd.Output()
-	if err != nil {
-		c.t.Fatalf("%v: %v\n%s", args, err, errorText(err))
-	}
-	return string(out)
-}
-
-func errorText(err error) []byte {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.Stderr
 	}
 	return nil
 }
 
-func (c *composition) compose(args ...string) string {
+// cutOff takes the master off the network until it knows that it leads no more, while
+// the other takes over, and brings it back.
+func (c *composition) cutOff(master string, other *process) {
 	c.t.Helper()
-	return c.run(append(c.program, args...)...)
-}
-
-// try is compose for what may fail, also when the test is over.
-func (c *composition) try(args ...string) string {
-	all := append(c.program[1:], args...)
-	cmd := exec.Command(c.program[0], all...)
-	cmd.Dir, cmd.Env = "../..", c.env
-	out, err := cmd.CombinedOutput()
-	return fmt.Sprintf("%v: %v\n%s", args, err, out)
-}
-
-// node is a service whose API is published on loopback.
-func (c *composition) node(service string) *process {
-	return &process{t: c.t, name: service, url: "http://127.0.0.1:" + c.ports[service]}
-}
-
-// healthy waits until Docker itself says so.
-func (c *composition) healthy(service string) {
-	c.t.Helper()
+	id := c.container(master)
+	c.node(master).await("MASTER")
+	c.run("docker", "network", "disconnect", c.network(), id)
 	eventually(c.t, patience, func() error {
-		id := strings.TrimSpace(c.compose("ps", "-q", service))
-		state := strings.TrimSpace(c.run("docker", "inspect", "-f", "{{.State.Health.Status}}", id))
-		if state != "healthy" {
-			return fmt.Errorf("%s is %s", service, state)
+		if c.says(master, "health", "master") == 0 {
+			return fmt.Errorf("%s is cut off and says that it leads", master)
 		}
 		return nil
 	})
+	other.await("MASTER")
+	if c.says(master, "health", "live") != 0 {
+		c.t.Errorf("%s is cut off, which is no reason to restart it", master)
+	}
+	c.run("docker", "network", "connect", "--alias", master, c.network(), id)
+	c.node(master).await("HOT_STANDBY")
+}
+
+// journal puts one new memento after the other through several nodes, and keeps
+// account of those that were acknowledged.
+type journal struct {
+	t      *testing.T
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+
+	mu    sync.Mutex // guards the field below
+	acked []string   // ids, which are the payloads too
+}
+
+func keepJournal(t *testing.T, through ...*process) *journal {
+	ctx, cancel := context.WithCancel(t.Context())
+	j := &journal{t: t, cancel: cancel}
+	for i, n := range through {
+		j.group.Go(func() {
+			for k := 0; ctx.Err() == nil; k++ {
+				j.one(ctx, n, fmt.Sprintf("%d-%d", i, k))
+			}
+		})
+	}
+	t.Cleanup(j.close)
+	return j
+}
+
+// one sends one write.
+func (j *journal) one(ctx context.Context, n *process, id string) {
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	a, err := call(bounded, http.MethodPut, n.url+"/v1/mementos/entity/"+id, n.header, []byte(id))
+	if err == nil && a.status == http.StatusCreated {
+		j.mu.Lock()
+		j.acked = append(j.acked, id)
+		j.mu.Unlock()
+	}
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+func (j *journal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.acked)
+}
+
+// more waits for writes that are acknowledged.
+func (j *journal) more(when string) {
+	j.t.Helper()
+	before := j.count()
+	eventually(j.t, patience, func() error {
+		if n := j.count(); n < before+20 {
+			return fmt.Errorf("%d writes acknowledged %s", n-before, when)
+		}
+		return nil
+	})
+}
+
+// none sees that nothing is acknowledged any more for longer than a write waits.
+func (j *journal) none(when string) {
+	j.t.Helper()
+	last, since := j.count(), time.Now()
+	eventually(j.t, patience, func() error {
+		if n := j.count(); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Since(since) < 6*time.Second {
+			return fmt.Errorf("writes are acknowledged %s", when)
+		}
+		return nil
+	})
+}
+
+// close ends the writing.
+func (j *journal) close() {
+	j.cancel()
+	j.group.Wait()
+}
+
+// heldBy sees that a node has all that was acknowledged.
+func (j *journal) heldBy(n *process) {
+	j.t.Helper()
+	held := make(map[string]string)
+	query := url.Values{"type": {"entity"}, "limit": {"5000"}, "values": {"true"}, "consistent": {"true"}}
+	for next := "first"; next != ""; {
+		var page struct {
+			Items []struct {
+				ID   string
+				Data []byte `json:"data_base64"`
+			}
+			Next string
+		}
+		if err := n.get("/v1/mementos?"+query.Encode(), &page); err != nil {
+			j.t.Fatal(err)
+		}
+		for _, m := range page.Items {
+			held[m.ID] = string(m.Data)
+		}
+		next = page.Next
+		query.Set("after", next)
+	}
+	var lost error
+	for _, id := range j.acked {
+		if held[id] != id {
+			lost = errors.Join(lost, fmt.Errorf("%s: was acknowledged and is %q", id, held[id]))
+		}
+	}
+	if lost != nil {
+		j.t.Errorf("%s has lost:\n%v", n.name, lost)
+	}
 }

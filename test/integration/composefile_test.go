@@ -20,6 +20,9 @@ type service struct {
 	DependsOn   []string `json:"depends_on"`
 	ReadOnly    bool     `json:"read_only"`
 	CapDrop     []string `json:"cap_drop"`
+	Secrets     []string
+	Restart     string
+	Grace       string `json:"stop_grace_period"`
 }
 
 // Promise: docker-compose.yml has three etcd members and four nodes, one of each
@@ -63,16 +66,28 @@ func TestCompose_FileIsWhatItSays(t *testing.T) {
 		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.DependsOn, members) {
 			t.Errorf("%s: read only %t, drops %v, depends on %v", name, s.ReadOnly, s.CapDrop, s.DependsOn)
 		}
+		if s.Restart != "unless-stopped" || s.Grace != "15s" || !slices.Equal(s.Secrets, []string{"tokens", "token"}) ||
+			s.Environment["COORDINATOR_AUTH_TOKEN_FILE"] != "/run/secrets/tokens" {
+			t.Errorf("%s: restart %s, %s to stop, secrets %v", name, s.Restart, s.Grace, s.Secrets)
+		}
 		if _, kept := file.Volumes[name]; !kept || !slices.Contains(s.Volumes, name+":/data") {
 			t.Errorf("%s does not keep its data: %v", name, s.Volumes)
 		}
 	}
 }
 
-// Promise: the image runs one static binary, and not as root.
+// Promise: the image runs one static binary, and not as root, and is the same from a
+// binary that is built already.
 func TestDockerfile_ShipsNoRoot(t *testing.T) {
 	t.Parallel()
 	last := lastStage(t)
+	prebuilt, err := os.ReadFile("../../deploy/docker/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, same, _ := strings.Cut(string(prebuilt), "\nFROM scratch\n"); same != last {
+		t.Errorf("deploy/docker/Dockerfile ships\n%s\nthe Dockerfile\n%s", same, last)
+	}
 	user := regexp.MustCompile(`(?m)^USER (\d+):(\d+)$`).FindStringSubmatch(last)
 	if user == nil || user[1] == "0" || user[2] == "0" {
 		t.Errorf("USER is %v, want one by number that is not root:\n%s", user, last)

@@ -41,6 +41,7 @@ const (
 	PathResume   = "/v1/plane/resume"
 	PathLeft     = "/v1/plane/left"
 	PathHistory  = "/v1/plane/history"
+	PathTypes    = "/v1/types"
 	PathMementos = "/v1/mementos"
 	PathBatch    = "/v1/mementos/batch"
 	PathLive     = "/livez"
@@ -198,6 +199,12 @@ type HandoverReply struct {
 // History is the answer of GET /v1/plane/history, newest first.
 type History struct {
 	Items []coordinator.HistoryEntry `json:"items"`
+}
+
+// Types is the answer of GET /v1/types.
+type Types struct {
+	Revision int64    `json:"revision"`
+	Types    []string `json:"types"`
 }
 
 // List is one page of GET /v1/mementos.
