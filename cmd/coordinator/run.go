@@ -21,6 +21,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -81,6 +82,7 @@ type daemon struct {
 	uri         string // where others reach the API
 	dir         *nodeDir
 	node        *coordinator.Node
+	telemetry   *telemetry.Telemetry
 	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
 	opened      []func() error
 }
@@ -132,6 +134,9 @@ func (d *daemon) open(ctx context.Context) error {
 		return usageError{err}
 	}
 	d.warn()
+	if err := d.openTelemetry(ctx); err != nil {
+		return err
+	}
 	endpoints, err := d.startStore(ctx)
 	if err != nil {
 		return err
@@ -154,8 +159,9 @@ func (d *daemon) open(ctx context.Context) error {
 		MaxPayload:    d.cfg.maxMemento,
 		OwnsStore:     len(d.cfg.endpoints) == 0,
 		StillAlive:    stillAlive,
+		Observe:       d.telemetry.Transition,
 		Logger:        d.log,
-	}, store)
+	}, d.telemetry.Store(store))
 	if err != nil {
 		return usageError{err}
 	}
@@ -235,6 +241,7 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	defer cancel()
 	cfg := d.cfg.store(endpoints)
 	cfg.LastLease, cfg.OnLease, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.log
+	cfg.OnRenewal, cfg.DialOptions = d.telemetry.Renewal, d.telemetry.DialOptions()
 	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
 		return store, err
@@ -255,10 +262,13 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 // serve runs node and API side by side. The API outlasts the node, so that its
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
-	api := httpapi.New(httpapi.Config{Node: d.node, MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path, Logger: d.log})
+	api := httpapi.New(httpapi.Config{
+		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
+		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log,
+	})
 	defer api.Close()
 	server := &http.Server{
-		Handler: api, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		Handler: d.telemetry.Handler(api), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: zap.NewStdLog(d.log),
 	}
 	d.log.Info("API is served", zap.String("listen", d.listener.Addr().String()), zap.String("advertise_url", d.uri))

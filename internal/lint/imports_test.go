@@ -14,7 +14,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/telemetry"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -36,6 +36,7 @@ var layers = map[string][]string{
 	"internal/storetest":   core,
 	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi),
+	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
 	"bench":                slices.Concat(outer, support),
@@ -106,6 +107,8 @@ var unwanted = []string{
 	"go.etcd.io/bbolt",
 	"github.com/spf13/cobra",
 	"github.com/spf13/pflag",
+	"github.com/prometheus",
+	"go.opentelemetry.io",
 	module + "/internal/httpapi",
 	module + "/cmd",
 	module + "/etcdstore/embedded",
