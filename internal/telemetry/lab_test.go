@@ -39,6 +39,12 @@ type plane struct {
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
+	return newPlaneOf(t, ttl)
+}
+
+// newPlaneOf is newPlane with a TTL.
+func newPlaneOf(t *testing.T, ttl time.Duration) *plane {
+	t.Helper()
 	p := &plane{t: t, store: memstore.New(ttl)}
 	t.Cleanup(p.store.Close)
 	return p

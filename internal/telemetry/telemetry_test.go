@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.opentelemetry.io/otel/trace"
 
+	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -172,7 +176,7 @@ func TestMetrics_CountMastership(t *testing.T) {
 
 // A node that has lost its store tells so: reading its metrics asks no store.
 func TestMetrics_AreReadWithoutAStore(t *testing.T) {
-	p := newPlane(t)
+	p := newPlaneOf(t, 2*time.Second) // its lease has to lapse
 	a := p.join("a", modes.Auto, modes.StateMaster)
 	p.store.Cut("a")
 	p.store.Revoke("a")
@@ -190,4 +194,72 @@ func TestMetrics_AreReadWithoutAStore(t *testing.T) {
 	if !strings.Contains(string(text), "coordinator_etcd_connected 0") {
 		t.Errorf("GET /metrics does not tell that the store is away:\n%.500s", text)
 	}
+}
+
+// Where the environment names no endpoint nothing of OpenTelemetry is set up: no
+// request carries a trace, and goleak finds no exporter.
+func TestTraces_AreNotMadeWithoutAnEndpoint(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+	if telemetry.Traced() {
+		t.Fatal("spans are to be sent to nowhere")
+	}
+	told := quiet(t)
+	var passed http.Header
+	direct := roundTripper(func(r *http.Request) (*http.Response, error) {
+		passed = r.Header
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://a/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := told.Transport(direct).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(passed) != 0 {
+		t.Errorf("a forwarded request carries %v", passed)
+	}
+	told.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if trace.SpanContextFromContext(r.Context()).IsValid() {
+			t.Error("a request is traced")
+		}
+	})).ServeHTTP(httptest.NewRecorder(), req)
+
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		t.Setenv(name, "http://127.0.0.1:4317")
+		if !telemetry.Traced() {
+			t.Errorf("%s is not heeded", name)
+		}
+		t.Setenv(name, "")
+	}
+}
+
+type roundTripper func(r *http.Request) (*http.Response, error)
+
+// RoundTrip implements [http.RoundTripper].
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Event streams go through what counts them: they are flushed, their clients are
+// counted while they last.
+func TestMetrics_CountFollowers(t *testing.T) {
+	a := newPlane(t).join("a", modes.Auto, modes.StateMaster)
+	resp, err := a.client.Get(a.url + "/v1/watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(resp.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	a.shows(1, "sse_clients")
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.shows(0, "sse_clients")
+	a.shows(1, "http_requests_total", "handler", "/v1/watch", "method", "GET", "code", "200")
 }
