@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"go/ast"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,4 +126,22 @@ func importClosure(pkg string, deps []string) []string {
 		}
 	}
 	return findings
+}
+
+// tellers lists where the libraries of metrics and traces may be known.
+var tellers = allow{
+	"internal/telemetry/": "tells for all",
+	"test/":               "tests read what nodes tell",
+}
+
+// telling finds metrics and traces that are made elsewhere than in internal/telemetry.
+func telling(files []*source) []string {
+	return confined(files, tellers, "Prometheus or OpenTelemetry: have internal/telemetry tell", func(_ *source, n ast.Node) bool {
+		spec, ok := n.(*ast.ImportSpec)
+		if !ok {
+			return false
+		}
+		imported := strings.Trim(spec.Path.Value, `"`)
+		return strings.HasPrefix(imported, "github.com/prometheus/") || strings.HasPrefix(imported, "go.opentelemetry.io/")
+	})
 }

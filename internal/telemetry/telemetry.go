@@ -41,11 +41,9 @@ type Config struct {
 
 // Telemetry is what one node tells. Close it when the node has ended.
 type Telemetry struct {
-	// Registry is this node's own: what others in the process put into Prometheus's
-	// default one is not shown.
-	registry *prometheus.Registry
+	registry *prometheus.Registry // its own: an embedded etcd fills the default one
 	counted  counted
-	last     int64         // the plane's last term, of the goroutine that follows the plane
+	last     int64         // the plane's last term; of the goroutine that follows the plane
 	spans    *spans        // nil if none are sent
 	tracer   trace.Tracer  // never nil
 	ttl      time.Duration // of leases, as asked for
@@ -85,9 +83,6 @@ func (t *Telemetry) Close(ctx context.Context) error {
 func (t *Telemetry) Exposition() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
 }
-
-// Gatherer is where the metrics can be read.
-func (t *Telemetry) Gatherer() prometheus.Gatherer { return t.registry }
 
 // Transition counts a change of the node's state.
 func (t *Telemetry) Transition(change coordinator.Transition) {

@@ -134,8 +134,9 @@ func TestTraces_FollowAWriteToTheMaster(t *testing.T) {
 	if err != nil || answer.status != http.StatusCreated {
 		t.Fatalf("put: %+v %v", answer, err)
 	}
-	if answer, err = call(t.Context(), http.MethodGet, b.url+"/livez", header, nil); err != nil {
-		t.Fatal(err)
+	answer, err = call(t.Context(), http.MethodGet, b.url+"/livez", header, nil)
+	if err != nil || answer.status != http.StatusOK {
+		t.Fatalf("livez: %+v %v", answer, err)
 	}
 	parent, err := hex.DecodeString(client)
 	if err != nil {
