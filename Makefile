@@ -1,4 +1,4 @@
-.PHONY: build test race integration lint fmt bench docs image release
+.PHONY: build test race integration lint fmt bench docs image release rules
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./... && cd tools && go test ./...
@@ -6,6 +6,7 @@ race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
+rules:       ; promtool check rules deploy/prometheus/alerts.yml && promtool test rules deploy/prometheus/alerts_test.yml
 bench:       ; go run ./bench/table
 docs:        ; go test ./cmd/coordinator -run TestDocs_AreCurrent -update
 image:       ; mkdir -p dist/image/out/data && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o dist/image/out/ ./cmd/coordinator && docker build -t coordinator:local -f deploy/docker/Dockerfile dist/image

@@ -38,6 +38,8 @@ type Status struct {
 	Acting bool
 	// Stopping reports that the node is on its way out.
 	Stopping bool
+	// StoreFull reports that the store had no room for the last put of this master.
+	StoreFull bool
 }
 
 // MirrorStatus describes a node's copy of the state.
@@ -158,6 +160,7 @@ func (n *Node) Status() Status {
 		InElection:  me.candidate,
 		Acting:      me.acting(),
 		Stopping:    me.stopping,
+		StoreFull:   me.record.State == modes.StateMaster && n.full.Load(),
 	}
 	if me.membership != nil {
 		s.LeaseRemaining = me.membership.Remaining()

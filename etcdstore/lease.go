@@ -98,6 +98,7 @@ func (l *lease) keep() {
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
 		asked, sent := l.store.ask(), l.store.clock()
 		resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
+		l.store.cfg.OnRenewal(l.store.clock()-sent, err)
 		gone := errors.Is(err, rpctypes.ErrLeaseNotFound)
 		var restored error
 		if gone || err == nil && asked.suspect(resp.ResponseHeader) {

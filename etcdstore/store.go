@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/clock"
@@ -35,6 +36,13 @@ type Config struct {
 	// OnLease is called with each new lease before anything is put under it; an
 	// error keeps the node from joining. nil means nobody wants to know.
 	OnLease func(lease int64) error
+	// OnRenewal is told of each try to renew the lease: how long it took, and its
+	// error. It is called between two tries and must return at once; nil means
+	// nobody wants to know.
+	OnRenewal func(took time.Duration, err error)
+	// DialOptions are added to those of the connections to etcd, for who measures
+	// or traces what is asked there.
+	DialOptions []grpc.DialOption
 	// Logger is where the store says what it does; nil means nowhere.
 	Logger *zap.Logger
 }
@@ -72,6 +80,9 @@ func (c *Config) Validate() error {
 func (c *Config) defaults() {
 	if c.OnLease == nil {
 		c.OnLease = func(int64) error { return nil }
+	}
+	if c.OnRenewal == nil {
+		c.OnRenewal = func(time.Duration, error) {}
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -145,6 +156,7 @@ func dial(cfg *Config) (*clientv3.Client, error) {
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    dialKeepAlive,
 		DialKeepAliveTimeout: dialTimeout,
+		DialOptions:          cfg.DialOptions,
 		Logger:               cfg.Logger.Named("etcd").WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -80,6 +81,7 @@ type daemon struct {
 	secured     secured
 	dir         *nodeDir
 	node        *coordinator.Node
+	telemetry   *telemetry.Telemetry
 	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
 	opened      []func() error
 }
@@ -134,6 +136,9 @@ func (d *daemon) open(ctx context.Context) error {
 		return usageError{err}
 	}
 	d.warn()
+	if err := d.openTelemetry(ctx); err != nil {
+		return err
+	}
 	endpoints, err := d.startStore(ctx)
 	if err != nil {
 		return err
@@ -156,8 +161,9 @@ func (d *daemon) open(ctx context.Context) error {
 		MaxPayload:    d.cfg.maxMemento,
 		OwnsStore:     len(d.cfg.endpoints) == 0,
 		StillAlive:    d.secured.stillAlive,
+		Observe:       d.telemetry.Transition,
 		Logger:        d.log,
-	}, store)
+	}, d.telemetry.Store(store))
 	if err != nil {
 		return usageError{err}
 	}
@@ -234,6 +240,7 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	defer cancel()
 	cfg := d.cfg.store(endpoints)
 	cfg.LastLease, cfg.OnLease, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.log
+	cfg.OnRenewal, cfg.DialOptions = d.telemetry.Renewal, d.telemetry.DialOptions()
 	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
 		return store, err
@@ -250,11 +257,13 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
 	api := httpapi.New(httpapi.Config{
-		Node: d.node, MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
-		Access: d.secured.access, Peers: d.secured.peers, Logger: d.log,
+		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
+		Access: d.secured.access, Peers: d.secured.peers,
+		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log,
 	})
 	defer api.Close()
 	server := api.HTTPServer()
+	server.Handler = d.telemetry.Handler(server.Handler)
 	d.log.Info("API is served", zap.String("listen", d.listener.Addr().String()), zap.String("advertise_url", d.uri))
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})

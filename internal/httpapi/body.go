@@ -48,6 +48,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
+		w.Header().Set("Connection", "close")
 		return nil, fmt.Errorf("%w: the body has more than %d bytes", rebind.ErrTooLarge, limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("%w: the body did not come within %s", rebind.ErrInvalid, bodyWithin)

@@ -43,7 +43,8 @@ const (
 // forwarder carries writes out where the master is.
 type forwarder struct {
 	server    *Server
-	transport *http.Transport
+	direct    *http.Transport
+	transport http.RoundTripper // what is direct, and what comes before it
 }
 
 func newForwarder(s *Server) *forwarder {
@@ -60,10 +61,10 @@ func newForwarder(s *Server) *forwarder {
 		return peers.DialTLS(ctx, network, address)
 	}
 	t.MaxIdleConnsPerHost = 64
-	return &forwarder{server: s, transport: t}
+	return &forwarder{server: s, direct: t, transport: s.cfg.Transport(t)}
 }
 
-func (f *forwarder) close() { f.transport.CloseIdleConnections() }
+func (f *forwarder) close() { f.direct.CloseIdleConnections() }
 
 // atMaster runs local on the master: here, or on the node that is, with the same
 // request. A request of the kind that was not applied is tried again while the

@@ -70,6 +70,11 @@ type Config struct {
 	// Peers is what this node shows the others when it forwards to them, and whom it
 	// trusts to be one; nil means nothing, and the CAs of the system.
 	Peers *credentials.Client
+	// Metrics answers GET /metrics; nil means that there is nothing to show.
+	Metrics http.Handler
+	// Transport comes between the API and the nodes that it forwards to; nil means
+	// that nothing does.
+	Transport func(http.RoundTripper) http.RoundTripper
 	// Logger gets what the clients cannot be told; nil means nowhere.
 	Logger *zap.Logger
 }
@@ -95,6 +100,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = func(direct http.RoundTripper) http.RoundTripper { return direct }
 	}
 	s := &Server{
 		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(),
@@ -151,6 +159,7 @@ func (s *Server) routes() map[string]handler {
 		"GET " + wire.PathReady:                        s.getReady,
 		"GET " + wire.PathRole + "{role}":              s.getRole,
 		"GET " + wire.PathOpenAPI:                      s.getOpenAPI,
+		"GET " + wire.PathMetrics:                      s.getMetrics,
 	}
 }
 
@@ -302,5 +311,13 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(openAPI)
+	return nil
+}
+
+func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.Metrics == nil {
+		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, "this node shows no metrics")
+	}
+	s.cfg.Metrics.ServeHTTP(w, r)
 	return nil
 }

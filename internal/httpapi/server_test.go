@@ -75,3 +75,17 @@ func TestServer_PanicIsAnAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestServer_ShowsMetricsWhereThereAreSome(t *testing.T) {
+	a := newPlane(t).lead("a")
+	a.get(t, wire.PathMetrics).refused(http.StatusNotFound, wire.KindNotFound)
+	api := httpapi.New(httpapi.Config{Node: a.Node, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+	})})
+	defer api.Close()
+	rec := httptest.NewRecorder()
+	api.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, wire.PathMetrics, nil))
+	if rec.Code != http.StatusAccepted {
+		t.Errorf("status = %d, want that of the metrics", rec.Code)
+	}
+}

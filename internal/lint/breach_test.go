@@ -19,19 +19,20 @@ type breach struct {
 // let pass.
 func breaches() map[string][]breach {
 	return map[string][]breach{
-		"packages import only those to their left": importBreaches(),
-		"every package has a comment":              packageBreaches(),
-		"every exported name has a comment":        docBreaches(),
-		"files and functions are short":            sizeBreaches(),
-		"nothing sleeps":                           sleepBreaches(),
-		"sentinel errors are not compared":         sentinelBreaches(),
-		"goroutines start in known places":         goBreaches(),
-		"nothing runs by being imported":           initBreaches(),
-		"only main ends the process":               exitBreaches(),
-		"panics are in known places":               panicBreaches(),
-		"package variables are not changed":        globalBreaches(),
-		"only keys.go spells keys":                 keyBreaches(),
-		"nothing is left to do":                    markerBreaches(),
+		"packages import only those to their left":          importBreaches(),
+		"every package has a comment":                       packageBreaches(),
+		"every exported name has a comment":                 docBreaches(),
+		"files and functions are short":                     sizeBreaches(),
+		"nothing sleeps":                                    sleepBreaches(),
+		"sentinel errors are not compared":                  sentinelBreaches(),
+		"goroutines start in known places":                  goBreaches(),
+		"nothing runs by being imported":                    initBreaches(),
+		"only main ends the process":                        exitBreaches(),
+		"panics are in known places":                        panicBreaches(),
+		"package variables are not changed":                 globalBreaches(),
+		"only keys.go spells keys":                          keyBreaches(),
+		"only telemetry knows Prometheus and OpenTelemetry": tellingBreaches(),
+		"nothing is left to do":                             markerBreaches(),
 	}
 }
 
@@ -252,5 +253,16 @@ func markerBreaches() []breach {
 		{"in a text", "a/x.md", "# Title\n\nFIX" + "ME\n", "a/x.md:3"},
 		{"in a test", "a/x_test.go", "package a // XX" + "X\n", "a/x_test.go:1"},
 		{"in a string", "a/x.go", "package a\nvar s = \"HA" + "CK\"\n", "a/x.go:2"},
+	}
+}
+
+func tellingBreaches() []breach {
+	const what = "Prometheus or OpenTelemetry"
+	return []breach{
+		{"what tells", "internal/telemetry/x.go", "package telemetry\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", ""},
+		{"a test that reads", "test/integration/x_test.go", "package x\nimport _ \"github.com/prometheus/common/expfmt\"\n", ""},
+		{"another library", "coordinator/x.go", "package coordinator\nimport _ \"go.uber.org/zap\"\n", ""},
+		{"metrics elsewhere", "internal/httpapi/x.go", "package httpapi\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", what},
+		{"traces elsewhere", "coordinator/x.go", "package coordinator\nimport _ \"go.opentelemetry.io/otel/trace\"\n", what},
 	}
 }

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"go/ast"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/telemetry"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -38,6 +39,7 @@ var layers = map[string][]string{
 	"internal/storetest":   core,
 	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi),
+	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
 	"bench":                slices.Concat(outer, support),
@@ -109,6 +111,8 @@ var unwanted = []string{
 	"go.etcd.io/bbolt",
 	"github.com/spf13/cobra",
 	"github.com/spf13/pflag",
+	"github.com/prometheus",
+	"go.opentelemetry.io",
 	module + "/internal/httpapi",
 	module + "/cmd",
 	module + "/etcdstore/embedded",
@@ -125,4 +129,22 @@ func importClosure(pkg string, deps []string) []string {
 		}
 	}
 	return findings
+}
+
+// tellers lists where the libraries of metrics and traces may be known.
+var tellers = allow{
+	"internal/telemetry/": "tells for all",
+	"test/":               "tests read what nodes tell",
+}
+
+// telling finds metrics and traces that are made elsewhere than in internal/telemetry.
+func telling(files []*source) []string {
+	return confined(files, tellers, "Prometheus or OpenTelemetry: have internal/telemetry tell", func(_ *source, n ast.Node) bool {
+		spec, ok := n.(*ast.ImportSpec)
+		if !ok {
+			return false
+		}
+		imported := strings.Trim(spec.Path.Value, `"`)
+		return strings.HasPrefix(imported, "github.com/prometheus/") || strings.HasPrefix(imported, "go.opentelemetry.io/")
+	})
 }

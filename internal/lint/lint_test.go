@@ -39,6 +39,7 @@ func rules() []rule {
 		{"panics are in known places", panics},
 		{"package variables are not changed", changedGlobals},
 		{"only keys.go spells keys", keyParts},
+		{"only telemetry knows Prometheus and OpenTelemetry", telling},
 		{"nothing is left to do", markers},
 	}
 }

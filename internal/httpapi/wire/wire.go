@@ -48,6 +48,7 @@ const (
 	PathReady    = "/readyz"
 	PathRole     = "/role/"
 	PathOpenAPI  = "/openapi.json"
+	PathMetrics  = "/metrics"
 )
 
 // Node is the answer of GET /v1/node.

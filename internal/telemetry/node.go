@@ -1,0 +1,111 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// node is a node as the API uses it.
+type node struct {
+	httpapi.Node
+	t *Telemetry
+}
+
+// Read counts how old what is read is.
+func (n node) Read() (coordinator.Reading, error) {
+	reading, err := n.Node.Read()
+	if err == nil {
+		n.t.counted.staleness.Observe(reading.Staleness.Seconds())
+	}
+	return reading, err
+}
+
+// Commit counts and traces a delta. What a node refuses because it is not master is
+// no write of its own.
+func (n node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
+	began := time.Now()
+	ctx, span := n.t.tracer.Start(ctx, "commit", trace.WithAttributes(attribute.Int("coordinator.operations", len(d.Ops))))
+	n.t.counted.queue.Inc()
+	receipt, err := n.Node.Commit(ctx, d)
+	n.t.counted.queue.Dec()
+	switch {
+	case err == nil:
+		n.t.counted.persist.Observe(time.Since(began).Seconds())
+		span.SetAttributes(attribute.Int64("coordinator.revision", int64(receipt.Revision)))
+	case !errors.Is(err, coordinator.ErrNotMaster):
+		n.t.counted.failures.WithLabelValues(reasonOf(err)).Inc()
+	}
+	end(span, err)
+	return receipt, err
+}
+
+// Handover counts and traces a handover. A node that is not master hands nothing
+// over.
+func (n node) Handover(ctx context.Context, to string) (coordinator.Passed, error) {
+	began := time.Now()
+	ctx, span := n.t.tracer.Start(ctx, "handover", trace.WithAttributes(attribute.String("coordinator.to", to)))
+	passed, err := n.Node.Handover(ctx, to)
+	if !errors.Is(err, coordinator.ErrNotMaster) {
+		n.t.counted.handover.WithLabelValues(handoverResult(err)).Observe(time.Since(began).Seconds())
+	}
+	if err == nil {
+		span.SetAttributes(attribute.String("coordinator.to", passed.To), attribute.Int64("coordinator.term", passed.Term))
+	}
+	end(span, err)
+	return passed, err
+}
+
+func handoverResult(err error) string {
+	switch {
+	case err == nil:
+		return resultOK
+	case errors.Is(err, coordinator.ErrRefused):
+		return resultRefused
+	case errors.Is(err, rebind.ErrUnknown):
+		return resultUnknown
+	default:
+		return resultFailed
+	}
+}
+
+// reasonOther is a failure that is not in the list.
+const reasonOther = "other"
+
+// failure is why a delta was not stored, as a label tells it.
+type failure struct {
+	err    error
+	reason string
+}
+
+// failures are the reasons, the first that fits counts.
+func failures() []failure {
+	return []failure{
+		{rebind.ErrUnknown, "unknown"},
+		{rebind.ErrFenced, "fenced"},
+		{rebind.ErrConflict, "conflict"},
+		{rebind.ErrClosed, "closed"},
+		{rebind.ErrTooLarge, "too_large"},
+		{rebind.ErrStoreFull, "store_full"},
+		{rebind.ErrUnavailable, "unavailable"},
+		{rebind.ErrInvalid, "invalid"},
+		{context.Canceled, "gave_up"},
+		{context.DeadlineExceeded, "gave_up"},
+	}
+}
+
+func reasonOf(err error) string {
+	for _, f := range failures() {
+		if errors.Is(err, f.err) {
+			return f.reason
+		}
+	}
+	return reasonOther
+}

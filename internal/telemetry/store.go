@@ -1,0 +1,177 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"path"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// Results, as labels tell them.
+const (
+	resultOK      = "ok"
+	resultRefused = "refused"
+	resultUnknown = "unknown"
+	resultFailed  = "failed"
+)
+
+// Phases of a promotion.
+const (
+	phaseState    = "state"
+	phaseAnnounce = "announce"
+)
+
+// Store returns s as the node is to use it: what the node does there is counted,
+// and its promotions are traced.
+func (t *Telemetry) Store(s coordinator.Store) coordinator.Store {
+	t.ttl = s.TTL()
+	return store{Store: s, t: t}
+}
+
+type store struct {
+	coordinator.Store
+	t *Telemetry
+}
+
+// Follow counts the terms it sees begin.
+func (s store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+	return s.Store.Follow(ctx, node, func(p coordinator.Plane) {
+		if s.t.last != 0 && p.Holder.Term != s.t.last {
+			s.t.counted.changes.Inc()
+		}
+		s.t.last = p.Holder.Term
+		see(p)
+	})
+}
+
+// Load counts a load of all mementos.
+func (s store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
+	began := time.Now()
+	at, err := s.Store.Load(ctx, page)
+	result := resultOK
+	switch {
+	case err == nil:
+	case errors.Is(err, rebind.ErrUnusable):
+		result = resultRefused
+	default:
+		result = resultFailed
+	}
+	s.t.counted.load.WithLabelValues(result).Observe(time.Since(began).Seconds())
+	return at, err
+}
+
+// Join returns a membership whose terms are looked at.
+func (s store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+	m, err := s.Store.Join(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return membership{Membership: m, t: s.t}, nil
+}
+
+// Seclude returns a term that is looked at.
+func (s store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
+	m, won, err := s.Store.Seclude(ctx, r, planeID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return membership{Membership: m, t: s.t}, s.t.elected(won), nil
+}
+
+type membership struct {
+	coordinator.Membership
+	t *Telemetry
+}
+
+// Campaign returns a term that is looked at.
+func (m membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
+	won, err := m.Membership.Campaign(ctx, bid)
+	if err != nil {
+		return nil, err
+	}
+	return m.t.elected(won), nil
+}
+
+// term is one mastership, from the election on.
+type term struct {
+	coordinator.Term
+	t       *Telemetry
+	elected time.Time
+	span    trace.Span // of the promotion
+}
+
+// elected begins to look at a term. The span of its promotion ends with the
+// announcement, or with the term that did not come to it.
+func (t *Telemetry) elected(won coordinator.Term) coordinator.Term {
+	_, span := t.tracer.Start(context.Background(), "promotion", trace.WithAttributes(attribute.Int64("coordinator.term", won.Number())))
+	if span.IsRecording() {
+		context.AfterFunc(won.Context(), func() { end(span, context.Cause(won.Context())) })
+	}
+	return &term{Term: won, t: t, elected: time.Now(), span: span}
+}
+
+// Announce counts a promotion that is complete.
+func (m *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
+	if err := m.Term.Announce(ctx, r, h); err != nil {
+		m.span.AddEvent("not announced", trace.WithAttributes(attribute.String("error", err.Error())))
+		return err
+	}
+	loading := milliseconds(h.RebindMS)
+	m.t.counted.rebind.WithLabelValues(phaseState).Observe(loading.Seconds())
+	m.t.counted.rebind.WithLabelValues(phaseAnnounce).Observe(max(0, time.Since(m.elected)-loading).Seconds())
+	m.span.SetAttributes(
+		attribute.String("coordinator.reason", string(h.Reason)), attribute.String("coordinator.from", h.From),
+		attribute.Int64("coordinator.rebind_ms", h.RebindMS), attribute.Int("coordinator.mementos", h.Mementos),
+	)
+	if h.GapMS != nil {
+		m.t.counted.gap.WithLabelValues(string(h.Reason)).Observe(milliseconds(*h.GapMS).Seconds())
+		m.span.SetAttributes(attribute.Int64("coordinator.gap_ms", *h.GapMS))
+	}
+	end(m.span, nil)
+	return nil
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// Commit counts one transaction of mementos.
+func (m *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+	began := time.Now()
+	at, err := m.Term.Commit(ctx, d, base)
+	m.t.counted.transaction.Observe(time.Since(began).Seconds())
+	m.t.counted.batch.Observe(float64(deltas(&d)))
+	if errors.Is(err, rebind.ErrFenced) {
+		m.t.counted.fenced.Inc()
+	}
+	return at, err
+}
+
+// deltas tells how many deltas were joined to make d: their ids differ.
+func deltas(d *rebind.Delta) int {
+	n := 1
+	for i := 1; i < len(d.Ops); i++ {
+		if d.OpID(i) != d.OpID(i-1) {
+			n++
+		}
+	}
+	return n
+}
+
+// DialOptions have each request to etcd counted.
+func (t *Telemetry) DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.request)}
+}
+
+func (t *Telemetry) request(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	began := time.Now()
+	err := invoke(ctx, method, req, reply, cc, opts...)
+	t.counted.etcd.WithLabelValues(path.Base(method), grpcstatus.Code(err).String()).Observe(time.Since(began).Seconds())
+	return err
+}

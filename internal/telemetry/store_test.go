@@ -1,0 +1,46 @@
+package telemetry_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/internal/storetest"
+	"github.com/coordinator-ha/coordinator/internal/telemetry"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// lab is an in-memory store that is looked at.
+type lab struct {
+	*memstore.Server
+	t *testing.T
+}
+
+func (l lab) Node(id string) coordinator.Store { return quiet(l.t).Store(l.Server.Node(id)) }
+
+func (l lab) Garble(name rebind.Name) { l.Put(name, rebind.Content{}, "not readable") }
+
+// quiet returns telemetry that sends no spans.
+func quiet(t *testing.T) *telemetry.Telemetry {
+	t.Helper()
+	told, err := telemetry.New(t.Context(), telemetry.Config{Version: "1.0.0", Node: "a", Plane: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+// Looking at a store changes nothing about it: it keeps the whole contract.
+func TestStore_KeepsTheContract(t *testing.T) {
+	for _, c := range storetest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := memstore.New(10 * time.Second)
+				t.Cleanup(s.Close)
+				c.Run(t, lab{s, t})
+			})
+		})
+	}
+}
