@@ -48,7 +48,7 @@ func execute(ctx context.Context, args []string, s streams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, errQuiet) {
-		fmt.Fprintf(s.err, "Error: %v\n", err)
+		fmt.Fprintf(s.err, "Error: %s\n", masked(err.Error()))
 	}
 	return exitCode(err)
 }

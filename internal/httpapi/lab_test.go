@@ -100,7 +100,7 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 	if n.Node, err = coordinator.New(cfg, store); err != nil {
 		p.t.Fatal(err)
 	}
-	n.api = httpapi.New(httpapi.Config{Node: n.Node, MaxPayload: maxPayload, Logger: cfg.Logger})
+	n.api = httpapi.New(httpapi.Config{Node: n.Node, MaxPayload: maxPayload, Logger: cfg.Logger, LogLevel: zap.NewAtomicLevel()})
 	p.t.Cleanup(n.api.Close)
 	if listener != nil {
 		listener.Config.Handler = n.api
