@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -138,25 +137,12 @@ type choices struct {
 }
 
 // resolve comes from flags and environment, which the settings hold already, and the
-// file to what the node is to be. All mistakes are told at once.
+// file to what the node is to be.
 func (c *runConfig) resolve(settings *pflag.FlagSet) (choices, error) {
 	if err := fromFile(c.file, settings); err != nil {
 		return choices{}, err
 	}
-	chosen, err := c.complete()
-	if err == nil {
-		return chosen, nil
-	}
-	var elsewhere []string
-	settings.VisitAll(func(f *pflag.Flag) {
-		if o := originOf(f); o.Kind == originFile || o.Kind == originEnvironment {
-			elsewhere = append(elsewhere, f.Name+" from "+o.String())
-		}
-	})
-	if len(elsewhere) > 0 {
-		err = usageError{fmt.Errorf("%w\nnot given as a flag: %s", err, strings.Join(elsewhere, ", "))}
-	}
-	return chosen, err
+	return c.complete()
 }
 
 // nameNode has the node named like its host if it has no name.

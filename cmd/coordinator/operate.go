@@ -42,11 +42,11 @@ var askFlags = []string{"server", "timeout", "output"}
 func (o *operator) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
-	o.outputFlag(cmd)
+	o.outputFlag(cmd, "table, json or yaml; json is the API's answer as it came")
 }
 
-func (o *operator) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, json or yaml; json is the API's answer as it came")
+func (o *operator) outputFlag(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", usage)
 }
 
 func (o *operator) checkOutput() error {

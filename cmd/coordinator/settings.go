@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,29 @@ func originOf(f *pflag.Flag) origin {
 	default:
 		return origin{Kind: originDefault}
 	}
+}
+
+// whereFrom tells of the settings that a complaint is about where they came from, if
+// that was not the command line: who complains knows only what they are.
+func whereFrom(flags *pflag.FlagSet, complaint error) string {
+	var usage usageError
+	if !errors.As(complaint, &usage) {
+		return ""
+	}
+	said := strings.ToLower(complaint.Error())
+	var from []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		o := originOf(f)
+		about := strings.Contains(said, f.Name) || strings.Contains(said, strings.ReplaceAll(f.Name, "-", " ")) ||
+			strings.Contains(said, strings.ToLower(strconv.Quote(f.Value.String())))
+		if about && (o.Kind == originFile || o.Kind == originEnvironment) {
+			from = append(from, f.Name+" from "+o.String())
+		}
+	})
+	if len(from) == 0 {
+		return ""
+	}
+	return "\nnot given as a flag: " + strings.Join(from, ", ")
 }
 
 // note notes that a flag has its value from elsewhere than the command line.

@@ -159,7 +159,7 @@ func TestFile_Mistakes(t *testing.T) {
 	for text, want := range map[string][]string{
 		"node_id: a":                       {`:1: node_id: unknown key, did you mean node-id\?`},
 		"nodeId: a":                        {`:1: nodeId: unknown key, did you mean node-id\?`},
-		"colour: red":                      {`:1: colour: unknown key: "coordinator config example" shows all keys`},
+		"colour: red":                      {`:1: colour: unknown key \(coordinator config example shows all\)`},
 		"help: true":                       {`:1: help: unknown key`},
 		"<<: {plane: p}":                   {`:1: <<: unknown key`},
 		"\nplane: a\nmode: auto\nplane: b": {`:4: plane: the key is given twice, first in line 2: keep one`},

@@ -130,7 +130,7 @@ func (e entry) apply(path string, settings *pflag.FlagSet) error {
 	case e.key == fileFlag:
 		return errors.New("a file of settings names no other: take this line out")
 	case f == nil:
-		return fmt.Errorf("unknown key%s: \"coordinator config example\" shows all keys", likely(strings.ReplaceAll(e.key, "_", "-"), keysOf(settings)))
+		return fmt.Errorf("unknown key%s (coordinator config example shows all)", likely(strings.ReplaceAll(e.key, "_", "-"), keysOf(settings)))
 	}
 	values, list, err := e.read()
 	if err != nil {

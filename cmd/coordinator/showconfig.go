@@ -52,7 +52,7 @@ passwords in URLs.`,
 	}
 	settings := cfg.settings()
 	cmd.Flags().AddFlagSet(settings)
-	o.outputFlag(cmd)
+	o.outputFlag(cmd, "table, json or yaml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.checkOutput(); err != nil {
 			return err
