@@ -33,7 +33,8 @@ var flagWords = map[string][]string{
 
 // argWords are the arguments of commands that take one of a few words.
 var argWords = map[string][]string{
-	"mode": modeWords,
+	"mode":      modeWords,
+	"log-level": {"debug", "info", "warn", "error"},
 	"health": {
 		"live", "ready", "master", "standby", "hot_standby", "hot_backup", "hot", "readable", "promotable", "writable",
 	},

@@ -16,6 +16,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -42,12 +43,21 @@ type runConfig struct {
 	embedURL      string
 	secure        secureConfig
 	log           logConfig
+	file          string
 }
 
 // logConfig says how a process logs.
 type logConfig struct{ level, format string }
 
 const defaultDataDir = "coordinator-data"
+
+// settings declares the flags, in the order they are shown in.
+func (c *runConfig) settings() *pflag.FlagSet {
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	f.SortFlags = false
+	c.flags(f)
+	return f
+}
 
 func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.mode, "mode", "auto", "what the node is to be: auto, master, standby, hot_standby, hot_backup, or disabled: alone with the plane's state")
@@ -64,12 +74,13 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.autoStandby, "auto-standby", "hot", "how modes auto and master stand by: hot or cold")
 	f.DurationVar(&c.waitForMaster, "wait-for-master", 0, "how long modes standby and hot_standby wait for a master at start")
 	f.StringVar(&c.planeID, "plane-id", "", "id of the plane that this node belongs to: it refuses any other, and a new plane gets it (default: whichever it finds)")
-	f.StringVar(&c.persist, "persist", "auto", "what becomes of the state at start: auto loads what is there, rebind must find some, clean deletes it, disabled keeps none; never taken from the environment")
+	f.StringVar(&c.persist, "persist", "auto", "what becomes of the state at start: auto loads what is there, rebind must find some, clean deletes it, disabled keeps none; never taken from the environment or a file")
 	f.StringVar(&c.rebindFailure, "rebind-failure", "continue", "what to do about mementos that cannot be used: continue without them, fail_at_end or fail_fast")
 	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
 	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
 	c.secure.flags(f)
 	c.log.flags(f)
+	f.StringVar(&c.file, fileFlag, "", "YAML file of settings, one key a flag; see \"coordinator config example\"")
 }
 
 func (c *logConfig) flags(f *pflag.FlagSet) {
@@ -77,11 +88,23 @@ func (c *logConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.format, "log-format", "auto", "console, json, or auto: console on a terminal")
 }
 
-// logger makes the process's logger on standard error.
-func (c *logConfig) logger(s streams) (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(c.level)
-	if err != nil || level < zap.DebugLevel || level > zap.ErrorLevel {
-		return nil, usageError{fmt.Errorf("log level %q: use debug, info, warn or error", c.level)}
+// parse reads the level, and tells whether a process can log like that.
+func (c *logConfig) parse() (zapcore.Level, error) {
+	level, err := httpapi.ParseLevel(c.level)
+	switch c.format {
+	case "auto", "console", "json":
+	default:
+		err = errors.Join(err, fmt.Errorf("log format %q: use console, json or auto", c.format))
+	}
+	return level, err
+}
+
+// logger makes the process's logger on standard error, and what changes its level.
+func (c *logConfig) logger(s streams) (*zap.Logger, zap.AtomicLevel, error) {
+	parsed, err := c.parse()
+	level := zap.NewAtomicLevelAt(parsed)
+	if err != nil {
+		return nil, level, usageError{err}
 	}
 	ec := zap.NewProductionEncoderConfig()
 	ec.TimeKey = "ts"
@@ -90,16 +113,13 @@ func (c *logConfig) logger(s streams) (*zap.Logger, error) {
 	}
 	ec.EncodeDuration = zapcore.StringDurationEncoder
 	var enc zapcore.Encoder
-	switch {
-	case c.format == "console", c.format == "auto" && isTerminal(s.err):
+	if c.format == "console" || c.format == "auto" && isTerminal(s.err) {
 		ec.EncodeLevel = zapcore.CapitalLevelEncoder
 		enc = zapcore.NewConsoleEncoder(ec)
-	case c.format == "json", c.format == "auto":
+	} else {
 		enc = zapcore.NewJSONEncoder(ec)
-	default:
-		return nil, usageError{fmt.Errorf("log format %q: use console, json or auto", c.format)}
 	}
-	return zap.New(zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)), nil
+	return zap.New(zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)), level, nil
 }
 
 // isTerminal reports whether a person looks at what is written.
@@ -118,15 +138,33 @@ type choices struct {
 	policy  rebind.Policy
 }
 
+// resolve comes from flags and environment, which the settings hold already, and the
+// file to what the node is to be.
+func (c *runConfig) resolve(settings *pflag.FlagSet) (choices, error) {
+	if err := fromFile(c.file, settings); err != nil {
+		return choices{}, err
+	}
+	return c.complete()
+}
+
+// nameNode has the node named like its host if it has no name.
+func (c *runConfig) nameNode() error {
+	if c.nodeID != "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("node-id: %w", err)
+	}
+	c.nodeID = host
+	return nil
+}
+
 // complete fills in what depends on other settings and reports all mistakes at
 // once.
 func (c *runConfig) complete() (choices, error) {
 	chosen, err := c.choose()
-	if c.nodeID == "" {
-		host, hostErr := os.Hostname()
-		err = errors.Join(err, hostErr)
-		c.nodeID = host
-	}
+	err = errors.Join(err, c.nameNode())
 	err = errors.Join(err, coordinator.CheckNode(c.nodeID), c.checkStore())
 	if c.autoStandby != "hot" && c.autoStandby != "cold" {
 		err = errors.Join(err, fmt.Errorf("auto-standby %q: use hot or cold", c.autoStandby))
@@ -143,7 +181,8 @@ func (c *runConfig) complete() (choices, error) {
 	if c.waitForMaster < 0 {
 		err = errors.Join(err, fmt.Errorf("wait-for-master %s is negative", c.waitForMaster))
 	}
-	err = errors.Join(err, c.checkURLs(), c.secure.check(c.advertiseURL))
+	_, errLog := c.log.parse()
+	err = errors.Join(err, c.checkURLs(), c.secure.check(c.advertiseURL), errLog)
 	if err != nil {
 		return chosen, usageError{err}
 	}
@@ -199,9 +238,9 @@ func (c *runConfig) checkStore() error {
 
 // checkURLs tells whether the addresses can be what they are for.
 func (c *runConfig) checkURLs() error {
-	var err error
+	err := c.checkCredentials()
 	if _, _, split := net.SplitHostPort(c.listen); split != nil {
-		err = fmt.Errorf("listen %q: write it as host:port", c.listen)
+		err = errors.Join(err, fmt.Errorf("listen %q: write it as host:port", c.listen))
 	}
 	if c.advertiseURL == "" {
 		return err
@@ -209,6 +248,21 @@ func (c *runConfig) checkURLs() error {
 	u, parse := url.Parse(c.advertiseURL)
 	if parse != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		err = errors.Join(err, fmt.Errorf("advertise-url %q: write it as http://host:port", c.advertiseURL))
+	}
+	return err
+}
+
+// checkCredentials refuses passwords in addresses: etcd's client would leave them out
+// in silence, and what is advertised is there for all to read.
+func (c *runConfig) checkCredentials() error {
+	var err error
+	for _, e := range c.endpoints {
+		if masked(e) != e {
+			err = errors.Join(err, fmt.Errorf("endpoints %q: give user and password with --etcd-user and --etcd-password-file", masked(e)))
+		}
+	}
+	if masked(c.advertiseURL) != c.advertiseURL {
+		err = errors.Join(err, fmt.Errorf("advertise-url %q: take the password out, the node publishes it", masked(c.advertiseURL)))
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -85,6 +86,48 @@ lasts until the node's process ends.`,
 		}
 		return show(o, answer, func(w io.Writer, p *wire.PriorityReply) error {
 			_, err := fmt.Fprintf(w, "was %d, is %d\n", p.Previous, p.Current)
+			return err
+		})
+	})
+}
+
+func newLogLevel(s streams) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:   "log-level [LEVEL]",
+		Short: "Show how much a node logs, or change it",
+		Long: `Show how much a node logs, or change it while the node runs: debug, info, warn or
+error. It lasts until the node's process ends.`,
+		Example: `  coordinator log-level
+  coordinator log-level debug --node b`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
+		if len(args) == 0 {
+			answer, err := o.doAt(ctx, node, client.Request{Method: http.MethodGet, Path: wire.PathLogLevel})
+			if err != nil {
+				return err
+			}
+			return show(o, answer, func(w io.Writer, l *wire.LogLevel) error {
+				_, err := fmt.Fprintln(w, l.Level)
+				return err
+			})
+		}
+		level, err := httpapi.ParseLevel(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		req, err := client.JSON(http.MethodPut, wire.PathLogLevel, wire.LogLevelRequest{Level: level.String()})
+		if err != nil {
+			return err
+		}
+		answer, err := o.doAt(ctx, node, req)
+		if err != nil {
+			return err
+		}
+		return show(o, answer, func(w io.Writer, l *wire.LogLevelReply) error {
+			_, err := fmt.Fprintf(w, "was %s, is %s\n", l.Previous, l.Current)
 			return err
 		})
 	})

@@ -46,9 +46,9 @@ type streams struct {
 func execute(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errQuiet) {
-		fmt.Fprintf(s.err, "Error: %v\n", err)
+		fmt.Fprintf(s.err, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
 	}
 	return exitCode(err)
 }

@@ -46,7 +46,20 @@ func (o *operator) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	o.files.flags(cmd.Flags())
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, json or yaml; json is the API's answer as it came")
+	o.outputFlag(cmd, "table, json or yaml; json is the API's answer as it came")
+}
+
+func (o *operator) outputFlag(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", usage)
+}
+
+func (o *operator) checkOutput() error {
+	switch o.output {
+	case "table", "json", "yaml":
+		return nil
+	default:
+		return usageError{fmt.Errorf("output %q: use table, json or yaml", o.output)}
+	}
 }
 
 // operating makes a command that talks to a node.
@@ -55,10 +68,8 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 	o.flags(cmd)
 	o.completesNames(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		switch o.output {
-		case "table", "json", "yaml":
-		default:
-			return usageError{fmt.Errorf("output %q: use table, json or yaml", o.output)}
+		if err := o.checkOutput(); err != nil {
+			return err
 		}
 		if o.timeout <= 0 {
 			return usageError{fmt.Errorf("timeout %s: use a positive time", o.timeout)}

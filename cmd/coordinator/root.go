@@ -2,12 +2,8 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // newRoot assembles the command line.
@@ -31,11 +27,11 @@ one MASTER, standbys that take over, and backups that are never promoted.`,
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{unknownFlag(cmd, err)} })
 	root.AddCommand(
-		newRun(s), newStore(s),
+		newRun(s), newStore(s), newConfig(s),
 		newStatus(s), newHistory(s), newHealth(s), newDoctor(s),
-		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
+		newMode(s), newPriority(s), newLogLevel(s), newHandover(s), newPause(s), newResume(s), newForget(s),
 		newMemento(s), newExport(s), newImport(s), newToken(s), newVersion(s),
 	)
 	root.InitDefaultCompletionCmd()
@@ -70,55 +66,5 @@ func checked(cmd *cobra.Command) {
 			return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 		}
 		return nil
-	}
-}
-
-// envPrefix begins the names of environment variables that stand for flags.
-const envPrefix = "COORDINATOR_"
-
-// envName is the environment variable of a flag.
-func envName(flag string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// flagOnly is a daemon's flag that the environment does not stand for: it can
-// delete everything, and a variable outlives the moment it was meant for.
-const flagOnly = "persist"
-
-// fromEnvironment sets the flags that were not given from the environment: all of
-// a daemon's but one, and of the other commands those that say whom to ask. A variable
-// must not change what a command does to the plane.
-func fromEnvironment(cmd *cobra.Command) error {
-	daemon := cmd.Name() == "run" || cmd.Name() == "store"
-	var err error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		value, ok := os.LookupEnv(envName(f.Name))
-		if f.Changed || !ok || err != nil || f.Name == flagOnly || !(daemon || slices.Contains(askFlags, f.Name)) {
-			return
-		}
-		if setErr := f.Value.Set(value); setErr != nil {
-			err = usageError{fmt.Errorf("%s=%q: %w", envName(f.Name), value, setErr)}
-			return
-		}
-		f.Changed = true
-		f.Annotations = map[string][]string{originKey: {"environment " + envName(f.Name)}}
-	})
-	return err
-}
-
-// originKey annotates a flag with where its value came from, if that was not the
-// command line.
-const originKey = "origin"
-
-// origin tells where the value of a flag came from.
-func origin(flags *pflag.FlagSet, name string) string {
-	f := flags.Lookup(name)
-	switch {
-	case len(f.Annotations[originKey]) > 0:
-		return f.Annotations[originKey][0]
-	case f.Changed:
-		return "flag --" + name
-	default:
-		return "default"
 	}
 }

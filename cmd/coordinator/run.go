@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -37,8 +38,10 @@ that out on one machine.
 The first SIGTERM or SIGINT hands mastership over and leaves the plane, within ten
 seconds; a second one ends the process at once.
 
-Every flag can be given in the environment as well: COORDINATOR_NODE_ID for
---node-id, except --persist. A flag wins over the environment.
+Every flag but --persist can be given in the environment as well, COORDINATOR_NODE_ID
+for --node-id, and as a key of the YAML file that --config names: node-id. A flag wins
+over the environment, and that over the file. "coordinator config" shows, checks and
+explains settings. SIGHUP has the node read its file again.
 
 Mode disabled takes the plane for this node alone: it starts only where no other
 node lives, and none can join while it does. With --persist disabled it brings an
@@ -47,20 +50,20 @@ etcd that keeps nothing.`,
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b --mode hot_standby`,
 		Args: cobra.NoArgs,
 	}
-	cfg.flags(cmd.Flags())
+	settings := cfg.settings()
+	cmd.Flags().AddFlagSet(settings)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		chosen, err := cfg.complete()
+		chosen, err := cfg.resolve(settings)
 		if err != nil {
 			return err
 		}
-		log, err := cfg.log.logger(s)
+		log, level, err := cfg.log.logger(s)
 		if err != nil {
 			return err
 		}
-		if _, set := os.LookupEnv(envName(flagOnly)); set {
-			log.Warn("what becomes of the state is never taken from the environment; give --persist as a flag")
-		}
-		d := &daemon{cfg: cfg, chosen: chosen, log: log, storeOrigin: origin(cmd.Flags(), "endpoints")}
+		d := &daemon{cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log, logLevel: level}
+		stopRereading := d.heedHangups()
+		defer stopRereading()
 		ctx, stop := heedSignals(cmd.Context(), log)
 		defer stop()
 		return d.run(ctx)
@@ -70,10 +73,13 @@ etcd that keeps nothing.`,
 
 // daemon is the wiring of one node: its directory, its store and its API.
 type daemon struct {
-	cfg         runConfig
-	chosen      choices
-	log         *zap.Logger
-	storeOrigin string // which setting named the store
+	cfg      runConfig
+	settings *pflag.FlagSet // where cfg comes from
+	strays   []string       // what was probably meant to be a setting
+	chosen   choices
+	log      *zap.Logger
+	logLevel zap.AtomicLevel
+	hangups  chan os.Signal // ask for the file of settings to be read again
 
 	// What open has opened, and how to close it, in that order.
 	listener    net.Listener
@@ -119,6 +125,7 @@ func (d *daemon) open(ctx context.Context) error {
 		}
 	}
 	d.nameStore()
+	d.nameSettings()
 	var err error
 	if d.secured, err = d.cfg.secure.read(d.log); err != nil {
 		return err
@@ -212,12 +219,29 @@ func endpointHost(endpoint string) string {
 
 // nameStore says, before anything else, which store it is and what named it.
 func (d *daemon) nameStore() {
+	setBy := zap.Stringer("set_by", originOf(d.settings.Lookup("endpoints")))
 	if len(d.cfg.endpoints) > 0 {
-		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), zap.String("set_by", d.storeOrigin))
+		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), setBy)
 		return
 	}
 	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir),
-		zap.String("client_url", d.cfg.embedURL), zap.String("set_by", d.storeOrigin))
+		zap.String("client_url", d.cfg.embedURL), setBy)
+}
+
+// nameSettings says which settings are not the defaults, and where they come from.
+func (d *daemon) nameSettings() {
+	var given []string
+	d.settings.VisitAll(func(f *pflag.Flag) {
+		if o := originOf(f); o.Kind != originDefault {
+			given = append(given, f.Name+" from "+o.String())
+		}
+	})
+	if len(given) > 0 {
+		d.log.Info("settings that are not the defaults", zap.Strings("settings", given))
+	}
+	for _, stray := range d.strays {
+		d.log.Warn("variable of the environment is ignored", zap.String("why", stray))
+	}
 }
 
 // startStore starts the store where it is this process's own, and returns where
@@ -259,7 +283,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	api := httpapi.New(httpapi.Config{
 		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
 		Access: d.secured.access, Peers: d.secured.peers,
-		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log,
+		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logLevel,
 	})
 	defer api.Close()
 	server := api.HTTPServer()
@@ -291,6 +315,10 @@ func (d *daemon) serve(ctx context.Context) error {
 			_ = server.Close() // what has not ended by now is cut off
 		}
 		return err
+	})
+	group.Go(func() error {
+		d.rereadOnHangup(ctx, ended)
+		return nil
 	})
 	group.Go(func() error {
 		select {

@@ -26,7 +26,7 @@ use a cluster of etcd's own.`,
   coordinator run --endpoints 127.0.0.1:2379`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := logs.logger(s)
+			log, _, err := logs.logger(s)
 			if err != nil {
 				return err
 			}

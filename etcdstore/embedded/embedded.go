@@ -112,7 +112,7 @@ func (c *Config) Validate() error {
 
 func (c *Config) clientURL() (*url.URL, error) {
 	client, err := url.Parse(c.ClientURL)
-	if err != nil || client.Scheme != "http" || client.Host == "" {
+	if err != nil || client.Scheme != "http" || client.Host == "" || client.User != nil {
 		return nil, fmt.Errorf("%w: client URL %q: write it as http://host:port", ErrInvalid, c.ClientURL)
 	}
 	return client, nil

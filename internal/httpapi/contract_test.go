@@ -242,6 +242,7 @@ var schemaTypes = map[string]any{
 	"PriorityReply": wire.PriorityReply{}, "Plane": wire.Plane{}, "PlaneNode": wire.PlaneNode{},
 	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{}, "Rehearsal": wire.Rehearsal{},
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
+	"LogLevel": wire.LogLevel{}, "LogLevelRequest": wire.LogLevelRequest{}, "LogLevelReply": wire.LogLevelReply{},
 	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
 	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{},
 	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},

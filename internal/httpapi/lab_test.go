@@ -111,7 +111,7 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 	if n.Node, err = coordinator.New(cfg, store); err != nil {
 		p.t.Fatal(err)
 	}
-	api.Node, api.Logger = n.Node, cfg.Logger
+	api.Node, api.Logger, api.LogLevel = n.Node, cfg.Logger, zap.NewAtomicLevel()
 	n.api = httpapi.New(api)
 	p.t.Cleanup(n.api.Close)
 	if listener != nil {

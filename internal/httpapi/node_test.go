@@ -180,8 +180,8 @@ var badControls = map[string]struct {
 	"nothing":               {"", "application/json", 400, wire.KindBadRequest},
 	"no JSON":               {"{", "application/json", 400, wire.KindBadRequest},
 	"a list":                {"[]", "application/json", 400, wire.KindBadRequest},
-	"an unknown field":      {`{"mode":"auto","priority":1,"to":"b","colour":"red"}`, "application/json", 400, wire.KindBadRequest},
-	"numbers for all":       {`{"mode":1,"to":1,"priority":"1"}`, "application/json", 400, wire.KindBadRequest},
+	"an unknown field":      {`{"mode":"auto","priority":1,"to":"b","level":"info","colour":"red"}`, "application/json", 400, wire.KindBadRequest},
+	"numbers for all":       {`{"mode":1,"to":1,"priority":"1","level":1}`, "application/json", 400, wire.KindBadRequest},
 	"plain text":            {`{}`, "text/plain", 415, wire.KindMediaType},
 	"a form":                {`mode=auto`, "application/x-www-form-urlencoded", 415, wire.KindMediaType},
 	"more than anyone says": {strings.Repeat(" ", httpapi.MaxControlBody) + "{}", "application/json", 413, wire.KindTooLarge},
@@ -195,13 +195,14 @@ func TestControls_BadBodies(t *testing.T) {
 	before := []wire.ModeState{{Mode: modes.Auto, State: modes.StateMaster}, {Mode: modes.HotStandby, State: modes.StateHotStandby}}
 	for name, c := range badControls {
 		t.Run(name, func(t *testing.T) {
-			for target, method := range map[string]string{wire.PathMode: "PUT", wire.PathPriority: "PUT", wire.PathHandover: "POST"} {
+			for target, method := range map[string]string{wire.PathMode: "PUT", wire.PathPriority: "PUT", wire.PathLogLevel: "PUT", wire.PathHandover: "POST"} {
 				a.do(t, method, target, []byte(c.body), "Content-Type", c.contentType).refused(c.status, c.kind)
 			}
 		})
 	}
 	for target, bodies := range map[string][]string{
 		wire.PathMode:     {`{"mode":"leader"}`, `{"mode":""}`, `{}`, `null`, `{"mode":"auto"}{"mode":"auto"}`, `{"mode":"hot__backup"}`},
+		wire.PathLogLevel: {`{}`, `null`, `{"level":""}`, `{"level":"loud"}`, `{"level":"fatal"}`, `{"level":"info"}{"level":"info"}`},
 		wire.PathPriority: {`{}`, `null`, `{"priority":null}`, `{"priority":1.5}`, `{"priority":1}{"priority":1}`, `{"priority":9223372036854775808}`},
 	} {
 		for _, body := range bodies {

@@ -56,7 +56,7 @@ type Node interface {
 	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
 }
 
-// Config is what a server is made of. Node and MaxPayload are required.
+// Config is what a server is made of. Node, MaxPayload and LogLevel are required.
 type Config struct {
 	Node Node
 	// MaxPayload is the most bytes one memento may have: larger bodies are refused
@@ -77,6 +77,8 @@ type Config struct {
 	Transport func(http.RoundTripper) http.RoundTripper
 	// Logger gets what the clients cannot be told; nil means nowhere.
 	Logger *zap.Logger
+	// LogLevel is the level of the process's log, which clients may change.
+	LogLevel zap.AtomicLevel
 }
 
 //go:embed openapi.json
@@ -140,6 +142,8 @@ func (s *Server) routes() map[string]handler {
 		"GET " + wire.PathNode:                         s.getNode,
 		"PUT " + wire.PathMode:                         s.putMode,
 		"PUT " + wire.PathPriority:                     s.putPriority,
+		"GET " + wire.PathLogLevel:                     s.getLogLevel,
+		"PUT " + wire.PathLogLevel:                     s.putLogLevel,
 		"GET " + wire.PathPlane:                        s.getPlane,
 		"POST " + wire.PathHandover:                    s.postHandover,
 		"POST " + wire.PathPause:                       s.postPause,

@@ -35,6 +35,7 @@ const (
 	PathNode     = "/v1/node"
 	PathMode     = "/v1/node/mode"
 	PathPriority = "/v1/node/priority"
+	PathLogLevel = "/v1/node/log-level"
 	PathPlane    = "/v1/plane"
 	PathHandover = "/v1/plane/handover"
 	PathPause    = "/v1/plane/pause"
@@ -125,6 +126,22 @@ type PriorityRequest struct {
 type PriorityReply struct {
 	Previous int `json:"previous"`
 	Current  int `json:"current"`
+}
+
+// LogLevel is the answer of GET /v1/node/log-level.
+type LogLevel struct {
+	Level string `json:"level"`
+}
+
+// LogLevelRequest is the body of PUT /v1/node/log-level.
+type LogLevelRequest struct {
+	Level string `json:"level"`
+}
+
+// LogLevelReply is the answer to it.
+type LogLevelReply struct {
+	Previous string `json:"previous"`
+	Current  string `json:"current"`
 }
 
 // Plane is the answer of GET /v1/plane.

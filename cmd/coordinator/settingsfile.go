@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// fromFile sets the flags that were not given, nor stand in the environment, from a
+// file of settings: YAML, one key for each flag. All that is wrong with it is told
+// at once, each with its place, and nothing of it is guessed at.
+func fromFile(path string, settings *pflag.FlagSet) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return usageError{fmt.Errorf("file of settings, named by %s: %w", originOf(settings.Lookup(fileFlag)), err)}
+	}
+	if err := parseSettings(path, text, settings); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// parseSettings sets flags from the text of a file of settings.
+func parseSettings(path string, text []byte, settings *pflag.FlagSet) error {
+	entries, err := readEntries(path, text)
+	if err != nil {
+		return err
+	}
+	var wrong error
+	lines := make(map[string]int)
+	for _, e := range entries {
+		if first, twice := lines[e.key]; twice {
+			err = fmt.Errorf("the key is given twice, first in line %d: keep one", first)
+		} else {
+			lines[e.key] = e.line
+			err = e.apply(path, settings)
+		}
+		if err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("%s:%d: %s: %w", path, e.line, e.key, err))
+		}
+	}
+	return wrong
+}
+
+// entry is one key of a file of settings.
+type entry struct {
+	key   string
+	line  int
+	value *yaml.Node
+}
+
+// readEntries reads what a file of settings holds, in its order.
+func readEntries(path string, text []byte) ([]entry, error) {
+	var document, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	err := dec.Decode(&document)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, nil // nothing but comments
+	case err != nil:
+		return nil, notYAML(path, text, err)
+	}
+	top := document.Content[0]
+	switch {
+	case top.Tag == "!!null":
+		return nil, nil
+	case top.Kind != yaml.MappingNode:
+		return nil, fmt.Errorf("%s:%d: write settings as lines of \"key: value\"", path, top.Line)
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		if err != nil {
+			return nil, notYAML(path, text, err)
+		}
+		return nil, fmt.Errorf("%s:%d: a second document begins here: keep all settings in one", path, more.Line)
+	}
+	var entries []entry
+	for i := 0; i < len(top.Content); i += 2 {
+		key, value := top.Content[i], top.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		entries = append(entries, entry{key.Value, key.Line, value})
+	}
+	return entries, nil
+}
+
+// notYAML tells where a text ceases to be YAML, which the parser knows to a line or
+// two.
+func notYAML(path string, text []byte, err error) error {
+	said := strings.TrimPrefix(err.Error(), "yaml: ")
+	line, what, placed := cutLine(said)
+	if !placed {
+		// It leaves the first line out. With another line before that it does not.
+		if _, _, first := cutLine(fmt.Sprint(yaml.Unmarshal(append([]byte("\n"), text...), new(yaml.Node)))); first {
+			line, what, placed = "1", said, true
+		}
+	}
+	if !placed {
+		return fmt.Errorf("%s: this is not YAML: %s", path, said)
+	}
+	return fmt.Errorf("%s:%s: this is not YAML, here or nearby: %s", path, line, what)
+}
+
+// cutLine takes the line apart from a message of the YAML parser that has one.
+func cutLine(said string) (line, what string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(said, "yaml: "), "line ")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, ": ")
+}
+
+// apply gives the flag that the key names its value, if it has none from elsewhere.
+// A value that does not count is looked at all the same: one day it will.
+func (e entry) apply(path string, settings *pflag.FlagSet) error {
+	f := settings.Lookup(e.key)
+	switch {
+	case e.key == flagOnly:
+		return fmt.Errorf("what becomes of the state is never taken from a file, which outlasts the moment it was meant for: give --%s as a flag", flagOnly)
+	case e.key == fileFlag:
+		return errors.New("a file of settings names no other: take this line out")
+	case f == nil:
+		return fmt.Errorf("unknown key%s (coordinator config example shows all)", likely(strings.ReplaceAll(e.key, "_", "-"), keysOf(settings)))
+	}
+	values, list, err := e.read()
+	if err != nil {
+		return err
+	}
+	if _, takesList := f.Value.(pflag.SliceValue); list && !takesList {
+		return errors.New("it takes one value, and this is a list")
+	}
+	kept, keptList := valueOf(f)
+	if err := assign(f, values, list); err != nil {
+		return fmt.Errorf("%q: %w", shownAs(f, strings.Join(values, ",")), badValue(f, err))
+	}
+	if f.Changed {
+		return assign(f, kept, keptList)
+	}
+	origin{originFile, path + ":" + strconv.Itoa(e.line)}.note(f)
+	return nil
+}
+
+// read returns the texts of a value: as they are written, so that what YAML would
+// make of a plane named "on" or 007 does not matter.
+func (e entry) read() (values []string, list bool, err error) {
+	items := []*yaml.Node{e.value}
+	switch e.value.Kind {
+	case yaml.MappingNode:
+		return nil, false, errors.New("it takes a value, and this is a group of keys: settings are not nested")
+	case yaml.SequenceNode:
+		items, list = e.value.Content, true
+	}
+	for _, item := range items {
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		switch {
+		case item.Kind != yaml.ScalarNode:
+			return nil, false, errors.New("it takes a list of texts, and this one holds lists or groups of keys")
+		case item.Tag == "!!null":
+			return nil, false, errors.New("there is no value: take the line out, or write \"\" for nothing")
+		}
+		values = append(values, item.Value)
+	}
+	return values, list, nil
+}
+
+// keysOf lists the keys that a file of settings may hold.
+func keysOf(settings *pflag.FlagSet) (keys []string) {
+	settings.VisitAll(func(f *pflag.Flag) {
+		if f.Name != flagOnly && f.Name != fileFlag {
+			keys = append(keys, f.Name)
+		}
+	})
+	return keys
+}

@@ -1,0 +1,41 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// ParseLevel reads a level that a node can log at: debug, info, warn or error.
+func ParseLevel(text string) (zapcore.Level, error) {
+	level, err := zapcore.ParseLevel(text)
+	if err != nil || text == "" || level < zap.DebugLevel || level > zap.ErrorLevel {
+		return 0, fmt.Errorf("log level %.20q: use debug, info, warn or error", text)
+	}
+	return level, nil
+}
+
+func (s *Server) getLogLevel(w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, wire.LogLevel{Level: s.cfg.LogLevel.Level().String()})
+}
+
+func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
+	var req wire.LogLevelRequest
+	if err := decodeBody(w, r, maxControlBody, &req); err != nil {
+		return err
+	}
+	to, err := ParseLevel(req.Level)
+	if err != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+	}
+	from := s.cfg.LogLevel.Level()
+	s.cfg.LogLevel.SetLevel(min(from, to)) // so that the log tells of it, whichever way it goes
+	s.log.Info("log level changed", zap.Stringer("from", from), zap.Stringer("to", to))
+	s.cfg.LogLevel.SetLevel(to)
+	return reply(w, http.StatusOK, wire.LogLevelReply{Previous: from.String(), Current: to.String()})
+}
