@@ -140,6 +140,7 @@ func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
 // ends early, since cancelling it would delete the key; it ends with the
 // membership at the latest.
 func (m *membership) enqueue() {
+	m.stood.Store(true)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.ctx))
 	q := &queue{
 		election: concurrency.NewElection(m.session, m.store.keys.electionPrefix()),

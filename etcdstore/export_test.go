@@ -19,12 +19,12 @@ import (
 // The term lives on until the store is closed.
 func Blind(t coordinator.Term) coordinator.Term {
 	seeing := t.(*term)
-	m := *seeing.m
-	l := &lease{store: m.store, id: m.lease.id, ctx: m.store.ctx, end: func(error) {}}
+	was := seeing.m
+	l := &lease{store: was.store, id: was.lease.id, ctx: was.store.ctx, end: func(error) {}}
 	l.until.Store(math.MaxInt64)
-	m.lease = l
+	m := &membership{lease: l, node: was.node, key: was.key, session: was.session}
 	return &term{
-		m: &m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
+		m: m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
 		ctx: m.store.ctx, over: func(error) {},
 	}
 }

@@ -202,7 +202,7 @@ func (s *Store) look(ctx context.Context) (*picture, error) {
 	asked := s.ask()
 	resp, err := s.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
-		return nil, translate(err)
+		return nil, s.access.meaning(err)
 	}
 	if err := s.answered(asked, resp.Header); err != nil {
 		return nil, err

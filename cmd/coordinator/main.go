@@ -25,7 +25,7 @@ import (
 const (
 	exitDone        = 0
 	exitFailed      = 1
-	exitUsage       = 2 // wrong usage or configuration; port or directory in use
+	exitUsage       = 2 // wrong usage, configuration or credentials; port or directory in use
 	exitRefused     = 3 // refused, nothing changed
 	exitNotFound    = 4
 	exitUnknown     = 5 // timed out, outcome unknown
@@ -76,7 +76,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, syscall.EADDRINUSE):
+	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, syscall.EADDRINUSE),
+		errors.Is(err, rebind.ErrDenied):
 		return exitUsage
 	case errors.As(err, &problem):
 		return problemCode(problem)

@@ -50,19 +50,27 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 	o := &operator{streams: s}
 	o.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		switch o.output {
-		case "table", "json", "yaml":
-		default:
-			return usageError{fmt.Errorf("output %q: use table, json or yaml", o.output)}
-		}
-		if o.timeout <= 0 {
-			return usageError{fmt.Errorf("timeout %s: use a positive time", o.timeout)}
+		if err := o.checkOutput(); err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()
 		return run(ctx, o, args)
 	}
 	return cmd
+}
+
+// checkOutput tells whether an answer can be waited for and printed as it is to be.
+func (o *operator) checkOutput() error {
+	switch o.output {
+	case "table", "json", "yaml":
+	default:
+		return usageError{fmt.Errorf("output %q: use table, json or yaml", o.output)}
+	}
+	if o.timeout <= 0 {
+		return usageError{fmt.Errorf("timeout %s: use a positive time", o.timeout)}
+	}
+	return nil
 }
 
 // client makes the client for the node that is asked.

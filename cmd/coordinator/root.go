@@ -39,7 +39,7 @@ Add a hot standby on the same machine, and see who leads:
 		newRun(s), newStore(s),
 		newStatus(s), newHistory(s), newHealth(s), newDoctor(s),
 		newMode(s), newPriority(s), newHandover(s), newPause(s), newResume(s), newForget(s),
-		newMemento(s), newExport(s), newImport(s), newVersion(s),
+		newMemento(s), newExport(s), newImport(s), newAuth(s), newVersion(s),
 	)
 	for _, cmd := range allCommands(root) {
 		checked(cmd)
