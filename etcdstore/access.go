@@ -145,7 +145,7 @@ func (a *access) explain(ctx context.Context, client *clientv3.Client, err error
 	case lookErr != nil:
 		return fmt.Errorf("%w: the user is %q", err, user)
 	default:
-		return fmt.Errorf("%w: the user is %q and has the roles %q", err, user, found.Roles)
+		return fmt.Errorf("%w: the user is %q, and of his roles %q none allows it", err, user, found.Roles)
 	}
 }
 

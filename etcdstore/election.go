@@ -14,6 +14,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // The election is etcd's own, entered under the membership's lease, and its
@@ -171,10 +172,17 @@ func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
 		If(clientv3.Compare(clientv3.LeaseValue(key), "=", m.id)).
 		Then(clientv3.OpDelete(key)).
 		Commit()
-	if err != nil {
-		return false, fmt.Errorf("delete election key: %w", translate(err))
+	if err == nil {
+		return resp.Succeeded, nil
 	}
-	return resp.Succeeded, nil
+	err = translate(err)
+	if errors.Is(err, rebind.ErrDenied) { // whoever may not delete it may not have made it
+		found, lookErr := m.store.client.Get(ctx, key, clientv3.WithCountOnly())
+		if lookErr == nil && found.Count == 0 {
+			return false, nil
+		}
+	}
+	return false, fmt.Errorf("delete election key: %w", err)
 }
 
 func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id) }

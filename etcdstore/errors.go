@@ -14,8 +14,8 @@ import (
 
 // What etcd says to somebody it does not let in.
 var (
-	errNobody    = fmt.Errorf("%w: etcd asks for credentials and this node has none; a client certificate counts if etcd runs with --client-cert-auth", rebind.ErrDenied)
-	errForbidden = fmt.Errorf("%w: etcd does not permit this to the user that the node's credentials say", rebind.ErrDenied)
+	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", rebind.ErrDenied)
+	errForbidden = fmt.Errorf("%w: etcd does not permit it", rebind.ErrDenied)
 )
 
 // translate gives an error of etcd's client its meaning for the packages above.

@@ -207,8 +207,9 @@ func (l *login) refused(err error) error {
 
 // loginError says what it means that etcd refused a login with err.
 func loginError(err error) error {
+	err = rpctypes.Error(err)
 	switch {
-	case errors.Is(rpctypes.Error(err), rpctypes.ErrAuthFailed):
+	case errors.Is(err, rpctypes.ErrAuthFailed):
 		return fmt.Errorf("there is no such user, or not with this password; etcd does not tell which: %w", err)
 	case strings.Contains(err.Error(), "no password user"): // an error that etcd has no code for
 		return fmt.Errorf("this user has no password, only a client certificate: %w", err)
