@@ -131,10 +131,14 @@ func under(ctx context.Context, token string) context.Context {
 }
 
 // lapsed reports whether err says that token no longer counts, and then has the
-// next request log in again.
+// next request log in again. Where there was no need to log in there may be one now:
+// then it is refused as nobody's, or as that of the client certificate's user.
 func (l *login) lapsed(token string, err error) bool {
 	err = rpctypes.Error(err)
-	if !errors.Is(err, rpctypes.ErrInvalidAuthToken) && !errors.Is(err, rpctypes.ErrAuthOldRevision) && !errors.Is(err, rpctypes.ErrUserEmpty) {
+	switch {
+	case errors.Is(err, rpctypes.ErrInvalidAuthToken), errors.Is(err, rpctypes.ErrAuthOldRevision), errors.Is(err, rpctypes.ErrUserEmpty):
+	case token == "" && errors.Is(err, rpctypes.ErrPermissionDenied):
+	default:
 		return false
 	}
 	l.mu.Lock()

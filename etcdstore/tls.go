@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,10 +168,12 @@ func handshakeError(err error, cfg *tls.Config) error {
 		return fmt.Errorf("etcd's certificate cannot be used: %w", err)
 	case errors.As(err, &record):
 		return fmt.Errorf("etcd does not speak TLS here, is the endpoint http://?: %w", err)
-	case errors.As(err, &network) && network.Op == "remote error": // a TLS alert
+	case !errors.As(err, &network) || network.Op != "remote error": // which is how Go names a TLS alert
+		return nil
+	case strings.Contains(network.Err.Error(), "certificate"):
 		return fmt.Errorf("etcd does not accept this node's client certificate (%s): %w", presented(cfg), network.Err)
 	default:
-		return nil
+		return fmt.Errorf("who answers here does not speak as etcd does: %w", network.Err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,7 +130,9 @@ type cluster struct {
 	etcd     *process
 	etcdDir  string
 	etcdArgs []string
+	scheme   string // of etcd's client URL
 	endpoint string
+	nodeArgs []string
 	plane    string
 	ttl      time.Duration
 	nodes    map[string]*process
@@ -141,7 +144,7 @@ func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	t.Helper()
 	c := &cluster{
 		t: t, etcdDir: t.TempDir(), endpoint: freeAddress(t), plane: "p",
-		etcdArgs: etcdArgs, ttl: ttl, nodes: make(map[string]*process),
+		etcdArgs: etcdArgs, scheme: "http", ttl: ttl, nodes: make(map[string]*process),
 	}
 	c.startEtcd()
 	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{c.endpoint}})
@@ -169,7 +172,7 @@ func (c *cluster) startEtcd() {
 	peer := "http://" + freeAddress(c.t)
 	c.etcd = spawn(c.t, "etcd", etcdBin, append([]string{
 		"--data-dir", c.etcdDir, "--name", "one", "--log-level", "warn",
-		"--listen-client-urls", "http://" + c.endpoint, "--advertise-client-urls", "http://" + c.endpoint,
+		"--listen-client-urls", c.etcdURL(), "--advertise-client-urls", c.etcdURL(),
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
 	}, c.etcdArgs...)...)
 	eventually(c.t, patience, func() error {
@@ -180,6 +183,9 @@ func (c *cluster) startEtcd() {
 		return err
 	})
 }
+
+// etcdURL is where etcd is reached.
+func (c *cluster) etcdURL() string { return c.scheme + "://" + c.endpoint }
 
 // node starts a node and waits until its API is served.
 func (c *cluster) node(id, mode string, args ...string) *process {
@@ -192,11 +198,11 @@ func (c *cluster) node(id, mode string, args ...string) *process {
 func (c *cluster) spawnNode(id, mode string, args ...string) *process {
 	c.t.Helper()
 	all := []string{
-		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.endpoint,
+		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.etcdURL(),
 		"--listen", "127.0.0.1:0", "--data-dir", filepath.Join(c.etcdDir, "nodes-"+id),
 		"--lease-ttl", c.ttl.String(), "--log-format", "json",
 	}
-	p := spawn(c.t, id, coordinatorBin, append(all, args...)...)
+	p := spawn(c.t, id, coordinatorBin, slices.Concat(all, c.nodeArgs, args)...)
 	c.nodes[id] = p
 	return p
 }
