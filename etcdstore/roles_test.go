@@ -3,6 +3,7 @@ package etcdstore_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -25,21 +27,29 @@ const password = "secret"
 
 func samePassword() (string, error) { return password, nil }
 
-// guarded starts an etcd with auth enabled and returns how root reaches it.
+// guarded starts an etcd with auth enabled and returns how root reaches it. It hashes
+// passwords as cheaply as it can: every store that is opened here logs in.
 func guarded(t *testing.T) clientv3.Config {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), embedded.ReadyTimeout)
 	defer cancel()
-	etcd, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	anywhere := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	ec := embed.NewConfig()
+	ec.Name, ec.Dir, ec.BcryptCost = "guarded", t.TempDir(), 4
+	ec.ListenClientUrls, ec.AdvertiseClientUrls, ec.ListenPeerUrls = []url.URL{anywhere}, []url.URL{anywhere}, nil
+	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	etcd, err := embed.StartEtcd(ec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := etcd.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	cfg := clientv3.Config{Endpoints: []string{etcd.Endpoint()}}
+	t.Cleanup(etcd.Close)
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case <-ctx.Done():
+		t.Fatal("etcd is not ready")
+	}
+	cfg := clientv3.Config{Endpoints: []string{"http://" + etcd.Clients[0].Addr().String()}}
 	c, err := clientv3.New(cfg)
 	if err != nil {
 		t.Fatal(err)
