@@ -43,7 +43,7 @@ type candidacy struct {
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
 func (n *Node) campaign() {
-	if n.candidacy != nil || !n.mode.Promotable() || !n.state.Electable() ||
+	if n.candidacy != nil || !stands(n.mode, n.state) ||
 		!n.member() || n.published != n.record() || n.programRuns() {
 		return
 	}

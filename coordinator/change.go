@@ -43,6 +43,13 @@ func (n *Node) changeMode(c *change) step {
 		n.answer(nil)
 		return nil
 	}
+	if c.to.Promotable() && !n.mode.Promotable() {
+		if err := n.denied(c.to); err != nil {
+			n.pending = c
+			n.answer(fmt.Errorf("%w: %w", ErrRefused, err))
+			return nil
+		}
+	}
 	n.log.Info("mode change asked for", zap.Stringer("from", n.mode), zap.Stringer("to", c.to))
 	leads := n.reign != nil
 	if c.to == modes.Master && !leads {

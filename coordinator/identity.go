@@ -44,6 +44,9 @@ func (n *Node) identify() step {
 func (n *Node) inspect() step {
 	for pause := retry.NewPause(maxPause); ; {
 		refusal, err := n.refusal()
+		if errors.Is(err, rebind.ErrDenied) { // later it would be retried: here it was never otherwise
+			refusal = err
+		}
 		if refusal != nil {
 			return n.giveUp(refusal)
 		}
@@ -67,6 +70,9 @@ func (n *Node) refusal() (refusal, err error) {
 	planeID, _ := n.outlook.memory()
 	if refusal := foreign(planeID, &p); refusal != nil {
 		return refusal, nil
+	}
+	if err := n.denied(n.cfg.Mode); err != nil {
+		return nil, err
 	}
 	switch n.cfg.Persist {
 	case PersistRebind:
@@ -102,6 +108,19 @@ func (n *Node) survey() (Plane, error) {
 		return p, fmt.Errorf("see plane: %w", err)
 	}
 	return p, nil
+}
+
+// denied tells why the store does not let this node write what it has to in a mode:
+// nil if it does, or if that cannot be told now.
+func (n *Node) denied(mode modes.Mode) error {
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	r := n.record()
+	r.Mode = mode
+	if err := n.store.Writable(ctx, r); errors.Is(err, rebind.ErrDenied) {
+		return fmt.Errorf("mode %s: %w", mode, err)
+	}
+	return nil
 }
 
 // company tells why the node must not delete all state: another one is here, or has

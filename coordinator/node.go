@@ -282,11 +282,12 @@ func (n *Node) Glimpse() Plane {
 	return p
 }
 
-// CheckStore asks the store whether it takes writes: nil, or why it does not.
+// CheckStore asks the store whether it takes this node's writes: nil, or why it does
+// not.
 func (n *Node) CheckStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return n.store.Writable(ctx)
+	return n.store.Writable(ctx, n.self.Load().record)
 }
 
 // Pause keeps all nodes of the plane from being promoted by themselves, for the

@@ -18,9 +18,10 @@ type Store interface {
 	// Plane reads the plane by a linearizable read.
 	Plane(ctx context.Context) (Plane, error)
 
-	// Writable tells whether the store takes writes, by one that changes nothing: nil,
-	// or why not, such as [rebind.ErrStoreFull].
-	Writable(ctx context.Context) error
+	// Writable tells whether the store takes the writes that the node of r has to make
+	// in its mode, by ones that change nothing: nil, or why not, such as
+	// [rebind.ErrStoreFull] or [rebind.ErrDenied].
+	Writable(ctx context.Context, r Record) error
 
 	// Size counts the live nodes by a linearizable read.
 	Size(ctx context.Context) (int, error)

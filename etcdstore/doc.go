@@ -27,6 +27,9 @@
 // before it can lapse, counted from the sending of the last renewal (file
 // lease.go), and a term is over at that moment, whatever etcd says later.
 //
+// Which keys a node writes in its mode stands in file roles.go, and etcd can be had to
+// enforce it: see [Roles] and [Grants].
+//
 // A write whose answer is lost is settled by reading (file write.go). Watches
 // always start at a known revision, on a stream of their own.
 package etcdstore

@@ -2,7 +2,6 @@ package etcdstore
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // The election is etcd's own, entered under the membership's lease, and its
@@ -140,6 +140,7 @@ func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
 // ends early, since cancelling it would delete the key; it ends with the
 // membership at the latest.
 func (m *membership) enqueue() {
+	m.stood.Store(true)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.ctx))
 	q := &queue{
 		election: concurrency.NewElection(m.session, m.store.keys.electionPrefix()),
@@ -170,10 +171,17 @@ func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
 		If(clientv3.Compare(clientv3.LeaseValue(key), "=", m.id)).
 		Then(clientv3.OpDelete(key)).
 		Commit()
-	if err != nil {
-		return false, fmt.Errorf("delete election key: %w", translate(err))
+	if err == nil {
+		return resp.Succeeded, nil
 	}
-	return resp.Succeeded, nil
+	err = translate(err)
+	if errors.Is(err, rebind.ErrDenied) { // whoever may not delete it may not have made it
+		found, lookErr := m.store.client.Get(ctx, key, clientv3.WithCountOnly())
+		if lookErr == nil && found.Count == 0 {
+			return false, nil
+		}
+	}
+	return false, fmt.Errorf("delete election key: %w", err)
 }
 
 func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id) }
@@ -300,96 +308,6 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 			_ = retry.Wait(ctx, pause.Next())
 		}
 	}
-}
-
-// claim tries to begin a term. It returns neither term nor error if it is not yet
-// this candidate's turn, errQueueAgain or [coordinator.ErrYield] if the candidate
-// is to queue again, and [coordinator.ErrHold] if it is to look again when
-// something has changed.
-//
-// It looks at the whole plane only where that could change something: all candidates
-// have the same news.
-func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
-	seen := c.vacancy.seen.Load() // before the look, which then finds the key or its absence
-	if g := seen.given; g != nil && g.holder.Term != m.lastLed {
-		return m.begin(g), nil // by a handover
-	}
-	turn := m.queue.ended()
-	if !turn && !c.jump && !c.holding && (seen.present || seen.made <= m.queue.after) {
-		return nil, nil
-	}
-	p, err := m.store.look(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read plane: %w", err)
-	}
-	m.looked = p.revision
-	key := m.candidateKey()
-	created := p.candidates[key]
-	if g := p.gift(key); g != nil && g.holder.Term != m.lastLed {
-		return m.begin(g), nil // by a handover, or by an answer that was lost
-	}
-	m.queue.seen = m.queue.seen || created != 0 || seen.made > m.queue.after
-	switch {
-	case turn && m.queue.err != nil:
-		m.noteDoubt(m.queue)
-		err = m.queue.err
-		m.queue = nil // the next wait takes up the key if it is there
-		return nil, fmt.Errorf("wait in the election: %w", translate(err))
-	case m.queue.vanished(created):
-		return nil, errQueueAgain // somebody has deleted the key
-	}
-	if !turn && (!c.jump || created == 0 || p.held()) {
-		return nil, nil
-	}
-	if !p.vacantFor(key, created) {
-		return nil, errQueueAgain
-	}
-	switch err := c.bid.Consider(p.plane()); {
-	case err == nil:
-		return m.record(ctx, p, created, c.bid)
-	case errors.Is(err, coordinator.ErrYield), errors.Is(err, coordinator.ErrHold):
-		return nil, err
-	default:
-		return nil, &calledOff{err}
-	}
-}
-
-// record is the term transaction: it begins the term if everything that the
-// decision was made on still holds. If its answer is lost, the next look tells
-// what became of it.
-func (m *membership) record(ctx context.Context, p *picture, created int64, bid *coordinator.Bid) (*term, error) {
-	ctx, cancel := m.store.bound(ctx)
-	defer cancel()
-	if !m.live() {
-		return nil, m.Cause()
-	}
-	planeID, after := bid.Recall()
-	holder := coordinator.Holder{
-		Term: max(created, p.holder.Term+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
-	}
-	planeID, writes := p.found(planeID)
-	writes = append(writes, clientv3.OpPut(m.store.keys.term(), encodeJSON(holder)))
-	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
-	if err != nil {
-		return nil, fmt.Errorf("begin term: %w", translate(err))
-	}
-	if !resp.Succeeded {
-		return nil, errMoved
-	}
-	return m.begin(&gift{holder, resp.Header.Revision, created, planeID}), nil
-}
-
-// found returns the id of the plane and, where the picture shows none, the write that
-// founds it: meta, with the given id or a random one.
-func (p *picture) found(planeID string) (string, []clientv3.Op) {
-	if p.metaMod != 0 {
-		return p.meta.PlaneID, nil
-	}
-	if planeID == "" {
-		planeID = rand.Text()
-	}
-	meta := metaValue{PlaneID: planeID, Format: coordinator.Format, Created: now()}
-	return planeID, []clientv3.Op{clientv3.OpPut(p.keys.meta(), encodeJSON(meta))}
 }
 
 // now is the time as stored values carry it.

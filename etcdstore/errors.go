@@ -12,16 +12,19 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// errCredentials is an etcd that answers, and does not let this node in.
-var errCredentials = fmt.Errorf("%w: etcd does not accept this node's credentials", rebind.ErrUnavailable)
+// What etcd says to somebody it does not let in.
+var (
+	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", rebind.ErrDenied)
+	errForbidden = fmt.Errorf("%w: etcd does not permit it", rebind.ErrDenied)
+)
 
 // translate gives an error of etcd's client its meaning for the packages above.
 // The original stays wrapped for the log.
 func translate(err error) error {
 	var meaning error
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, rebind.ErrDenied): // by a login
+		return err
 	case errors.Is(err, rpctypes.ErrCompacted):
 		meaning = rebind.ErrCompacted
 	case errors.Is(err, rpctypes.ErrFutureRev):
@@ -32,13 +35,27 @@ func translate(err error) error {
 		meaning = coordinator.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
 		meaning = rebind.ErrTooLarge
-	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrPermissionDenied),
-		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrInvalidAuthToken):
-		meaning = errCredentials
+	case errors.Is(err, rpctypes.ErrUserEmpty):
+		meaning = errNobody
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
+		meaning = errForbidden
 	default:
 		meaning = rebind.ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", meaning, err)
+}
+
+// refusedWatch gives the reason for which etcd refused a watch, which comes as text
+// alone, its error.
+func refusedWatch(err error) error {
+	for _, known := range []error{
+		rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCUserEmpty, rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrGRPCAuthOldRevision,
+	} {
+		if err.Error() == known.Error() {
+			return rpctypes.Error(known)
+		}
+	}
+	return err
 }
 
 // tooBigToSend reports whether grpc itself refused a message for its size. etcd

@@ -19,15 +19,19 @@ import (
 // The term lives on until the store is closed.
 func Blind(t coordinator.Term) coordinator.Term {
 	seeing := t.(*term)
-	m := *seeing.m
-	l := &lease{store: m.store, id: m.lease.id, ctx: m.store.ctx, end: func(error) {}}
+	was := seeing.m
+	l := &lease{store: was.store, id: was.lease.id, ctx: was.store.ctx, end: func(error) {}}
 	l.until.Store(math.MaxInt64)
-	m.lease = l
+	m := &membership{lease: l, node: was.node, key: was.key, session: was.session}
 	return &term{
-		m: &m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
+		m: m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
 		history: seeing.history, ctx: m.store.ctx, over: func(error) {},
 	}
 }
+
+// Forge makes a term that nobody has given to a membership, and that no fence binds.
+// What its holder does is refused by nothing but etcd's permissions.
+func Forge(m coordinator.Membership) coordinator.Term { return m.(*membership).newTerm(1) }
 
 // SetClock replaces the clock by which leases of s are judged.
 func SetClock(s *Store, clock func() time.Duration) { s.clock = clock }

@@ -58,6 +58,9 @@ func (k keys) mementoName(key []byte) rebind.Name {
 func (k keys) history() string         { return k.root + "history/" }
 func (k keys) entry(term int64) string { return fmt.Sprintf("%s%020d", k.history(), term) }
 
+// roles begins the names of etcd's roles for this plane.
+func (k keys) roles() string { return k.root[1:] }
+
 // span is a range of keys, from included, to not.
 type span struct{ from, to string }
 
@@ -99,6 +102,14 @@ func (s span) empty() clientv3.Cmp {
 // never compares what cannot hold: etcd checks the writes behind it and makes none.
 func (k keys) never() clientv3.Cmp {
 	return clientv3.Compare(clientv3.Version(k.term()), "<", 0)
+}
+
+// delete deletes what is in a span.
+func (s span) delete() clientv3.Op {
+	if s == single(s.from) {
+		return clientv3.OpDelete(s.from)
+	}
+	return clientv3.OpDelete(s.from, clientv3.WithRange(s.to))
 }
 
 // without returns what lies before and behind a key in a span.

@@ -39,7 +39,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	asked, sent := s.ask(), s.clock()
 	resp, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
 	if err != nil {
-		return nil, fmt.Errorf("obtain a lease: %w", translate(err))
+		return nil, fmt.Errorf("obtain a lease: %w", s.access.meaning(err))
 	}
 	l := &lease{store: s, id: resp.ID}
 	l.ctx, l.end = context.WithCancelCause(s.ctx)

@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +22,8 @@ type membership struct {
 	// session is a handle that etcd's election wants. It keeps nothing alive:
 	// the lease does that.
 	session *concurrency.Session
+
+	stood atomic.Bool // an election key may have been made under the lease
 
 	// The next fields belong to Campaign, of which there is one at a time.
 	queue   *queue // where the node waits; nil while it does not
@@ -187,9 +190,13 @@ func (m *membership) remember(ctx context.Context, last coordinator.Left) error 
 	if err != nil {
 		return err
 	}
+	writes := []clientv3.Op{put, clientv3.OpDelete(m.key)}
+	if m.stood.Load() { // a node that never stands may have no permission for this
+		writes = append(writes, clientv3.OpDelete(m.candidateKey()))
+	}
 	_, err = m.store.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
-		Then(put, clientv3.OpDelete(m.key), clientv3.OpDelete(m.candidateKey())).
+		Then(writes...).
 		Commit()
 	return translate(err)
 }

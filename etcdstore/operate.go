@@ -17,21 +17,6 @@ import (
 // This file holds what an operator changes in a plane through any of its nodes,
 // without a term.
 
-// Writable sends a put behind a comparison that never holds: etcd looks all the
-// same whether there is room for it, and whether it is allowed.
-func (s *Store) Writable(ctx context.Context) error {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	_, err := s.client.Txn(ctx).
-		If(s.keys.never()).
-		Then(clientv3.OpPut(s.keys.term(), "")).
-		Commit()
-	if err != nil {
-		return fmt.Errorf("see whether the store takes writes: %w", translate(err))
-	}
-	return nil
-}
-
 // Pause puts p in force. One that ends by itself hangs on a lease of its own, of at
 // least the seconds that etcd grants.
 func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {

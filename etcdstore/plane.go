@@ -214,7 +214,7 @@ func (s *Store) read(ctx context.Context, spans []span) (*picture, error) {
 	asked := s.ask()
 	resp, err := s.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
-		return nil, translate(err)
+		return nil, s.access.meaning(err)
 	}
 	if err := s.answered(asked, resp.Header); err != nil {
 		return nil, err

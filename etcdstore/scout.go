@@ -59,9 +59,7 @@ var errRerouted = fmt.Errorf("%w: a member of etcd does not answer, going to ano
 
 // watch asks one member until the store is closed.
 func (sc *scout) watch(member string) {
-	cfg := sc.store.cfg
-	cfg.Endpoints = []string{member}
-	client, err := dial(&cfg)
+	client, err := sc.store.access.dial(member)
 	if err != nil {
 		sc.store.log.Warn("member of etcd not watched", zap.String("member", member), zap.Error(err))
 		return

@@ -2,6 +2,7 @@ package etcdstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,6 +30,16 @@ type Config struct {
 	// TTL is what leases are asked for: whole seconds, at least [MinTTL]. etcd
 	// may grant more, and what it grants counts.
 	TTL time.Duration
+	// TLS says how connections are secured. It is called for each new connection, so
+	// that certificates can be renewed while the store is open: [TLSFiles] reads them
+	// from files. nil leaves endpoints with https:// to the system's authorities and
+	// all others in clear.
+	TLS func() (*tls.Config, error)
+	// User logs in to etcd with what Password returns at that moment: [PasswordFile]
+	// reads it from a file. Both or neither; without, a client certificate tells etcd
+	// the user, by its common name.
+	User     string
+	Password func() (string, error)
 	// LastLease is the lease of an earlier process of this node, known to be
 	// dead: the first Join ends it, so that nobody waits for it to lapse. 0 for
 	// none.
@@ -70,6 +81,7 @@ func (c *Config) Validate() error {
 	if len(c.Endpoints) == 0 {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
+	err = errors.Join(err, c.checkAccess())
 	if c.TTL < MinTTL || c.TTL%time.Second != 0 {
 		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, MinTTL))
 	}
@@ -101,6 +113,7 @@ type Store struct {
 	// large writes.
 	renewals *clientv3.Client
 	scout    *scout
+	access   access
 	log      *zap.Logger
 	clock    func() time.Duration // counts suspension
 
@@ -116,66 +129,72 @@ type Store struct {
 
 var _ coordinator.Store = (*Store)(nil)
 
-// Open connects to etcd and returns once it has answered a read, or with a
-// [rebind.ErrUnavailable] when ctx ends before it has. Close the store when done.
+// Open connects to etcd and returns once it has answered a read. It returns a
+// [rebind.ErrDenied] as soon as etcd is there and does not let this node in, and
+// another [rebind.ErrUnavailable] when ctx ends before it has answered. Close the
+// store when done.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of store: %w", err)
 	}
 	cfg.defaults()
-	client, err := dial(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	renewals, err := dial(&cfg)
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
 	s := &Store{
 		cfg:        cfg,
 		keys:       newKeys(cfg.Prefix, cfg.Plane),
-		client:     client,
-		renewals:   renewals,
+		access:     newAccess(&cfg),
 		log:        cfg.Logger,
 		clock:      clock.Boot,
 		lastLease:  clientv3.LeaseID(cfg.LastLease),
 		unreadable: make(map[string]int64),
 	}
+	var err error
+	if s.client, err = s.access.dial(cfg.Endpoints...); err != nil {
+		return nil, err
+	}
+	if s.renewals, err = s.access.dial(cfg.Endpoints...); err != nil {
+		return nil, errors.Join(err, s.client.Close())
+	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
 	s.age = newAge(s.ctx)
 	s.scout = newScout(s)
 	if err := s.probe(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("etcd at %v does not answer: %w", cfg.Endpoints, err), s.Close())
+		what := "does not answer"
+		if errors.Is(err, rebind.ErrDenied) {
+			what = "does not let this node in"
+		}
+		return nil, errors.Join(fmt.Errorf("etcd at %v %s: %w", cfg.Endpoints, what, err), s.Close())
 	}
 	return s, nil
-}
-
-func dial(cfg *Config) (*clientv3.Client, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            cfg.Endpoints,
-		DialTimeout:          dialTimeout,
-		DialKeepAliveTime:    dialKeepAlive,
-		DialKeepAliveTimeout: dialTimeout,
-		DialOptions:          cfg.DialOptions,
-		Logger:               cfg.Logger.Named("etcd").WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
-	}
-	return client, nil
 }
 
 // probe reads until something answers: the client connects lazily.
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
-		_, err := s.Head(ctx)
-		if err == nil || notApplied(err) {
-			return err
+		err := s.knock(ctx)
+		if err == nil || notApplied(err) || errors.Is(err, rebind.ErrDenied) {
+			return s.access.explain(ctx, s.client, err)
 		}
 		if retry.Wait(ctx, pause.Next()) != nil {
 			return err
 		}
 	}
+}
+
+// knock reads once. It does not wait for connections of which none can succeed.
+func (s *Store) knock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	defer s.access.whenHopeless(cancel)()
+	_, err := s.Head(ctx)
+	if s.access.secure != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, endpoint := range s.cfg.Endpoints {
+		if speaksTLS(s.ctx, endpoint) {
+			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", rebind.ErrDenied)
+		}
+	}
+	return err
 }
 
 // Close ends everything the store has started, memberships included, and blocks
@@ -203,7 +222,7 @@ func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 	asked := s.ask()
 	resp, err := s.client.Get(ctx, s.keys.meta(), clientv3.WithCountOnly())
 	if err != nil {
-		return 0, translate(err)
+		return 0, s.access.meaning(err)
 	}
 	return rebind.Revision(resp.Header.Revision), s.answered(asked, resp.Header)
 }

@@ -60,22 +60,30 @@ func warm(ctx context.Context) {
 
 // lab is an empty plane in the shared etcd.
 type lab struct {
-	t      *testing.T
-	prefix string
-	raw    *clientv3.Client
-	stores map[string]*etcdstore.Store
-	wires  map[string]*wire // those that LoseAnswer has put in
+	t        *testing.T
+	endpoint string
+	prefix   string
+	as       func(*etcdstore.Config) // as whom nodes reach it
+	raw      *clientv3.Client
+	stores   map[string]*etcdstore.Store
+	wires    map[string]*wire // those that LoseAnswer has put in
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabOn(t, clientv3.Config{Endpoints: []string{endpoint}})
+}
+
+// newLabOn is newLab in the etcd that cfg reaches.
+func newLabOn(t *testing.T, cfg clientv3.Config) *lab {
+	t.Helper()
 	running := goleak.IgnoreCurrent()
-	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	raw, err := clientv3.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	labs++
-	l := &lab{t: t, prefix: fmt.Sprintf("/lab%d", labs), raw: raw, stores: make(map[string]*etcdstore.Store), wires: make(map[string]*wire)}
+	l := &lab{t: t, endpoint: cfg.Endpoints[0], prefix: fmt.Sprintf("/lab%d", labs), as: func(*etcdstore.Config) {}, raw: raw, stores: make(map[string]*etcdstore.Store), wires: make(map[string]*wire)}
 	t.Cleanup(func() {
 		for _, s := range l.stores {
 			if err := s.Close(); err != nil {
@@ -105,10 +113,12 @@ func (l *lab) revokeAll() {
 }
 
 func (l *lab) config() etcdstore.Config {
-	return etcdstore.Config{
-		Endpoints: []string{endpoint}, Prefix: l.prefix, Plane: "p", TTL: 6 * time.Second,
+	cfg := etcdstore.Config{
+		Endpoints: []string{l.endpoint}, Prefix: l.prefix, Plane: "p", TTL: 6 * time.Second,
 		Logger: zaptest.NewLogger(l.t, zaptest.Level(zap.DebugLevel)),
 	}
+	l.as(&cfg)
+	return cfg
 }
 
 func (l *lab) open(cfg etcdstore.Config) *etcdstore.Store {
@@ -223,7 +233,7 @@ func (l *lab) Fill(full bool) {
 	if full {
 		action = pb.AlarmRequest_ACTIVATE
 	}
-	status, err := l.raw.Status(l.ctx(), endpoint)
+	status, err := l.raw.Status(l.ctx(), l.endpoint)
 	l.must(err)
 	// etcd's client can disarm an alarm and not raise one.
 	_, err = pb.NewMaintenanceClient(l.raw.ActiveConnection()).Alarm(l.ctx(), &pb.AlarmRequest{

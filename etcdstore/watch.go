@@ -34,7 +34,7 @@ func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) erro
 		return context.Cause(ctx)
 	}
 	if err := resp.Err(); err != nil {
-		return translate(err)
+		return translate(refusedWatch(err))
 	}
 	if !open {
 		return fmt.Errorf("%w: watch closed", rebind.ErrUnavailable)

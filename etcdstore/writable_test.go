@@ -16,7 +16,7 @@ func TestStore_WritableTellsAndChangesNothing(t *testing.T) {
 	s := l.node("a")
 	before, err := s.Plane(l.ctx())
 	l.must(err)
-	l.must(s.Writable(l.ctx()))
+	l.must(s.Writable(l.ctx(), recordOf("a")))
 	after, err := s.Plane(l.ctx())
 	l.must(err)
 	if after.Revision != before.Revision {
@@ -33,10 +33,10 @@ func TestStore_WritableTellsAndChangesNothing(t *testing.T) {
 		return err
 	}
 	l.must(alarm(pb.AlarmRequest_ACTIVATE))
-	full := s.Writable(l.ctx())
+	full := s.Writable(l.ctx(), recordOf("a"))
 	l.must(alarm(pb.AlarmRequest_DEACTIVATE))
 	if !errors.Is(full, rebind.ErrStoreFull) {
 		t.Errorf("with the alarm raised: %v", full)
 	}
-	l.must(s.Writable(l.ctx()))
+	l.must(s.Writable(l.ctx(), recordOf("a")))
 }

@@ -27,6 +27,10 @@ var (
 	ErrStoreFull = errors.New("store is full")
 	// ErrUnavailable is returned when the store cannot be reached or has no leader.
 	ErrUnavailable = errors.New("store is not available")
+	// ErrDenied is returned when the store answers and denies this node access: its
+	// credentials, certificates or permissions are not right. It is an
+	// [ErrUnavailable] too, since they can be put right while the node runs.
+	ErrDenied error = denied{}
 	// ErrUnknown is returned when a write may or may not have been applied: read
 	// before writing again.
 	ErrUnknown = errors.New("outcome unknown")
@@ -43,6 +47,15 @@ var (
 	// over or about to end. Whoever leads next may be asked to do it.
 	ErrClosed = errors.New("not taking writes")
 )
+
+// denied is the type of ErrDenied, which does not read as if the store were away.
+type denied struct{}
+
+// Error implements error.
+func (denied) Error() string { return "store denies access" }
+
+// Is makes the error an [ErrUnavailable].
+func (denied) Is(target error) bool { return target == ErrUnavailable }
 
 // ConflictError is the [ErrConflict] of one operation of a delta.
 type ConflictError struct {

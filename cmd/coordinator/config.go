@@ -42,6 +42,7 @@ type runConfig struct {
 	maxMemento    int
 	embedURL      string
 	secure        secureConfig
+	etcd          etcdFlags
 	log           logConfig
 	file          string
 }
@@ -79,6 +80,7 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
 	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
 	c.secure.flags(f)
+	c.etcd.flags(f)
 	c.log.flags(f)
 	f.StringVar(&c.file, fileFlag, "", "YAML file of settings, one key a flag; see \"coordinator config example\"")
 }
@@ -222,12 +224,17 @@ func (c *runConfig) choose() (choices, error) {
 
 // store says where the plane is kept, in an etcd that is reached at endpoints.
 func (c *runConfig) store(endpoints []string) etcdstore.Config {
-	return etcdstore.Config{Endpoints: endpoints, Prefix: c.prefix, Plane: c.plane, TTL: c.leaseTTL}
+	cfg := etcdstore.Config{Endpoints: endpoints, Prefix: c.prefix, Plane: c.plane, TTL: c.leaseTTL}
+	c.etcd.apply(&cfg)
+	return cfg
 }
 
 // checkStore tells whether the plane can be kept as it is to be, before an
 // embedded etcd leaves its data behind for nothing.
 func (c *runConfig) checkStore() error {
+	if err := c.etcd.check(len(c.endpoints) > 0); err != nil {
+		return err
+	}
 	if len(c.endpoints) > 0 {
 		store := c.store(c.endpoints)
 		return store.Validate()

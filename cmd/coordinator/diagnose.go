@@ -58,7 +58,9 @@ func (f *facts) ofPeers(id, fine, advice string, look func(p *peer) string) []fi
 }
 
 func (f *facts) store() []finding {
-	if err := f.plane.StoreError; err != "" {
+	if err := f.plane.StoreError; denies(err) {
+		return well("store", "answers, but does not let node %s in: see permission", f.asked.ID)
+	} else if err != "" {
 		advice := `see whether most of etcd's members run and can be reached from this node: "etcdctl endpoint status --cluster". The nodes come back by themselves`
 		if strings.Contains(err, rebind.ErrStoreFull.Error()) {
 			advice = `delete what is not needed, then compact and defragment etcd and disarm its alarm: "etcdctl compact", "etcdctl defrag", "etcdctl alarm disarm"`
@@ -133,12 +135,28 @@ func (f *facts) handover() []finding {
 // permissionCheck is the check of a dry run that asks etcd.
 const permissionCheck = "permission"
 
+// denies reports whether a store error is that of a store which answers and does
+// not let the node in, or do what it has to.
+func denies(storeError string) bool { return strings.Contains(storeError, rebind.ErrDenied.Error()) }
+
 func (f *facts) permission() []finding {
-	const advice = "see what etcd says, and that its user may read and write everything under the prefix"
-	if f.unrehearsed != nil {
-		return wrong("permission", "ask again; if it stays so see the master's log", "could not be told: %v", f.unrehearsed)
+	const advice = `put right its certificate or its password; or give its etcd user the role that "coordinator auth bootstrap --node NODE=MODE" prints. Nothing has to be restarted`
+	var found []finding
+	for _, p := range f.peers {
+		said := p.storeError
+		if p.id == f.asked.ID {
+			said = f.plane.StoreError
+		}
+		if denies(said) {
+			found = append(found, finding{ID: "permission", Node: p.id, Found: said, Advice: advice})
+		}
 	}
-	if f.rehearsal == nil {
+	switch {
+	case found != nil:
+		return found
+	case f.unrehearsed != nil:
+		return wrong("permission", "ask again; if it stays so see the master's log", "could not be told: %v", f.unrehearsed)
+	case f.rehearsal == nil:
 		return nil
 	}
 	for _, c := range f.rehearsal.Checks {
@@ -146,7 +164,7 @@ func (f *facts) permission() []finding {
 			return wrong("permission", advice, "%s", c.Reason)
 		}
 	}
-	return well("permission", "the master may make the writes of a handover")
+	return well("permission", "each node may make the writes of its mode, and the master those of a handover")
 }
 
 func (f *facts) versions() []finding {

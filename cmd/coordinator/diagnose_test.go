@@ -63,6 +63,8 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"a pause":                       {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
 		"a handover that would fail":    {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
 		"writes that are not allowed":   {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "denied"} }, "permission"},
+		"a node that may not write":     {func(f *facts) { f.peers[1].storeError = "it takes no writes: store denies access: x" }, "permission"},
+		"a node that is not let in":     {func(f *facts) { f.plane.StoreError = "store denies access: x" }, "permission"},
 		"a master that does not answer": {func(f *facts) { f.rehearsal, f.unrehearsed = nil, errors.New("lost") }, "permission"},
 		"two versions":                  {func(f *facts) { f.plane.Nodes[0].Version = "v2.0.0" }, "versions"},
 		"a node that does not answer":   {func(f *facts) { f.peers[0].node, f.peers[0].silent = nil, errors.New("refused") }, "reachable"},

@@ -124,7 +124,8 @@ type facts struct {
 type peer struct {
 	id, uri, instance string
 	node              *wire.Node
-	silent            error // why its API says nothing
+	silent            error  // why its API says nothing
+	storeError        string // what it says of the store
 }
 
 // examine gathers the facts.
@@ -179,6 +180,10 @@ func (p *peer) ask(ctx context.Context, o *operator) {
 		return
 	}
 	p.node = &n
+	var seen wire.Plane
+	if c.Get(ctx, wire.PathPlane, &seen) == nil {
+		p.storeError = seen.StoreError
+	}
 }
 
 // rehearse has the master look at a handover to the best candidate.

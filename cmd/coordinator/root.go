@@ -32,7 +32,7 @@ one MASTER, standbys that take over, and backups that are never promoted.`,
 		newRun(s), newStore(s), newConfig(s),
 		newStatus(s), newHistory(s), newHealth(s), newDoctor(s),
 		newMode(s), newPriority(s), newLogLevel(s), newHandover(s), newPause(s), newResume(s), newForget(s),
-		newMemento(s), newExport(s), newImport(s), newToken(s), newVersion(s),
+		newMemento(s), newExport(s), newImport(s), newAuth(s), newToken(s), newVersion(s),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range allCommands(root) {

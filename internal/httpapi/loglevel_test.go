@@ -8,17 +8,23 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
 // The log level is the process's at once, and the log tells of each change that it
 // still logs, or logs again.
+// nobody is a node of which nothing is asked but who it is.
+type nobody struct{ httpapi.Node }
+
+func (nobody) Status() coordinator.Status { return coordinator.Status{} }
+
 func TestLogLevel_Changes(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
 	level := zap.NewAtomicLevel()
 	log := zap.New(core, zap.IncreaseLevel(level))
-	api := httpapi.New(httpapi.Config{Node: struct{ httpapi.Node }{}, Logger: log, LogLevel: level})
+	api := httpapi.New(httpapi.Config{Node: nobody{}, Logger: log, LogLevel: level})
 	t.Cleanup(api.Close)
 	n := &peer{id: "a", url: "http://a", api: api}
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,8 +24,14 @@ func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 	shown := planeOf(s.node.Status().Plane, &p)
 	if err != nil {
 		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
+		if errors.Is(err, rebind.ErrDenied) {
+			shown.StoreError = "it answers, but not this node, and this is what was last seen: " + wire.ProblemOf(err).Detail
+		}
 	} else if err := s.node.CheckStore(r.Context()); err != nil {
 		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
+		if errors.Is(err, rebind.ErrDenied) {
+			shown.StoreError = "it does not take what this node has to write: " + wire.ProblemOf(err).Detail
+		}
 	}
 	return reply(w, http.StatusOK, shown)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Writable tells whether there is room.
-func (s *Store) Writable(ctx context.Context) error {
+func (s *Store) Writable(ctx context.Context, _ coordinator.Record) error {
 	if err := s.reach(ctx, CallOperate); err != nil {
 		return err
 	}

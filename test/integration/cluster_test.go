@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -131,7 +132,9 @@ type cluster struct {
 	etcd     *process
 	etcdDir  string
 	etcdArgs []string
+	scheme   string // of etcd's client URL
 	endpoint string
+	nodeArgs []string
 	plane    string
 	ttl      time.Duration
 	nodes    map[string]*process
@@ -143,7 +146,7 @@ func newCluster(t *testing.T, ttl time.Duration, etcdArgs ...string) *cluster {
 	t.Helper()
 	c := &cluster{
 		t: t, etcdDir: t.TempDir(), endpoint: freeAddress(t), plane: "p",
-		etcdArgs: etcdArgs, ttl: ttl, nodes: make(map[string]*process),
+		etcdArgs: etcdArgs, scheme: "http", ttl: ttl, nodes: make(map[string]*process),
 	}
 	c.startEtcd()
 	raw, err := clientv3.New(clientv3.Config{Endpoints: []string{c.endpoint}})
@@ -171,7 +174,7 @@ func (c *cluster) startEtcd() {
 	peer := "http://" + freeAddress(c.t)
 	c.etcd = spawn(c.t, "etcd", etcdBin, append([]string{
 		"--data-dir", c.etcdDir, "--name", "one", "--log-level", "warn",
-		"--listen-client-urls", "http://" + c.endpoint, "--advertise-client-urls", "http://" + c.endpoint,
+		"--listen-client-urls", c.etcdURL(), "--advertise-client-urls", c.etcdURL(),
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
 	}, c.etcdArgs...)...)
 	eventually(c.t, patience, func() error {
@@ -182,6 +185,9 @@ func (c *cluster) startEtcd() {
 		return err
 	})
 }
+
+// etcdURL is where etcd is reached.
+func (c *cluster) etcdURL() string { return c.scheme + "://" + c.endpoint }
 
 // node starts a node and waits until its API is served.
 func (c *cluster) node(id, mode string, args ...string) *process {
@@ -200,11 +206,12 @@ func (c *cluster) spawnNode(id, mode string, args ...string) *process {
 
 // runArgs is the command line of a node.
 func (c *cluster) runArgs(id, mode string, args ...string) []string {
-	return append([]string{
-		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.endpoint,
+	all := []string{
+		"run", "--node-id", id, "--mode", mode, "--plane", c.plane, "--endpoints", c.etcdURL(),
 		"--listen", "127.0.0.1:0", "--data-dir", filepath.Join(c.etcdDir, "nodes-"+id),
 		"--lease-ttl", c.ttl.String(), "--log-format", "json",
-	}, args...)
+	}
+	return slices.Concat(all, c.nodeArgs, args)
 }
 
 func (c *cluster) served(p *process) {

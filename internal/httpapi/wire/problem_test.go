@@ -35,6 +35,7 @@ var sentinels = map[string]sentinel{
 	"rebind.ErrFenced":      {rebind.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
 	"rebind.ErrStoreFull":   {rebind.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
 	"rebind.ErrUnavailable": {rebind.ErrUnavailable, http.StatusServiceUnavailable, wire.KindStore},
+	"rebind.ErrDenied":      {rebind.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
 	"rebind.ErrUnknown":     {rebind.ErrUnknown, http.StatusGatewayTimeout, wire.KindUnknown},
 
 	"coordinator.ErrMasterExists": {coordinator.ErrMasterExists, http.StatusConflict, wire.KindRefused},

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/modes"
+)
+
+func newAuth(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "auth",
+		Short: "Limit in etcd what a plane's nodes can do",
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBootstrap(s))
+	return cmd
+}
+
+// bootstrap is what "auth bootstrap" can be told.
+type bootstrap struct {
+	grants       etcdstore.Grants
+	nodes        []string
+	passwordFile string
+	apply        bool
+	endpoints    []string
+	etcd         etcdFlags
+}
+
+func newBootstrap(s streams) *cobra.Command {
+	var b bootstrap
+	o := &operator{streams: s}
+	cmd := &cobra.Command{
+		Use:   "bootstrap",
+		Short: "Print, or make, the etcd roles and users of a plane",
+		Long: `Print the roles and users with which etcd itself limits what a plane's nodes can
+do, as commands of etcdctl to review and run. There is a role for each kind of mode:
+
+  promotable   auto, master, standby and hot_standby
+  hot_backup   cannot write an election, term or memento key, whatever the node does
+  disabled     the guard and the state, for a node that has the plane to itself
+
+Each may read the plane's keys, write those that its modes write, and no others. By
+default there is one user a role, of the role's name. With --node there is a user
+for each node, of the node's name, and a role of its own with which it can write no
+other node's record.
+
+With --apply the changes are made, by the user that --etcd-user or --etcd-cert says,
+and those made are printed. What is there already is brought to what it is to be,
+and what is not this plane's is left alone. Passwords and etcd's own "auth enable"
+are for you: before that is done etcd refuses nobody.`,
+		Example: `  coordinator auth bootstrap
+  coordinator auth bootstrap --node a --node b --node c=hot_backup -o json
+  coordinator auth bootstrap --node c=hot_backup --apply --endpoints https://etcd1:2379 \
+    --etcd-cacert ca.pem --etcd-user root --etcd-password-file root.password`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVar(&b.grants.Plane, "plane", "default", "name of the plane")
+	f.StringVar(&b.grants.Prefix, "prefix", "/coordinator", "etcd prefix of all planes")
+	f.StringArrayVar(&b.nodes, "node", nil, "a node and the mode it is to have, as ID or ID=MODE; auto if none is given; can be repeated")
+	f.StringVar(&b.passwordFile, "new-password-file", "", "file with the password of users that are made (default: none, they are known by their certificates)")
+	f.BoolVar(&b.apply, "apply", false, "make the changes in etcd")
+	f.StringSliceVar(&b.endpoints, "endpoints", nil, "with --apply, client URLs of etcd")
+	b.etcd.flags(f)
+	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "with --apply, how long it may take")
+	f.StringVarP(&o.output, "output", "o", "table", "table, json or yaml")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.checkOutput(); err != nil {
+			return err
+		}
+		if o.timeout <= 0 {
+			return usageError{fmt.Errorf("timeout %s: use a positive time", o.timeout)}
+		}
+		if err := b.complete(); err != nil {
+			return usageError{err}
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+		defer cancel()
+		return b.run(ctx, o)
+	}
+	return cmd
+}
+
+// complete works out roles and users, and tells what is wrong.
+func (b *bootstrap) complete() error {
+	g := &b.grants
+	// What a store can be made of is what roles can be made of.
+	cfg := etcdstore.Config{Prefix: g.Prefix, Plane: g.Plane, Endpoints: b.endpoints, TTL: etcdstore.MinTTL}
+	if !b.apply {
+		cfg.Endpoints = []string{defaultEmbedURL}
+	}
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if err := b.etcd.check(len(b.endpoints) > 0); err != nil {
+		return err
+	}
+	if b.passwordFile != "" {
+		g.Password = etcdstore.PasswordFile(b.passwordFile)
+		if _, err := g.Password(); err != nil {
+			return err
+		}
+	}
+	if len(b.nodes) == 0 {
+		g.Roles = etcdstore.Roles(g.Prefix, g.Plane, "")
+		for _, r := range g.Roles {
+			g.Users = append(g.Users, etcdstore.User{Name: r.Name, Roles: []string{r.Name}})
+		}
+		return nil
+	}
+	for _, n := range b.nodes {
+		if err := b.add(n); err != nil {
+			return fmt.Errorf("node %q: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// add takes in one node.
+func (b *bootstrap) add(node string) error {
+	g := &b.grants
+	id, word, _ := strings.Cut(node, "=")
+	if err := coordinator.CheckNode(id); err != nil {
+		return err
+	}
+	mode := modes.Auto
+	if word != "" {
+		var err error
+		if mode, err = modes.ParseMode(word); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(g.Users, func(u etcdstore.User) bool { return u.Name == id }) {
+		return fmt.Errorf("it is given twice")
+	}
+	for _, r := range etcdstore.Roles(g.Prefix, g.Plane, id) {
+		if slices.Contains(r.Modes, mode) {
+			g.Roles = append(g.Roles, r)
+			g.Users = append(g.Users, etcdstore.User{Name: id, Roles: []string{r.Name}})
+		}
+	}
+	return nil
+}
+
+// plan is what "auth bootstrap" prints.
+type plan struct {
+	Plane   string           `json:"plane"`
+	Prefix  string           `json:"prefix"`
+	Roles   []etcdstore.Role `json:"roles"`
+	Users   []etcdstore.User `json:"users"`
+	Applied bool             `json:"applied"`
+	// Commands are those to run, or, once applied, those that stand for what was done.
+	Commands []string `json:"commands"`
+	// AuthEnabled is known once applied.
+	AuthEnabled *bool `json:"auth_enabled,omitempty"`
+}
+
+func (b *bootstrap) run(ctx context.Context, o *operator) error {
+	g := &b.grants
+	p := plan{Plane: g.Plane, Prefix: g.Prefix, Roles: g.Roles, Users: g.Users, Applied: b.apply, Commands: []string{}}
+	told := func(s etcdstore.Step) { p.Commands = append(p.Commands, s.String()) }
+	var failure error
+	if b.apply {
+		cfg := etcdstore.Config{Endpoints: b.endpoints}
+		b.etcd.apply(&cfg)
+		enabled, err := g.Apply(ctx, cfg, told)
+		p.AuthEnabled, failure = &enabled, err
+	} else {
+		for _, s := range g.Steps() {
+			told(s)
+		}
+	}
+	if failure != nil && len(p.Commands) == 0 {
+		return failure
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode plan: %w", err)
+	}
+	if err := o.print(body, p.table); err != nil {
+		return err
+	}
+	return failure
+}
+
+// table shows the commands, so that they can be read, kept and run by a shell.
+func (p *plan) table(w io.Writer) error {
+	var lines []string
+	if !p.Applied {
+		lines = append(lines,
+			"# Run these as a user of etcd who may, such as root. Users are known by the common",
+			"# name of their client certificate; to give one a password leave out --no-password.")
+	}
+	lines = append(lines, p.Commands...)
+	switch {
+	case !p.Applied:
+		lines = append(lines,
+			"# Once for each etcd, if its auth is not enabled yet; then whoever has no role is",
+			"# refused everything:",
+			"#   etcdctl user add root", "#   etcdctl user grant-role root root", "#   etcdctl auth enable")
+	case len(p.Commands) == 0:
+		lines = append(lines, "# All of it was there already.")
+	}
+	if p.AuthEnabled != nil && !*p.AuthEnabled {
+		lines = append(lines, "# etcd's auth is not enabled, so it refuses nobody yet: see etcdctl auth enable.")
+	}
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	return err
+}

@@ -1,0 +1,170 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// access is how etcd is reached, and as whom.
+type access struct {
+	secure  *handshakes       // nil where connections are in clear
+	login   *login            // nil where there is no user
+	dialing []grpc.DialOption // the program's own
+	log     *zap.Logger
+}
+
+// newAccess takes a valid configuration.
+func newAccess(cfg *Config) access {
+	a := access{secure: newHandshakes(cfg), login: newLogin(cfg), dialing: cfg.DialOptions, log: cfg.Logger}
+	if a.login != nil && a.secure == nil {
+		a.log.Warn("the password goes to etcd in clear, and so does everything else; use TLS", zap.Strings("endpoints", cfg.Endpoints))
+	}
+	return a
+}
+
+// checkAccess tells whether etcd can be reached and logged in to as is configured.
+func (c *Config) checkAccess() error {
+	var err error
+	for _, e := range c.Endpoints {
+		if scheme(e) != scheme(c.Endpoints[0]) {
+			err = fmt.Errorf("endpoints %v: use one scheme for all: the first one's would count", c.Endpoints)
+		}
+	}
+	if c.TLS != nil {
+		if len(c.Endpoints) > 0 && !c.secured() {
+			err = errors.Join(err, fmt.Errorf("endpoint %s is in clear, and TLS is configured: write it with https://", c.Endpoints[0]))
+		}
+		_, tlsErr := c.TLS()
+		err = errors.Join(err, tlsErr)
+	}
+	switch {
+	case (c.User == "") != (c.Password == nil):
+		err = errors.Join(err, errors.New("a user needs a password and a password a user: give both or neither"))
+	case c.Password != nil:
+		_, passwordErr := c.Password()
+		err = errors.Join(err, passwordErr)
+	}
+	return err
+}
+
+// scheme is that of an endpoint, empty if it has none.
+func scheme(endpoint string) string {
+	before, _, ok := strings.Cut(endpoint, ":")
+	switch {
+	case ok && (before == "http" || before == "https" || before == "unix" || before == "unixs"):
+		return before
+	default:
+		return ""
+	}
+}
+
+// secured reports whether connections use TLS, by the rules of etcd's client.
+func (c *Config) secured() bool {
+	switch scheme(c.Endpoints[0]) {
+	case "https", "unixs":
+		return true
+	case "http":
+		return false
+	default:
+		return c.TLS != nil
+	}
+}
+
+// dial makes a client of some endpoints. It does not connect yet.
+func (a *access) dial(endpoints ...string) (*clientv3.Client, error) {
+	options := append(a.login.options(), grpc.WithConnectParams(reconnect))
+	options = append(options, a.dialing...)
+	if a.secure != nil {
+		options = append(options, grpc.WithTransportCredentials(a.secure))
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            endpoints,
+		DialTimeout:          dialTimeout,
+		DialKeepAliveTime:    dialKeepAlive,
+		DialKeepAliveTimeout: dialTimeout,
+		DialOptions:          options,
+		Logger:               a.log.Named("etcd").WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd at %v: %w", endpoints, err)
+	}
+	return client, nil
+}
+
+// reconnect paces the tries to connect to an endpoint. grpc's own would leave up to
+// two minutes between them after a long time in vain.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+	MinConnectTimeout: 10 * time.Second,
+}
+
+// whenHopeless has cancel called once no endpoint can be connected to for reasons
+// that do not pass by themselves, until the function that it returns is called.
+func (a *access) whenHopeless(cancel context.CancelFunc) (stop func() bool) {
+	if a.secure == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(a.secure.hopeless, cancel)
+}
+
+// meaning is translate for a request that had to connect: it knows of connections
+// that could not be secured, where etcd's client only says that it has waited.
+func (a *access) meaning(err error) error {
+	err = translate(err)
+	if errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrDenied) {
+		if refusal := a.secure.refusal(); refusal != nil {
+			return refusal
+		}
+	}
+	return err
+}
+
+// explain adds to etcd's refusal of a request whose it was and what it lets that
+// user do.
+func (a *access) explain(ctx context.Context, client *clientv3.Client, err error) error {
+	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return err
+	}
+	user := a.user()
+	if user == "" {
+		return err
+	}
+	found, lookErr := client.UserGet(ctx, user)
+	switch {
+	case errors.Is(lookErr, rpctypes.ErrUserNotFound):
+		return fmt.Errorf("%w: it has no user %q", err, user)
+	case lookErr != nil:
+		return fmt.Errorf("%w: the user is %q", err, user)
+	default:
+		return fmt.Errorf("%w: the user is %q, and of his roles %q none allows it", err, user, found.Roles)
+	}
+}
+
+// user is as whom etcd knows this node, empty if that is not known here.
+func (a *access) user() string {
+	if a.login != nil {
+		return a.login.user
+	}
+	if a.secure == nil {
+		return ""
+	}
+	cfg, err := a.secure.source()
+	if err != nil {
+		return ""
+	}
+	if leaf := clientLeaf(cfg); leaf != nil {
+		return leaf.Subject.CommonName
+	}
+	return ""
+}

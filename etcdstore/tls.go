@@ -1,0 +1,229 @@
+package etcdstore
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection:
+// a file that is replaced is taken up without more ado. ca holds the authorities
+// that may have signed etcd's certificate, empty for the system's; cert and key are
+// what this node shows etcd, both empty for nothing.
+func TLSFiles(ca, cert, key string) func() (*tls.Config, error) {
+	return func() (*tls.Config, error) {
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+		if ca != "" {
+			pem, err := os.ReadFile(ca)
+			if err != nil {
+				return nil, fmt.Errorf("read certificates of authorities: %w", err)
+			}
+			cfg.RootCAs = x509.NewCertPool()
+			if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, fmt.Errorf("read certificates of authorities: %s holds none in PEM form", ca)
+			}
+		}
+		if cert != "" || key != "" {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			if err != nil {
+				return nil, fmt.Errorf("read client certificate: %w", err)
+			}
+			cfg.Certificates = []tls.Certificate{pair}
+		}
+		return cfg, nil
+	}
+}
+
+// handshakes secures connections with what the configuration says at the time of
+// each, and remembers which endpoints failed for reasons that do not pass: grpc
+// tries those again for ever, and tells its callers only that they have waited.
+type handshakes struct {
+	credentials.TransportCredentials // for all but the handshake itself
+
+	source    func() (*tls.Config, error)
+	endpoints int
+	log       *zap.Logger
+	hopeless  context.Context // ends when every endpoint has failed
+	despair   context.CancelFunc
+
+	mu   sync.Mutex       // guards the field below
+	last map[string]error // of each endpoint that was connected to: nil, or why it failed
+}
+
+// newHandshakes returns nil where connections are in clear.
+func newHandshakes(cfg *Config) *handshakes {
+	if !cfg.secured() {
+		return nil
+	}
+	h := &handshakes{
+		TransportCredentials: credentials.NewTLS(nil), source: cfg.TLS,
+		endpoints: len(cfg.Endpoints), log: cfg.Logger, last: make(map[string]error),
+	}
+	if h.source == nil {
+		h.source = TLSFiles("", "", "")
+	}
+	h.hopeless, h.despair = context.WithCancel(context.Background())
+	return h
+}
+
+// ClientHandshake secures one connection. endpoint is the host and port it is to.
+func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	cfg, err := h.source()
+	if err != nil {
+		h.note(endpoint, err)
+		return nil, nil, err
+	}
+	conn, info, err := credentials.NewTLS(cfg).ClientHandshake(ctx, endpoint, raw)
+	if err != nil {
+		if why := handshakeError(err, cfg); why != nil {
+			h.note(endpoint, why)
+		}
+		return nil, nil, err
+	}
+	return &firstRead{Conn: conn, tell: func(err error) {
+		if why := handshakeError(err, cfg); why != nil || err == nil {
+			h.note(endpoint, why)
+		}
+	}}, info, nil
+}
+
+// Clone returns h, which is made to be shared.
+func (h *handshakes) Clone() credentials.TransportCredentials { return h }
+
+// note remembers how the last handshake with an endpoint went.
+func (h *handshakes) note(endpoint string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.last[endpoint]
+	h.last[endpoint] = err
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		h.log.Warn("connection to etcd not secured, retrying", zap.String("endpoint", endpoint), zap.Error(err))
+	case err == nil && before != nil:
+		h.log.Info("connection to etcd secured", zap.String("endpoint", endpoint))
+	}
+	failed := 0
+	for _, err := range h.last {
+		if err != nil {
+			failed++
+		}
+	}
+	if failed >= h.endpoints {
+		h.despair()
+	}
+}
+
+// refusal tells why no endpoint can be connected to, as far as that is for the want
+// of the right certificates; nil if it is not.
+func (h *handshakes) refusal() error {
+	if h == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all error
+	for _, endpoint := range slices.Sorted(maps.Keys(h.last)) {
+		if h.last[endpoint] == nil {
+			return nil
+		}
+		all = errors.Join(all, fmt.Errorf("%s: %w", endpoint, h.last[endpoint]))
+	}
+	if all == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", rebind.ErrDenied, all)
+}
+
+// handshakeError tells people what is wrong if a handshake ended with err for a
+// reason that does not pass by itself; nil for any other.
+func handshakeError(err error, cfg *tls.Config) error {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var network *net.OpError
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Errorf("etcd's certificate is not signed by an authority that this node trusts, is this the right CA?: %w", err)
+	case errors.As(err, &host):
+		return fmt.Errorf("etcd's certificate is for another host name than the endpoint's: %w", err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("etcd's certificate has expired, or is not valid yet: %w", err)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("etcd's certificate cannot be used: %w", err)
+	case errors.As(err, &record):
+		return fmt.Errorf("etcd does not speak TLS here, is the endpoint http://?: %w", err)
+	case !errors.As(err, &network) || network.Op != "remote error": // which is how Go names a TLS alert
+		return nil
+	case strings.Contains(network.Err.Error(), "certificate"):
+		return fmt.Errorf("etcd does not accept this node's client certificate (%s): %w", presented(cfg), network.Err)
+	default:
+		return fmt.Errorf("who answers here does not speak as etcd does: %w", network.Err)
+	}
+}
+
+// speaksTLS reports whether who answers at an endpoint wants connections to be
+// secured. Whom it then turns out to be does not matter.
+func speaksTLS(ctx context.Context, endpoint string) bool {
+	address := endpoint
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		address = u.Host
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		return conn.Close() == nil
+	}
+	var record tls.RecordHeaderError
+	return handshakeError(err, cfg) != nil && !errors.As(err, &record)
+}
+
+// presented describes the client certificate of cfg.
+func presented(cfg *tls.Config) string {
+	if leaf := clientLeaf(cfg); leaf != nil {
+		return fmt.Sprintf("%s, issued by %s, valid until %s", leaf.Subject, leaf.Issuer, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return "it has none"
+}
+
+// clientLeaf is the certificate that cfg shows a server, nil if that is not known.
+func clientLeaf(cfg *tls.Config) *x509.Certificate {
+	if len(cfg.Certificates) == 0 {
+		return nil
+	}
+	return cfg.Certificates[0].Leaf
+}
+
+// firstRead tells how the first read went. With TLS 1.3 the server looks at the
+// client's certificate when the client is already done.
+type firstRead struct {
+	net.Conn
+	tell func(error) // nil once it is told
+}
+
+// Read implements net.Conn.
+func (c *firstRead) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.tell != nil {
+		c.tell(err)
+		c.tell = nil
+	}
+	return n, err
+}
