@@ -31,7 +31,11 @@ func Blind(t coordinator.Term) coordinator.Term {
 
 // Forge makes a term that nobody has given to a membership, and that no fence binds.
 // What its holder does is refused by nothing but etcd's permissions.
-func Forge(m coordinator.Membership) coordinator.Term { return m.(*membership).newTerm(1) }
+func Forge(m coordinator.Membership) coordinator.Term {
+	t := m.(*membership).newTerm(1)
+	t.readHistory()
+	return t
+}
 
 // SetClock replaces the clock by which leases of s are judged.
 func SetClock(s *Store, clock func() time.Duration) { s.clock = clock }

@@ -8,18 +8,12 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
 // The log level is the process's at once, and the log tells of each change that it
 // still logs, or logs again.
-// nobody is a node of which nothing is asked but who it is.
-type nobody struct{ httpapi.Node }
-
-func (nobody) Status() coordinator.Status { return coordinator.Status{} }
-
 func TestLogLevel_Changes(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
 	level := zap.NewAtomicLevel()
