@@ -20,7 +20,7 @@ func TestLogLevel_Changes(t *testing.T) {
 	log := zap.New(core, zap.IncreaseLevel(level))
 	api := httpapi.New(httpapi.Config{Node: nobody{}, Logger: log, LogLevel: level})
 	t.Cleanup(api.Close)
-	n := &peer{id: "a", url: "http://a", api: api}
+	n := &peer{id: "a", url: "http://localhost", api: api}
 
 	n.get(t, wire.PathLogLevel).want(http.StatusOK).holds(`{"level":"info"}` + "\n")
 	log.Debug("before")
