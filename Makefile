@@ -1,4 +1,4 @@
-.PHONY: build test race integration lint fmt bench docs image release rules
+.PHONY: build test race integration lint fmt bench rules docs image release
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./... && cd tools && go test ./...

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,15 +19,15 @@ import (
 
 // access is how etcd is reached, and as whom.
 type access struct {
-	secure  *handshakes       // nil where connections are in clear
-	login   *login            // nil where there is no user
-	dialing []grpc.DialOption // the program's own
-	log     *zap.Logger
+	secure *handshakes // nil where connections are in clear
+	login  *login      // nil where there is no user
+	more   []grpc.DialOption
+	log    *zap.Logger
 }
 
 // newAccess takes a valid configuration.
 func newAccess(cfg *Config) access {
-	a := access{secure: newHandshakes(cfg), login: newLogin(cfg), dialing: cfg.DialOptions, log: cfg.Logger}
+	a := access{secure: newHandshakes(cfg), login: newLogin(cfg), more: cfg.DialOptions, log: cfg.Logger}
 	if a.login != nil && a.secure == nil {
 		a.log.Warn("the password goes to etcd in clear, and so does everything else; use TLS", zap.Strings("endpoints", cfg.Endpoints))
 	}
@@ -83,8 +84,7 @@ func (c *Config) secured() bool {
 
 // dial makes a client of some endpoints. It does not connect yet.
 func (a *access) dial(endpoints ...string) (*clientv3.Client, error) {
-	options := append(a.login.options(), grpc.WithConnectParams(reconnect))
-	options = append(options, a.dialing...)
+	options := slices.Concat(a.login.options(), []grpc.DialOption{grpc.WithConnectParams(reconnect)}, a.more)
 	if a.secure != nil {
 		options = append(options, grpc.WithTransportCredentials(a.secure))
 	}

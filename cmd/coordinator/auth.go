@@ -73,7 +73,7 @@ are for you: before that is done etcd refuses nobody.`,
 	f.StringSliceVar(&b.endpoints, "endpoints", nil, "with --apply, client URLs of etcd")
 	b.etcd.flags(f)
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "with --apply, how long it may take")
-	f.StringVarP(&o.output, "output", "o", "table", "table, json or yaml")
+	o.outputFlag(cmd, "table, json or yaml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.checkOutput(); err != nil {
 			return err

@@ -20,13 +20,16 @@ import (
 // modeWords are the modes, as people type them.
 var modeWords = []string{"auto", "master", "standby", "hot_standby", "hot_backup", "disabled"}
 
+// levelWords are the levels of a log.
+var levelWords = []string{"debug", "info", "warn", "error"}
+
 // flagWords are the values of flags that take one of a few words.
 var flagWords = map[string][]string{
 	"mode":           modeWords,
 	"auto-standby":   {"hot", "cold"},
 	"persist":        {"auto", "rebind", "clean", "disabled"},
 	"rebind-failure": {"continue", "fail_at_end", "fail_fast"},
-	"log-level":      {"debug", "info", "warn", "error"},
+	"log-level":      levelWords,
 	"log-format":     {"auto", "console", "json"},
 	"output":         {"table", "json", "yaml"},
 }
@@ -34,7 +37,7 @@ var flagWords = map[string][]string{
 // argWords are the arguments of commands that take one of a few words.
 var argWords = map[string][]string{
 	"mode":      modeWords,
-	"log-level": {"debug", "info", "warn", "error"},
+	"log-level": levelWords,
 	"health": {
 		"live", "ready", "master", "standby", "hot_standby", "hot_backup", "hot", "readable", "promotable", "writable",
 	},
