@@ -22,6 +22,7 @@ func TestNode_TermsRiseWithoutTheRecordOfTheLast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		settle() // until b has seen the term that is to go
 		l.server.DeleteTerm()
 		settle()
 		if s := l.master().Status(); s.ID != "b" || s.Term <= passed.Term {
