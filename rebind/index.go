@@ -4,7 +4,7 @@ import "hash/maphash"
 
 // index finds mementos by their names. The tree keeps them in order, but a search in
 // it meets twenty names that are nowhere near each other in memory. The index is a
-// trie over the bits of a hash: of a million mementos, one is three branches away.
+// trie over the bits of a hash: of a million mementos, one is five small branches away.
 // Views share what has not changed between them, as they do with the tree. Branches
 // that deletions have emptied stay until the next load.
 type index struct {
@@ -17,7 +17,9 @@ type index struct {
 type owner struct{ _ byte }
 
 const (
-	branchBits = 6
+	// branchBits makes branches small: an update copies each that leads to what it
+	// changes.
+	branchBits = 4
 	branchFan  = 1 << branchBits
 	// maxChain is how many mementos share a slot before it becomes a branch. With
 	// fewer there would be branches for few, with more the search in a slot is long.

@@ -196,8 +196,7 @@ func (m *Mirror) apply(ctx context.Context, watch Watcher) error {
 	}
 }
 
-// take brings a batch into the draft. What it brings again, because Advance had
-// it before, comes to the same.
+// take brings a batch into the draft, but for what Advance has brought before.
 func (m *Mirror) take(batch Batch) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
@@ -207,11 +206,12 @@ func (m *Mirror) take(batch Batch) {
 	before := m.Revision()
 	news := make([]Change, 0, len(batch.Changes))
 	for _, c := range batch.Changes {
+		if c.Revision <= before {
+			continue
+		}
 		c = m.rules.judge(c)
 		m.draft.apply(c)
-		if c.Revision > before {
-			news = append(news, c)
-		}
+		news = append(news, c)
 	}
 	m.publish(m.draft.view(batch.Revision), news, clock.Moment{})
 }
