@@ -292,13 +292,9 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 		if err == nil {
 			pause.Reset()
 			look(p)
-			err = s.events(ctx, p, spans, func(batch []*clientv3.Event, _ int64) {
+			err = s.events(ctx, p, spans, func(batch []*clientv3.Event) {
 				for _, ev := range batch {
-					if ev.Type == clientv3.EventTypeDelete {
-						p.remove(string(ev.Kv.Key))
-					} else {
-						p.put(ev.Kv)
-					}
+					p.apply(ev)
 					look(p) // each, or one that comes and goes would not be seen
 				}
 			})

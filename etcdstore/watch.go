@@ -48,7 +48,7 @@ const maxSpans = 3
 // events calls on with the events of some spans after a picture, as the store
 // sends them, until ctx ends or the stream breaks; it returns why. Each call
 // brings whole revisions of one span; the spans are not in order to each other.
-func (s *Store) events(ctx context.Context, after *picture, spans []span, on func(batch []*clientv3.Event, revision int64)) error {
+func (s *Store) events(ctx context.Context, after *picture, spans []span, on func(batch []*clientv3.Event)) error {
 	ctx, cancel := s.stream(ctx, after.age)
 	defer cancel()
 	from := clientv3.WithRev(after.revision + 1)
@@ -68,7 +68,7 @@ func (s *Store) events(ctx context.Context, after *picture, spans []span, on fun
 			return err
 		}
 		if len(resp.Events) > 0 {
-			on(resp.Events, resp.Events[len(resp.Events)-1].Kv.ModRevision)
+			on(resp.Events)
 		}
 	}
 }

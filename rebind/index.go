@@ -127,13 +127,16 @@ func (l *link) find(hash uint64, name Name) *Memento {
 // without returns the chain less the memento of that name.
 func (l *link) without(hash uint64, name Name) *link {
 	switch {
-	case l.find(hash, name) == nil:
-		return l
+	case l == nil:
+		return nil
 	case l.hash == hash && l.memento.Name == name:
 		return l.next
-	default:
-		return &link{l.hash, l.memento, l.next.without(hash, name)}
 	}
+	rest := l.next.without(hash, name)
+	if rest == l.next {
+		return l // it is not there
+	}
+	return &link{l.hash, l.memento, rest}
 }
 
 func (l *link) length() int {
