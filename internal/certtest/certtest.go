@@ -43,9 +43,10 @@ func NewCA(dir, name string) (*CA, error) {
 // File is where the CA's own certificate is.
 func (ca *CA) File() string { return filepath.Join(ca.dir, ca.cert.Subject.CommonName+".crt") }
 
-// Pair says what a certificate is to be. The zero values mean 127.0.0.1 and localhost, a
-// day from an hour ago, and both servers and clients.
+// Pair says what a certificate is to be. The zero values mean the CA's directory,
+// 127.0.0.1 and localhost, a day from an hour ago, and both servers and clients.
 type Pair struct {
+	Dir      string // for its files
 	Name     string
 	Hosts    []string
 	NotAfter time.Time
@@ -54,6 +55,9 @@ type Pair struct {
 
 // Issue writes a certificate and its key, over those of the same name if there are any.
 func (ca *CA) Issue(p Pair) (cert, key string, err error) {
+	if p.Dir == "" {
+		p.Dir = ca.dir
+	}
 	if p.Hosts == nil {
 		p.Hosts = []string{"127.0.0.1", "localhost"}
 	}
@@ -86,7 +90,7 @@ func (ca *CA) Issue(p Pair) (cert, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	cert, key = filepath.Join(ca.dir, p.Name+".crt"), filepath.Join(ca.dir, p.Name+".key")
+	cert, key = filepath.Join(p.Dir, p.Name+".crt"), filepath.Join(p.Dir, p.Name+".key")
 	if err := writePEM(key, "PRIVATE KEY", secret); err != nil {
 		return "", "", err
 	}
@@ -102,6 +106,10 @@ func (ca *CA) sign(made *x509.Certificate, public *ecdsa.PublicKey) ([]byte, err
 	return x509.CreateCertificate(rand.Reader, made, ca.cert, public, ca.key)
 }
 
+// writePEM replaces a file whole: it may be read meanwhile.
 func writePEM(path, kind string, der []byte) error {
-	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+	if err := os.WriteFile(path+".new", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

@@ -13,7 +13,7 @@ var (
 	core    = []string{"modes", "rebind", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may use beside what its package does.
-	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "internal/testca", "etcdstore/embedded"})
+	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/telemetry"})
 )
@@ -37,7 +37,6 @@ var layers = map[string][]string{
 	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,
-	"internal/testca":      {},
 	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi),
 	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),

@@ -22,7 +22,7 @@ func TestSecure_SessionsLapseAndNothingElse(t *testing.T) {
 	const session, freezes = 2 * time.Second, 3
 	s := newSecured(t, 12*time.Second, "--auth-token-ttl", "2")
 	s.guard("right", "a=auto", "b=hot_standby", "c=hot_backup")
-	whoever := as(s.ca.Issue(t, "whoever", soon()))
+	whoever := as(issue(t, s.ca, "whoever", soon()))
 	for _, n := range [][2]string{{"a", "auto"}, {"b", "hot_standby"}, {"c", "hot_backup"}} {
 		s.node(n[0], n[1], append(whoever, login(t, n[0], "right")...)...)
 		if n[0] == "a" {
@@ -88,9 +88,9 @@ func (p *process) renewed(least time.Duration) {
 func TestSecure_AuthEnabledAndEtcdRestarted(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 6*time.Second)
-	whoever := as(s.ca.Issue(t, "whoever", soon()))
+	whoever := as(issue(t, s.ca, "whoever", soon()))
 	s.node("a", "auto", append(whoever, login(t, "a", "right")...)...).await("MASTER")
-	s.node("b", "hot_standby", as(s.ca.Issue(t, "b", soon()))...).await("HOT_STANDBY")
+	s.node("b", "hot_standby", as(issue(t, s.ca, "b", soon()))...).await("HOT_STANDBY")
 	_, before := s.led()
 	s.guard("right", "a=auto", "b=hot_standby")
 	s.nodes["a"].mustPut("entity/x", "1")
@@ -117,9 +117,9 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3*time.Second)
 	s.guard("right", "a=auto", "c=hot_backup")
-	a := s.node("a", "auto", as(s.ca.Issue(t, "a", soon()))...)
+	a := s.node("a", "auto", as(issue(t, s.ca, "a", soon()))...)
 	a.await("MASTER")
-	c := s.node("c", "hot_backup", as(s.ca.Issue(t, "c", soon()))...)
+	c := s.node("c", "hot_backup", as(issue(t, s.ca, "c", soon()))...)
 	c.await("HOT_BACKUP")
 
 	// Its operator cannot make the backup what its role does not let it be.
@@ -175,7 +175,7 @@ func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 		s.served(p)
 		return p
 	}
-	c := start(s.plane, "c", as(s.ca.Issue(t, "c", soon()))...)
+	c := start(s.plane, "c", as(issue(t, s.ca, "c", soon()))...)
 	c.await("HOT_BACKUP")
 	c.says("campaign interrupted, retrying")
 	c.says("permission denied")
@@ -202,7 +202,7 @@ func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 
 	// With root's rights nothing but the program's own rules would stop it, and it has
 	// broken those.
-	start("another", "d", as(s.ca.Issue(t, "root", soon()))...)
+	start("another", "d", as(issue(t, s.ca, "root", soon()))...)
 	eventually(t, patience, func() error {
 		found, err := s.raw.Get(t.Context(), "/coordinator/another/term")
 		if err == nil && len(found.Kvs) == 0 {

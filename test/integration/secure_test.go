@@ -19,16 +19,16 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/etcdstore"
-	"github.com/coordinator-ha/coordinator/internal/testca"
+	"github.com/coordinator-ha/coordinator/internal/certtest"
 )
 
 // secured is a cluster whose etcd wants TLS, and client certificates by which it
 // knows its users where its auth is enabled.
 type secured struct {
 	*cluster
-	ca      *testca.Authority
-	trusted string      // the file of authorities that nodes read
-	server  testca.Pair // etcd's own
+	ca      *certtest.CA
+	trusted string  // the file of authorities that nodes read
+	server  keyPair // etcd's own
 	metrics string
 	root    []string // flags of a command that acts as root
 }
@@ -41,27 +41,59 @@ func newSecured(t *testing.T, ttl time.Duration, etcdArgs ...string) *secured {
 			t: t, etcdDir: t.TempDir(), scheme: "https", endpoint: freeAddress(t), plane: "p",
 			ttl: ttl, nodes: make(map[string]*process),
 		},
-		ca: testca.New(t, "authority"), metrics: "http://" + freeAddress(t),
+		ca: newAuthority(t, "authority"), metrics: "http://" + freeAddress(t),
 		trusted: filepath.Join(t.TempDir(), "trusted.pem"),
 	}
 	s.trust(s.ca)
-	s.server = s.ca.Issue(t, "etcd", soon(), "127.0.0.1")
+	s.server = issue(t, s.ca, "etcd", soon(), "127.0.0.1")
 	s.etcdArgs = append([]string{
-		"--cert-file", s.server.Cert, "--key-file", s.server.Key, "--trusted-ca-file", s.ca.File, "--client-cert-auth",
+		"--cert-file", s.server.Cert, "--key-file", s.server.Key, "--trusted-ca-file", s.ca.File(), "--client-cert-auth",
 		"--bcrypt-cost", "4", "--listen-metrics-urls", s.metrics,
 	}, etcdArgs...)
 	s.nodeArgs = []string{"--etcd-cacert", s.trusted}
 	s.startEtcd()
 	s.raw = s.client("root")
-	s.root = append([]string{"--endpoints", s.etcdURL(), "--etcd-cacert", s.ca.File}, as(s.ca.Issue(t, "root", soon()))...)
+	s.root = append([]string{"--endpoints", s.etcdURL(), "--etcd-cacert", s.ca.File()}, as(issue(t, s.ca, "root", soon()))...)
 	return s
 }
 
 // soon is when certificates expire that do not in a test.
 func soon() time.Time { return time.Now().Add(time.Hour) }
 
+// keyPair is a certificate and its key.
+type keyPair struct{ Cert, Key string }
+
+func newAuthority(t *testing.T, name string) *certtest.CA {
+	t.Helper()
+	ca, err := certtest.NewCA(t.TempDir(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// issue makes a certificate for a server at some hosts, or for a client of some name,
+// until its end.
+func issue(t *testing.T, ca *certtest.CA, name string, until time.Time, hosts ...string) keyPair {
+	t.Helper()
+	p := keyPair{Cert: filepath.Join(t.TempDir(), name+".crt")}
+	p.Key = strings.TrimSuffix(p.Cert, ".crt") + ".key"
+	renew(t, ca, p, name, until, hosts...)
+	return p
+}
+
+// renew puts another certificate of the same name, with another key, in the place of one.
+// As with most that renew certificates, there is a moment at which the two do not match.
+func renew(t *testing.T, ca *certtest.CA, p keyPair, name string, until time.Time, hosts ...string) {
+	t.Helper()
+	made := certtest.Pair{Dir: filepath.Dir(p.Cert), Name: name, NotAfter: until, Hosts: append([]string{}, hosts...)}
+	if _, _, err := ca.Issue(made); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // as are the flags that show a certificate.
-func as(p testca.Pair) []string { return []string{"--etcd-cert", p.Cert, "--etcd-key", p.Key} }
+func as(p keyPair) []string { return []string{"--etcd-cert", p.Cert, "--etcd-key", p.Key} }
 
 // login are the flags of a user and his password, which lies in a file.
 func login(t *testing.T, user, password string) []string {
@@ -83,11 +115,11 @@ func replace(t *testing.T, file, text string) {
 }
 
 // trust has nodes trust these authorities from now on.
-func (s *secured) trust(of ...*testca.Authority) {
+func (s *secured) trust(of ...*certtest.CA) {
 	s.t.Helper()
 	var all strings.Builder
 	for _, a := range of {
-		text, err := os.ReadFile(a.File)
+		text, err := os.ReadFile(a.File())
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -99,7 +131,7 @@ func (s *secured) trust(of ...*testca.Authority) {
 // client is a client of etcd as the user of a certificate.
 func (s *secured) client(user string) *clientv3.Client {
 	s.t.Helper()
-	p := s.ca.Issue(s.t, user, soon())
+	p := issue(s.t, s.ca, user, soon())
 	cfg, err := etcdstore.TLSFiles(s.trusted, p.Cert, p.Key)()
 	if err != nil {
 		s.t.Fatal(err)
@@ -168,12 +200,12 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 	if _, err := s.raw.UserAddWithOptions(t.Context(), "roleless", "", &clientv3.UserAddOptions{NoPassword: true}); err != nil {
 		t.Fatal(err)
 	}
-	other, past := testca.New(t, "another authority"), time.Now().Add(-time.Minute)
-	a := as(s.ca.Issue(t, "a", soon()))
+	other, past := newAuthority(t, "another authority"), time.Now().Add(-time.Minute)
+	a := as(issue(t, s.ca, "a", soon()))
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	foreign := httptest.NewUnstartedServer(http.NotFoundHandler())
-	pair := s.ca.Issue(t, "etcd", past, "127.0.0.1")
+	pair := issue(t, s.ca, "etcd", past, "127.0.0.1")
 	expired, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
 	if err != nil {
 		t.Fatal(err)
@@ -189,29 +221,29 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 		args     []string
 		says     string
 	}{
-		"wrong CA":                    {"", with("--etcd-cacert", other.File), "is this the right CA?"},
+		"wrong CA":                    {"", with("--etcd-cacert", other.File()), "is this the right CA?"},
 		"wrong host name":             {localhost, a, "for another host name"},
 		"expired certificate of etcd": {foreign.URL, a, "etcd's certificate has expired"},
 		"TLS where there is none":     {strings.Replace(plain.URL, "http:", "https:", 1), a, "does not speak TLS"},
 		"no TLS where there is some":  {"http://" + s.endpoint, []string{"--etcd-cacert", ""}, "write endpoints with https://"},
 		"TLS given and not used":      {"http://" + s.endpoint, a, "TLS is configured"},
 		"no certificate":              {"", nil, "does not accept this node's client certificate (it has none)"},
-		"expired certificate":         {"", as(s.ca.Issue(t, "a", past)), "expired certificate"},
-		"certificate of another CA":   {"", as(other.Issue(t, "a", soon())), "issued by CN=another authority"},
+		"expired certificate":         {"", as(issue(t, s.ca, "a", past)), "expired certificate"},
+		"certificate of another CA":   {"", as(issue(t, other, "a", soon())), "issued by CN=another authority"},
 		"key of another certificate":  {"", []string{"--etcd-cert", a[1], "--etcd-key", s.server.Key}, "does not match"},
 		"file that is not there":      {"", with("--etcd-cacert", "nowhere.pem"), "nowhere.pem"},
 		"wrong password":              {"", with(login(t, "a", "wrong")...), `log in to etcd as user "a"`},
 		"unknown user":                {"", with(login(t, "nobody", "right")...), `log in to etcd as user "nobody"`},
 		"password of who has none":    {"", with(login(t, "roleless", "right")...), "only a client certificate"},
 		"empty password":              {"", with(login(t, "a", "")...), "is empty"},
-		"certificate of no user":      {"", as(s.ca.Issue(t, "stranger", soon())), `it has no user "stranger"`},
-		"no role":                     {"", as(s.ca.Issue(t, "roleless", soon())), `the user is "roleless"`},
-		"role of another mode":        {"", as(s.ca.Issue(t, "c", soon())), "hot_backup:c"},
+		"certificate of no user":      {"", as(issue(t, s.ca, "stranger", soon())), `it has no user "stranger"`},
+		"no role":                     {"", as(issue(t, s.ca, "roleless", soon())), `the user is "roleless"`},
+		"role of another mode":        {"", as(issue(t, s.ca, "c", soon())), "hot_backup:c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			all := append([]string{
-				"run", "--node-id", "a", "--plane", s.plane, "--endpoints", cmp.Or(c.endpoint, s.etcdURL()), "--etcd-cacert", s.ca.File,
+				"run", "--node-id", "a", "--plane", s.plane, "--endpoints", cmp.Or(c.endpoint, s.etcdURL()), "--etcd-cacert", s.ca.File(),
 				"--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--store-timeout", "5m",
 			}, c.args...)
 			p := spawn(t, "a", coordinatorBin, all...)
@@ -232,20 +264,20 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	s := newSecured(t, 3*time.Second)
 	s.guard("first", "a=auto", "b=hot_standby")
 	until := time.Now().Add(8 * time.Second)
-	pair := s.ca.Issue(t, "a", until)
+	pair := issue(t, s.ca, "a", until)
 	a := s.node("a", "auto", as(pair)...)
 	a.await("MASTER")
-	b := s.ca.Issue(t, "whoever", soon())
+	b := issue(t, s.ca, "whoever", soon())
 	file := filepath.Join(t.TempDir(), "password")
 	replace(t, file, "first")
 	s.node("b", "hot_standby", append(as(b), "--etcd-user", "b", "--etcd-password-file", file)...).await("HOT_STANDBY")
 	a.mustPut("entity/x", "1")
 
 	// etcd comes back with a certificate of another authority, and a's own has expired.
-	next := testca.New(t, "next authority")
+	next := newAuthority(t, "next authority")
 	<-time.After(time.Until(until))
 	s.etcd.kill()
-	next.Renew(t, s.server, "etcd", soon(), "127.0.0.1")
+	renew(t, next, s.server, "etcd", soon(), "127.0.0.1")
 	s.startEtcd()
 	for _, p := range s.nodes {
 		p.says("is this the right CA?")
@@ -260,7 +292,7 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	s.raw = s.client("root") // the one before trusts the first authority alone
 	a.says("expired certificate")
 	s.nodes["b"].await("MASTER")
-	s.ca.Renew(t, pair, "a", soon())
+	renew(t, s.ca, pair, "a", soon())
 	a.await("HOT_STANDBY")
 
 	before := strings.Count(s.nodes["b"].output(), "login refused by etcd")
