@@ -1,0 +1,13 @@
+// Package lab is the fault laboratory: what runs planes, does them harm, and finds
+// out whether a promise was broken.
+//
+//	evidence    what a run leaves behind; the only thing that its parts share
+//	judge       replays evidence and says which invariant was broken, and where
+//	bubble      whole planes on a real etcd in fake time, by the thousand
+//	fleet       real processes of etcd and coordinator, killed, frozen and starved
+//	wire        a network of namespaces that delays, loses and cuts, one way or both
+//	soak        the command that runs them all and prints the score card
+//
+// The judge knows the documented formats and nothing of the product: no package of
+// the product is imported below evidence and judge.
+package lab
