@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
@@ -184,6 +186,21 @@ var forgedEvidence = []forged{
 		f.Acts = []evidence.Act{{Node: "a", Term: 3, From: 2 * second, To: second}}
 	}, "invalid before it begins"},
 	{"a slack that hides everything", func(f *forgery) { f.Slack = second }, "invalid a slack of 1s"},
+}
+
+// A history in which no order is found in time is no proof: it is told.
+func TestOrdered_GivesUpInTime(t *testing.T) {
+	f := forge()
+	var steps []porcupine.Operation
+	for range 64 { // at once, and then a read that none of their orders explains
+		steps = append(steps, porcupine.Operation{Input: step{change: &evidence.Change{Payload: "one"}, revision: int64(len(steps) + 1)}, Return: 1})
+	}
+	steps = append(steps, porcupine.Operation{Input: step{read: &evidence.Read{}}, Call: 2, Return: 3})
+	v := &trial{run: &f.Run}
+	v.ordered("x", steps, 10*time.Millisecond)
+	if found := v.verdict.Findings; len(found) != 1 || found[0].Invariant != Invalid {
+		t.Errorf("findings %v", found)
+	}
 }
 
 // What a verdict counts is what a score card shows.

@@ -157,6 +157,7 @@ var forgedWriters = []forged{
 	{"a write of nobody", func(f *forgery) { f.put("mementos/y", "garbage", 0) }, "I-1 is no memento"},
 	{"a write without an operation", func(f *forgery) { f.put("mementos/y", "memento/1 node=a term=3\n", 0) }, "I-1 does not say who"},
 	{"a history of somebody else", func(f *forgery) { f.put("history/3", `{"node":"b"}`, 0) }, "I-1 history/3 is written by b"},
+	{"a history that is none", func(f *forgery) { f.put("history/3", "{", 0) }, "I-1 unexpected end"},
 	{"an offer of somebody else", func(f *forgery) { f.put("handover", `{"from":"b"}`, 0) }, "I-1 handover is written by b"},
 	{"a write after the guard is gone", func(f *forgery) {
 		f.seclude()
