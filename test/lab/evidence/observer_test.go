@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
@@ -23,7 +24,7 @@ func store(t *testing.T) func() *clientv3.Client {
 	}
 	t.Cleanup(func() { _ = etcd.Close() })
 	return func() *clientv3.Client {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}})
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}, Logger: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestObserve_EndsAtTheHeadItTells(t *testing.T) {
 	}
 	defer writers.Wait()
 	defer stop()
-	for range 20 {
+	for range 10 {
 		var run evidence.Run
 		if err := evidence.Observe(t.Context(), client, "/p/").Finish(t.Context(), client, &run); err != nil {
 			t.Fatal(err)
