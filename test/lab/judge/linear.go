@@ -2,6 +2,7 @@ package judge
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -113,7 +114,7 @@ func (t *trial) whenMade(op *evidence.Op) (revision int64, made bool) {
 			at := t.put(c)
 			return at, at != 0
 		}
-		made = made || t.unclaimed[c.Name] > 0
+		made = made || slices.ContainsFunc(t.history[c.Name], func(v version) bool { return v.deleted && !v.byHand })
 	}
 	return 0, made
 }
