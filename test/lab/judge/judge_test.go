@@ -129,6 +129,13 @@ var rightRuns = []forged{
 		f.asks(evidence.Unknown, 0, "x=")
 		f.reads(true, f.del("mementos/x"), "", 0)
 	}, ""},
+	{"an unknown deletion that its condition has refused", func(f *forgery) {
+		six := int64(6)
+		f.asks(evidence.Unknown, 0, "x=").Changes[0].If = &six
+		f.writes("two", f.memento("x", "a", 3, "two"))
+		f.asks(evidence.OK, f.del("mementos/x"), "x=")
+		f.reads(true, f.Head, "", 0)
+	}, ""},
 	{"a deletion of what an unknown one has deleted", func(f *forgery) {
 		f.asks(evidence.Unknown, 0, "x=")
 		f.reads(true, f.del("mementos/x"), "", 0)
