@@ -18,7 +18,7 @@ type step struct {
 	change   *evidence.Change // nil for a read
 	read     *evidence.Read   // nil for a write
 	revision int64            // that the memento has after a put
-	unknown  bool             // a write that may have been refused by its condition
+	doubtful bool             // it may have been refused
 }
 
 // content is a memento as clients see it: when it was modified, 0 while it is not
@@ -66,7 +66,7 @@ func (c content) after(s step) (bool, any) {
 	case s.read != nil:
 		return c == content{s.read.Modified, s.read.Payload}, c
 	case s.change.If != nil && *s.change.If != c.modified:
-		return s.unknown, c
+		return s.doubtful, c
 	case s.change.Delete:
 		return true, content{}
 	default:
@@ -97,7 +97,8 @@ func (t *trial) steps() map[string][]porcupine.Operation {
 			continue
 		}
 		for j := range op.Changes {
-			add(op.Changes[j].Name, step{change: &op.Changes[j], revision: revision, unknown: op.Outcome == evidence.Unknown})
+			doubtful := op.Outcome == evidence.Unknown && revision == 0
+			add(op.Changes[j].Name, step{change: &op.Changes[j], revision: revision, doubtful: doubtful})
 		}
 	}
 	return all
