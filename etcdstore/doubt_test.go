@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -161,6 +162,25 @@ func TestCommit_LostAnswer(t *testing.T) {
 				t.Errorf("version %d at %d, want one write more, at %d", kv.Version, kv.ModRevision, rev)
 			}
 		})
+	}
+}
+
+// A master's record is of no use once its term is over: who publishes it has a state
+// to leave.
+func TestPublish_LostIsNotLookedForOnceTheTermIsOver(t *testing.T) {
+	l := newLab(t)
+	clock := &skewed{}
+	l.as = func(cfg *etcdstore.Config) { cfg.Clock = clock.now }
+	bad := l.badWire("a")
+	m := l.join("a")
+	term := l.elect(m)
+	bad.next(loseRequest, func() { clock.sleep(l.config().TTL) })
+	began := time.Now()
+	if err := term.Publish(l.ctx(), recordOf("a")); !errors.Is(err, rebind.ErrUnknown) {
+		t.Errorf("publish = %v, want ErrUnknown", err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("took %s", took)
 	}
 }
 
