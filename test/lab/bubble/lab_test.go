@@ -298,7 +298,7 @@ func (l *lab) canary(ctx context.Context, master *process) string {
 }
 
 // enough is how many writes have to be acknowledged in a run.
-const enough = 10
+const enough = 3
 
 // stopLimit is how long a clean stop may take.
 const stopLimit = 12 * time.Second
