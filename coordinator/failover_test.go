@@ -32,6 +32,27 @@ func left(t *testing.T, n *running) time.Time {
 	return time.Time{}
 }
 
+// What a master that is cut off is about to tell the store does not keep it from
+// leaving its state in time.
+func TestNode_CutOffMasterWithSomethingToTellEndsInTime(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		cut := time.Now()
+		l.server.Cut("a")
+		deadline := ttl - coordinator.Margin(ttl)
+		pass(deadline - time.Second)
+		if _, err := a.SetPriority(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		pass(ttl)
+		if at := left(t, a).Sub(cut); at > deadline {
+			t.Errorf("a says for %s after it was cut off that it leads, want at most %s", at, deadline)
+		}
+		l.server.Heal("a")
+		settle()
+	})
+}
+
 func TestNode_CutOffMasterEndsBeforeItsSuccessorBegins(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, b := pair(l)

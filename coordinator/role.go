@@ -109,12 +109,12 @@ func (n *Node) publish() {
 	if !n.member() || n.solo || r == n.published {
 		return
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-	defer cancel()
-	publish := n.membership.Publish
+	publish, whole := n.membership.Publish, n.ctx
 	if n.state == modes.StateMaster && n.reign != nil {
-		publish = n.reign.Publish
+		publish, whole = n.reign.Publish, n.reign.Context() // whose end must not wait for this
 	}
+	ctx, cancel := context.WithTimeout(whole, callTimeout)
+	defer cancel()
 	n.published = Record{}
 	if err := publish(ctx, r); err != nil {
 		n.log.Warn("record not published, retrying", zap.Error(err))

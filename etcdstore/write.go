@@ -26,7 +26,8 @@ type write struct {
 	// stands in for them with refuse.
 	reads, light []clientv3.Op
 	// judge tells, after a lost answer, what has become of the transaction. nil
-	// says that sending it once more does no harm.
+	// says that sending it once more does no harm, and that nobody needs to know
+	// once the term is over.
 	judge func(*finding) (verdict, int64)
 	// refuse tells what it means that compares do not hold. nil if there are none.
 	refuse func(*finding) error
@@ -64,6 +65,9 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 	doubt := false
 	settle, cancel := t.settling(ctx)
 	defer cancel()
+	if w.judge == nil {
+		defer context.AfterFunc(t.ctx, cancel)()
+	}
 	for pause := retry.NewPause(maxPause); ; {
 		if err := t.acting(); err != nil && !doubt {
 			return 0, err
