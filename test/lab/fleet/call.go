@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -91,4 +92,12 @@ func (f *Fleet) writeToken() error {
 		return fmt.Errorf("write token: %w", err)
 	}
 	return nil
+}
+
+// trimQuotes returns what an ETag has between its quotes.
+func trimQuotes(tag string) string {
+	if text, err := strconv.Unquote(tag); err == nil {
+		return text
+	}
+	return tag
 }

@@ -56,7 +56,8 @@ type Config struct {
 	Members  []Place       // of etcd
 	Nodes    []NodeConfig
 	// Dial is how the laboratory itself reaches processes; nil where everybody can.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Logger *zap.Logger // is told what is done
 }
 
 // NodeConfig is what a node is started with.
@@ -81,9 +82,15 @@ type Fleet struct {
 	starter *starter
 	group   sync.WaitGroup // what reads the processes' output
 
-	mu   sync.Mutex // guards the fields below
-	run  evidence.Run
-	runs map[string][]*Process // of nodes and members, by name
+	observer *evidence.Observer
+	workers  sync.WaitGroup // clients
+	idle     func()         // ends their work
+	harmed   []*Node        // in the steps under way
+
+	mu    sync.Mutex // guards the fields below
+	run   evidence.Run
+	okays int                   // operations that were acknowledged
+	runs  map[string][]*Process // of nodes and members, by name
 }
 
 // Start starts a fleet and waits until it has a master and every node serves.
@@ -132,6 +139,10 @@ func (f *Fleet) start(ctx context.Context) error {
 
 // Close ends all processes. Their data and logs stay.
 func (f *Fleet) Close() error {
+	if f.idle != nil {
+		f.idle()
+		f.workers.Wait()
+	}
 	f.mu.Lock()
 	runs := f.runs
 	f.mu.Unlock()
