@@ -1,7 +1,8 @@
-.PHONY: build test race integration lint fmt bench rules docs image release
+.PHONY: build test race integration soak lint fmt bench rules docs image release
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./... && cd tools && go test ./...
+soak:        ; go run ./test/lab/soak -dur $(or $(DUR),10m) -seeds $(or $(SEEDS),200)
 race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint

@@ -17,6 +17,7 @@ import (
 // What clients do.
 const (
 	names     = 48                   // mementos that all clients share
+	own       = 3                    // mementos that each has for itself
 	think     = 8 * time.Millisecond // between two operations, on average
 	bound     = 3 * time.Second      // for one request
 	attempts  = 3                    // of an operation that has an id
@@ -115,14 +116,27 @@ func (c *client) choose(op *evidence.Op, name string) request {
 	case dice == 50 && c.rand.IntN(8) == 0:
 		c.batch(op, &r, tooMany)
 	default:
-		op.Changes = []evidence.Change{{Name: name, Payload: c.payload(0)}}
-		r.method, r.body = http.MethodPut, []byte(op.Changes[0].Payload)
-		c.expect(&op.Changes[0], &r, dice < 70)
-		if dice%2 == 0 {
-			r.header["Idempotency-Key"] = fmt.Sprintf("%s-%d", c.id, c.asked)
-		}
+		c.put(op, name, &r, dice < 70)
 	}
 	return r
+}
+
+// put asks for one memento to be put, every other time under an id. The id is good for
+// as long as the memento carries it: so it is one that only this client writes, or the
+// put depends on what was there.
+func (c *client) put(op *evidence.Op, name string, r *request, expecting bool) {
+	op.Changes = []evidence.Change{{Name: name, Payload: c.payload(0)}}
+	change := &op.Changes[0]
+	r.method, r.body = http.MethodPut, []byte(change.Payload)
+	c.expect(change, r, expecting)
+	if c.asked%2 == 0 {
+		return
+	}
+	r.header["Idempotency-Key"] = fmt.Sprintf("%s-%d", c.id, c.asked)
+	if change.If == nil {
+		change.Name = fmt.Sprintf("own/%s-%d", c.id, c.rand.IntN(own))
+		r.url = "/v1/mementos/" + change.Name
+	}
 }
 
 // payload is one that nobody else writes.

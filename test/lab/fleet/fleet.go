@@ -207,21 +207,25 @@ func (f *Fleet) openStore(endpoints []string) error {
 }
 
 // await asks again and again until what is awaited is there, and fails with the last
-// reason why it is not.
+// reason why it is not. That the time was over in the middle of asking is none.
 func await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var why error
 	for {
 		err := ready(ctx)
 		if err == nil {
 			return nil
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after %s: %w", limit, err)
+			return fmt.Errorf("after %s: %w", limit, why)
 		}
 	}
 }

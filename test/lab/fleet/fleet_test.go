@@ -121,10 +121,11 @@ func perform(t *testing.T, p fleet.Plan) {
 	fmt.Println(score)
 }
 
-// clean removes what a run leaves behind. Of one that has failed evidence, logs and
-// plan stay, and it is told how to judge it again and how to run it again.
+// clean removes what a run leaves behind. Of one that has failed, and was not just
+// interrupted, evidence, logs and plan stay, and it is told how to judge it again and
+// how to run it again.
 func clean(t *testing.T, dir string) {
-	if !t.Failed() {
+	if !t.Failed() || the.ctx.Err() != nil {
 		os.RemoveAll(dir)
 		return
 	}

@@ -61,7 +61,7 @@ func kinds() map[string]kind {
 		"freezeedge":  {weight: 4, on: []string{onMaster}, lasts: atTheEdge, costs: costsMaster, do: (*harm).freeze},
 		"freezelong":  {weight: 8, on: []string{onMaster, onMaster, onHot, onBackup}, lasts: beyondTTL, costs: costsMaster, do: (*harm).freeze},
 		"frost":       {weight: 2, on: []string{onMaster}, lasts: beyondTTL, costs: costsMaster, do: (*harm).frost, needs: canFreeze},
-		"starve":      {weight: 2, on: []string{onMaster, onHot}, lasts: aroundTTL, costs: costsMaster, do: (*harm).starve, needs: canStarve},
+		"starve":      {weight: 2, on: []string{onMaster, onHot}, lasts: toTwiceTTL, costs: costsMaster, do: (*harm).starve, needs: canStarve},
 		"nofile":      {weight: 2, on: []string{onMaster, onHot}, lasts: aroundTTL, do: (*harm).noFile, needs: canLimit},
 	}
 	maps.Copy(all, storeKinds())
@@ -88,7 +88,7 @@ func operatorKinds() map[string]kind {
 	return map[string]kind{
 		"handover": {weight: 5, on: []string{onPlane}, alone: true, costs: costsAll, do: (*harm).handover},
 		"mode":     {weight: 3, on: []string{onMaster, onHot, onBackup}, lasts: upToASecond, alone: true, costs: costsMaster, do: (*harm).changeMode},
-		"disable":  {weight: 1, on: []string{onMaster, onHot}, do: (*harm).disable},
+		"disable":  {weight: 2, on: []string{onMaster, onHot}, lasts: upToASecond, alone: true, costs: costsMaster, do: (*harm).disable},
 		"pause":    {weight: 2, on: []string{onMaster}, lasts: beyondTTL, alone: true, costs: costsMaster, do: (*harm).pauseAndKill},
 		"revoke":   {weight: 3, on: []string{onMaster, onHot, onCold}, costs: costsMaster, do: (*harm).revoke},
 		"unelect":  {weight: 2, on: []string{onMaster}, costs: costsMaster, do: (*harm).unelect},
@@ -111,6 +111,8 @@ func aroundTTL(ttl time.Duration) (least, most time.Duration) {
 func wellWithinTTL(ttl time.Duration) (least, most time.Duration) {
 	return 200 * time.Millisecond, max(ttl*2/3-2*margin, 400*time.Millisecond)
 }
+
+func toTwiceTTL(ttl time.Duration) (least, most time.Duration) { return time.Second, 2 * ttl }
 
 func atTheEdge(ttl time.Duration) (least, most time.Duration) { return ttl - margin, ttl }
 

@@ -58,7 +58,12 @@ func (h *harm) changeMode(ctx context.Context) error {
 	if h.step.On == onBackup {
 		to = "hot_standby"
 	}
-	if err := h.setMode(ctx, to); err != nil {
+	return h.changeFor(ctx, to)
+}
+
+// changeFor gives a node another mode for a while.
+func (h *harm) changeFor(ctx context.Context, mode string) error {
+	if err := h.setMode(ctx, mode); err != nil {
 		return err
 	}
 	if err := pause(ctx, h.step.For); err != nil {
@@ -67,14 +72,8 @@ func (h *harm) changeMode(ctx context.Context) error {
 	return h.setMode(ctx, h.node.Mode)
 }
 
-// disable asks a node to take the plane for itself, which it must refuse: others live.
-func (h *harm) disable(ctx context.Context) error {
-	a, err := h.node.order(ctx, http.MethodPut, "/v1/node/mode", map[string]string{"mode": "disabled"})
-	if err == nil && a.status/100 != 4 {
-		err = fmt.Errorf("mode disabled beside others: %d %.200s: %w", a.status, a.body, errAnswer)
-	}
-	return err
-}
+// disable takes a node out of the plane, and later makes it what it was.
+func (h *harm) disable(ctx context.Context) error { return h.changeFor(ctx, "disabled") }
 
 // pauseAndKill kills the master while automatic promotion is paused: nobody is to lead
 // until the pause is ended.

@@ -24,7 +24,7 @@ type Score struct {
 	Copies     int // compared with the store, and reads
 	Terms      int
 	Overlap    time.Duration // of acting windows
-	// Failovers are how long there was no master, by the kind of fault, in
+	// Failovers are how long there was no master, by the kind of fault and the TTL, in
 	// milliseconds.
 	Failovers map[string][]int64
 	// Broken counts the findings by invariant, Invalid and complaints among them.
@@ -45,7 +45,8 @@ func ScoreOf(run *evidence.Run, v Verdict) Score {
 		s.Harmed = max(s.Harmed, op.Answered)
 	}
 	for _, f := range v.Failovers {
-		s.Failovers[f.Fault] = append(s.Failovers[f.Fault], f.Took.Milliseconds())
+		kind := fmt.Sprintf("%s, ttl %s", f.Fault, run.TTL)
+		s.Failovers[kind] = append(s.Failovers[kind], f.Took.Milliseconds())
 	}
 	for _, f := range v.Findings {
 		s.Broken[f.Invariant]++
