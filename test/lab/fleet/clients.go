@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -212,9 +211,8 @@ func (c *client) ask(ctx context.Context, op *evidence.Op, r request) {
 	a, err := c.fleet.call(ctx, r.method, r.url, r.header, r.body)
 	if err != nil {
 		op.Outcome, op.Why = evidence.Unknown, err.Error()
-		var dial *net.OpError
-		if errors.As(err, &dial) && dial.Op == "dial" {
-			op.Outcome = evidence.Refused // nobody was told
+		if errors.Is(err, errNotSent) {
+			op.Outcome = evidence.Refused
 		}
 		return
 	}

@@ -41,13 +41,12 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
-	if testing.Short() {
-		fmt.Println("fleets of processes are left out by -short")
-		return 0
-	}
 	var stop context.CancelFunc
 	the.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if testing.Short() {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "fleet-bin")
 	if err == nil {
 		defer os.RemoveAll(dir)
@@ -63,6 +62,9 @@ func run(m *testing.M) int {
 // Promise: whatever is done to the processes of a plane, one after the other and at
 // once, none of its invariants is broken, and when it is healed it comes to rest.
 func TestFleet_KeepsItsPromises(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fleets of processes are left out by -short")
+	}
 	if *plan != "" {
 		text, err := os.ReadFile(*plan)
 		if err != nil {
