@@ -133,6 +133,6 @@ func clean(t *testing.T, dir string) {
 	}
 	os.RemoveAll(filepath.Join(dir, "etcd"))
 	os.RemoveAll(filepath.Join(dir, "nodes"))
-	t.Logf("judge it again: go run ./test/lab/soak -judge %s", filepath.Join(dir, "evidence"))
+	t.Logf("judge it again: go run ./test/lab/check %s", filepath.Join(dir, "evidence"))
 	t.Logf("run it again:   go test ./test/lab/fleet -count=1 -dur %s -plan %s", *length, filepath.Join(dir, "plan"))
 }

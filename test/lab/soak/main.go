@@ -2,10 +2,8 @@
 // other, until its time is over, and prints the score card of all they found.
 //
 //	go run ./test/lab/soak -dur 2h
-//	go run ./test/lab/soak -judge DIR/evidence
 //
-// The second judges once more a run that was kept. What a layer finds is kept and told,
-// and the soak goes on; it ends with an error then.
+// What a layer finds is kept and told, and the soak goes on; it ends with an error then.
 package main
 
 import (
@@ -19,9 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/coordinator-ha/coordinator/test/lab/evidence"
-	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
 var errFound = errors.New("something was found")
@@ -47,12 +42,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	first := flags.Uint64("first", 1, "the first seed of each layer")
 	layers := flags.String("layers", "bubble,fleet,network", "which layers to run")
 	keep := flags.String("keep", os.TempDir(), "directory in which what fails is kept")
-	again := flags.String("judge", "", "judge the evidence in this file, and do nothing else")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("read arguments: %w", err)
-	}
-	if *again != "" {
-		return judgeAgain(*again, out)
 	}
 	all, err := choose(strings.Split(*layers, ","), *seeds)
 	if err != nil {
@@ -71,21 +62,4 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		err = errors.Join(err, errFound)
 	}
 	return err
-}
-
-// judgeAgain judges a run that was kept.
-func judgeAgain(path string, out io.Writer) error {
-	kept, err := evidence.Load(path)
-	if err != nil {
-		return fmt.Errorf("judge again: %w", err)
-	}
-	verdict := judge.Check(kept)
-	for _, finding := range verdict.Findings {
-		fmt.Fprintln(out, finding)
-	}
-	fmt.Fprintln(out, judge.ScoreOf(kept, verdict))
-	if len(verdict.Findings) > 0 {
-		return errFound
-	}
-	return nil
 }
