@@ -27,8 +27,10 @@ func pretended(t *testing.T, script string) *layer {
 // print is added up.
 func TestSoak_GoesOnAfterAFinding(t *testing.T) {
 	t.Chdir("../../..")
-	score := judge.Score{Seeds: 1, Faults: map[string]int{"kill-master": 2}, Broken: map[string]int{"I-1": 1}, Overlap: 3 * time.Microsecond,
-		Failovers: map[string][]int64{"kill-master, ttl 2s": {900, 1800, 1500}}}
+	score := judge.Score{
+		Seeds: 1, Faults: map[string]int{"kill-master": 2}, Broken: map[string]int{"I-1": 1}, Overlap: 3 * time.Microsecond,
+		Failovers: map[string][]int64{"kill-master, ttl 2s": {900, 1800, 1500}},
+	}
 	good := pretended(t, "echo '"+score.String()+"'")
 	bad := pretended(t, "echo 'x_test.go:1: I-1 at revision 7'; echo '"+score.String()+"'; exit 1")
 	mute := pretended(t, "exit 0")
