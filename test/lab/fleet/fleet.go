@@ -87,10 +87,12 @@ type Fleet struct {
 	idle     func()         // ends their work
 	harmed   []*Node        // in the steps under way
 
-	mu    sync.Mutex // guards the fields below
-	run   evidence.Run
-	okays int                   // operations that were acknowledged
-	runs  map[string][]*Process // of nodes and members, by name
+	mu     sync.Mutex // guards the fields below
+	run    evidence.Run
+	okays  int                   // operations that were acknowledged
+	wrong  []string              // complaints
+	stalls []span                // in which the machine stood still
+	runs   map[string][]*Process // of nodes and members, by name
 }
 
 // Start starts a fleet and waits until it has a master and every node serves.
@@ -181,6 +183,13 @@ func (f *Fleet) Node(id string) *Node {
 // NoteFault adds a fault to the evidence.
 func (f *Fleet) NoteFault(fault evidence.Fault) {
 	f.note(func(run *evidence.Run) { run.Faults = append(run.Faults, fault) })
+}
+
+// complain notes what no evidence shows, and must not be.
+func (f *Fleet) complain(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
 }
 
 // note adds to the evidence.

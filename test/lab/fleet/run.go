@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,10 +57,10 @@ func Perform(ctx context.Context, cfg Config, p Plan, length time.Duration) (Rep
 
 // late is how late a process may be, on a machine that is shared, to do what its clock
 // told it to.
-const late = 300 * time.Millisecond
+const late = 450 * time.Millisecond
 
 // leastRate is how many writes a second must have been acknowledged, over a run.
-const leastRate = 10
+const leastRate = 3
 
 // Work has clients work and copies taken, and watches the store, until the fleet is
 // finished.
@@ -70,6 +71,7 @@ func (f *Fleet) Work(ctx context.Context) {
 		f.workers.Go(func() { f.newClient(fmt.Sprint("c", i)).work(ctx) })
 	}
 	f.workers.Go(func() { f.watchCopies(ctx) })
+	f.workers.Go(func() { f.feelPulse(ctx) })
 }
 
 // Finish ends the clients' work, brings the plane to rest and tells what the run
@@ -77,9 +79,9 @@ func (f *Fleet) Work(ctx context.Context) {
 func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	f.idle()
 	f.workers.Wait()
-	var complaints []string
-	if err := f.rest(ctx); err != nil {
-		complaints = append(complaints, fmt.Sprintf("I-34: %v", err))
+	atRest := f.rest(ctx)
+	if atRest != nil {
+		f.complain("I-34: %v", atRest)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
@@ -87,19 +89,18 @@ func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	defer f.mu.Unlock()
 	err := f.observer.Finish(ctx, f.store, &f.run)
 	f.run.Slack = late
-	if len(complaints) == 0 {
+	if atRest == nil {
 		for _, n := range f.Nodes {
 			f.run.Alive = append(f.run.Alive, n.ID)
 		}
 	}
 	for _, n := range f.Nodes {
 		for _, p := range f.runs[n.ID] {
-			s := p.story()
+			s := f.storyOf(p)
 			s.tell(&f.run, f.Now())
 		}
 	}
-	complaints = append(complaints, f.complaints()...)
-	return Report{&f.run, complaints}, err
+	return Report{&f.run, slices.Concat(f.wrong, f.complaints())}, err
 }
 
 // complaints are what processes said or did that none may. The caller holds the lock.
