@@ -17,7 +17,7 @@ import (
 const (
 	names     = 48                   // mementos that all clients share
 	own       = 3                    // mementos that each has for itself
-	think     = 8 * time.Millisecond // between two operations, on average
+	think     = 5 * time.Millisecond // between two operations, on average
 	bound     = 3 * time.Second      // for one request
 	attempts  = 3                    // of an operation that has an id
 	tooMany   = 130                  // operations: more than a batch may have
