@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +38,24 @@ func TestCheck_TellsEachBrokenRule(t *testing.T) {
 			})
 		}
 	}
+}
+
+// FuzzCheck wants evidence of any kind to be judged, and never to end the judge.
+func FuzzCheck(f *testing.F) {
+	for _, c := range slices.Concat(rightRuns, forgedWriters, forgedTerms, forgedRecords, forgedOperations, forgedCopies, forgedTimes, forgedEvidence) {
+		run := forge()
+		c.breaks(run)
+		var text bytes.Buffer
+		if err := run.Encode(&text); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text.Bytes())
+	}
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		if run, err := evidence.Decode(bytes.NewReader(text)); err == nil {
+			Check(run)
+		}
+	})
 }
 
 // rightRuns break nothing.
