@@ -128,7 +128,7 @@ func (h *harm) target() string {
 	switch {
 	case h.node != nil:
 		return h.node.ID
-	case len(h.members) > 0:
+	case len(h.members) > 0 && h.step.On != onAll:
 		names := ""
 		for _, m := range h.members {
 			names += m.Name

@@ -82,10 +82,12 @@ type Fleet struct {
 	starter *starter
 	group   sync.WaitGroup // what reads the processes' output
 
-	observer *evidence.Observer
-	workers  sync.WaitGroup // clients
-	idle     func()         // ends their work
-	harmed   []*Node        // in the steps under way
+	observer  *evidence.Observer
+	workers   sync.WaitGroup // clients
+	idle      func()         // ends their work
+	watchers  sync.WaitGroup // of the machine
+	unwatched func()         // ends their watch
+	harmed    []*Node        // in the steps under way
 
 	mu     sync.Mutex // guards the fields below
 	run    evidence.Run
@@ -144,6 +146,8 @@ func (f *Fleet) Close() error {
 	if f.idle != nil {
 		f.idle()
 		f.workers.Wait()
+		f.unwatched()
+		f.watchers.Wait()
 	}
 	f.mu.Lock()
 	runs := f.runs

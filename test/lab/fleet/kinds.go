@@ -72,11 +72,11 @@ func kinds() map[string]kind {
 // storeKinds are those that hit etcd.
 func storeKinds() map[string]kind {
 	return map[string]kind{
-		"memberkill":   {weight: 3, on: []string{onLeader, onFollower}, lasts: aroundTTL, alone: true, costs: costsShort, do: (*harm).memberKill},
-		"memberfreeze": {weight: 3, on: []string{onLeader, onFollower}, lasts: threeSeconds, alone: true, costs: costsAll, do: (*harm).memberFreeze},
-		"quorumshort":  {weight: 2, on: []string{onQuorum}, lasts: wellWithinTTL, alone: true, costs: costsShort, do: (*harm).quorumFreeze},
-		"quorumlong":   {weight: 1, on: []string{onQuorum}, lasts: beyondTTL, alone: true, costs: costsAll, do: (*harm).quorumFreeze},
-		"memberskill":  {weight: 1, on: []string{onQuorum, onAll}, lasts: aroundTTL, alone: true, costs: costsAll, do: (*harm).membersKill},
+		"memberkill":   {weight: 3, on: []string{onLeader, onFollower}, lasts: aroundTTL, alone: true, costs: costsShort, do: (*harm).killMembers},
+		"memberfreeze": {weight: 3, on: []string{onLeader, onFollower}, lasts: threeSeconds, alone: true, costs: costsAll, do: (*harm).freezeMembers},
+		"quorumshort":  {weight: 2, on: []string{onQuorum}, lasts: wellWithinTTL, alone: true, costs: costsShort, do: (*harm).freezeMembers},
+		"quorumlong":   {weight: 1, on: []string{onQuorum}, lasts: beyondTTL, alone: true, costs: costsAll, do: (*harm).freezeMembers},
+		"memberskill":  {weight: 1, on: []string{onQuorum, onAll}, lasts: aroundTTL, alone: true, costs: costsAll, do: (*harm).killMembers},
 		"compact":      {weight: 2, on: []string{onPlane}, do: (*harm).compact},
 		"stall":        {weight: 2, on: []string{onBackup, onHot}, lasts: threeSeconds, do: (*harm).stall},
 		"defrag":       {weight: 2, on: []string{onAll}, alone: true, costs: costsShort, do: (*harm).defragment},
