@@ -126,6 +126,16 @@ func (h *harm) run(ctx context.Context) error {
 	return nil
 }
 
+// goOn begins a part of a step that has several, each a fault of its own: it notes the
+// part before, and run notes the last.
+func (h *harm) goOn(part int, target string) {
+	if part > 0 {
+		h.fault.To = h.Now()
+		h.NoteFault(h.fault)
+	}
+	h.fault.Target, h.fault.From = target, h.Now()
+}
+
 // do does it, in a storm if it may end a term.
 func (h *harm) do(ctx context.Context, k kind) error {
 	if !h.fault.Disturbing {
