@@ -23,7 +23,10 @@ var (
 // TestSeeds runs plans of many seeds, each in a bubble of its own.
 func TestSeeds(t *testing.T) {
 	all := newSum()
-	t.Cleanup(func() { t.Log(all) })
+	t.Cleanup(func() {
+		t.Log(all)
+		fmt.Println(all.score)
+	})
 	if *one != 0 {
 		try(t, *one, all)
 		return

@@ -20,6 +20,7 @@ type sum struct {
 	operations                         map[evidence.Outcome]int
 	faults                             map[string]int
 	lived                              time.Duration // of planes, in their own time
+	score                              judge.Score   // for the soak
 }
 
 func newSum() *sum {
@@ -45,6 +46,8 @@ func (s *sum) add(run *evidence.Run, v *judge.Verdict) {
 		last = max(last, run.Ops[i].Answered)
 	}
 	s.lived += last
+	s.score.Layer = run.Layer
+	s.score.Add(judge.ScoreOf(run, *v))
 }
 
 // String tells the sum.
