@@ -1,0 +1,216 @@
+// Package fleet runs planes of real processes and does them harm: three members of
+// etcd and some nodes, clients that ask and note what they were told, and a plan of
+// faults drawn from a seed.
+//
+// A fleet is made of a [Config], which says what runs and where. Each process has a
+// [Place]: what its command line begins with and the address it has, so that the same
+// fleet can stand on one machine's loopback or in namespaces of their own. [Start]
+// starts the processes, [Fleet.Close] ends them, by their own ids; should the process
+// that started them die before that, the kernel does.
+//
+// What the nodes say of themselves is taken from their logs, with the times that they
+// wrote there. Nothing of it is decided here: what a run leaves behind is
+// [evidence.Run], and what it is worth the judge says.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+// patience bounds what has no bound of its own. It is generous: the machines that
+// this runs on are slow and noisy.
+const patience = 60 * time.Second
+
+// plane is the name of the plane, root what its keys begin with.
+const (
+	plane = "lab"
+	root  = "/coordinator/" + plane + "/"
+)
+
+// Place is where a process runs.
+type Place struct {
+	Prefix  []string // what its command line begins with, such as ip netns exec x; it must become the program, not its parent
+	Address string   // the IP address it listens at; 127.0.0.1 if empty
+}
+
+// Config is what a fleet is made of.
+type Config struct {
+	Layer    string // as evidence names it
+	Seed     uint64
+	Dir      string // data goes here, and logs
+	Binaries Binaries
+	TTL      time.Duration // of the nodes' leases
+	Members  []Place       // of etcd
+	Nodes    []NodeConfig
+	// Dial is how the laboratory itself reaches processes; nil where everybody can.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// NodeConfig is what a node is started with.
+type NodeConfig struct {
+	ID    string
+	Mode  string // as the command line spells it
+	Place Place
+	Env   []string // beside that of the laboratory
+	Args  []string // beside those that each node gets
+}
+
+// Fleet is a plane of processes at work.
+type Fleet struct {
+	Members []*Member
+	Nodes   []*Node
+
+	cfg     Config
+	began   time.Time
+	store   *clientv3.Client
+	http    *http.Client
+	token   string
+	starter *starter
+	group   sync.WaitGroup // what reads the processes' output
+
+	mu   sync.Mutex // guards the fields below
+	run  evidence.Run
+	runs map[string][]*Process // of nodes and members, by name
+}
+
+// Start starts a fleet and waits until it has a master and every node serves.
+func Start(ctx context.Context, cfg Config) (*Fleet, error) {
+	f := &Fleet{cfg: cfg, began: time.Now(), starter: newStarter(), runs: make(map[string][]*Process)}
+	f.http = f.newHTTP()
+	f.run = evidence.Run{Layer: cfg.Layer, Seed: cfg.Seed, Root: root, TTL: cfg.TTL}
+	if err := f.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start fleet: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func (f *Fleet) start(ctx context.Context) error {
+	if err := os.MkdirAll(f.logs(), 0o700); err != nil {
+		return fmt.Errorf("make a directory for logs: %w", err)
+	}
+	if err := f.writeToken(); err != nil {
+		return err
+	}
+	if err := f.startMembers(ctx); err != nil {
+		return err
+	}
+	for _, c := range f.cfg.Nodes {
+		n, err := f.newNode(c)
+		if err != nil {
+			return err
+		}
+		f.Nodes = append(f.Nodes, n)
+	}
+	for _, n := range f.Nodes {
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	if _, err := f.AwaitMaster(ctx, patience); err != nil {
+		return err
+	}
+	for _, n := range f.Nodes {
+		if err := n.AwaitServing(ctx, patience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends all processes. Their data and logs stay.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	runs := f.runs
+	f.mu.Unlock()
+	for _, all := range runs {
+		for _, p := range all {
+			p.Kill()
+		}
+	}
+	f.group.Wait()
+	f.starter.close()
+	if f.store == nil {
+		return nil
+	}
+	if err := f.store.Close(); err != nil {
+		return fmt.Errorf("close etcd client: %w", err)
+	}
+	return nil
+}
+
+// Now is the time on the run's clock.
+func (f *Fleet) Now() time.Duration { return time.Since(f.began) }
+
+// Store is a client of the fleet's etcd.
+func (f *Fleet) Store() *clientv3.Client { return f.store }
+
+// Node returns the node of that id, nil if there is none.
+func (f *Fleet) Node(id string) *Node {
+	for _, n := range f.Nodes {
+		if n.ID == id {
+			return n
+		}
+	}
+	return nil
+}
+
+// NoteFault adds a fault to the evidence.
+func (f *Fleet) NoteFault(fault evidence.Fault) {
+	f.note(func(run *evidence.Run) { run.Faults = append(run.Faults, fault) })
+}
+
+// note adds to the evidence.
+func (f *Fleet) note(add func(*evidence.Run)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	add(&f.run)
+}
+
+func (f *Fleet) logs() string { return filepath.Join(f.cfg.Dir, "logs") }
+
+func (f *Fleet) openStore(endpoints []string) error {
+	cfg := clientv3.Config{
+		Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: time.Second,
+		DialOptions: f.dialOptions(),
+	}
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return fmt.Errorf("make etcd client: %w", err)
+	}
+	f.store = client
+	return nil
+}
+
+// await asks again and again until what is awaited is there, and fails with the last
+// reason why it is not.
+func await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("after %s: %w", limit, err)
+		}
+	}
+}
