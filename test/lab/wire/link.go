@@ -91,7 +91,7 @@ func (l *Link) take(p packet) {
 	r := l.rule
 	if r.Port != 0 && !p.port(r.Port) {
 		l.counts.Carried++
-		send(l.to.wire, p)
+		l.to.receive(p)
 		return
 	}
 	switch {
@@ -102,7 +102,7 @@ func (l *Link) take(p packet) {
 	case l.chance.Float64() < r.Reorder:
 		l.counts.Reordered++
 		l.counts.Carried++
-		send(l.to.wire, p)
+		l.to.receive(p)
 	default:
 		l.enqueue(p)
 		if l.chance.Float64() < r.Duplicate {
@@ -119,7 +119,7 @@ func (l *Link) reject(p packet) {
 		l.counts.Opening++
 	}
 	if answer, ok := p.reset(); ok {
-		send(l.from.wire, answer)
+		l.from.receive(answer)
 	}
 }
 
@@ -158,6 +158,6 @@ func (l *Link) deliver(stop <-chan struct{}) {
 				return
 			}
 		}
-		send(l.to.wire, w.packet)
+		l.to.receive(w.packet)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,85 +16,59 @@ import (
 // prefix begins each name that a wire has on the machine.
 const prefix = "labwire"
 
-// maxWires is how many wires a machine may have at a time: each has a network for the
-// runner of its own.
+// maxWires is how many wires a machine may have at a time.
 const maxWires = 256
 
-// deviceName is the runner's device, and the claim on the number. The kernel allows 15
-// characters.
-func deviceName(number int) string { return prefix + strconv.Itoa(number) }
+func wireName(number int) string { return prefix + strconv.Itoa(number) }
 
-func namespace(number int, host string) string { return deviceName(number) + "." + host }
+func namespace(number int, host string) string { return wireName(number) + "." + host }
 
-// The addresses are out of what is set aside for tests of networks (RFC 2544).
+// hostAddress is out of what is set aside for tests of networks (RFC 2544).
 func hostAddress(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}) }
-
-func asideAddress(number, i int) netip.Addr {
-	return netip.AddrFrom4([4]byte{198, 19, byte(number), byte(i + 1)})
-}
-
-func runnerAddress(number int) netip.Addr { return asideAddress(number, maxHosts) }
 
 // build claims a number, and makes the namespaces with what is in them.
 func (w *Wire) build(hosts []string) (err error) {
-	if w.number, w.runner, err = claim(); err != nil {
-		return err
+	for w.number = range maxWires {
+		if w.claim, err = claim(w.number); err == nil {
+			break
+		}
 	}
-	if err := up("", deviceName(w.number), runnerAddress(w.number)); err != nil {
+	if err != nil {
 		return err
 	}
 	for i, name := range hosts {
-		h := &Host{
-			Name: name, Namespace: namespace(w.number, name),
-			Address: hostAddress(i), Aside: asideAddress(w.number, i),
-		}
+		h := &Host{Name: name, Namespace: namespace(w.number, name), Address: hostAddress(i)}
 		if err := ip("netns add " + h.Namespace); err != nil {
 			return err
 		}
 		w.hosts = append(w.hosts, h)
-		if err := h.connect(w.number, i); err != nil {
+		if err := h.connect(fmt.Sprintf("lw%d.%d", w.number, i)); err != nil {
 			return fmt.Errorf("host %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// claim takes the first number that is free.
-func claim() (int, *os.File, error) {
-	for number := range maxWires {
-		device, err := newDevice(deviceName(number))
-		if !errors.Is(err, errTaken) {
-			return number, device, err
-		}
-	}
-	return 0, nil, fmt.Errorf("%d wires are in use", maxWires)
-}
-
-// connect puts both devices into the namespace.
-func (h *Host) connect(number, i int) (err error) {
-	wire, aside := fmt.Sprintf("lw%d.%dw", number, i), fmt.Sprintf("lw%d.%da", number, i)
-	if h.wire, err = newDevice(wire); err != nil {
-		return err
-	}
-	if h.aside, err = newDevice(aside); err != nil {
-		return err
-	}
-	err = ip("link set "+wire+" netns "+h.Namespace+" name wire", "link set "+aside+" netns "+h.Namespace+" name aside")
+// claim takes a number, unless another process has it: an abstract address is nobody's
+// once its process has ended.
+func claim(number int) (net.Listener, error) {
+	l, err := net.Listen("unix", "@"+wireName(number))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("claim wire %d: %w", number, err)
 	}
-	if err := ipIn(h.Namespace, "link set lo up"); err != nil {
-		return err
-	}
-	if err := up(h.Namespace, "wire", h.Address); err != nil {
-		return err
-	}
-	return up(h.Namespace, "aside", h.Aside)
+	return l, nil
 }
 
-// up gives a device its address.
-func up(space, device string, address netip.Addr) error {
-	return ipIn(space, fmt.Sprintf("addr add %s/24 dev %s", address, device), "link set "+device+" up")
+// connect gives the host a device, which has another name until it is where no other
+// device is.
+func (h *Host) connect(passing string) (err error) {
+	if h.device, err = newDevice(passing); err != nil {
+		return err
+	}
+	if err := ip("link set " + passing + " netns " + h.Namespace + " name wire"); err != nil {
+		return err
+	}
+	return ipIn(h.Namespace, "link set lo up", fmt.Sprintf("addr add %s/24 dev wire", h.Address), "link set wire up")
 }
 
 // sweep removes what runs have left that were killed.
@@ -112,20 +87,18 @@ func sweep() error {
 		}
 	}
 	for number, spaces := range left {
-		device, err := newDevice(deviceName(number))
-		if errors.Is(err, errTaken) {
+		mine, err := claim(number)
+		if errors.Is(err, syscall.EADDRINUSE) {
 			continue // a wire that is in use
 		}
 		if err != nil {
 			return err
 		}
 		for _, space := range spaces {
-			// Its processes have lost who would have ended them.
-			if killed, err := removeSpace(space); err != nil {
-				return errors.Join(fmt.Errorf("after %d processes: %w", len(killed), err), device.Close())
-			}
+			_, problem := removeSpace(space) // its processes have lost who would have ended them
+			err = errors.Join(err, problem)
 		}
-		if err := device.Close(); err != nil {
+		if err := errors.Join(err, mine.Close()); err != nil {
 			return err
 		}
 	}
@@ -152,6 +125,9 @@ func removeSpace(space string) (killed []int, err error) {
 		pid, err := strconv.Atoi(field)
 		if err != nil {
 			return killed, fmt.Errorf("processes in %s: %w", space, err)
+		}
+		if pid == os.Getpid() {
+			continue // a thread of this process is there to make a socket
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
 			killed = append(killed, pid)

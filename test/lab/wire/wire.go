@@ -3,26 +3,27 @@
 // loses, repeats or refuses what is sent over it, by a rule that can be changed at
 // any time.
 //
-// Each host has two interfaces. By the first, at Host.Address, hosts reach one another
-// over the links. By the second, at Host.Aside, the runner reaches every host, and no
-// rule is ever in its way; it does not lead from one host to another. Both are TUN
-// devices whose other ends are held here, so a packet of IP is what is carried, with
-// no ARP to be lost on its way, and the kernel needs nothing that this package does
-// not have: netem is in few of them.
+// Each host has one interface besides its loopback, a TUN device whose other end is held
+// here. So a packet of IP is what is carried, with no ARP to be lost on its way, and the
+// kernel needs nothing but namespaces: netem is in few of them. The runner comes to a
+// host from within, by sockets that are made in its namespace (Host.Dial), so no rule is
+// ever in its way, and nothing leads out of the network.
 //
 // A link is a queue. What is on its way arrives, whatever rule comes later; what is
 // sent after it waits behind it. A queue holds [capacity] packets, and what comes to a
 // full one is lost, as at a router, and counted.
 //
-// All names on the machine begin with "labwire" and the number of the wire. The device
-// that the runner has in the root namespace is called so as well; it lives as long as
-// the process that made it, so whoever can make it knows that whatever else has the
-// number is left from a run that was killed. [New] sweeps all of that away.
+// All names on the machine begin with "labwire" and the number of the wire. The number
+// is claimed by a socket that the kernel closes when the process ends, however it does:
+// whoever gets the number knows that whatever else has it is left from a run that was
+// killed. [New] sweeps all of that away.
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ import (
 // Wire is a network, until it is closed.
 type Wire struct {
 	number int
-	runner *os.File // the runner's device
+	claim  net.Listener // of the number
 	hosts  []*Host
 	links  map[ends]*Link
 
@@ -47,16 +48,15 @@ type Wire struct {
 type Host struct {
 	Name      string
 	Namespace string
-	Address   netip.Addr // where the other hosts reach it
-	Aside     netip.Addr // where the runner reaches it
+	Address   netip.Addr
 
-	wire, aside *os.File
+	device *os.File
 }
 
 type ends struct{ from, to string }
 
-// maxHosts is how many hosts have an address; the runner has the one after them.
-const maxHosts = 253
+// maxHosts is how many hosts have an address.
+const maxHosts = 254
 
 // Possible returns why no wire can be made here, nil if one can.
 func Possible() error {
@@ -96,10 +96,8 @@ func New(seed uint64, hosts ...string) (*Wire, error) {
 		w.group.Go(func() { l.deliver(w.stop) })
 	}
 	for _, h := range w.hosts {
-		w.group.Go(func() { read(h.wire, func(p packet) { w.carry(h, p) }) })
-		w.group.Go(func() { read(h.aside, w.toRunner) })
+		w.group.Go(func() { w.carry(h) })
 	}
-	w.group.Go(func() { read(w.runner, w.fromRunner) })
 	return w, nil
 }
 
@@ -107,6 +105,33 @@ func New(seed uint64, hosts ...string) (*Wire, error) {
 func (w *Wire) Host(name string) *Host {
 	i := slices.IndexFunc(w.hosts, func(h *Host) bool { return h.Name == name })
 	return w.hosts[i]
+}
+
+// Dial connects to an address from the host itself, whatever the rules are.
+func (h *Host) Dial(ctx context.Context, network, address string) (c net.Conn, err error) {
+	err = within(h.Namespace, func() (err error) {
+		// For an address that is no name the dialer needs no other thread than this.
+		c, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial on %s: %w", h.Name, err)
+	}
+	return c, nil
+}
+
+// Dial connects to an address of the network from the host that has it.
+func (w *Wire) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	for _, h := range w.hosts {
+		if h.Address == at.Addr() {
+			return h.Dial(ctx, network, address)
+		}
+	}
+	return nil, fmt.Errorf("dial: no host has %s", at.Addr())
 }
 
 // Link returns the link from one host to another, which have to be there. Rules for
@@ -146,58 +171,40 @@ func (w *Wire) Close() error {
 	w.close.Do(func() {
 		close(w.stop)
 		for _, h := range w.hosts {
-			w.closed = errors.Join(w.closed, removeEmpty(h.Namespace), closeDevice(h.wire), closeDevice(h.aside))
+			w.closed = errors.Join(w.closed, removeEmpty(h.Namespace))
+			if h.device != nil {
+				w.closed = errors.Join(w.closed, h.device.Close())
+			}
 		}
-		w.closed = errors.Join(w.closed, closeDevice(w.runner))
 		w.group.Wait()
+		if w.claim != nil {
+			w.closed = errors.Join(w.closed, w.claim.Close())
+		}
 	})
 	return w.closed
 }
 
-func closeDevice(f *os.File) error {
-	if f == nil {
-		return nil // was not made
-	}
-	return f.Close()
-}
-
-// carry brings a packet that from has sent to the link that it is for.
-func (w *Wire) carry(from *Host, p packet) {
-	for _, h := range w.hosts {
-		if h.Address == p.to() && h != from {
-			w.Link(from.Name, h.Name).take(p)
-		}
-	}
-}
-
-func (w *Wire) toRunner(p packet) {
-	if p.to() == runnerAddress(w.number) {
-		send(w.runner, p)
-	}
-}
-
-func (w *Wire) fromRunner(p packet) {
-	for _, h := range w.hosts {
-		if h.Aside == p.to() {
-			send(h.aside, p)
-		}
-	}
-}
-
-// read hands on each packet that comes out of a device, until that is closed.
-func read(device *os.File, take func(packet)) {
+// carry brings each packet that comes from a host to the link that it is for, until the
+// host's device is closed.
+func (w *Wire) carry(from *Host) {
 	buf := make([]byte, 1<<16)
 	for {
-		n, err := device.Read(buf)
+		n, err := from.device.Read(buf)
 		if err != nil {
 			return
 		}
-		if p := packet(slices.Clone(buf[:n])); p.valid() {
-			take(p)
+		p := packet(slices.Clone(buf[:n]))
+		if !p.valid() {
+			continue
+		}
+		for _, h := range w.hosts {
+			if h.Address == p.to() && h != from {
+				w.Link(from.Name, h.Name).take(p)
+			}
 		}
 	}
 }
 
-// send puts a packet into a device. One that the kernel does not take is lost, as any
-// packet may be.
-func send(device *os.File, p packet) { _, _ = device.Write(p) }
+// receive puts a packet into a host's device. One that the kernel does not take is
+// lost, as any packet may be.
+func (h *Host) receive(p packet) { _, _ = h.device.Write(p) }

@@ -3,12 +3,12 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,51 +74,16 @@ func serve(t *testing.T, h *Host) {
 	})
 }
 
-// within runs f on a thread that is in a namespace for that long.
-func within(space string, f func() error) error {
-	runtime.LockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
-	}
-	defer home.Close()
-	away, err := os.Open("/run/netns/" + space)
-	if err != nil {
-		return err
-	}
-	defer away.Close()
-	if err := unix.Setns(int(away.Fd()), unix.CLONE_NEWNET); err != nil {
-		return err
-	}
-	err = f()
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, back) // the thread stays locked: nobody else is to get it
-	}
-	runtime.UnlockOSThread()
-	return err
-}
-
-// dial connects from a namespace.
-func dial(t *testing.T, space string, to netip.Addr, patience time.Duration) (net.Conn, error) {
-	t.Helper()
-	var c net.Conn
-	err := within(space, func() (err error) {
-		c, err = net.DialTimeout("tcp4", netip.AddrPortFrom(to, port).String(), patience)
-		return err
-	})
-	if err == nil {
-		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(patience))
-	}
-	return c, err
-}
-
-// greeted connects a to b and waits for the first byte.
-func greeted(t *testing.T, w *Wire, patience time.Duration) (net.Conn, time.Duration, error) {
+// greeted connects from a host to b and waits for the first byte.
+func greeted(t *testing.T, w *Wire, from string, patience time.Duration) (net.Conn, time.Duration, error) {
 	t.Helper()
 	begun := time.Now()
-	c, err := dial(t, w.Host("a").Namespace, w.Host("b").Address, patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := w.Host(from).Dial(ctx, "tcp4", netip.AddrPortFrom(w.Host("b").Address, port).String())
 	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(begun.Add(patience))
 		_, err = c.Read(make([]byte, 1))
 	}
 	return c, time.Since(begun), err
@@ -126,7 +91,7 @@ func greeted(t *testing.T, w *Wire, patience time.Duration) (net.Conn, time.Dura
 
 func TestWire_CarriesWhatNoRuleStops(t *testing.T) {
 	w := lab(t)
-	c, took, err := greeted(t, w, 5*time.Second)
+	c, took, err := greeted(t, w, "a", 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +119,7 @@ func TestWire_DelaysEachWay(t *testing.T) {
 	const delay = 100 * time.Millisecond
 	w.Link("a", "b").Set(Rule{Delay: delay, Jitter: delay / 10})
 	w.Link("b", "a").Set(Rule{Delay: delay})
-	_, took, err := greeted(t, w, 10*time.Second)
+	_, took, err := greeted(t, w, "a", 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +131,7 @@ func TestWire_DelaysEachWay(t *testing.T) {
 		t.Errorf("counted %+v", n)
 	}
 	w.Heal()
-	if _, took, err = greeted(t, w, 10*time.Second); err != nil || took > delay {
+	if _, took, err = greeted(t, w, "a", 10*time.Second); err != nil || took > delay {
 		t.Errorf("healed, greeted after %v, %v", took, err)
 	}
 }
@@ -176,7 +141,7 @@ func TestWire_StopsOneWay(t *testing.T) {
 		t.Run(stopped.from+" to "+stopped.to, func(t *testing.T) {
 			w := lab(t)
 			w.Link(stopped.from, stopped.to).Set(Rule{Drop: true})
-			if _, _, err := greeted(t, w, 300*time.Millisecond); err == nil {
+			if _, _, err := greeted(t, w, "a", 300*time.Millisecond); err == nil {
 				t.Error("greeted all the same")
 			}
 			if n := w.Link(stopped.from, stopped.to).Counts(); n.Dropped == 0 || n.Carried != 0 {
@@ -186,7 +151,7 @@ func TestWire_StopsOneWay(t *testing.T) {
 				t.Errorf("b heard something: %+v", n)
 			}
 			w.Heal()
-			if _, took, err := greeted(t, w, 5*time.Second); err != nil {
+			if _, took, err := greeted(t, w, "a", 5*time.Second); err != nil {
 				t.Errorf("healed, after %v: %v", took, err)
 			}
 		})
@@ -195,7 +160,7 @@ func TestWire_StopsOneWay(t *testing.T) {
 
 func TestWire_LosesAndRepeats(t *testing.T) {
 	w := lab(t)
-	c, _, err := greeted(t, w, 30*time.Second)
+	c, _, err := greeted(t, w, "a", 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +183,7 @@ func TestWire_LosesAndRepeats(t *testing.T) {
 
 func TestWire_RejectsAtOnce(t *testing.T) {
 	w := lab(t)
-	c, _, err := greeted(t, w, 5*time.Second)
+	c, _, err := greeted(t, w, "a", 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +193,7 @@ func TestWire_RejectsAtOnce(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("on a connection: %v", err)
 	}
-	if _, _, err := greeted(t, w, 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if _, _, err := greeted(t, w, "a", 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("connecting: %v", err)
 	}
 	if took := time.Since(begun); took > time.Second {
@@ -242,7 +207,7 @@ func TestWire_RejectsAtOnce(t *testing.T) {
 func TestWire_MeansOnePort(t *testing.T) {
 	w := lab(t)
 	w.Link("a", "b").Set(Rule{Drop: true, Port: port + 1})
-	if _, _, err := greeted(t, w, 5*time.Second); err != nil {
+	if _, _, err := greeted(t, w, "a", 5*time.Second); err != nil {
 		t.Errorf("on another port: %v", err)
 	}
 }
@@ -257,21 +222,21 @@ func TestWire_LetsTheRunnerInAlways(t *testing.T) {
 			}
 		}
 	}
-	c, err := net.DialTimeout("tcp4", netip.AddrPortFrom(w.Host("b").Aside, port).String(), 5*time.Second)
+	if _, _, err := greeted(t, w, "b", 5*time.Second); err != nil {
+		t.Error(err)
+	}
+	at := netip.AddrPortFrom(w.Host("b").Address, port).String()
+	c, err := w.Dial(t.Context(), "tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if _, err := c.Read(make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
-	// It does not lead from host to host.
-	if _, err := dial(t, w.Host("a").Namespace, w.Host("b").Aside, 300*time.Millisecond); err == nil {
-		t.Error("a reached b beside the wire")
+	_ = c.Close()
+	if _, err := w.Dial(t.Context(), "tcp", "192.0.2.1:1"); err == nil {
+		t.Error("dialled a host that is not there")
 	}
 }
 
-func TestWire_WritesWhatItRefuses(t *testing.T) {
+func TestWire_HasAnAddressForEachHost(t *testing.T) {
 	if _, err := New(1, make([]string, maxHosts+1)...); err == nil {
 		t.Error("more hosts than addresses")
 	}
@@ -289,7 +254,7 @@ func onMachine(t *testing.T, number int) []string {
 		for line := range strings.Lines(string(out)) {
 			name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 			ours, _, _ := strings.Cut(name, ".")
-			if ours == deviceName(number) || ours == "lw"+strconv.Itoa(number) {
+			if ours == wireName(number) || ours == "lw"+strconv.Itoa(number) {
 				found = append(found, name)
 			}
 		}
@@ -335,28 +300,45 @@ func inside(t *testing.T, space string) {
 	}
 }
 
+// holder is set for a process of this test that is to be killed: it holds a wire.
+const holder = "WIRE_HOLDER"
+
 func TestWire_SweepsAfterAKilledRun(t *testing.T) {
-	w := lab(t) // one that is in use, and is to stay so
-	number, device, err := claim()
+	w := lab(t)
+	if os.Getenv(holder) != "" {
+		fmt.Println(w.number)
+		<-t.Context().Done()
+	}
+	run := exec.Command(os.Args[0], "-test.run", "^TestWire_SweepsAfterAKilledRun$")
+	run.Env = append(os.Environ(), holder+"=1")
+	out, err := run.StdoutPipe()
+	if err == nil {
+		err = run.Start()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	space := namespace(number, "a")
-	if err := ip("netns add " + space); err != nil {
+	defer func() { _ = run.Wait() }()
+	defer func() { _ = run.Process.Kill() }()
+	var number int
+	if _, err := fmt.Fscan(out, &number); err != nil {
 		t.Fatal(err)
 	}
-	left := exec.Command("ip", "netns", "exec", space, "sleep", "1000")
+	left := exec.Command("ip", "netns", "exec", namespace(number, "a"), "sleep", "1000")
 	if err := left.Start(); err != nil {
 		t.Fatal(err)
 	}
-	inside(t, space)
+	inside(t, namespace(number, "a"))
 	if err := sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if len(onMachine(t, number)) != 2 {
+	if len(onMachine(t, number)) != 3 {
 		t.Error("swept away what is in use")
 	}
-	_ = device.Close() // as the end of its process does
+	if err := run.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = run.Wait()
 	if err := sweep(); err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +348,7 @@ func TestWire_SweepsAfterAKilledRun(t *testing.T) {
 	if err := left.Wait(); err == nil {
 		t.Error("the process ended by itself")
 	}
-	if _, _, err := greeted(t, w, 5*time.Second); err != nil {
+	if _, _, err := greeted(t, w, "a", 5*time.Second); err != nil {
 		t.Errorf("the wire in use: %v", err)
 	}
 }
