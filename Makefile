@@ -1,9 +1,10 @@
-.PHONY: build test race integration lint fmt bench rules docs image release
+.PHONY: build test race integration soak lint fmt bench rules docs image release
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./... && cd tools && go test ./...
 race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
+soak:        ; go run ./test/lab/soak -dur $(or $(DUR),10m) -seeds $(or $(SEEDS),200)
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
 rules:       ; promtool check rules deploy/prometheus/alerts.yml && promtool test rules deploy/prometheus/alerts_test.yml

@@ -98,6 +98,7 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 			n.log.Warn("writes under way not settled", zap.Error(err))
 		}
 	}
+	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 	at := now()
 	n.gaveUp, n.gaveUpFor = r.Number(), why
 	record := n.record()

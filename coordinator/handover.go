@@ -194,6 +194,7 @@ func (n *Node) pass(target Member) (step, error) {
 		err = r.persister.Hold(ctx)
 	}
 	if err == nil {
+		n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 		target, err = n.drawLevel(ctx, target)
 	}
 	if err == nil {

@@ -58,6 +58,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 func (l *lease) renewed(sent time.Duration, ttl int64) {
 	granted := time.Duration(ttl) * time.Second
 	l.until.Store(int64(sent + granted - coordinator.Margin(granted)))
+	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.clock()-sent))
 }
 
 // Remaining is the time for which the lease can be relied on; negative when that

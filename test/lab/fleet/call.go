@@ -6,12 +6,16 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,8 +47,14 @@ func (f *Fleet) dialOptions() []grpc.DialOption {
 	})}
 }
 
-// call sends a request to a node.
+// errNotSent is why a request had no effect: nothing of it was sent.
+var errNotSent = errors.New("not sent")
+
+// call sends a request to a node. The client may send one with an id again by itself,
+// when a connection breaks, so an error of the last try says nothing about the first.
 func (f *Fleet) call(ctx context.Context, method, url string, header map[string]string, body []byte) (*answer, error) {
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
@@ -54,7 +64,10 @@ func (f *Fleet) call(ctx context.Context, method, url string, header map[string]
 		req.Header.Set(k, v)
 	}
 	resp, err := f.http.Do(req)
-	if err != nil {
+	switch {
+	case err != nil && !sent.Load():
+		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	case err != nil:
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	defer resp.Body.Close()
@@ -91,4 +104,12 @@ func (f *Fleet) writeToken() error {
 		return fmt.Errorf("write token: %w", err)
 	}
 	return nil
+}
+
+// trimQuotes returns what an ETag has between its quotes.
+func trimQuotes(tag string) string {
+	if text, err := strconv.Unquote(tag); err == nil {
+		return text
+	}
+	return tag
 }

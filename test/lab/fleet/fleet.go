@@ -56,7 +56,8 @@ type Config struct {
 	Members  []Place       // of etcd
 	Nodes    []NodeConfig
 	// Dial is how the laboratory itself reaches processes; nil where everybody can.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Logger *zap.Logger // is told what is done
 }
 
 // NodeConfig is what a node is started with.
@@ -81,9 +82,15 @@ type Fleet struct {
 	starter *starter
 	group   sync.WaitGroup // what reads the processes' output
 
-	mu   sync.Mutex // guards the fields below
-	run  evidence.Run
-	runs map[string][]*Process // of nodes and members, by name
+	observer *evidence.Observer
+	workers  sync.WaitGroup // clients
+	idle     func()         // ends their work
+	harmed   []*Node        // in the steps under way
+
+	mu    sync.Mutex // guards the fields below
+	run   evidence.Run
+	okays int                   // operations that were acknowledged
+	runs  map[string][]*Process // of nodes and members, by name
 }
 
 // Start starts a fleet and waits until it has a master and every node serves.
@@ -132,6 +139,10 @@ func (f *Fleet) start(ctx context.Context) error {
 
 // Close ends all processes. Their data and logs stay.
 func (f *Fleet) Close() error {
+	if f.idle != nil {
+		f.idle()
+		f.workers.Wait()
+	}
 	f.mu.Lock()
 	runs := f.runs
 	f.mu.Unlock()
@@ -196,21 +207,25 @@ func (f *Fleet) openStore(endpoints []string) error {
 }
 
 // await asks again and again until what is awaited is there, and fails with the last
-// reason why it is not.
+// reason why it is not. That the time was over in the middle of asking is none.
 func await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var why error
 	for {
 		err := ready(ctx)
 		if err == nil {
 			return nil
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after %s: %w", limit, err)
+			return fmt.Errorf("after %s: %w", limit, why)
 		}
 	}
 }

@@ -6,15 +6,30 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"go.uber.org/zap/zaptest"
+
 	"github.com/coordinator-ha/coordinator/test/lab/fleet"
+	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// bench is what all tests share: the programs, built once, and the end of the run if
-// it is interrupted.
+// What is run: so many seeds from the first on, or one plan.
+var (
+	seeds  = flag.Int("seeds", 1, "how many seeds to run")
+	first  = flag.Uint64("first", 1, "the first of them")
+	length = flag.Duration("dur", 25*time.Second, "how long harm is done in each run")
+	one    = flag.Uint64("seed", 0, "run this seed and no other")
+	plan   = flag.String("plan", "", "run the plan in this file")
+	keep   = flag.String("keep", "", "directory in which runs that fail are kept, instead of that for temporary files")
+	tags   = flag.String("tags", "", "build tags of the nodes")
+)
+
+// bench is what all runs share: the programs, built once, and a context that ends when
+// the test is interrupted.
 type bench struct {
 	ctx      context.Context
 	binaries fleet.Binaries
@@ -26,17 +41,16 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
-	if testing.Short() {
-		fmt.Println("fleets of processes are left out by -short")
-		return 0
-	}
 	var stop context.CancelFunc
 	the.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if testing.Short() {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "fleet-bin")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		the.binaries, err = fleet.Build(the.ctx, dir, "")
+		the.binaries, err = fleet.Build(the.ctx, dir, *tags)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -45,28 +59,80 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-func TestFleet_Starts(t *testing.T) {
-	f, err := fleet.Start(the.ctx, fleet.Config{
-		Layer: "process", Dir: t.TempDir(), Binaries: the.binaries, TTL: 2 * time.Second,
-		Members: make([]fleet.Place, 3),
-		Nodes:   []fleet.NodeConfig{{ID: "a", Mode: "auto"}, {ID: "b", Mode: "hot_standby"}},
-	})
+// Promise: whatever is done to the processes of a plane, one after the other and at
+// once, none of its invariants is broken, and when it is healed it comes to rest.
+func TestFleet_KeepsItsPromises(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fleets of processes are left out by -short")
+	}
+	if *plan != "" {
+		text, err := os.ReadFile(*plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := fleet.ParsePlan(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		perform(t, p)
+		return
+	}
+	from, count := *first, *seeds
+	if *one != 0 {
+		from, count = *one, 1
+	}
+	for seed := from; seed < from+uint64(count) && the.ctx.Err() == nil; seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { perform(t, fleet.Draw(seed, *length)) })
+	}
+}
+
+// perform runs a plan and has the run judged. What is left of one that fails is kept.
+func perform(t *testing.T, p fleet.Plan) {
+	dir, err := os.MkdirTemp(*keep, fmt.Sprintf("fleet-%d-", p.Seed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	master, err := f.AwaitMaster(t.Context(), time.Minute)
+	defer clean(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "plan"), []byte(p.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("plan:\n" + p.String())
+	report, err := fleet.Perform(the.ctx, fleet.Config{
+		Layer: "process", Dir: dir, Binaries: the.binaries, Members: make([]fleet.Place, 3), Nodes: fleet.Mixed(),
+		Logger: zaptest.NewLogger(t),
+	}, p, *length)
+	score := judge.Score{Layer: "process", Seeds: 1, Broken: make(map[string]int)}
+	if run := report.Evidence; run != nil {
+		if err := run.Save(filepath.Join(dir, "evidence")); err != nil {
+			t.Error(err)
+		}
+		verdict := judge.Check(run)
+		score = judge.ScoreOf(run, verdict)
+		for _, finding := range verdict.Findings {
+			t.Error(finding)
+		}
+	}
+	for _, complaint := range report.Complaints {
+		t.Error(complaint)
+		score.Broken["complaint"]++
+	}
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		score.Broken[judge.Invalid]++
 	}
-	if err := master.Process().Freeze(t.Context()); err != nil {
-		t.Fatal(err)
+	fmt.Println(score)
+}
+
+// clean removes what a run leaves behind. Of one that has failed, and was not just
+// interrupted, evidence, logs and plan stay, and it is told how to judge it again and
+// how to run it again.
+func clean(t *testing.T, dir string) {
+	if !t.Failed() || the.ctx.Err() != nil {
+		os.RemoveAll(dir)
+		return
 	}
-	other, err := f.AwaitMaster(t.Context(), time.Minute)
-	if err != nil || other == master {
-		t.Fatalf("%v leads although %s is frozen, %v", other, master.ID, err)
-	}
-	if err := master.Process().Thaw(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	os.RemoveAll(filepath.Join(dir, "etcd"))
+	os.RemoveAll(filepath.Join(dir, "nodes"))
+	t.Logf("judge it again: go run ./test/lab/check %s", filepath.Join(dir, "evidence"))
+	t.Logf("run it again:   go test ./test/lab/fleet -count=1 -dur %s -plan %s", *length, filepath.Join(dir, "plan"))
 }

@@ -26,6 +26,8 @@ type Process struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when it has ended
 	log   *os.File
+	// expected is set when somebody ends it.
+	expected atomic.Bool
 
 	mu     sync.Mutex // guards the fields below
 	said   []entry
@@ -119,8 +121,14 @@ func (p *Process) Ended() bool {
 
 // Kill ends it as a power failure would, and waits for that. It may have ended before.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
+	p.shoot()
 	<-p.done
+}
+
+// shoot is Kill for those who wait later.
+func (p *Process) shoot() {
+	p.expected.Store(true)
+	_ = p.cmd.Process.Kill()
 }
 
 // Signal sends it a signal.

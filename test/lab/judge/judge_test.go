@@ -89,6 +89,8 @@ var rightRuns = []forged{
 		f.seclude()
 		f.asks(evidence.OK, f.memento("x", "s", f.stands["guard"].Created, "two"), "x=two")
 		f.Moves = []evidence.Move{{Node: "s", Mode: "disabled", To: "MASTER", Term: f.stands["guard"].Created}}
+		f.Acts = []evidence.Act{{Node: "s", Term: f.stands["guard"].Created, To: 5 * second}}
+		f.Leases = []evidence.Lease{{Node: "s", ID: 0xc}}
 	}, ""},
 	{"a batch", func(f *forgery) {
 		f.memento("x", "a", 3, "two")
@@ -155,6 +157,7 @@ var forgedWriters = []forged{
 	{"a write of nobody", func(f *forgery) { f.put("mementos/y", "garbage", 0) }, "I-1 is no memento"},
 	{"a write without an operation", func(f *forgery) { f.put("mementos/y", "memento/1 node=a term=3\n", 0) }, "I-1 does not say who"},
 	{"a history of somebody else", func(f *forgery) { f.put("history/3", `{"node":"b"}`, 0) }, "I-1 history/3 is written by b"},
+	{"a history that is none", func(f *forgery) { f.put("history/3", "{", 0) }, "I-1 unexpected end"},
 	{"an offer of somebody else", func(f *forgery) { f.put("handover", `{"from":"b"}`, 0) }, "I-1 handover is written by b"},
 	{"a write after the guard is gone", func(f *forgery) {
 		f.seclude()
@@ -209,6 +212,9 @@ var forgedTerms = []forged{
 	{"a node that acts and was given nothing", func(f *forgery) {
 		f.Acts = []evidence.Act{{Node: "a", Term: 4}}
 	}, "I-2 acts in term 4"},
+	{"a node that leads as if it had the plane to itself", func(f *forgery) {
+		f.Moves = []evidence.Move{{Node: "a", Mode: "disabled", To: "MASTER", Term: 3}}
+	}, "I-5 in mode disabled"},
 	{"a node that leads as a backup", func(f *forgery) {
 		f.Moves = []evidence.Move{{Node: "a", Mode: "hot_backup", To: "MASTER", Term: 3}}
 	}, "I-5 in mode hot_backup"},

@@ -8,9 +8,9 @@ import (
 
 // deadlines judges how long masters acted.
 //
-//   - I-9: none longer than its lease allows: the sending of the last renewal that was
-//     acknowledged, and the TTL less the margin. Who stood still is exempt: the fence
-//     is what counts then
+//   - I-9: none longer than the lease allows that won the term: the sending of its last
+//     renewal that was acknowledged, and the TTL less the margin. Who stood still is
+//     exempt: the fence is what counts then
 func (t *trial) deadlines() {
 	if len(t.run.Leases) == 0 {
 		return // nobody has measured them
@@ -18,10 +18,11 @@ func (t *trial) deadlines() {
 	margin := max(500*time.Millisecond, t.run.TTL/10)
 	for i := range t.run.Acts {
 		a := &t.run.Acts[i]
-		if a.Frozen {
+		lease, given := t.given[lead{a.Node, a.Term}]
+		if a.Frozen || !given { // who was given nothing is told of elsewhere
 			continue
 		}
-		sent, renewed := t.lastSent(a)
+		sent, renewed := t.lastSent(lease, a.To)
 		switch end := sent + t.run.TTL - margin; {
 		case !renewed:
 			t.brokenAt("I-9", a.To, "%s acts in term %d without a lease", a.Node, a.Term)
@@ -31,10 +32,10 @@ func (t *trial) deadlines() {
 	}
 }
 
-// lastSent returns when the last lease was asked for that a node had while it acted.
-func (t *trial) lastSent(a *evidence.Act) (sent time.Duration, found bool) {
+// lastSent returns when a lease was asked for last, of what was granted, before a time.
+func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration, found bool) {
 	for _, l := range t.run.Leases {
-		if l.Node == a.Node && l.Sent <= a.To && (!found || l.Sent > sent) {
+		if l.ID == lease && l.Sent <= before && (!found || l.Sent > sent) {
 			sent, found = l.Sent, true
 		}
 	}

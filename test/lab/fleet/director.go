@@ -1,0 +1,210 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+// harm is one step at work.
+type harm struct {
+	*Fleet
+	step    Step
+	node    *Node // that it is done to, where it is one
+	members []*Member
+	fault   evidence.Fault
+}
+
+var (
+	// errNobody is why a step is left out: nobody has the role that it is for.
+	errNobody = errors.New("nobody has that role now")
+	// ErrInvalid is a run that proves nothing.
+	ErrInvalid  = errors.New("invalid run")
+	errTooQuiet = fmt.Errorf("%w: too few operations before a fault", ErrInvalid)
+)
+
+// enough is how many operations must have been acknowledged before a fault, since the
+// one before: a fault in a plane at rest proves nothing.
+const enough = 20
+
+// Execute does what the plan says, until it is at its end or the time is over, and
+// lets the plane get well after each step.
+func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error {
+	end := f.Now() + length
+	for i := 0; i < len(p.Steps) && f.Now() < end; {
+		next := i + 1
+		for next < len(p.Steps) && p.Steps[next].Together {
+			next++
+		}
+		if err := f.peace(ctx, p.Steps[i].Wait); err != nil {
+			return err
+		}
+		if err := f.together(ctx, p.Steps[i:next]); err != nil {
+			return err
+		}
+		if err := f.recover(ctx); err != nil {
+			return err
+		}
+		i = next
+	}
+	return nil
+}
+
+// peace lets the clients work for a while, and wants them to.
+func (f *Fleet) peace(ctx context.Context, d time.Duration) error {
+	before := f.acknowledged()
+	if err := pause(ctx, d); err != nil {
+		return err
+	}
+	err := await(ctx, slack, func(context.Context) error {
+		if n := f.acknowledged() - before; n < enough {
+			return fmt.Errorf("%w: %d in %s", errTooQuiet, n, d)
+		}
+		return nil
+	})
+	return err
+}
+
+// acknowledged counts what clients have been told is done.
+func (f *Fleet) acknowledged() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.okays
+}
+
+// together does the steps of one group, each beginning after the one before it, and
+// waits for all.
+func (f *Fleet) together(ctx context.Context, steps []Step) error {
+	var group sync.WaitGroup
+	errs := make([]error, len(steps))
+	for i, s := range steps {
+		if i > 0 {
+			if err := pause(ctx, s.Wait); err != nil {
+				errs[i] = err
+				break
+			}
+		}
+		h := &harm{Fleet: f, step: s}
+		if err := h.choose(ctx); err != nil {
+			f.cfg.Logger.Info("step left out", zap.String("what", s.What), zap.String("on", s.On), zap.Error(err))
+			continue
+		}
+		group.Go(func() { errs[i] = h.run(ctx) })
+	}
+	group.Wait()
+	f.release()
+	return errors.Join(errs...)
+}
+
+// run does the harm and notes it.
+func (h *harm) run(ctx context.Context) error {
+	k := kinds()[h.step.What]
+	h.fault = evidence.Fault{
+		What: h.step.What + "-" + h.step.On, Target: h.target(), From: h.Now(),
+		Disturbing: k.mayCost(h.step, h.cfg.TTL), Limit: k.limit(h.step, h.cfg.TTL),
+	}
+	err := k.do(h, ctx)
+	h.fault.To = h.Now()
+	h.cfg.Logger.Info("fault", zap.String("what", h.fault.What), zap.String("on", h.fault.Target),
+		zap.Duration("at", h.fault.From), zap.Duration("for", h.fault.To-h.fault.From), zap.String("detail", h.fault.Detail), zap.Error(err))
+	switch {
+	case errors.Is(err, errNobody):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %s on %s: %w", ErrInvalid, h.fault.What, h.fault.Target, err)
+	}
+	h.NoteFault(h.fault)
+	return nil
+}
+
+func (h *harm) target() string {
+	switch {
+	case h.node != nil:
+		return h.node.ID
+	case len(h.members) > 0:
+		names := ""
+		for _, m := range h.members {
+			names += m.Name
+		}
+		return names
+	default:
+		return h.step.On
+	}
+}
+
+// choose finds who has the role that the step is for, and no harm yet.
+func (h *harm) choose(ctx context.Context) error {
+	switch h.step.On {
+	case onPlane:
+		return nil
+	case onLeader, onFollower, onQuorum:
+		return h.chooseMembers(ctx)
+	case onAll:
+		h.members = h.Members
+		return nil
+	}
+	state := map[string]string{onMaster: master, onPair: master, onHot: "HOT_STANDBY", onCold: "STANDBY", onBackup: "HOT_BACKUP"}[h.step.On]
+	for _, n := range h.Nodes {
+		if !n.up() || slices.Contains(h.harmed, n) {
+			continue
+		}
+		if s, err := n.State(ctx); err == nil && s.State == state {
+			h.node, h.harmed = n, append(h.harmed, n)
+			return nil
+		}
+	}
+	return errNobody
+}
+
+func (h *harm) chooseMembers(ctx context.Context) error {
+	leader, err := h.Leader(ctx, slack)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNobody, err)
+	}
+	followers := slices.DeleteFunc(slices.Clone(h.Members), func(m *Member) bool { return m == leader })
+	switch h.step.On {
+	case onLeader:
+		h.members = []*Member{leader}
+	case onFollower:
+		h.members = followers[:1]
+	default:
+		h.members = []*Member{leader, followers[0]}
+	}
+	return nil
+}
+
+// release forgets who was harmed.
+func (f *Fleet) release() { f.harmed = nil }
+
+// recover waits until the plane has a master and all nodes serve. How long that may
+// take is the judge's to say.
+func (f *Fleet) recover(ctx context.Context) error {
+	if _, err := f.AwaitMaster(ctx, patience); err != nil {
+		return fmt.Errorf("after a fault: %w", err)
+	}
+	for _, n := range f.Nodes {
+		if err := n.AwaitServing(ctx, patience); err != nil {
+			return fmt.Errorf("after a fault: %w", err)
+		}
+	}
+	return nil
+}
+
+// pause waits for a time.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait: %w", ctx.Err())
+	}
+}

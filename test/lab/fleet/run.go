@@ -1,0 +1,213 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+// Report is what a run leaves behind.
+type Report struct {
+	Evidence *evidence.Run
+	// Complaints are what no judge of the evidence can see: that processes said or did
+	// what none may, whatever is done to it, or that the plane did not come to rest.
+	Complaints []string
+}
+
+// Mixed are five nodes of all kinds, the last of them with one processor and a nervous
+// collector of garbage.
+func Mixed() []NodeConfig {
+	return []NodeConfig{
+		{ID: "a", Mode: "auto"},
+		{ID: "b", Mode: "hot_standby"},
+		{ID: "c", Mode: "standby"},
+		{ID: "d", Mode: "hot_backup"},
+		{ID: "e", Mode: "auto", Env: []string{"GOMAXPROCS=1", "GOGC=10"}},
+	}
+}
+
+// clients is how many clients work on a plane.
+const clients = 8
+
+// Perform runs a fleet through a plan: it starts it, has clients work, does the harm,
+// and brings the plane to rest. With an error the run proves nothing; the report has
+// what was seen until then.
+func Perform(ctx context.Context, cfg Config, p Plan, length time.Duration) (Report, error) {
+	cfg.Seed, cfg.TTL = p.Seed, p.TTL
+	f, err := Start(ctx, cfg)
+	if err != nil {
+		return Report{}, err
+	}
+	f.Work(ctx)
+	err = f.Execute(ctx, p, length)
+	f.note(func(run *evidence.Run) { run.Enough = int(f.Now() / time.Second * leastRate) })
+	report, told := f.Finish(ctx)
+	return report, errors.Join(err, told, f.Close())
+}
+
+// late is how late a process may be, on a machine that is shared, to do what its clock
+// told it to.
+const late = 300 * time.Millisecond
+
+// leastRate is how many writes a second must have been acknowledged, over a run.
+const leastRate = 10
+
+// Work has clients work and copies taken, and watches the store, until the fleet is
+// finished.
+func (f *Fleet) Work(ctx context.Context) {
+	ctx, f.idle = context.WithCancel(ctx)
+	f.observer = evidence.Observe(context.WithoutCancel(ctx), f.store, root)
+	for i := range clients {
+		f.workers.Go(func() { f.newClient(fmt.Sprint("c", i)).work(ctx) })
+	}
+	f.workers.Go(func() { f.watchCopies(ctx) })
+}
+
+// Finish ends the clients' work, brings the plane to rest and tells what the run
+// leaves behind. All harm must have been healed.
+func (f *Fleet) Finish(ctx context.Context) (Report, error) {
+	f.idle()
+	f.workers.Wait()
+	var complaints []string
+	if err := f.rest(ctx); err != nil {
+		complaints = append(complaints, fmt.Sprintf("I-34: %v", err))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.observer.Finish(ctx, f.store, &f.run)
+	f.run.Slack = late
+	if len(complaints) == 0 {
+		for _, n := range f.Nodes {
+			f.run.Alive = append(f.run.Alive, n.ID)
+		}
+	}
+	for _, n := range f.Nodes {
+		for _, p := range f.runs[n.ID] {
+			s := p.story()
+			s.tell(&f.run, f.Now())
+		}
+	}
+	complaints = append(complaints, f.complaints()...)
+	return Report{&f.run, complaints}, err
+}
+
+// complaints are what processes said or did that none may. The caller holds the lock.
+func (f *Fleet) complaints() (found []string) {
+	for name, runs := range f.runs {
+		for _, p := range runs {
+			if p.Ended() && !p.expected.Load() {
+				found = append(found, fmt.Sprintf("%s has ended by itself: %s", name, p.cmd.ProcessState))
+			}
+		}
+		log, err := os.ReadFile(filepath.Join(f.logs(), name+".log"))
+		if err != nil {
+			found = append(found, err.Error())
+		}
+		found = append(found, alarms(name, log)...)
+	}
+	return found
+}
+
+// rest waits for what a plane must come to when all harm is healed: one master, a
+// record of each node, a write that is acknowledged, and copies that have it.
+func (f *Fleet) rest(ctx context.Context) error {
+	limit := f.cfg.TTL + time.Second + 2*time.Second + 5*time.Second + slack
+	began := f.Now()
+	var canary int64
+	return await(ctx, limit, func(ctx context.Context) error {
+		leader, err := f.soleMaster(ctx)
+		if err != nil {
+			return err
+		}
+		if err := f.recorded(ctx); err != nil {
+			return err
+		}
+		if canary == 0 {
+			c := f.newClient("canary")
+			op := c.write(ctx, leader, fmt.Sprintf("canary/at-%d", (f.Now()-began).Milliseconds()))
+			if f.record(op); op.Outcome != evidence.OK {
+				return fmt.Errorf("canary through %s: %s: %w", leader.ID, op.Why, errNotServing)
+			}
+			canary = op.Revision
+		}
+		for _, n := range f.Nodes {
+			if s, err := n.State(ctx); err != nil || s.State == "STANDBY" {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if err := f.takeCopy(ctx, n, canary); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// soleMaster returns the one node that says it is MASTER.
+func (f *Fleet) soleMaster(ctx context.Context) (leader *Node, err error) {
+	for _, n := range f.Nodes {
+		s, err := n.State(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case s.State == master && leader != nil:
+			return nil, fmt.Errorf("%s and %s say that they lead: %w", leader.ID, n.ID, errNoMaster)
+		case s.State == master:
+			leader = n
+		}
+	}
+	if leader == nil {
+		return nil, errNoMaster
+	}
+	return leader, nil
+}
+
+// recorded wants a record of each node in the store.
+func (f *Fleet) recorded(ctx context.Context) error {
+	resp, err := f.store.Get(ctx, root+"nodes/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return fmt.Errorf("read records: %w", err)
+	}
+	var there []string
+	for _, kv := range resp.Kvs {
+		there = append(there, strings.TrimPrefix(string(kv.Key), root+"nodes/"))
+	}
+	if len(there) != len(f.Nodes) {
+		return fmt.Errorf("%v have records, of %d nodes: %w", there, len(f.Nodes), errNotServing)
+	}
+	return nil
+}
+
+// write puts one memento through a node.
+func (c *client) write(ctx context.Context, n *Node, name string) evidence.Op {
+	c.asked++
+	op := evidence.Op{Client: c.id, Node: n.ID, Changes: []evidence.Change{{Name: name, Payload: c.payload(0)}}, Sent: c.fleet.Now()}
+	c.ask(ctx, &op, request{method: http.MethodPut, url: n.url + "/v1/mementos/" + name, body: []byte(op.Changes[0].Payload)})
+	if op.Outcome != evidence.Unknown {
+		op.Answered = c.fleet.Now()
+	}
+	return op
+}
+
+// record notes an operation.
+func (f *Fleet) record(op evidence.Op) {
+	f.note(func(run *evidence.Run) {
+		run.Ops = append(run.Ops, op)
+		if op.Outcome == evidence.OK {
+			f.okays++
+		}
+	})
+}

@@ -1,0 +1,98 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// memberKill kills members of etcd, and starts them again on their data.
+func (h *harm) memberKill(ctx context.Context) error {
+	for _, m := range h.members {
+		m.Process().shoot()
+	}
+	for _, m := range h.members {
+		m.Process().Kill()
+	}
+	if err := pause(ctx, h.step.For); err != nil {
+		return err
+	}
+	for _, m := range h.members {
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	for _, m := range h.members {
+		if err := m.AwaitServing(ctx, patience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// membersKill is memberKill for more than etcd can miss.
+func (h *harm) membersKill(ctx context.Context) error { return h.memberKill(ctx) }
+
+// memberFreeze stops members of etcd where they stand, and lets them go on.
+func (h *harm) memberFreeze(ctx context.Context) error {
+	for _, m := range h.members {
+		if err := m.Process().Freeze(ctx); err != nil {
+			return err
+		}
+	}
+	err := pause(ctx, h.step.For)
+	for _, m := range h.members {
+		err = errors.Join(err, m.Process().Thaw(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// quorumFreeze is memberFreeze for more than etcd can miss.
+func (h *harm) quorumFreeze(ctx context.Context) error { return h.memberFreeze(ctx) }
+
+// behind is how far behind the store's head a compaction stays, in time: the observer
+// of the run has read that far.
+const behind = time.Second
+
+// compact has etcd forget what is older than a moment ago.
+func (h *harm) compact(ctx context.Context) error {
+	now, err := h.store.Get(ctx, root)
+	if err != nil {
+		return fmt.Errorf("read the store's revision: %w", err)
+	}
+	if err := pause(ctx, behind); err != nil {
+		return err
+	}
+	h.fault.Detail = fmt.Sprintf("at revision %d", now.Header.Revision)
+	if _, err := h.store.Compact(ctx, now.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	return nil
+}
+
+// stall compacts what a node has not seen that stands still meanwhile.
+func (h *harm) stall(ctx context.Context) error {
+	p := h.node.Process()
+	if err := p.Freeze(ctx); err != nil {
+		return err
+	}
+	err := pause(ctx, h.step.For)
+	if err == nil {
+		err = h.compact(ctx)
+	}
+	return errors.Join(err, p.Thaw(context.WithoutCancel(ctx)))
+}
+
+// defragment has the members tidy up, which keeps each of them busy, one after the
+// other.
+func (h *harm) defragment(ctx context.Context) error {
+	for _, m := range h.Members {
+		if _, err := h.store.Defragment(ctx, m.client); err != nil {
+			return fmt.Errorf("defragment %s: %w", m.Name, err)
+		}
+	}
+	return nil
+}
