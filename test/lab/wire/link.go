@@ -36,7 +36,8 @@ type Counts struct {
 	Overflowed int // lost at a full queue
 }
 
-func (c Counts) plus(d Counts) Counts {
+// Plus adds up.
+func (c Counts) Plus(d Counts) Counts {
 	return Counts{
 		c.Carried + d.Carried, c.Dropped + d.Dropped, c.Rejected + d.Rejected, c.Opening + d.Opening,
 		c.Duplicated + d.Duplicated, c.Reordered + d.Reordered, c.Delayed + d.Delayed, c.Overflowed + d.Overflowed,

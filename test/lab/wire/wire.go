@@ -159,7 +159,7 @@ func (w *Wire) Counts(from, to []string) Counts {
 	var sum Counts
 	for _, a := range from {
 		for _, b := range to {
-			sum = sum.plus(w.Link(a, b).Counts())
+			sum = sum.Plus(w.Link(a, b).Counts())
 		}
 	}
 	return sum
