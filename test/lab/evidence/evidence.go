@@ -135,6 +135,9 @@ type Copy struct {
 	Digest   string // as Digest makes it
 }
 
+// Machine is the target of what nobody has done: the whole machine stood still.
+const Machine = "machine"
+
 // Fault is one thing that was done to the plane.
 type Fault struct {
 	What       string // its kind, one word for each row of the fault matrix

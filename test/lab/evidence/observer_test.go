@@ -1,12 +1,15 @@
 package evidence_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
@@ -21,7 +24,7 @@ func store(t *testing.T) func() *clientv3.Client {
 	}
 	t.Cleanup(func() { _ = etcd.Close() })
 	return func() *clientv3.Client {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}})
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}, Logger: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,5 +91,31 @@ func TestObserve_TellsThatTheHistoryIsNotWhole(t *testing.T) {
 	err := evidence.Observe(t.Context(), client, "/p/").Finish(t.Context(), client, new(evidence.Run))
 	if !errors.Is(err, evidence.ErrCompacted) {
 		t.Errorf("%v, want %v", err, evidence.ErrCompacted)
+	}
+}
+
+// A store does not stand still because its history is read: what is seen ends with the
+// head that is told.
+func TestObserve_EndsAtTheHeadItTells(t *testing.T) {
+	client := store(t)()
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = client.Put(ctx, "/p/a", "x") // it is stopped in one
+			}
+		})
+	}
+	defer writers.Wait()
+	defer stop()
+	for range 10 {
+		var run evidence.Run
+		if err := evidence.Observe(t.Context(), client, "/p/").Finish(t.Context(), client, &run); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(run.Events); n > 0 && run.Events[n-1].Revision != run.Head {
+			t.Fatalf("head %d, last event at revision %d", run.Head, run.Events[n-1].Revision)
+		}
 	}
 }

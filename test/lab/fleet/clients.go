@@ -17,11 +17,12 @@ import (
 const (
 	names     = 48                   // mementos that all clients share
 	own       = 3                    // mementos that each has for itself
-	think     = 8 * time.Millisecond // between two operations, on average
+	think     = 5 * time.Millisecond // between two operations, on average
 	bound     = 3 * time.Second      // for one request
 	attempts  = 3                    // of an operation that has an id
 	tooMany   = 130                  // operations: more than a batch may have
 	afterFail = 50 * time.Millisecond
+	soreness  = 2 * time.Second
 )
 
 // client asks one thing after the other, of any node, and notes what it was told.
@@ -30,8 +31,9 @@ type client struct {
 	id    string
 	rand  *rand.Rand
 	asked int
-	known map[string]int64 // at which revision it saw each memento modified
-	seen  int64            // a revision that a node has told
+	known map[string]int64        // at which revision it saw each memento modified
+	sore  map[*Node]time.Duration // until when it asks another
+	seen  int64                   // a revision that a node has told
 }
 
 // stream is a source of chance for one actor, so that one more does not change the
@@ -45,7 +47,7 @@ func stream(seed uint64, actor string) *rand.Rand {
 }
 
 func (f *Fleet) newClient(id string) *client {
-	return &client{fleet: f, id: id, rand: stream(f.cfg.Seed, id), known: make(map[string]int64)}
+	return &client{fleet: f, id: id, rand: stream(f.cfg.Seed, id), known: make(map[string]int64), sore: make(map[*Node]time.Duration)}
 }
 
 // work asks until ctx ends. What is under way then is answered first.
@@ -67,7 +69,7 @@ func (c *client) work(ctx context.Context) {
 // one asks one thing.
 func (c *client) one(ctx context.Context) evidence.Op {
 	c.asked++
-	node := c.fleet.Nodes[c.rand.IntN(len(c.fleet.Nodes))]
+	node := c.pick()
 	op := evidence.Op{Client: c.id, Node: node.ID}
 	name := fmt.Sprintf("entity/n%d", c.rand.IntN(names))
 	request := c.choose(&op, name)
@@ -86,8 +88,20 @@ func (c *client) one(ctx context.Context) evidence.Op {
 	}
 	if op.Outcome != evidence.Unknown {
 		op.Answered = c.fleet.Now()
+	} else {
+		c.sore[node] = c.fleet.Now() + soreness
 	}
 	return op
+}
+
+// pick draws whom to ask: not one that has just left it without an answer.
+func (c *client) pick() *Node {
+	for range 2 * len(c.fleet.Nodes) {
+		if n := c.fleet.Nodes[c.rand.IntN(len(c.fleet.Nodes))]; c.sore[n] <= c.fleet.Now() {
+			return n
+		}
+	}
+	return c.fleet.Nodes[0]
 }
 
 // request is what is sent for an operation.

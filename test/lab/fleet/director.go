@@ -110,7 +110,7 @@ func (h *harm) run(ctx context.Context) error {
 		What: h.step.What + "-" + h.step.On, Target: h.target(), From: h.Now(),
 		Disturbing: k.mayCost(h.step, h.cfg.TTL), Limit: k.limit(h.step, h.cfg.TTL),
 	}
-	err := k.do(h, ctx)
+	err := h.do(ctx, k)
 	h.fault.To = h.Now()
 	h.cfg.Logger.Info("fault", zap.String("what", h.fault.What), zap.String("on", h.fault.Target),
 		zap.Duration("at", h.fault.From), zap.Duration("for", h.fault.To-h.fault.From), zap.String("detail", h.fault.Detail), zap.Error(err))
@@ -124,11 +124,25 @@ func (h *harm) run(ctx context.Context) error {
 	return nil
 }
 
+// do does it, in a storm if it may end a term.
+func (h *harm) do(ctx context.Context, k kind) error {
+	if !h.fault.Disturbing {
+		return k.do(h, ctx)
+	}
+	calm, err := h.storm(ctx)
+	defer calm()
+	if err != nil {
+		return err
+	}
+	h.fault.From = h.Now()
+	return k.do(h, ctx)
+}
+
 func (h *harm) target() string {
 	switch {
 	case h.node != nil:
 		return h.node.ID
-	case len(h.members) > 0:
+	case len(h.members) > 0 && h.step.On != onAll:
 		names := ""
 		for _, m := range h.members {
 			names += m.Name

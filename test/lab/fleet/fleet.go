@@ -82,15 +82,19 @@ type Fleet struct {
 	starter *starter
 	group   sync.WaitGroup // what reads the processes' output
 
-	observer *evidence.Observer
-	workers  sync.WaitGroup // clients
-	idle     func()         // ends their work
-	harmed   []*Node        // in the steps under way
+	observer  *evidence.Observer
+	workers   sync.WaitGroup // clients
+	idle      func()         // ends their work
+	watchers  sync.WaitGroup // of the machine
+	unwatched func()         // ends their watch
+	harmed    []*Node        // in the steps under way
 
-	mu    sync.Mutex // guards the fields below
-	run   evidence.Run
-	okays int                   // operations that were acknowledged
-	runs  map[string][]*Process // of nodes and members, by name
+	mu     sync.Mutex // guards the fields below
+	run    evidence.Run
+	okays  int                   // operations that were acknowledged
+	wrong  []string              // complaints
+	stalls []span                // in which the machine stood still
+	runs   map[string][]*Process // of nodes and members, by name
 }
 
 // Start starts a fleet and waits until it has a master and every node serves.
@@ -142,6 +146,8 @@ func (f *Fleet) Close() error {
 	if f.idle != nil {
 		f.idle()
 		f.workers.Wait()
+		f.unwatched()
+		f.watchers.Wait()
 	}
 	f.mu.Lock()
 	runs := f.runs
@@ -181,6 +187,13 @@ func (f *Fleet) Node(id string) *Node {
 // NoteFault adds a fault to the evidence.
 func (f *Fleet) NoteFault(fault evidence.Fault) {
 	f.note(func(run *evidence.Run) { run.Faults = append(run.Faults, fault) })
+}
+
+// complain notes what no evidence shows, and must not be.
+func (f *Fleet) complain(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
 }
 
 // note adds to the evidence.

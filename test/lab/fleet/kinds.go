@@ -72,11 +72,11 @@ func kinds() map[string]kind {
 // storeKinds are those that hit etcd.
 func storeKinds() map[string]kind {
 	return map[string]kind{
-		"memberkill":   {weight: 3, on: []string{onLeader, onFollower}, lasts: aroundTTL, alone: true, costs: costsShort, do: (*harm).memberKill},
-		"memberfreeze": {weight: 3, on: []string{onLeader, onFollower}, lasts: threeSeconds, alone: true, costs: costsAll, do: (*harm).memberFreeze},
-		"quorumshort":  {weight: 2, on: []string{onQuorum}, lasts: wellWithinTTL, alone: true, costs: costsShort, do: (*harm).quorumFreeze},
-		"quorumlong":   {weight: 1, on: []string{onQuorum}, lasts: beyondTTL, alone: true, costs: costsAll, do: (*harm).quorumFreeze},
-		"memberskill":  {weight: 1, on: []string{onQuorum, onAll}, lasts: aroundTTL, alone: true, costs: costsAll, do: (*harm).membersKill},
+		"memberkill":   {weight: 3, on: []string{onLeader, onFollower}, lasts: aroundTTL, alone: true, costs: costsShort, do: (*harm).killMembers},
+		"memberfreeze": {weight: 3, on: []string{onLeader, onFollower}, lasts: threeSeconds, alone: true, costs: costsAll, do: (*harm).freezeMembers},
+		"quorumshort":  {weight: 2, on: []string{onQuorum}, lasts: wellWithinTTL, alone: true, costs: costsShort, do: (*harm).freezeMembers},
+		"quorumlong":   {weight: 1, on: []string{onQuorum}, lasts: beyondTTL, alone: true, costs: costsAll, do: (*harm).freezeMembers},
+		"memberskill":  {weight: 1, on: []string{onQuorum, onAll}, lasts: aroundTTL, alone: true, costs: costsAll, do: (*harm).killMembers},
 		"compact":      {weight: 2, on: []string{onPlane}, do: (*harm).compact},
 		"stall":        {weight: 2, on: []string{onBackup, onHot}, lasts: threeSeconds, do: (*harm).stall},
 		"defrag":       {weight: 2, on: []string{onAll}, alone: true, costs: costsShort, do: (*harm).defragment},
@@ -90,9 +90,9 @@ func operatorKinds() map[string]kind {
 		"mode":     {weight: 3, on: []string{onMaster, onHot, onBackup}, lasts: upToASecond, alone: true, costs: costsMaster, do: (*harm).changeMode},
 		"disable":  {weight: 2, on: []string{onMaster, onHot}, lasts: upToASecond, alone: true, costs: costsMaster, do: (*harm).disable},
 		"pause":    {weight: 2, on: []string{onMaster}, lasts: beyondTTL, alone: true, costs: costsMaster, do: (*harm).pauseAndKill},
-		"revoke":   {weight: 3, on: []string{onMaster, onHot, onCold}, costs: costsMaster, do: (*harm).revoke},
-		"unelect":  {weight: 2, on: []string{onMaster}, costs: costsMaster, do: (*harm).unelect},
-		"unterm":   {weight: 2, on: []string{onMaster}, costs: costsMaster, alone: true, do: (*harm).unterm},
+		"revoke":   {weight: 4, on: []string{onMaster, onMaster, onHot, onCold}, costs: costsMaster, do: (*harm).revoke},
+		"unelect":  {weight: 4, on: []string{onMaster}, costs: costsMaster, do: (*harm).unelect},
+		"unterm":   {weight: 4, on: []string{onMaster}, costs: costsMaster, alone: true, do: (*harm).unterm},
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-var errExit = errors.New("unexpected exit code")
-
 // victims are the nodes that the step is done to.
 func (h *harm) victims(ctx context.Context) ([]*Node, error) {
 	switch h.step.On {
@@ -74,7 +72,7 @@ func (h *harm) stop(ctx context.Context) error {
 		}
 		code, err := h.node.Process().Exit(ctx, stopWithin)
 		if err == nil && code != 0 {
-			err = fmt.Errorf("%s stopped with %d: %w", h.node.ID, code, errExit)
+			h.complain("%s was asked to stop, and stopped with exit code %d", h.node.ID, code)
 		}
 		return err
 	})
@@ -95,7 +93,11 @@ func (h *harm) stopTwice(ctx context.Context) error {
 // end ends a node in some way, and starts it again.
 func (h *harm) end(ctx context.Context, how func() error) error {
 	h.node.Process().expected.Store(true)
-	if err := how(); err != nil {
+	err := how()
+	if errors.Is(err, errRunning) {
+		h.complain("I-30: %v", err)
+		h.node.Process().Kill()
+	} else if err != nil {
 		return err
 	}
 	h.fault.Detail = fmt.Sprintf("ended after %s", (h.Now() - h.fault.From).Round(time.Millisecond))

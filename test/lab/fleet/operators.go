@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -90,8 +91,8 @@ func (h *harm) pauseAndKill(ctx context.Context) error {
 	h.node.Process().Kill()
 	err := pause(ctx, h.step.For)
 	if err == nil {
-		if _, led := h.AwaitMaster(ctx, 0); led == nil {
-			err = fmt.Errorf("a node leads in a pause: %w", errAnswer)
+		if leader, none := h.AwaitMaster(ctx, time.Second); none == nil {
+			h.complain("%s leads in a pause", leader.ID)
 		}
 	}
 	h.fault.Detail = "resumed at " + h.Now().String()

@@ -111,16 +111,19 @@ func Draw(seed uint64, length time.Duration) Plan {
 		s.Wait = 400*time.Millisecond + time.Duration(chance.IntN(600))*time.Millisecond
 		p.Steps = append(p.Steps, s)
 		left -= s.Wait + s.For + time.Second // a step that costs the plane its master takes longer
-		if kinds()[s.What].alone || chance.IntN(3) != 0 {
+		if s.alone() || chance.IntN(3) != 0 {
 			continue
 		}
-		if t := draw(chance, urn, p.TTL); !kinds()[t.What].alone {
+		if t := draw(chance, urn, p.TTL); !t.alone() {
 			t.Together, t.Wait = true, time.Duration(chance.IntN(600))*time.Millisecond
 			p.Steps = append(p.Steps, t)
 		}
 	}
 	return p
 }
+
+// alone reports whether a step bears no other beside it.
+func (s Step) alone() bool { return kinds()[s.What].alone || s.On == onAll || s.On == onPair }
 
 // urn holds the kinds of faults that this machine can do, each as often as its weight
 // says; in the order of their names, so that a seed says the same each time.

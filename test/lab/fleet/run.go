@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,20 +57,24 @@ func Perform(ctx context.Context, cfg Config, p Plan, length time.Duration) (Rep
 
 // late is how late a process may be, on a machine that is shared, to do what its clock
 // told it to.
-const late = 300 * time.Millisecond
+const late = 450 * time.Millisecond
 
 // leastRate is how many writes a second must have been acknowledged, over a run.
-const leastRate = 10
+const leastRate = 3
 
-// Work has clients work and copies taken, and watches the store, until the fleet is
-// finished.
+// Work has clients work and copies taken, and watches store and machine, until the
+// fleet is finished.
 func (f *Fleet) Work(ctx context.Context) {
-	ctx, f.idle = context.WithCancel(ctx)
-	f.observer = evidence.Observe(context.WithoutCancel(ctx), f.store, root)
+	ctx = context.WithoutCancel(ctx)
+	working, idle := context.WithCancel(ctx)
+	watching, rest := context.WithCancel(ctx)
+	f.idle, f.unwatched = idle, rest
+	f.observer = evidence.Observe(ctx, f.store, root)
 	for i := range clients {
-		f.workers.Go(func() { f.newClient(fmt.Sprint("c", i)).work(ctx) })
+		f.workers.Go(func() { f.newClient(fmt.Sprint("c", i)).work(working) })
 	}
-	f.workers.Go(func() { f.watchCopies(ctx) })
+	f.workers.Go(func() { f.watchCopies(working) })
+	f.watchers.Go(func() { f.feelPulse(watching) })
 }
 
 // Finish ends the clients' work, brings the plane to rest and tells what the run
@@ -77,29 +82,28 @@ func (f *Fleet) Work(ctx context.Context) {
 func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	f.idle()
 	f.workers.Wait()
-	var complaints []string
-	if err := f.rest(ctx); err != nil {
-		complaints = append(complaints, fmt.Sprintf("I-34: %v", err))
+	atRest := f.rest(ctx)
+	if atRest != nil {
+		f.complain("I-34: %v", atRest)
 	}
+	f.unwatched()
+	f.watchers.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.observer.Finish(ctx, f.store, &f.run)
 	f.run.Slack = late
-	if len(complaints) == 0 {
-		for _, n := range f.Nodes {
+	for _, n := range f.Nodes {
+		if atRest == nil {
 			f.run.Alive = append(f.run.Alive, n.ID)
 		}
-	}
-	for _, n := range f.Nodes {
 		for _, p := range f.runs[n.ID] {
-			s := p.story()
+			s := f.storyOf(p)
 			s.tell(&f.run, f.Now())
 		}
 	}
-	complaints = append(complaints, f.complaints()...)
-	return Report{&f.run, complaints}, err
+	return Report{&f.run, slices.Concat(f.wrong, f.complaints())}, err
 }
 
 // complaints are what processes said or did that none may. The caller holds the lock.
@@ -123,8 +127,8 @@ func (f *Fleet) complaints() (found []string) {
 // record of each node, a write that is acknowledged, and copies that have it.
 func (f *Fleet) rest(ctx context.Context) error {
 	limit := f.cfg.TTL + time.Second + 2*time.Second + 5*time.Second + slack
-	began := f.Now()
-	var canary int64
+	canary := f.newClient("canary")
+	var sung int64 // the revision of the canary's write
 	return await(ctx, limit, func(ctx context.Context) error {
 		leader, err := f.soleMaster(ctx)
 		if err != nil {
@@ -133,27 +137,30 @@ func (f *Fleet) rest(ctx context.Context) error {
 		if err := f.recorded(ctx); err != nil {
 			return err
 		}
-		if canary == 0 {
-			c := f.newClient("canary")
-			op := c.write(ctx, leader, fmt.Sprintf("canary/at-%d", (f.Now()-began).Milliseconds()))
+		if sung == 0 {
+			op := canary.write(ctx, leader, "canary/one")
 			if f.record(op); op.Outcome != evidence.OK {
 				return fmt.Errorf("canary through %s: %s: %w", leader.ID, op.Why, errNotServing)
 			}
-			canary = op.Revision
+			sung = op.Revision
 		}
-		for _, n := range f.Nodes {
-			if s, err := n.State(ctx); err != nil || s.State == "STANDBY" {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			if err := f.takeCopy(ctx, n, canary); err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.takeCopies(ctx, sung)
 	})
+}
+
+// takeCopies notes the copies of all nodes that have one, and wants them to have come
+// to a revision.
+func (f *Fleet) takeCopies(ctx context.Context, least int64) error {
+	for _, n := range f.Nodes {
+		s, err := n.State(ctx)
+		if err == nil && s.State != "STANDBY" {
+			err = f.takeCopy(ctx, n, least)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // soleMaster returns the one node that says it is MASTER.

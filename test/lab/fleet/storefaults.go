@@ -9,8 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// memberKill kills members of etcd, and starts them again on their data.
-func (h *harm) memberKill(ctx context.Context) error {
+// killMembers kills members of etcd, all at once, and starts them again on their data.
+func (h *harm) killMembers(ctx context.Context) error {
 	for _, m := range h.members {
 		m.Process().shoot()
 	}
@@ -33,11 +33,8 @@ func (h *harm) memberKill(ctx context.Context) error {
 	return nil
 }
 
-// membersKill is memberKill for more than etcd can miss.
-func (h *harm) membersKill(ctx context.Context) error { return h.memberKill(ctx) }
-
-// memberFreeze stops members of etcd where they stand, and lets them go on.
-func (h *harm) memberFreeze(ctx context.Context) error {
+// freezeMembers stops members of etcd where they stand, and lets them go on.
+func (h *harm) freezeMembers(ctx context.Context) error {
 	for _, m := range h.members {
 		if err := m.Process().Freeze(ctx); err != nil {
 			return err
@@ -49,9 +46,6 @@ func (h *harm) memberFreeze(ctx context.Context) error {
 	}
 	return err
 }
-
-// quorumFreeze is memberFreeze for more than etcd can miss.
-func (h *harm) quorumFreeze(ctx context.Context) error { return h.memberFreeze(ctx) }
 
 // behind is how far behind the store's head a compaction stays, in time: the observer
 // of the run has read that far.

@@ -75,7 +75,7 @@ type Failover struct {
 
 // Check judges a run.
 func Check(run *evidence.Run) Verdict {
-	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), given: make(map[lead]int64), secluded: make(map[lead]bool), history: readHistory(run), unclaimed: make(map[string]int), verdict: Verdict{
+	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), given: make(map[lead]int64), secluded: make(map[lead]bool), history: readHistory(run), verdict: Verdict{
 		Operations: make(map[evidence.Outcome]int), Faults: make(map[string]int),
 		Written: make(map[string]int), Latest: make(map[string]string),
 	}}
@@ -104,8 +104,7 @@ type trial struct {
 	given    map[lead]int64     // the masterships there have been, with the leases they hang on
 	secluded map[lead]bool      // those among them that are of disabled nodes
 
-	history   history
-	unclaimed map[string]int // deletions of each memento that nobody was told of
+	history history
 }
 
 // broken notes a finding at a revision.

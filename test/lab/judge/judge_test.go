@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +38,24 @@ func TestCheck_TellsEachBrokenRule(t *testing.T) {
 			})
 		}
 	}
+}
+
+// FuzzCheck wants evidence of any kind to be judged, and never to end the judge.
+func FuzzCheck(f *testing.F) {
+	for _, c := range slices.Concat(rightRuns, forgedWriters, forgedTerms, forgedRecords, forgedOperations, forgedCopies, forgedTimes, forgedEvidence) {
+		run := forge()
+		c.breaks(run)
+		var text bytes.Buffer
+		if err := run.Encode(&text); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text.Bytes())
+	}
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		if run, err := evidence.Decode(bytes.NewReader(text)); err == nil {
+			Check(run)
+		}
+	})
 }
 
 // rightRuns break nothing.
@@ -109,6 +129,18 @@ var rightRuns = []forged{
 		f.asks(evidence.Unknown, 0, "x=")
 		f.reads(true, f.del("mementos/x"), "", 0)
 	}, ""},
+	{"an unknown deletion that its condition has refused", func(f *forgery) {
+		six := int64(6)
+		f.asks(evidence.Unknown, 0, "x=").Changes[0].If = &six
+		f.writes("two", f.memento("x", "a", 3, "two"))
+		f.asks(evidence.OK, f.del("mementos/x"), "x=")
+		f.reads(true, f.Head, "", 0)
+	}, ""},
+	{"a deletion of what an unknown one has deleted", func(f *forgery) {
+		f.asks(evidence.Unknown, 0, "x=")
+		f.reads(true, f.del("mementos/x"), "", 0)
+		f.asks(evidence.OK, f.memento("y", "a", 3, "two"), "x=")
+	}, ""},
 	{"a deletion whose answer was lost", func(f *forgery) {
 		f.del("mementos/x")
 		f.asks(evidence.OK, f.memento("y", "a", 3, "two"), "x=")
@@ -123,6 +155,17 @@ var rightRuns = []forged{
 		f.fail()
 	}, ""},
 	{"a run that was brought to rest", func(f *forgery) { f.rest() }, ""},
+	{"a run at rest, and a write that comes late", func(f *forgery) {
+		f.rest()
+		f.asks(evidence.Unknown, 0, "x=late")
+		f.memento("x", "a", 3, "late")
+	}, ""},
+	{"a run at rest, and what a cold standby held when it was hot", func(f *forgery) {
+		f.record("b", leaseB, "STANDBY", "standby", 0)
+		f.rest()
+		f.Copies = nil
+		f.copyOf(5, 1)
+	}, ""},
 }
 
 // rest brings a run to rest.

@@ -78,13 +78,13 @@ func (t *trial) candidaciesAllowed(events []evidence.Event) {
 		}
 		if dir == "election" {
 			node = string(ev.Value)
-			if fmt.Sprintf("%x", ev.Lease) != ev.Key[len("election/"):] || t.now.records[node].lease != ev.Lease && !t.now.records[node].byHand {
-				t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, t.now.records[node].lease)
-				continue
-			}
 		}
 		r := t.now.records[node]
 		key := fmt.Sprintf("election/%x", r.lease)
+		if dir == "election" && !r.byHand && (ev.Key != key || ev.Lease != r.lease) {
+			t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, r.lease)
+			continue
+		}
 		if _, stands := t.now.candidates[key]; !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
 			continue
 		}

@@ -18,6 +18,7 @@ type Score struct {
 	Seeds      int           // runs
 	Harmed     time.Duration // how long runs lasted, by their own clock
 	Faults     map[string]int
+	Stalls     int // of the machine
 	Operations int // of clients, whatever became of them
 	Histories  int // of one memento each, judged
 	Linear     int // operations in those
@@ -44,6 +45,12 @@ func ScoreOf(run *evidence.Run, v Verdict) Score {
 	for _, op := range run.Ops {
 		s.Harmed = max(s.Harmed, op.Answered)
 	}
+	for _, f := range run.Faults {
+		if f.Target == evidence.Machine {
+			s.Stalls++
+			delete(s.Faults, f.What)
+		}
+	}
 	for _, f := range v.Failovers {
 		kind := fmt.Sprintf("%s, ttl %s", f.Fault, run.TTL)
 		s.Failovers[kind] = append(s.Failovers[kind], f.Took.Milliseconds())
@@ -58,6 +65,7 @@ func ScoreOf(run *evidence.Run, v Verdict) Score {
 func (s *Score) Add(other Score) {
 	s.Seeds += other.Seeds
 	s.Harmed += other.Harmed
+	s.Stalls += other.Stalls
 	s.Operations += other.Operations
 	s.Histories += other.Histories
 	s.Linear += other.Linear

@@ -25,6 +25,7 @@ func rows() []row {
 		{"hours, by the plane's clock", func(s judge.Score) string { return fmt.Sprintf("%.2f", s.Harmed.Hours()) }},
 		{"kinds of faults", func(s judge.Score) string { return fmt.Sprint(len(s.Faults)) }},
 		{"faults injected", func(s judge.Score) string { return fmt.Sprint(sum(maps.Values(s.Faults))) }},
+		{"times the machine itself stood still", func(s judge.Score) string { return fmt.Sprint(s.Stalls) }},
 		{"terms", func(s judge.Score) string { return fmt.Sprint(s.Terms) }},
 		{"operations judged", func(s judge.Score) string { return fmt.Sprint(s.Operations) }},
 		{"histories judged for linearizability, with operations", func(s judge.Score) string { return fmt.Sprintf("%d, %d", s.Histories, s.Linear) }},

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := s.build(ctx); err != nil {
 		return errors.Join(err, s.clean())
 	}
-	for ctx.Err() == nil && time.Since(s.began) < *length {
+	for ctx.Err() == nil && (s.turns == 0 || time.Since(s.began) < *length) {
 		s.turn(ctx)
 	}
 	fmt.Fprint(out, s.card())
