@@ -187,14 +187,17 @@ func pause(ctx context.Context, d time.Duration) error {
 // it is not when the fault is older than the limit.
 func (h *harm) soon(ctx context.Context, what string, limit time.Duration, so func(context.Context) error) error {
 	for {
+		asked := h.since()
 		err := so(ctx)
-		at := h.since()
-		switch {
-		case err == nil && at <= limit:
-			h.note("%s after %s", what, at.Round(time.Millisecond))
+		if err == nil && asked <= limit {
+			h.note("%s after %s", what, asked.Round(time.Millisecond))
 			return nil
-		case at > limit:
-			return fmt.Errorf("%s: not within %s: %w", what, limit, errors.Join(err, context.Cause(ctx)))
+		}
+		if err == nil {
+			err = fmt.Errorf("only after %s", asked)
+		}
+		if asked > limit {
+			return fmt.Errorf("%s: not within %s: %w", what, limit, err)
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -225,13 +226,22 @@ func (h *harm) led(ctx context.Context, some []string) error {
 	return nil
 }
 
-// inFlight freezes the master while its writes are on their way, for so long that
-// another one leads before they arrive.
+// inFlight freezes the master while writes of its are on their way, for so long that
+// another one leads before they arrive. They are of mementos that nobody else writes, so
+// that nothing but the fence can refuse them.
 func inFlight(ctx context.Context, h *harm) error {
 	ttl, old := h.cfg.TTL, h.master
 	late := ttl + 3*time.Second
-	heal := h.strike(old.ID, failover(ttl), stretch{[]string{old.ID}, members, wire.Rule{Delay: late}})
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	for i := range 4 {
+		writers.Go(func() { h.writeUntilLate(ctx, fmt.Sprint("late", i)) })
+	}
 	err := pause(ctx, 300*time.Millisecond)
+	heal := h.strike(old.ID, failover(ttl), stretch{[]string{old.ID}, members, wire.Rule{Delay: late}})
+	if err == nil {
+		err = pause(ctx, 100*time.Millisecond) // one of each writer is under way
+	}
 	if err == nil {
 		err = old.Process().Freeze(ctx)
 	}
@@ -250,6 +260,16 @@ func inFlight(ctx context.Context, h *harm) error {
 		return err
 	}
 	return h.soon(ctx, "stopped", woke+time.Second, func(ctx context.Context) error { return not(ctx, old, "MASTER") })
+}
+
+// writeUntilLate writes one memento after the other through the master, until one is not
+// acknowledged.
+func (h *harm) writeUntilLate(ctx context.Context, writer string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		if !h.Write(ctx, fmt.Sprint(writer, "-", n), h.master, fmt.Sprint("late/", writer, "-", n)) {
+			return
+		}
+	}
 }
 
 // is checks that a node is in a state, not that it is in another one.
