@@ -14,11 +14,13 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/wire"
 )
 
-// TTLs of planes: one in which masters change soon, and one in which nothing short of
-// a loss of the store may cost the master its term, the default of the command.
+// TTLs of planes: one in which masters change soon, the default of the command, at which
+// a change of etcd's leader need not cost the master its term, and one that outlasts bad
+// lines.
 const (
-	quick  = 2 * time.Second
-	steady = 6 * time.Second
+	quick   = 2 * time.Second
+	steady  = 6 * time.Second
+	patient = 10 * time.Second
 )
 
 // Rows returns the rows of the fault matrix that are about the network.
@@ -30,8 +32,10 @@ func Rows() []*Row {
 		{16, "rejected", quick, true, 0, deposed(wire.Rule{Reject: true}, wire.Rule{Reject: true}, 20)},
 		{17, "answers lost", quick, true, 0, deposed(wire.Rule{}, drop, 0)},
 		{18, "requests lost", quick, true, 0, deposed(drop, wire.Rule{}, 0)},
+		{19, "slow, short lease", quick, false, 0, undisturbed(members, wire.Rule{Delay: 250 * time.Millisecond})},
 		{19, "slow", steady, true, 3 * time.Second, undisturbed(members, wire.Rule{Delay: 250 * time.Millisecond})},
 		{20, "lossy", steady, true, 0, lossy},
+		{20, "lossy, long lease", patient, false, 0, undisturbed(members, wire.Rule{Loss: 0.3})},
 		{21, "backup cut off", steady, false, 0, backupCutOff},
 		{22, "one member cut off", steady, true, 3 * time.Second, undisturbed(members[:1], drop)},
 		{23, "flapping", steady, false, 0, flapping},
