@@ -36,6 +36,12 @@ func newAccess(cfg *Config) access {
 
 // checkAccess tells whether etcd can be reached and logged in to as is configured.
 func (c *Config) checkAccess() error {
+	if c.Client != nil {
+		if len(c.Endpoints) > 0 || c.TLS != nil || c.User != "" || c.Password != nil || len(c.DialOptions) > 0 {
+			return errors.New("a client knows by itself how etcd is reached: leave out endpoints, TLS, user, password and dial options")
+		}
+		return nil
+	}
 	var err error
 	for _, e := range c.Endpoints {
 		if scheme(e) != scheme(c.Endpoints[0]) {
@@ -72,6 +78,9 @@ func scheme(endpoint string) string {
 
 // secured reports whether connections use TLS, by the rules of etcd's client.
 func (c *Config) secured() bool {
+	if c.Client != nil {
+		return false
+	}
 	switch scheme(c.Endpoints[0]) {
 	case "https", "unixs":
 		return true

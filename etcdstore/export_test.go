@@ -37,9 +37,6 @@ func Forge(m coordinator.Membership) coordinator.Term {
 	return t
 }
 
-// SetClock replaces the clock by which leases of s are judged.
-func SetClock(s *Store, clock func() time.Duration) { s.clock = clock }
-
 // BootTime is the clock they are judged by otherwise.
 func BootTime() time.Duration { return clock.Boot() }
 

@@ -36,7 +36,7 @@ type lease struct {
 
 // grant obtains a lease and keeps it alive until end is called or it is lost.
 func (s *Store) grant(ctx context.Context) (*lease, error) {
-	asked, sent := s.ask(), s.clock()
+	asked, sent := s.ask(), s.cfg.Clock()
 	resp, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("obtain a lease: %w", s.access.meaning(err))
@@ -58,13 +58,13 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 func (l *lease) renewed(sent time.Duration, ttl int64) {
 	granted := time.Duration(ttl) * time.Second
 	l.until.Store(int64(sent + granted - coordinator.Margin(granted)))
-	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.clock()-sent))
+	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.cfg.Clock()-sent))
 }
 
 // Remaining is the time for which the lease can be relied on; negative when that
 // is over, and once over it stays so.
 func (l *lease) Remaining() time.Duration {
-	left := time.Duration(l.until.Load()) - l.store.clock()
+	left := time.Duration(l.until.Load()) - l.store.cfg.Clock()
 	if l.ctx.Err() != nil {
 		return min(left, 0)
 	}
@@ -97,9 +97,9 @@ func (l *lease) keep() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
-		asked, sent := l.store.ask(), l.store.clock()
+		asked, sent := l.store.ask(), l.store.cfg.Clock()
 		resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
-		l.store.cfg.OnRenewal(l.store.clock()-sent, err)
+		l.store.cfg.OnRenewal(l.store.cfg.Clock()-sent, err)
 		gone := errors.Is(err, rpctypes.ErrLeaseNotFound)
 		var restored error
 		if gone || err == nil && asked.suspect(resp.ResponseHeader) {
@@ -115,7 +115,7 @@ func (l *lease) keep() {
 			return
 		case err == nil:
 			l.renewed(sent, resp.TTL)
-			next = max(period-l.store.clock()+sent, soon)
+			next = max(period-l.store.cfg.Clock()+sent, soon)
 		default:
 			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
 			next = soon

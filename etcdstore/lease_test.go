@@ -23,7 +23,7 @@ func (c *skewed) sleep(d time.Duration) { c.ahead.Add(int64(d)) }
 func TestLease_SleptThroughItsDeadline(t *testing.T) {
 	l := newLab(t)
 	clock := &skewed{}
-	etcdstore.SetClock(l.node("a"), clock.now)
+	l.as = func(cfg *etcdstore.Config) { cfg.Clock = clock.now }
 	m := l.join("a")
 	term := l.elect(m)
 	if _, err := l.commit(term, "before", 0, put("entity/x", "1")); err != nil {
@@ -59,7 +59,7 @@ func TestLease_SleptThroughItsDeadline(t *testing.T) {
 func TestLease_DeadlineCountsFromSending(t *testing.T) {
 	l := newLab(t)
 	clock := &skewed{}
-	etcdstore.SetClock(l.node("a"), clock.now)
+	l.as = func(cfg *etcdstore.Config) { cfg.Clock = clock.now }
 	before := clock.now()
 	m := l.join("a")
 	ttl := l.config().TTL

@@ -18,11 +18,16 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// Config says where a plane is kept. Endpoints, Prefix, Plane and TTL are
-// required.
+// Config says where a plane is kept. Prefix, Plane and TTL are required, and either
+// Endpoints or Client.
 type Config struct {
 	// Endpoints are etcd's client URLs, all with one scheme or all without.
 	Endpoints []string
+	// Client makes a client of etcd by other means, such as one of a server in this
+	// very process. It is called twice, and the store closes what it made. It knows
+	// how etcd is reached, and as whom: with it Endpoints, TLS, User, Password and
+	// DialOptions are left out. nil dials Endpoints.
+	Client func() (*clientv3.Client, error)
 	// Prefix stands before all keys: it begins with / and does not end with it.
 	Prefix string
 	// Plane names the plane.
@@ -54,6 +59,10 @@ type Config struct {
 	// DialOptions are added to those of the connections to etcd, for who measures
 	// or traces what is asked there.
 	DialOptions []grpc.DialOption
+	// Clock is what leases are judged by, for tests in virtual time. It must run on
+	// while the machine is suspended, and never be set; nil is a clock of the kernel's
+	// that does.
+	Clock func() time.Duration
 	// Logger is where the store says what it does; nil means nowhere.
 	Logger *zap.Logger
 }
@@ -78,7 +87,7 @@ const (
 // Validate reports everything that is wrong with c, without asking etcd.
 func (c *Config) Validate() error {
 	err := errors.Join(checkPrefix(c.Prefix), coordinator.CheckPlane(c.Plane))
-	if len(c.Endpoints) == 0 {
+	if len(c.Endpoints) == 0 && c.Client == nil {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
 	err = errors.Join(err, c.checkAccess())
@@ -95,6 +104,9 @@ func (c *Config) defaults() {
 	}
 	if c.OnRenewal == nil {
 		c.OnRenewal = func(time.Duration, error) {}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.Boot
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -115,7 +127,6 @@ type Store struct {
 	scout    *scout
 	access   access
 	log      *zap.Logger
-	clock    func() time.Duration // counts suspension
 
 	ctx   context.Context // ends with Close
 	halt  context.CancelFunc
@@ -143,15 +154,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		keys:       newKeys(cfg.Prefix, cfg.Plane),
 		access:     newAccess(&cfg),
 		log:        cfg.Logger,
-		clock:      clock.Boot,
 		lastLease:  clientv3.LeaseID(cfg.LastLease),
 		unreadable: make(map[string]int64),
 	}
 	var err error
-	if s.client, err = s.access.dial(cfg.Endpoints...); err != nil {
+	if s.client, err = s.connect(); err != nil {
 		return nil, err
 	}
-	if s.renewals, err = s.access.dial(cfg.Endpoints...); err != nil {
+	if s.renewals, err = s.connect(); err != nil {
 		return nil, errors.Join(err, s.client.Close())
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
@@ -162,9 +172,29 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		if errors.Is(err, rebind.ErrDenied) {
 			what = "does not let this node in"
 		}
-		return nil, errors.Join(fmt.Errorf("etcd at %v %s: %w", cfg.Endpoints, what, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("etcd%s %s: %w", cfg.where(), what, err), s.Close())
 	}
 	return s, nil
+}
+
+// connect makes a client of etcd.
+func (s *Store) connect() (*clientv3.Client, error) {
+	if s.cfg.Client == nil {
+		return s.access.dial(s.cfg.Endpoints...)
+	}
+	client, err := s.cfg.Client()
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd: %w", err)
+	}
+	return client, nil
+}
+
+// where tells where etcd is, after its name.
+func (c *Config) where() string {
+	if c.Client != nil {
+		return ""
+	}
+	return fmt.Sprintf(" at %v", c.Endpoints)
 }
 
 // probe reads until something answers: the client connects lazily.

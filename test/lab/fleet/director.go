@@ -35,7 +35,7 @@ var (
 const enough = 20
 
 // Execute does what the plan says, until it is at its end or the time is over, and
-// lets the plane get well after each step.
+// lets the plane get well after each step. One that does not is told of, and ends it.
 func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error {
 	end := f.Now() + length
 	for i := 0; i < len(p.Steps) && f.Now() < end; {
@@ -49,8 +49,11 @@ func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error
 		if err := f.together(ctx, p.Steps[i:next]); err != nil {
 			return err
 		}
-		if err := f.recover(ctx); err != nil {
+		if err := f.recover(ctx); ctx.Err() != nil {
 			return err
+		} else if err != nil {
+			f.complain("I-28: after %v: %v", p.Steps[i:next], err)
+			return nil
 		}
 		i = next
 	}
@@ -63,13 +66,12 @@ func (f *Fleet) peace(ctx context.Context, d time.Duration) error {
 	if err := pause(ctx, d); err != nil {
 		return err
 	}
-	err := await(ctx, slack, func(context.Context) error {
+	return await(ctx, slack, func(context.Context) error {
 		if n := f.Acknowledged() - before; n < enough {
 			return fmt.Errorf("%w: %d in %s", errTooQuiet, n, d)
 		}
 		return nil
 	})
-	return err
 }
 
 // Acknowledged counts what clients have been told is done.
@@ -122,6 +124,16 @@ func (h *harm) run(ctx context.Context) error {
 	}
 	h.NoteFault(h.fault)
 	return nil
+}
+
+// goOn begins a part of a step that has several, each a fault of its own: it notes the
+// part before, and run notes the last.
+func (h *harm) goOn(part int, target string) {
+	if part > 0 {
+		h.fault.To = h.Now()
+		h.NoteFault(h.fault)
+	}
+	h.fault.Target, h.fault.From = target, h.Now()
 }
 
 // do does it, in a storm if it may end a term.
@@ -201,11 +213,11 @@ func (f *Fleet) release() { f.harmed = nil }
 // take is the judge's to say.
 func (f *Fleet) recover(ctx context.Context) error {
 	if _, err := f.AwaitMaster(ctx, patience); err != nil {
-		return fmt.Errorf("after a fault: %w", err)
+		return err
 	}
 	for _, n := range f.Nodes {
 		if err := n.AwaitServing(ctx, patience); err != nil {
-			return fmt.Errorf("after a fault: %w", err)
+			return err
 		}
 	}
 	return nil

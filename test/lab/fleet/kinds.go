@@ -57,6 +57,8 @@ func kinds() map[string]kind {
 		"stop":      {weight: 6, on: []string{onMaster, onMaster, onHot, onCold, onBackup}, lasts: upToASecond, costs: costsMaster, do: (*harm).stop},
 		"stoptwice": {weight: 2, on: []string{onMaster, onHot, onBackup}, lasts: upToASecond, costs: costsMaster, do: (*harm).stopTwice},
 
+		"roll": {weight: 1, on: []string{onAll}, alone: true, costs: costsMaster, do: (*harm).roll},
+
 		"freezeshort": {weight: 3, on: []string{onMaster, onHot, onBackup}, lasts: wellWithinTTL, do: (*harm).freeze},
 		"freezeedge":  {weight: 4, on: []string{onMaster}, lasts: atTheEdge, costs: costsMaster, do: (*harm).freeze},
 		"freezelong":  {weight: 8, on: []string{onMaster, onMaster, onHot, onBackup}, lasts: beyondTTL, costs: costsMaster, do: (*harm).freeze},
@@ -77,6 +79,7 @@ func storeKinds() map[string]kind {
 		"quorumshort":  {weight: 2, on: []string{onQuorum}, lasts: wellWithinTTL, alone: true, costs: costsShort, do: (*harm).freezeMembers},
 		"quorumlong":   {weight: 1, on: []string{onQuorum}, lasts: beyondTTL, alone: true, costs: costsAll, do: (*harm).freezeMembers},
 		"memberskill":  {weight: 1, on: []string{onQuorum, onAll}, lasts: aroundTTL, alone: true, costs: costsAll, do: (*harm).killMembers},
+		"memberroll":   {weight: 1, on: []string{onAll}, alone: true, costs: costsShort, do: (*harm).rollMembers},
 		"compact":      {weight: 2, on: []string{onPlane}, do: (*harm).compact},
 		"stall":        {weight: 2, on: []string{onBackup, onHot}, lasts: threeSeconds, do: (*harm).stall},
 		"defrag":       {weight: 2, on: []string{onAll}, alone: true, costs: costsShort, do: (*harm).defragment},

@@ -90,6 +90,21 @@ func (h *harm) stopTwice(ctx context.Context) error {
 	})
 }
 
+// roll restarts all nodes, one after the other, as an upgrade does.
+func (h *harm) roll(ctx context.Context) error {
+	for i, n := range h.Nodes {
+		h.goOn(i, n.ID)
+		h.node = n
+		if err := h.stop(ctx); err != nil {
+			return err
+		}
+		if err := n.AwaitServing(ctx, patience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // end ends a node in some way, and starts it again.
 func (h *harm) end(ctx context.Context, how func() error) error {
 	h.node.Process().expected.Store(true)

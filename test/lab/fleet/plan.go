@@ -37,13 +37,18 @@ func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nttl %s\n", p.Seed, p.TTL)
 	for _, s := range p.Steps {
-		mark := ""
-		if s.Together {
-			mark = "+"
-		}
-		fmt.Fprintf(&b, "%s%s %s %s %s\n", mark, s.Wait, s.What, s.On, s.For)
+		fmt.Fprintln(&b, s)
 	}
 	return b.String()
+}
+
+// String is the step's line in a plan.
+func (s Step) String() string {
+	mark := ""
+	if s.Together {
+		mark = "+"
+	}
+	return fmt.Sprintf("%s%s %s %s %s", mark, s.Wait, s.What, s.On, s.For)
 }
 
 // ParsePlan reads a plan: the seed, the TTL, and a line for each step with its wait,

@@ -33,6 +33,21 @@ func (h *harm) killMembers(ctx context.Context) error {
 	return nil
 }
 
+// rollMembers restarts all members of etcd, one after the other.
+func (h *harm) rollMembers(ctx context.Context) error {
+	for i, m := range h.Members {
+		h.goOn(i, m.Name)
+		h.members = []*Member{m}
+		if err := h.killMembers(ctx); err != nil {
+			return err
+		}
+		if _, err := h.Leader(ctx, patience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // freezeMembers stops members of etcd where they stand, and lets them go on.
 func (h *harm) freezeMembers(ctx context.Context) error {
 	for _, m := range h.members {

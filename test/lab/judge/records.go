@@ -67,7 +67,7 @@ func promotable(mode string) bool { return mode != "hot_backup" && mode != "disa
 // are applied. They hang on one lease.
 //
 //   - I-5: a node stands for election only as a standby or as the master; one that
-//     initializes only once it has been given the term
+//     initializes only once it has been given a term
 //   - I-24: a candidate hangs on the lease of its node's record
 func (t *trial) candidaciesAllowed(events []evidence.Event) {
 	for i := range events {
@@ -85,11 +85,12 @@ func (t *trial) candidaciesAllowed(events []evidence.Event) {
 			t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, r.lease)
 			continue
 		}
-		if _, stands := t.now.candidates[key]; !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
+		c, stands := t.now.candidates[key]
+		if !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
 			continue
 		}
-		leads := t.now.held() && t.now.term.key == key
-		if r.State != "MASTER" && (r.State != "INITIALIZING" || !leads) {
+		// Who has led stands no more, though its key may last for a while.
+		if r.State != "MASTER" && (r.State != "INITIALIZING" || !t.led[candidacy{key, c.created}]) {
 			t.broken("I-5", ev.Revision, "%s stands for election while it is %s", node, r.State)
 		}
 	}

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"slices"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
@@ -44,13 +45,14 @@ func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration,
 
 // overlaps judges the spans in which nodes acted as masters, on one clock.
 //
-//   - I-10: no two overlap, unless one of them stood still
+//   - I-10: no two overlap, unless one of them stood still, or the first had its term
+//     taken by hand and has not heard of it
 func (t *trial) overlaps() {
 	acts := sorted(t.run.Acts, func(a *evidence.Act) time.Duration { return a.From })
 	for i := range acts {
 		for j := i + 1; j < len(acts) && acts[j].From < acts[i].To; j++ {
 			first, second := &acts[i], &acts[j]
-			if first.Frozen || second.Frozen {
+			if first.Frozen || second.Frozen || t.taken(first) {
 				continue
 			}
 			both := min(first.To, second.To) - second.From
@@ -58,4 +60,11 @@ func (t *trial) overlaps() {
 			t.brokenAt("I-10", second.From, "%s in term %d and %s in term %d act at once for %s", first.Node, first.Term, second.Node, second.Term, both)
 		}
 	}
+}
+
+// taken reports whether a term was taken by hand from who acted in it.
+func (t *trial) taken(a *evidence.Act) bool {
+	return slices.ContainsFunc(t.run.Faults, func(f evidence.Fault) bool {
+		return f.Taken && f.Target == a.Node && f.From >= a.From && f.From <= a.To
+	})
 }
