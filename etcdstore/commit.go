@@ -58,7 +58,8 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 	return w, nil
 }
 
-// judgeDelta tells what became of a delta of a term by what its mementos are now.
+// judgeDelta tells what became of a delta of a term by what its mementos are now. One
+// with a base that no memento has was sent to learn the true one.
 //
 // A put carries the term and the delta's id. The id alone proves nothing: its caller
 // may have had another master store it since, and what goes together here with other
@@ -72,6 +73,9 @@ func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *finding)
 	actual := modRevisions(f)
 	same, deleted, makes, changes := true, true, false, false
 	for i := range d.Ops {
+		if base[i] < 0 {
+			return never, 0
+		}
 		same = same && actual[i] == base[i]
 		changes = changes || base[i] != 0
 		if d.Ops[i].Put == nil {

@@ -204,6 +204,22 @@ func TestCommit_LostAndDeletedByTheNextMaster(t *testing.T) {
 	}
 }
 
+// What was sent on a base that no memento has was not applied, though it is as if it
+// had been: somebody else has deleted the memento before.
+func TestCommit_LostOnNoBase(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		term := etcdstore.Blind(l.elect(l.join("a")))
+		bad.next(f, nil)
+		rev, err := l.commit(term, "op", -1, rebind.Op{Name: "entity/x"})
+		var moved *rebind.BaseError
+		if !errors.As(err, &moved) || moved.Actual[0] != 0 {
+			t.Errorf("fault %d: commit = %d, %v, want the true base, 0", f, rev, err)
+		}
+	}
+}
+
 // A late arrival of a transaction that was given up for lost, and sent again,
 // finds that its comparisons no longer hold.
 func TestCommit_AppliesAtMostOnce(t *testing.T) {

@@ -39,6 +39,7 @@ const (
 	unchanged verdict = iota // nothing it touches has changed
 	applied                  // it took effect, at the revision told with it
 	unclear                  // it may or may not have
+	never                    // it did not, and cannot
 )
 
 // finding is what a read found at one revision.
@@ -146,7 +147,7 @@ func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, do
 		return revision, true, nil
 	case verdict == unclear:
 		return 0, true, fmt.Errorf("%w: what it touches was changed since", rebind.ErrUnknown)
-	case found.fenced:
+	case found.fenced || verdict == never:
 		return 0, true, t.refused(w, found)
 	case caller.Err() != nil && t.ctx.Err() == nil:
 		return 0, true, fmt.Errorf("%w: not applied when last looked at: %w", rebind.ErrUnknown, context.Cause(caller))

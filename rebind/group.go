@@ -181,18 +181,14 @@ func join(group []*request) (Delta, []Revision) {
 const noBase Revision = -1
 
 // base returns the revision to commit on for a memento that the mirror shows at
-// seen. Whether an expectation is met is for the store to judge, not the mirror.
+// seen. Whether an expectation is met is for the store to judge, not the mirror. But
+// one that the mirror does not show to be met is not to be sent as if it were: of a
+// deletion whose answer is lost nothing but its base tells whether it was applied.
 func (e Expect) base(seen Revision) Revision {
-	switch {
-	case e > 0:
-		return Revision(e)
-	case e == ExpectAbsent:
-		return 0
-	case e == ExpectPresent && seen == 0:
+	if !e.Met(seen) {
 		return noBase
-	default:
-		return seen
 	}
+	return seen
 }
 
 // changes reports whether d changed anything: deleting what is not there does not.

@@ -13,8 +13,9 @@ import (
 // mastership offers.
 type Writer interface {
 	// Commit writes d if, for each operation i, the memento was last modified at
-	// base[i] (0: is absent): all of it or nothing. Each put is stored with its
-	// [Delta.OpID], so that it can be recognised; none is empty.
+	// base[i] (0: is absent; negative: never, the true one is asked for): all of it or
+	// nothing. Each put is stored with its [Delta.OpID], so that it can be recognised;
+	// none is empty.
 	//
 	// Commit settles a doubtful outcome by itself and blocks until it has, or
 	// until nothing can be learned any more, so it may outlast ctx. Once the term

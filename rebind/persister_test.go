@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -234,6 +235,30 @@ func TestPersister_ExpectationsBehindTheMirrorsBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deletion that is gone by the time its answer is lost looks as if it had been made.
+// So one whose expectation the mirror does not show to be met is not sent on the
+// revision that it expects.
+func TestPersister_SendsNoDeletionOnARevisionThatIsOver(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.load()
+		var sent [][]rebind.Revision
+		p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+			sent = append(sent, slices.Clone(base))
+			return l.term.Commit(ctx, d, base)
+		}))
+		old := l.must(p, putOp("entity/x", "1")).Revision
+		l.must(p, deleteOp("entity/x"))
+		sent = nil
+		_, err := p.Commit(l.ctx, delta(expecting(rebind.ExpectRevision(old), deleteOp("entity/x"))))
+		if !errors.Is(err, rebind.ErrConflict) {
+			t.Errorf("commit = %v, want a conflict", err)
+		}
+		if len(sent) != 1 || sent[0][0] >= 0 {
+			t.Errorf("sent on %v, want a base that no memento has", sent)
+		}
+	})
 }
 
 func TestPersister_DeleteOfWhatIsNotThere(t *testing.T) {

@@ -43,7 +43,7 @@ const (
 // Place is where a process runs.
 type Place struct {
 	Prefix  []string // what its command line begins with, such as ip netns exec x; it must become the program, not its parent
-	Address string   // the IP address it listens at; 127.0.0.1 if empty
+	Address string   // the IP address it listens at; one of loopback if empty
 }
 
 // Config is what a fleet is made of.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -26,17 +28,28 @@ type Member struct {
 
 var errNoLeader = errors.New("etcd has no leader that can be asked")
 
+// ownLoopback is a loopback address that no other process uses: while a node is down
+// nobody is to take its port.
+func ownLoopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1" // there may be no other
+	}
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.1", 1+pid/250%250, 1+pid%250)
+}
+
 // address finds a free address at a place.
 func (p Place) address() (string, error) {
 	free, err := freeport.Address()
 	if err != nil {
 		return "", fmt.Errorf("find a free address: %w", err)
 	}
-	if p.Address == "" {
-		return free, nil
+	host := p.Address
+	if host == "" {
+		host = ownLoopback()
 	}
 	_, port, err := net.SplitHostPort(free)
-	return net.JoinHostPort(p.Address, port), err
+	return net.JoinHostPort(host, port), err
 }
 
 func (f *Fleet) startMembers(ctx context.Context) error {
