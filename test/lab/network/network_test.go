@@ -112,14 +112,15 @@ func TestNetwork_BreaksNoPromise(t *testing.T) {
 	}
 }
 
-// A row that cannot fail shows nothing.
+// A row that cannot fail shows nothing: none passes with rules that do nothing.
 func TestNetwork_NoticesAFaultThatDoesNotHappen(t *testing.T) {
-	blunt := network.Config{TTL: 2 * time.Second, Blunt: true}
-	cutOff := slices.DeleteFunc(network.Rows(), func(r *network.Row) bool { return r.Number != 15 })
-	for _, r := range perform(t, blunt, cutOff) {
+	const ttl = 2 * time.Second
+	quick := slices.DeleteFunc(network.Rows(), func(r *network.Row) bool { return r.TTL != ttl || !r.Main })
+	for _, r := range perform(t, network.Config{TTL: ttl, Blunt: true}, quick) {
 		if r.Err == nil {
-			t.Errorf("row %d, %s does not fail with rules that do nothing", r.Row.Number, r.Row.What)
+			t.Errorf("row %d, %s passes", r.Row.Number, r.Row.What)
 		}
+		t.Logf("row %d, %s: %v", r.Row.Number, r.Row.What, r.Err)
 	}
 }
 
