@@ -30,6 +30,7 @@ func Rows() []*Row {
 		{9, "in flight", quick, false, 0, inFlight},
 		{15, "cut off", quick, true, 0, deposed(drop, drop, 0)},
 		{16, "rejected", quick, true, 0, deposed(wire.Rule{Reject: true}, wire.Rule{Reject: true}, 20)},
+		{16, "unreachable", quick, true, 0, deposed(wire.Rule{Unreachable: true}, wire.Rule{Unreachable: true}, 20)},
 		{17, "answers lost", quick, true, 0, deposed(wire.Rule{}, drop, 0)},
 		{18, "requests lost", quick, true, 0, deposed(drop, wire.Rule{}, 0)},
 		{19, "slow, short lease", quick, false, 0, undisturbed(members, wire.Rule{Delay: 250 * time.Millisecond})},

@@ -12,8 +12,9 @@ const capacity = 4096
 
 // Rule is what a link does to packets. The zero Rule lets all of them through.
 type Rule struct {
-	Drop   bool // none arrives
-	Reject bool // none arrives, and the sender of TCP is told that the connection is reset
+	Drop        bool // none arrives
+	Reject      bool // none arrives, and the sender of TCP is told that the connection is reset
+	Unreachable bool // none arrives, and the sender is told that there is no way to the other end
 
 	Loss      float64       // how likely a packet is lost
 	Duplicate float64       // how likely it arrives twice
@@ -28,7 +29,7 @@ type Rule struct {
 type Counts struct {
 	Carried    int // brought to the other end
 	Dropped    int // by Drop or Loss
-	Rejected   int
+	Rejected   int // by Reject or Unreachable
 	Opening    int // of those rejected, attempts to connect
 	Duplicated int
 	Reordered  int
@@ -98,7 +99,7 @@ func (l *Link) take(p packet) {
 	switch {
 	case r.Drop || l.chance.Float64() < r.Loss:
 		l.counts.Dropped++
-	case r.Reject:
+	case r.Reject, r.Unreachable:
 		l.reject(p)
 	case l.chance.Float64() < r.Reorder:
 		l.counts.Reordered++
@@ -119,7 +120,9 @@ func (l *Link) reject(p packet) {
 	if p.opening() {
 		l.counts.Opening++
 	}
-	if answer, ok := p.reset(); ok {
+	if l.rule.Unreachable {
+		l.from.receive(p.unreachable())
+	} else if answer, ok := p.reset(); ok {
 		l.from.receive(answer)
 	}
 }

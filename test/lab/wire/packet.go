@@ -13,7 +13,8 @@ const (
 	ipHeader  = 20
 	tcpHeader = 20
 
-	protocolTCP = 6
+	protocolICMP = 1
+	protocolTCP  = 6
 
 	flagFIN = 0x01
 	flagSYN = 0x02
@@ -51,6 +52,31 @@ func (p packet) opening() bool {
 	return t != nil && t[13]&(flagSYN|flagACK) == flagSYN
 }
 
+// answer begins a packet back to the sender of p, with room for what follows IP's header.
+func (p packet) answer(protocol byte, size int) packet {
+	a := make(packet, ipHeader+size)
+	a[0] = 4<<4 | ipHeader/4
+	binary.BigEndian.PutUint16(a[2:], uint16(len(a)))
+	a[8], a[9] = 64, protocol
+	copy(a[12:16], p[16:20])
+	copy(a[16:20], p[12:16])
+	binary.BigEndian.PutUint16(a[10:], checksum(0, a[:ipHeader]))
+	return a
+}
+
+// unreachable returns what a router would have answered that knows no way to where p
+// goes (RFC 792): p's own beginning, behind a header.
+func (p packet) unreachable() packet {
+	const header, hostUnreachable = 8, 3<<8 | 1
+	quoted := p[:min(len(p), p.options()+8)&^1]
+	a := p.answer(protocolICMP, header+len(quoted))
+	icmp := a[ipHeader:]
+	binary.BigEndian.PutUint16(icmp, hostUnreachable)
+	copy(icmp[header:], quoted)
+	binary.BigEndian.PutUint16(icmp[2:], checksum(0, icmp))
+	return a
+}
+
 // reset returns what the other end would have answered to a segment of no connection
 // that it knows (RFC 9293, 3.5.2).
 func (p packet) reset() (packet, bool) {
@@ -58,12 +84,7 @@ func (p packet) reset() (packet, bool) {
 	if t == nil || t[13]&flagRST != 0 {
 		return nil, false
 	}
-	answer := make(packet, ipHeader+tcpHeader)
-	answer[0] = 4<<4 | ipHeader/4
-	binary.BigEndian.PutUint16(answer[2:], uint16(len(answer)))
-	answer[8], answer[9] = 64, protocolTCP
-	copy(answer[12:16], p[16:20])
-	copy(answer[16:20], p[12:16])
+	answer := p.answer(protocolTCP, tcpHeader)
 	a := answer[ipHeader:]
 	copy(a[0:2], t[2:4])
 	copy(a[2:4], t[0:2])
@@ -79,7 +100,6 @@ func (p packet) reset() (packet, bool) {
 		}
 		binary.BigEndian.PutUint32(a[8:], binary.BigEndian.Uint32(t[4:])+length)
 	}
-	binary.BigEndian.PutUint16(answer[10:], checksum(0, answer[:ipHeader]))
 	pseudo := uint32(protocolTCP + tcpHeader)
 	for i := 12; i < ipHeader; i += 2 {
 		pseudo += uint32(binary.BigEndian.Uint16(answer[i:]))
