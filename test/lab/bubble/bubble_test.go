@@ -17,32 +17,41 @@ import (
 var (
 	seeds = flag.Int("seeds", 60, "how many seeds are run")
 	first = flag.Uint64("first", 1, "the first of them")
-	one   = flag.Uint64("seed", 0, "run this seed alone, and tell what its nodes do")
+	one   = flag.Uint64("seed", 0, "run this seed alone")
 )
 
 // TestSeeds runs plans of many seeds, each in a bubble of its own.
 func TestSeeds(t *testing.T) {
+	all := newSum()
+	t.Cleanup(func() {
+		t.Log(all)
+		fmt.Println(all.score)
+	})
 	if *one != 0 {
-		try(t, *one)
+		try(t, *one, all)
 		return
 	}
 	for i := range uint64(*seeds) {
 		seed := *first + i
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			try(t, seed)
+			try(t, seed, all)
 		})
 	}
 }
 
 // try runs the plan of one seed and judges it.
-func try(t *testing.T, seed uint64) {
+func try(t *testing.T, seed uint64, all *sum) {
 	p := newPlan(seed)
 	var left *evidence.Run
 	var findings []string
 	var told bytes.Buffer
 	synctest.Test(t, func(t *testing.T) { left, findings = run(t, p, &told) })
-	findings = append(findings, judged(left)...)
+	verdict := judge.Check(left)
+	all.add(left, &verdict)
+	for _, f := range verdict.Findings {
+		findings = append(findings, f.String())
+	}
 	if len(findings) == 0 {
 		return
 	}
@@ -53,14 +62,5 @@ func try(t *testing.T, seed uint64) {
 	for _, f := range findings {
 		t.Error(f)
 	}
-	t.Logf("again: go test ./test/lab/bubble -run TestSeeds -seed %d\nevidence: %s\n%s", seed, path, p)
-}
-
-// judged is what the judge finds.
-func judged(left *evidence.Run) []string {
-	var findings []string
-	for _, f := range judge.Check(left).Findings {
-		findings = append(findings, f.String())
-	}
-	return findings
+	t.Logf("evidence: %s, and what the nodes said: %s.log\n%s", path, path, p.again())
 }

@@ -198,7 +198,6 @@ func (p *process) setBack() {
 func (l *lab) comeToRest() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.rest())
 	defer cancel()
-	healed := time.Now()
 	why := l.restless(ctx)
 	for why != "" {
 		if wait(ctx, 50*time.Millisecond) != nil {
@@ -211,7 +210,6 @@ func (l *lab) comeToRest() {
 	for _, s := range l.seats {
 		l.record.run.Alive = append(l.record.run.Alive, s.ID)
 	}
-	l.t.Logf("at rest %s after the last harm", time.Since(healed))
 }
 
 // settle has every mirror come to the last write.
@@ -299,6 +297,9 @@ func (l *lab) canary(ctx context.Context, master *process) string {
 	return ""
 }
 
+// enough is how many writes have to be acknowledged in a run.
+const enough = 10
+
 // stopLimit is how long a clean stop may take.
 const stopLimit = 12 * time.Second
 
@@ -327,7 +328,7 @@ func (l *lab) close(observer *evidence.Observer) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	run := &l.record.run
-	run.Layer, run.Seed, run.TTL = "bubble", l.plan.Seed, l.plan.TTL
+	run.Layer, run.Seed, run.TTL, run.Enough = "bubble", l.plan.Seed, l.plan.TTL, enough
 	if err := observer.Finish(ctx, l.raw, run); err != nil {
 		l.broken("invalid", "%v", err)
 	}

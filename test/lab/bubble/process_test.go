@@ -93,13 +93,18 @@ func (p *process) killed() bool {
 	}
 }
 
-// live is the process from its start to its end.
+// live is the process from its start to its end. A panic in it ends the whole test,
+// which has not said yet what it was about.
 func (p *process) live(ctx context.Context, cfg etcdstore.Config, highest int64) error {
 	s := p.seat
 	opened := false
 	defer func() {
 		if !opened {
 			close(p.ready)
+		}
+		if why := recover(); why != nil {
+			fmt.Printf("I-35 at %s: %s panicked: %v\n%s", s.lab.record.now(), p.name, why, s.lab.plan.again())
+			panic(why)
 		}
 	}()
 	store, err := etcdstore.Open(ctx, cfg)

@@ -94,8 +94,8 @@ func operatorKinds() map[string]kind {
 		"disable":  {weight: 2, on: []string{onMaster, onHot}, lasts: upToASecond, alone: true, costs: costsMaster, do: (*harm).disable},
 		"pause":    {weight: 2, on: []string{onMaster}, lasts: beyondTTL, alone: true, costs: costsMaster, do: (*harm).pauseAndKill},
 		"revoke":   {weight: 4, on: []string{onMaster, onMaster, onHot, onCold}, costs: costsMaster, do: (*harm).revoke},
-		"unelect":  {weight: 4, on: []string{onMaster}, costs: costsMaster, do: (*harm).unelect},
-		"unterm":   {weight: 4, on: []string{onMaster}, costs: costsMaster, alone: true, do: (*harm).unterm},
+		"unelect":  {weight: 2, on: []string{onMaster}, costs: costsMaster, do: (*harm).unelect},
+		"unterm":   {weight: 2, on: []string{onMaster}, costs: costsMaster, alone: true, do: (*harm).unterm},
 	}
 }
 

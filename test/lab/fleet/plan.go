@@ -104,13 +104,17 @@ const (
 	longTTL  = 6 * time.Second
 )
 
-// Draw makes the plan of a seed, with enough steps for a run of the given length.
+// Draw makes the plan of a seed, with enough steps for a run of the given length. Each
+// begins with what no plane without a fence comes through: a hand that takes the
+// master's term away in a storm of writes.
 func Draw(seed uint64, length time.Duration) Plan {
 	chance, urn := stream(seed, "plan"), urn()
 	p := Plan{Seed: seed, TTL: shortTTL}
 	if chance.IntN(3) == 0 {
 		p.TTL = longTTL
 	}
+	hands := []string{"unelect", "unterm"}
+	p.Steps = []Step{{Wait: time.Second, What: hands[chance.IntN(len(hands))], On: onMaster}}
 	for left := length; left > 0; {
 		s := draw(chance, urn, p.TTL)
 		s.Wait = 400*time.Millisecond + time.Duration(chance.IntN(600))*time.Millisecond
