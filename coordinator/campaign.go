@@ -26,6 +26,10 @@ type candidacy struct {
 	term   Term
 	err    error
 
+	// Of the role loop.
+	forward chan struct{} // holds a token when the campaign is to step forward
+	stepped int64         // the term for whose vacancy it last was to
+
 	// Of the campaign's own goroutine until done.
 	node      string
 	outlook   *outlook
@@ -49,14 +53,15 @@ func (n *Node) campaign() {
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	c := &candidacy{
-		cancel: cancel, done: make(chan struct{}),
+		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
 		node: n.cfg.ID, outlook: n.outlook, log: n.log,
 		ordered: n.pending != nil && n.pending.order,
 		alone:   n.clean, inspected: n.inspected,
 	}
 	membership := n.membership
 	bid := Bid{
-		Memory: n.outlook.memory, Ordered: c.ordered, Alone: c.alone, Consider: c.consider,
+		Memory: n.outlook.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
+		Defer: c.defers, Consider: c.consider,
 	}
 	n.group.Go(func() {
 		defer close(c.done)
@@ -65,13 +70,34 @@ func (n *Node) campaign() {
 	n.candidacy = c
 }
 
+// see begins to count for a vacancy that is new: the one that the given term left.
+func (c *candidacy) see(term int64) {
+	if c.vacancy != term || c.since.IsZero() {
+		c.vacancy, c.since, c.yields = term, time.Now(), 0
+	}
+}
+
+// defers makes way unseen, once in a vacancy, for the one that the last master named:
+// it is stepping forward.
+func (c *candidacy) defers() bool {
+	term := c.outlook.plane().Holder.Term
+	heir := c.outlook.heir(term)
+	if c.ordered || c.alone || heir == "" || heir == c.node {
+		return false
+	}
+	c.see(term)
+	if c.yields > 0 {
+		return false
+	}
+	c.yields++
+	return true
+}
+
 // consider tells whether to take the vacant term, to make way, or to hold.
 func (c *candidacy) consider(p Plane) error {
 	c.outlook.note(&p)
 	planeID, _ := c.outlook.memory()
-	if c.vacancy != p.Holder.Term || c.since.IsZero() {
-		c.vacancy, c.since, c.yields = p.Holder.Term, time.Now(), 0
-	}
+	c.see(p.Holder.Term)
 	if foreign(planeID, &p) != nil {
 		return ErrHold // the role loop is about to say so
 	}
@@ -96,6 +122,21 @@ func (c *candidacy) consider(p Plane) error {
 	}
 	c.chosen, c.seen = true, p
 	return nil
+}
+
+// stepForward has the node that the last master named as the next take the term as
+// soon as it sees it vacant, once. Did it wait for its turn, each one before it in
+// etcd's queue would read the whole plane and make way.
+func (n *Node) stepForward() {
+	c, p := n.candidacy, n.outlook.plane()
+	if c == nil || p.Held || p.Pause != nil || p.Holder.Term == c.stepped || n.outlook.heir(p.Holder.Term) != n.cfg.ID {
+		return
+	}
+	c.stepped = p.Holder.Term
+	select {
+	case c.forward <- struct{}{}:
+	default:
+	}
 }
 
 // withdraw takes the node out of the election and returns nil when it is out.
@@ -130,6 +171,7 @@ func (n *Node) withdraw() step {
 func (n *Node) stand() step {
 	for {
 		n.campaign()
+		n.stepForward()
 		n.arm()
 		var elected chan struct{}
 		if n.candidacy != nil {

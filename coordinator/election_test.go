@@ -74,6 +74,26 @@ func TestElection_BetterButDeadCandidateCostsASecond(t *testing.T) {
 	})
 }
 
+// The one that is first in the queue may be away when the term falls vacant. The
+// master has named the next, and that one waits for nobody.
+func TestElection_TheNextStepsForward(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l) // b is first in the queue
+		l.start("c", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 9 })
+		settle()
+		p := a.Glimpse()
+		if m, _ := p.Master(); m.Next != "c" {
+			t.Fatalf("a names %q as the next, want c", m.Next)
+		}
+		l.server.Cut("b") // its lease lives on for a while
+		l.kill("a")
+		pass(100 * time.Millisecond)
+		if s := l.nodes["c"].Status().State; s != modes.StateMaster {
+			t.Errorf("c is %s: it waits for b", s)
+		}
+	})
+}
+
 func TestNext_SaysWhy(t *testing.T) {
 	set := func(f func(*coordinator.Member)) func(*coordinator.Member) { return f }
 	cases := map[string]struct {

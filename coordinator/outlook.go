@@ -28,9 +28,16 @@ type outlook struct {
 	alive int64             // the highest term this node has seen held
 	ended int64             // the highest term this node has seen end
 	when  time.Time         // that it saw the end of that term
+	next  heir              // whom the last master named
 	id    string            // the plane's own, once it is known
 	top   int64             // the highest term it knows of
 	gone  map[string]Member // nodes that vanished without a word, by id
+}
+
+// heir is who is to follow a term's master.
+type heir struct {
+	term int64
+	node string
 }
 
 // maxGone bounds how many vanished nodes are kept for a master to say it.
@@ -80,6 +87,9 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 func (o *outlook) see(p Plane) {
 	o.mu.Lock()
 	o.noteLocked(&p)
+	if m, ok := p.Master(); ok {
+		o.next = heir{m.Term, m.Next}
+	}
 	if p.Narrow {
 		o.missNearLocked(&p)
 	} else {
@@ -218,6 +228,17 @@ func (o *outlook) end(term int64) (when time.Time, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.when, term != 0 && o.ended == term
+}
+
+// heir returns the node that the master of the given term said would follow it; empty
+// if it named none, or this node did not see it.
+func (o *outlook) heir(term int64) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.next.term != term {
+		return ""
+	}
+	return o.next.node
 }
 
 // until blocks until the plane is as wanted, and returns it, or the cause of ctx.

@@ -18,6 +18,7 @@ type reign struct {
 	entry     HistoryEntry
 	vacated   time.Time // when the old master's key was seen to go; zero if it was not
 	persister *rebind.Persister
+	next      string // who would lead if the term ended
 }
 
 // Leading is mastership as a program sees it.
@@ -217,6 +218,9 @@ func (n *Node) announce() step {
 // lead is mastership: the loop only watches over it.
 func (n *Node) lead() step {
 	for {
+		if p := n.outlook.plane(); !p.Narrow {
+			n.reign.next, _ = Next(p)
+		}
 		var failed <-chan struct{}
 		if n.program != nil {
 			if n.program.stopped && !n.programRuns() {

@@ -22,7 +22,10 @@ type Record struct {
 	Started  time.Time   `json:"started"`
 	Since    time.Time   `json:"since"` // when the node came to its state
 	// Term is the number of the term the node leads, 0 if it does not lead.
-	Term      int64  `json:"term,omitempty"`
+	Term int64 `json:"term,omitempty"`
+	// Next is the node that a master expects to follow it. When the term ends, that
+	// node does not wait for its turn in the election.
+	Next      string `json:"next,omitempty"`
 	LastError string `json:"last_error,omitempty"`
 	// ReadyFor is the id of the handover for which the node stands ready.
 	ReadyFor string `json:"ready_for,omitempty"`

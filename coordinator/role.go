@@ -96,7 +96,7 @@ func (n *Node) recordAs(state modes.State, since time.Time) Record {
 		ReadyFor: n.readyFor, GaveUp: n.gaveUp, GaveUpFor: n.gaveUpFor,
 	}
 	if state == modes.StateMaster && n.reign != nil {
-		r.Term = n.reign.Number()
+		r.Term, r.Next = n.reign.Number(), n.reign.next
 		r.ReadyFor, r.GaveUp, r.GaveUpFor = "", 0, ""
 	}
 	return r

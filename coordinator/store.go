@@ -80,11 +80,18 @@ type Bid struct {
 	Ordered bool
 	// Alone has the term begin only while no other node is in the plane.
 	Alone bool
+	// Forward receives when this node thinks that the term is vacant and nobody is
+	// better: it is shown the plane without waiting for its turn in the queue, and may
+	// take the term. nil never does.
+	Forward <-chan struct{}
+	// Defer is asked when the candidate's turn has come: if it says so, the candidate goes
+	// to the end of the queue without being shown the plane. nil never does.
+	Defer func() bool
 	// Consider is shown the plane before a vacant term is taken. It returns nil to
 	// take the term, and any other error than these to leave the election:
-	// [ErrYield] sends the candidate to the end of the queue, from where it is
-	// shown the plane again when its turn comes or [YieldFor] has passed; [ErrHold]
-	// has it wait until the plane has changed.
+	// [ErrYield] sends the candidate to the end of the queue if its turn had come, from
+	// where it is shown the plane again when its turn comes or [YieldFor] has passed;
+	// [ErrHold] has it wait until the plane has changed.
 	Consider func(Plane) error
 }
 
@@ -95,6 +102,9 @@ func (b *Bid) Recall() (planeID string, after int64) {
 	}
 	return b.Memory()
 }
+
+// Defers asks the bid whether to give its turn away unseen.
+func (b *Bid) Defers() bool { return b.Defer != nil && b.Defer() }
 
 // Membership is this node's presence in a plane: one lease that carries its
 // record and its candidacy, so that both vanish together.

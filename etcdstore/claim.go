@@ -17,15 +17,23 @@ import (
 // something has changed.
 //
 // It looks at the whole plane only where that could change something: all candidates
-// have the same news.
+// have the same news, and what each of them looks at grows with their number.
 func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	seen := c.vacancy.seen.Load() // before the look, which then finds the key or its absence
 	if g := seen.given; g != nil && g.holder.Term != m.lastLed {
 		return m.begin(g), nil // by a handover
 	}
-	turn := m.queue.ended()
-	if !turn && !c.jump && !c.holding && (seen.present || seen.made <= m.queue.after) {
+	if seen.term > c.vacant {
+		c.waitTurn() // somebody has taken it
+	}
+	turn, known := m.queue.ended(), seen.made > m.queue.after
+	if !turn && !c.jump && !c.holding && (seen.present || !known) {
 		return nil, nil
+	}
+	if turn && m.queue.err == nil && known {
+		if err := m.requeue(c, seen); err != nil {
+			return nil, err
+		}
 	}
 	p, err := m.store.look(ctx)
 	if err != nil {
@@ -37,7 +45,11 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	if g := p.gift(key); g != nil && g.holder.Term != m.lastLed {
 		return m.begin(g), nil // by a handover, or by an answer that was lost
 	}
-	m.queue.seen = m.queue.seen || created != 0 || seen.made > m.queue.after
+	m.queue.seen = m.queue.seen || created != 0 || known
+	c.vacant = p.holder.Term
+	if p.held() {
+		c.waitTurn()
+	}
 	switch {
 	case turn && m.queue.err != nil:
 		m.noteDoubt(m.queue)
@@ -56,10 +68,32 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	switch err := c.bid.Consider(p.plane()); {
 	case err == nil:
 		return m.record(ctx, p, created, c.bid)
-	case errors.Is(err, coordinator.ErrYield), errors.Is(err, coordinator.ErrHold):
+	case errors.Is(err, coordinator.ErrYield):
+		c.waitTurn()
+		if !turn {
+			return nil, nil // its place in the queue is as good as it was
+		}
+		return nil, err
+	case errors.Is(err, coordinator.ErrHold):
 		return nil, err
 	default:
 		return nil, &calledOff{err}
+	}
+}
+
+// requeue tells, of a candidate whose turn has come, whether it is to queue again
+// without a look at the plane: the last term is younger than its key, or the bid says
+// so.
+func (m *membership) requeue(c *contest, seen *sight) error {
+	switch {
+	case seen.outlived:
+		m.looked = seen.made
+		return errQueueAgain
+	case c.bid.Defers():
+		m.looked, c.vacant = seen.made, seen.term
+		return coordinator.ErrYield
+	default:
+		return nil
 	}
 }
 

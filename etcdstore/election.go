@@ -71,7 +71,9 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 		case <-turn:
 		case <-c.vacancy.news:
 		case <-c.patience():
-			c.jump = true
+			c.stepForward()
+		case <-bid.Forward:
+			c.stepForward()
 		case <-ctx.Done():
 			return nil, m.withdraw(context.Cause(ctx))
 		}
@@ -85,7 +87,6 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			return nil, m.withdraw(off.why)
 		case errors.Is(err, errQueueAgain), errors.Is(err, coordinator.ErrYield):
 			if errors.Is(err, coordinator.ErrYield) {
-				c.waitTurn()
 				c.limit = time.NewTimer(coordinator.YieldFor)
 			}
 			if _, err = m.deleteKey(ctx); err == nil {
@@ -110,7 +111,13 @@ type contest struct {
 	vacancy *vacancy
 	holding bool        // the turn has come, and is not taken until something changes
 	jump    bool        // a vacant term may be taken out of turn
+	vacant  int64       // the last term when it was decided to jump or to make way
 	limit   *time.Timer // when making way has lasted long enough; nil if it does not
+}
+
+// stepForward has the candidate take the vacant term out of turn.
+func (c *contest) stepForward() {
+	c.jump, c.vacant = true, c.vacancy.seen.Load().term
 }
 
 // patience returns what fires when making way has lasted long enough.
@@ -233,9 +240,11 @@ type vacancy struct {
 
 // sight is how a vacancy was seen last.
 type sight struct {
-	present bool  // the own key is there
-	made    int64 // the create revision of the own key that was seen last
-	given   *gift // the term that the record gives to this candidate, if it does
+	term     int64 // the number of the last term
+	present  bool  // the own key is there
+	made     int64 // the create revision of the own key that was seen last
+	outlived bool  // by the last term: the own key is too old to win another
+	given    *gift // the term that the record gives to this candidate, if it does
 }
 
 // gift is a term that the term record gives to a candidate.
@@ -260,9 +269,9 @@ func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 	key := m.candidateKey()
 	m.store.group.Go(func() {
 		m.store.watchHolder(ctx, key, func(p *picture) bool {
-			s := sight{made: v.seen.Load().made, given: p.gift(key)}
+			s := sight{term: p.holder.Term, made: v.seen.Load().made, given: p.gift(key)}
 			if made := p.candidates[key]; made != 0 {
-				s.present, s.made = true, made
+				s.present, s.made, s.outlived = true, made, p.outlived(made)
 			}
 			v.seen.Store(&s)
 			select {

@@ -167,6 +167,14 @@ func (p *picture) held() bool {
 	return ok && p.termMod != 0 && created <= p.termMod
 }
 
+// outlived reports whether a candidate's key of that revision is older than the last
+// term. Where the number of that is beyond the store's own revisions, because the
+// store was restored, it says nothing about age.
+func (p *picture) outlived(created int64) bool {
+	restored := p.holder.Term > p.termMod
+	return !restored && created <= p.holder.Term
+}
+
 // plane is the picture as the packages above see it.
 func (p *picture) plane() coordinator.Plane {
 	plane := coordinator.Plane{

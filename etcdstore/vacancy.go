@@ -11,13 +11,10 @@ import (
 // vacantFor reports whether the candidate key, made at revision created, may
 // begin a term in what the picture shows: it exists, nobody holds the term, and
 // it is neither a key that has led nor one made before the last term, which a
-// handover took past it. Where the number of the last term is beyond the store's
-// own revisions, because the store was restored, it says nothing about age.
+// handover took past it.
 func (p *picture) vacantFor(key string, created int64) bool {
 	hasLed := p.holder.Key == key && created <= p.termMod
-	restored := p.holder.Term > p.termMod
-	tooOld := !restored && created <= p.holder.Term
-	return created != 0 && !p.held() && !hasLed && !tooOld
+	return created != 0 && !p.held() && !hasLed && !p.outlived(created)
 }
 
 // vanished reports whether the candidate key of a wait that was there is gone.

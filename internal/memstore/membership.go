@@ -162,13 +162,12 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			continue
 		}
 		moved := s.moved // before claim, which may itself move things
-		t, err := m.claim(&bid, jump)
+		t, err := m.claim(&bid, &jump)
 		s.mu.Unlock()
 		switch {
 		case t != nil:
 			return t, nil
 		case errors.Is(err, coordinator.ErrYield):
-			jump = bid.Ordered
 			patience.Reset(coordinator.YieldFor)
 		case err != nil && !errors.Is(err, coordinator.ErrHold):
 			return nil, m.withdraw(err)
@@ -177,6 +176,8 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 		case <-moved:
 		case <-patience.C:
 			jump = true
+		case <-bid.Forward:
+			jump = true
 		case <-ctx.Done():
 			return nil, m.withdraw(context.Cause(ctx))
 		}
@@ -184,8 +185,8 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 }
 
 // claim takes the term if it is this candidate's turn, or if it may jump the
-// queue; the caller holds mu.
-func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
+// queue, which it may no more when that came to nothing; the caller holds mu.
+func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 	s := m.store.server
 	made, queued := s.queue[m.lease.key]
 	switch {
@@ -202,7 +203,11 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 	for _, other := range s.queue {
 		first = first && other >= made
 	}
-	if !first && (!jump || s.held()) {
+	jumps := *jump
+	if s.held() {
+		*jump = bid.Ordered
+	}
+	if !first && (!jumps || s.held()) {
 		return nil, nil
 	}
 	led := s.holder.Key == m.lease.key && made <= s.termMod
@@ -211,10 +216,19 @@ func (m *membership) claim(bid *coordinator.Bid, jump bool) (*term, error) {
 		m.requeue()
 		return nil, nil
 	}
+	if first && bid.Defers() {
+		m.requeue()
+		return nil, coordinator.ErrYield
+	}
 	if err := bid.Consider(s.plane()); err != nil {
-		if errors.Is(err, coordinator.ErrYield) {
-			m.requeue()
+		if !errors.Is(err, coordinator.ErrYield) {
+			return nil, err
 		}
+		*jump = bid.Ordered
+		if !first {
+			return nil, nil // its place in the queue is as good as it was
+		}
+		m.requeue()
 		return nil, err
 	}
 	if s.guard != nil || s.pause != nil && !bid.Ordered || bid.Alone && !s.alone(m.lease) {

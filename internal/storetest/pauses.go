@@ -175,6 +175,102 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 	}
 }
 
+func deferring(t *testing.T, lab Lab) {
+	bid, shown := counted(func(coordinator.Plane) error { return nil })
+	var once atomic.Bool
+	bid.Defer = func() bool { return once.CompareAndSwap(false, true) }
+	master := elect(t, join(t, lab, "a"))
+	b := start(t, join(t, lab, "b"), bid)
+	queued(t, lab, "b")
+	c := start(t, join(t, lab, "c"), always())
+	queued(t, lab, "c")
+	if err := master.Resign(limit(t), record("a")); err != nil {
+		t.Fatal(err)
+	}
+	term, err := c.wait(t)
+	if err != nil || shown.Load() != 0 {
+		t.Fatalf("term of c: %v; b was shown the plane %d times", err, shown.Load())
+	}
+	if err := term.Resign(limit(t), record("c")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.wait(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stepper is a bid that can be had to step forward.
+func stepper(answer func(coordinator.Plane) error) (coordinator.Bid, chan struct{}, *atomic.Int64) {
+	bid, shown := counted(answer)
+	forward := make(chan struct{}, 1)
+	bid.Forward = forward
+	return bid, forward, shown
+}
+
+// Whoever is first in the queue does nothing here, and would be waited for.
+func steppingForward(t *testing.T, lab Lab) {
+	first, _ := counted(func(coordinator.Plane) error { return coordinator.ErrHold })
+	master := elect(t, join(t, lab, "a"))
+	start(t, join(t, lab, "b"), first)
+	queued(t, lab, "b")
+	bid, forward, shown := stepper(func(p coordinator.Plane) error {
+		if p.Held {
+			t.Errorf("considered a plane that is not vacant: %+v", p)
+		}
+		return nil
+	})
+	c := start(t, join(t, lab, "c"), bid)
+	queued(t, lab, "c")
+	forward <- struct{}{} // too early
+	eventually(t, func() error {
+		if len(forward) > 0 {
+			return errors.New("not heeded")
+		}
+		return nil
+	})
+	if err := master.Resign(limit(t), record("a")); err != nil {
+		t.Fatal(err)
+	}
+	forward <- struct{}{}
+	if _, err := c.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if p := plane(t, lab); p.Holder.Node != "c" || shown.Load() != 1 {
+		t.Errorf("term of %s, c was asked %d times, want the term of c, asked once", p.Holder.Node, shown.Load())
+	}
+}
+
+func steppingBack(t *testing.T, lab Lab) {
+	first, _ := counted(func(coordinator.Plane) error { return coordinator.ErrHold })
+	master := elect(t, join(t, lab, "a"))
+	b := start(t, join(t, lab, "b"), first)
+	queued(t, lab, "b")
+	var once atomic.Bool
+	bid, forward, shown := stepper(func(coordinator.Plane) error {
+		if once.CompareAndSwap(false, true) {
+			return coordinator.ErrYield
+		}
+		return nil
+	})
+	c := start(t, join(t, lab, "c"), bid)
+	queued(t, lab, "c")
+	p := plane(t, lab)
+	before, _ := p.Member("c")
+	if err := master.Resign(limit(t), record("a")); err != nil {
+		t.Fatal(err)
+	}
+	forward <- struct{}{}
+	asked(t, shown, 1)
+	b.cancel() // and now it is the turn of c
+	term, err := c.wait(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if term.Number() != int64(before.Candidacy) {
+		t.Errorf("term %d, want that of the candidacy %d", term.Number(), before.Candidacy)
+	}
+}
+
 func callingOff(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	enough := errors.New("enough")
