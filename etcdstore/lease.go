@@ -81,11 +81,11 @@ func (l *lease) live() bool {
 }
 
 // minAttempt is the least time that an attempt to renew is given: enough for a
-// busy etcd to answer.
-const minAttempt = 500 * time.Millisecond
+// busy etcd to answer, or one that is half a second away.
+const minAttempt = 800 * time.Millisecond
 
-// keep renews six times per TTL, and more often after a failure. Each attempt is
-// a stream of its own, so that the next one goes to another etcd member.
+// keep renews six times per TTL, counted from sending, and more often after a failure.
+// Each attempt is a stream of its own, so that the next one goes to another etcd member.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
 	soon := max(period/6, 50*time.Millisecond)
@@ -115,7 +115,7 @@ func (l *lease) keep() {
 			return
 		case err == nil:
 			l.renewed(sent, resp.TTL)
-			next = period
+			next = max(period-l.store.cfg.Clock()+sent, soon)
 		default:
 			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
 			next = soon

@@ -33,7 +33,7 @@ type client struct {
 	asked int
 	known map[string]int64        // at which revision it saw each memento modified
 	sore  map[*Node]time.Duration // until when it asks another
-	seen  int64                   // a revision that a node has told
+	seen  int64                   // the highest revision that a node has told
 }
 
 // stream is a source of chance for one actor, so that one more does not change the
@@ -252,12 +252,12 @@ func (c *client) noteRead(op *evidence.Op, a *answer, revision int64) {
 		op.Read.Payload = string(a.body)
 		op.Read.Modified, _ = strconv.ParseInt(trimQuotes(a.header.Get("ETag")), 10, 64)
 	}
-	c.seen, c.known[op.Read.Name] = revision, op.Read.Modified
+	c.seen, c.known[op.Read.Name] = max(c.seen, revision), op.Read.Modified
 }
 
 func (c *client) noteWritten(op *evidence.Op, revision int64) {
 	op.Outcome, op.Revision, op.Why = evidence.OK, revision, ""
-	c.seen = revision
+	c.seen = max(c.seen, revision)
 	for i := range op.Changes {
 		c.known[op.Changes[i].Name] = revision
 		if op.Changes[i].Delete {

@@ -62,20 +62,20 @@ func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error
 
 // peace lets the clients work for a while, and wants them to.
 func (f *Fleet) peace(ctx context.Context, d time.Duration) error {
-	before := f.acknowledged()
+	before := f.Acknowledged()
 	if err := pause(ctx, d); err != nil {
 		return err
 	}
 	return await(ctx, slack, func(context.Context) error {
-		if n := f.acknowledged() - before; n < enough {
+		if n := f.Acknowledged() - before; n < enough {
 			return fmt.Errorf("%w: %d in %s", errTooQuiet, n, d)
 		}
 		return nil
 	})
 }
 
-// acknowledged counts what clients have been told is done.
-func (f *Fleet) acknowledged() int {
+// Acknowledged counts what clients have been told is done.
+func (f *Fleet) Acknowledged() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.okays

@@ -64,8 +64,9 @@ type State struct {
 	ID, Mode, State string
 	Term            int64
 	Mirror          *struct {
-		Revision int64
-		Count    int
+		Revision    int64
+		Count       int
+		StalenessMS int64 `json:"staleness_ms"`
 	}
 }
 

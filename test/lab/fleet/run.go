@@ -198,6 +198,14 @@ func (f *Fleet) recorded(ctx context.Context) error {
 	return nil
 }
 
+// Write puts one memento through a node, for a client that has not asked before, and
+// notes what it was told. It returns whether that was an acknowledgement.
+func (f *Fleet) Write(ctx context.Context, client string, n *Node, name string) bool {
+	op := f.newClient(client).write(ctx, n, name)
+	f.record(op)
+	return op.Outcome == evidence.OK
+}
+
 // write puts one memento through a node.
 func (c *client) write(ctx context.Context, n *Node, name string) evidence.Op {
 	c.asked++

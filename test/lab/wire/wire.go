@@ -1,0 +1,210 @@
+// Package wire is a network that does what it is told: hosts that are namespaces of
+// this machine, and between each two of them a link in each direction that delays,
+// loses, repeats or refuses what is sent over it, by a rule that can be changed at
+// any time.
+//
+// Each host has one interface besides its loopback, a TUN device whose other end is held
+// here. So a packet of IP is what is carried, with no ARP to be lost on its way, and the
+// kernel needs nothing but namespaces: netem is in few of them. The runner comes to a
+// host from within, by sockets that are made in its namespace (Host.Dial), so no rule is
+// ever in its way, and nothing leads out of the network.
+//
+// A link is a queue. What is on its way arrives, whatever rule comes later; what is
+// sent after it waits behind it. A queue holds [capacity] packets, and what comes to a
+// full one is lost, as at a router, and counted.
+//
+// All names on the machine begin with "labwire" and the number of the wire. The number
+// is claimed by a socket that the kernel closes when the process ends, however it does:
+// whoever gets the number knows that whatever else has it is left from a run that was
+// killed. [New] sweeps all of that away.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+)
+
+// Wire is a network, until it is closed.
+type Wire struct {
+	number int
+	claim  net.Listener // of the number
+	hosts  []*Host
+	links  map[ends]*Link
+
+	stop   chan struct{} // closed by Close
+	group  sync.WaitGroup
+	close  sync.Once
+	closed error // what Close returned, once it has
+}
+
+// Host is one namespace.
+type Host struct {
+	Name      string
+	Namespace string
+	Address   netip.Addr
+
+	device *os.File
+}
+
+type ends struct{ from, to string }
+
+// maxHosts is how many hosts have an address.
+const maxHosts = 254
+
+// Possible returns why no wire can be made here, nil if one can.
+func Possible() error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can make a namespace")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		return fmt.Errorf("iproute2 is not installed: %w", err)
+	}
+	if _, err := os.Stat(tunDevice); err != nil {
+		return fmt.Errorf("no TUN devices: %w", err)
+	}
+	return nil
+}
+
+// New makes a network of hosts, with nothing in the way of anything. What a link does
+// by chance follows from seed and the names of its ends.
+func New(seed uint64, hosts ...string) (*Wire, error) {
+	if len(hosts) > maxHosts {
+		return nil, fmt.Errorf("%d hosts, a wire has addresses for %d", len(hosts), maxHosts)
+	}
+	if err := sweep(); err != nil {
+		return nil, fmt.Errorf("sweep up after runs that were killed: %w", err)
+	}
+	w := &Wire{links: make(map[ends]*Link), stop: make(chan struct{})}
+	if err := w.build(hosts); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a wire: %w", err), w.Close())
+	}
+	for _, from := range w.hosts {
+		for _, to := range w.hosts {
+			if from != to {
+				w.links[ends{from.Name, to.Name}] = newLink(seed, from, to)
+			}
+		}
+	}
+	for _, l := range w.links {
+		w.group.Go(func() { l.deliver(w.stop) })
+	}
+	for _, h := range w.hosts {
+		w.group.Go(func() { w.carry(h) })
+	}
+	return w, nil
+}
+
+// Host returns the host of that name; it has to be there.
+func (w *Wire) Host(name string) *Host {
+	i := slices.IndexFunc(w.hosts, func(h *Host) bool { return h.Name == name })
+	return w.hosts[i]
+}
+
+// Dial connects to an address from the host itself, whatever the rules are.
+func (h *Host) Dial(ctx context.Context, network, address string) (c net.Conn, err error) {
+	err = within(h.Namespace, func() (err error) {
+		// For an address that is no name the dialer needs no other thread than this.
+		c, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial on %s: %w", h.Name, err)
+	}
+	return c, nil
+}
+
+// Dial connects to an address of the network from the host that has it.
+func (w *Wire) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	for _, h := range w.hosts {
+		if h.Address == at.Addr() {
+			return h.Dial(ctx, network, address)
+		}
+	}
+	return nil, fmt.Errorf("dial: no host has %s", at.Addr())
+}
+
+// Link returns the link from one host to another, which have to be there. Rules for
+// the other direction are those of another link.
+func (w *Wire) Link(from, to string) *Link { return w.links[ends{from, to}] }
+
+// Set sets the rule of each link from one of the hosts to another.
+func (w *Wire) Set(from, to []string, r Rule) {
+	for _, a := range from {
+		for _, b := range to {
+			w.Link(a, b).Set(r)
+		}
+	}
+}
+
+// Heal takes all rules away.
+func (w *Wire) Heal() {
+	for _, l := range w.links {
+		l.Set(Rule{})
+	}
+}
+
+// Counts returns what all links from one of the hosts to another have done in all.
+func (w *Wire) Counts(from, to []string) Counts {
+	var sum Counts
+	for _, a := range from {
+		for _, b := range to {
+			sum = sum.Plus(w.Link(a, b).Counts())
+		}
+	}
+	return sum
+}
+
+// Close ends the network and removes its namespaces. Processes that are left in them
+// are killed and are an error: who started them should have ended them.
+func (w *Wire) Close() error {
+	w.close.Do(func() {
+		close(w.stop)
+		for _, h := range w.hosts {
+			w.closed = errors.Join(w.closed, removeEmpty(h.Namespace))
+			if h.device != nil {
+				w.closed = errors.Join(w.closed, h.device.Close())
+			}
+		}
+		w.group.Wait()
+		if w.claim != nil {
+			w.closed = errors.Join(w.closed, w.claim.Close())
+		}
+	})
+	return w.closed
+}
+
+// carry brings each packet that comes from a host to the link that it is for, until the
+// host's device is closed.
+func (w *Wire) carry(from *Host) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := from.device.Read(buf)
+		if err != nil {
+			return
+		}
+		p := packet(slices.Clone(buf[:n]))
+		if !p.valid() {
+			continue
+		}
+		for _, h := range w.hosts {
+			if h.Address == p.to() && h != from {
+				w.Link(from.Name, h.Name).take(p)
+			}
+		}
+	}
+}
+
+// receive puts a packet into a host's device. One that the kernel does not take is
+// lost, as any packet may be.
+func (h *Host) receive(p packet) { _, _ = h.device.Write(p) }
