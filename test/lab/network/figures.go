@@ -14,8 +14,8 @@ import (
 // stopped that a term was taken from.
 func Figures(run *evidence.Run) (lines []string) {
 	for _, f := range run.Faults {
-		line := fmt.Sprintf("%s of %s, for %s: no write acknowledged for %s", f.What, f.Target,
-			(f.To - f.From).Round(time.Millisecond), silence(run, f).Round(time.Millisecond))
+		line := fmt.Sprintf("%s of %s, for %s: %s; no write acknowledged for %s", f.What, f.Target,
+			(f.To - f.From).Round(time.Millisecond), f.Detail, silence(run, f).Round(time.Millisecond))
 		for _, a := range run.Acts {
 			if a.From < f.From && a.To > f.From && a.To < f.To && !a.Frozen {
 				line += fmt.Sprintf("; %s stopped %s before its deadline", a.Node, (deadline(run, a) - a.To).Round(time.Millisecond))

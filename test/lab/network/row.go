@@ -145,7 +145,6 @@ func (h *harm) strike(target string, limit time.Duration, rules ...stretch) (hea
 			What: h.row.What, Target: target, From: h.begun, To: h.Now(),
 			Detail: fmt.Sprintf("%d packets met it", met), Disturbing: limit > 0, Limit: limit,
 		})
-		h.note("%d packets met the rule", met)
 		return nil
 	}
 }
