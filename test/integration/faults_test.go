@@ -212,8 +212,8 @@ func (h *hand) delete(rest string) {
 // judge judges the plane's history, but for what was done by hand.
 func (h *hand) judge(told ...evidence.Op) judge.Verdict {
 	h.t.Helper()
-	run := h.record()
-	run.Ops, run.Hands = told, h.did
+	run := h.account(told)
+	run.Hands = h.did
 	return judged(h.t, run)
 }
 

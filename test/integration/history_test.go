@@ -26,9 +26,19 @@ func (c *cluster) record() *evidence.Run {
 // each rule that was broken.
 func (c *cluster) judge(told ...evidence.Op) judge.Verdict {
 	c.t.Helper()
+	return judged(c.t, c.account(told))
+}
+
+// account is the plane's history with what clients were told. It waits for what was
+// under way when they stopped, and may still be written.
+func (c *cluster) account(told []evidence.Op) *evidence.Run {
+	c.t.Helper()
+	if len(told) > 0 {
+		c.quiet()
+	}
 	run := c.record()
 	run.Ops = told
-	return judged(c.t, run)
+	return run
 }
 
 // judged fails the test for what was broken in a run.
