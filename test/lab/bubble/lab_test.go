@@ -186,10 +186,9 @@ func (p *process) setBack() {
 			return
 		}
 		s := node.Status()
-		if s.Mode == p.seat.Mode && s.State != modes.StateFailed {
-			return
+		if s.Mode != p.seat.Mode || s.State == modes.StateFailed { // perhaps by a change still on its way
+			_, _ = node.ChangeMode(ctx, p.seat.Mode)
 		}
-		_, _ = node.ChangeMode(ctx, p.seat.Mode)
 		_ = wait(ctx, 100*time.Millisecond)
 	}
 }
