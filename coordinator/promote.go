@@ -218,8 +218,9 @@ func (n *Node) announce() step {
 // lead is mastership: the loop only watches over it.
 func (n *Node) lead() step {
 	for {
-		if p := n.outlook.plane(); !p.Narrow {
-			n.reign.next, _ = Next(p)
+		p := n.outlook.plane()
+		if next, _ := Next(p); !p.Narrow && next != n.cfg.ID { // as it may be before this node is seen to lead
+			n.reign.next = next
 		}
 		var failed <-chan struct{}
 		if n.program != nil {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/retry"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // The election is etcd's own, entered under the membership's lease, and its
@@ -143,12 +142,13 @@ type calledOff struct{ why error }
 // Error implements error.
 func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
 
-// enqueue waits in the election. The wait outlives the campaign that a handover
-// ends early, since cancelling it would delete the key; it ends with the
-// membership at the latest.
+// enqueue waits in the election. The wait outlives the campaign that ends before its
+// turn has come, by a handover or a step forward, and even the membership: cancelling
+// it deletes the key, and whoever has led would be followed while its record still
+// says that it leads. It ends with the lease.
 func (m *membership) enqueue() {
 	m.stood.Store(true)
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.ctx))
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.there))
 	q := &queue{
 		election: concurrency.NewElection(m.session, m.store.keys.electionPrefix()),
 		cancel:   cancel, done: make(chan struct{}), after: m.looked,
@@ -169,26 +169,27 @@ func (m *membership) leaveQueue() {
 }
 
 // deleteKey deletes the own election key, whichever revision made it, and reports
-// whether there was one.
+// whether there was one. It deletes the candidacy that it has seen and no other: what
+// it sends may arrive when the key is another's, which may even lead by then.
 func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	key := m.candidateKey()
-	resp, err := m.store.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.LeaseValue(key), "=", m.id)).
-		Then(clientv3.OpDelete(key)).
-		Commit()
-	if err == nil {
-		return resp.Succeeded, nil
+	found, err := m.store.client.Get(ctx, key, clientv3.WithKeysOnly())
+	if err == nil && len(found.Kvs) == 0 {
+		return false, nil
 	}
-	err = translate(err)
-	if errors.Is(err, rebind.ErrDenied) { // whoever may not delete it may not have made it
-		found, lookErr := m.store.client.Get(ctx, key, clientv3.WithCountOnly())
-		if lookErr == nil && found.Count == 0 {
-			return false, nil
+	if err == nil {
+		var resp *clientv3.TxnResponse
+		resp, err = m.store.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(key), "=", found.Kvs[0].CreateRevision)).
+			Then(clientv3.OpDelete(key)).
+			Commit()
+		if err == nil {
+			return resp.Succeeded, nil
 		}
 	}
-	return false, fmt.Errorf("delete election key: %w", err)
+	return false, fmt.Errorf("delete election key: %w", translate(err))
 }
 
 func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id) }

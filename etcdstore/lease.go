@@ -32,6 +32,9 @@ type lease struct {
 	until atomic.Int64 // by the store's clock; nanoseconds
 	ctx   context.Context
 	end   context.CancelCauseFunc
+
+	there context.Context // ends when etcd is known to have the lease no more
+	gone  context.CancelFunc
 }
 
 // grant obtains a lease and keeps it alive until end is called or it is lost.
@@ -43,6 +46,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	}
 	l := &lease{store: s, id: resp.ID}
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
+	l.there, l.gone = context.WithCancel(s.ctx)
 	l.renewed(sent, resp.TTL)
 	life := asked.age.ctx
 	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
@@ -131,6 +135,15 @@ func (l *lease) watchDeadline() {
 			return
 		}
 	}
+}
+
+// revoke deletes the lease and all that hangs on it.
+func (l *lease) revoke(ctx context.Context) error {
+	err := l.store.revoke(ctx, l.id)
+	if err == nil {
+		l.gone()
+	}
+	return err
 }
 
 // revoke deletes a lease and all that hangs on it. It succeeds when the lease is

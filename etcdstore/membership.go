@@ -50,7 +50,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	m := &membership{lease: l, node: r.ID, key: s.keys.node(r.ID)}
 	if err := m.enter(ctx, r); err != nil {
 		l.end(coordinator.ErrLeaseLost)
-		s.group.Go(func() { _ = s.revoke(s.ctx, l.id) }) // or it lapses
+		s.group.Go(func() { _ = l.revoke(s.ctx) }) // or it lapses
 		return nil, fmt.Errorf("join as %s: %w", r.ID, err)
 	}
 	return m, nil
@@ -176,7 +176,7 @@ func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 			m.store.log.Warn("last record not kept", zap.Error(err))
 		}
 	}
-	return m.store.revoke(ctx, m.id)
+	return m.revoke(ctx)
 }
 
 var errLeft = fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,7 +30,8 @@ func (l *lab) execute(ctx context.Context, s *step) {
 			return
 		}
 		f.Target = seat.ID
-		f.Disturbing = l.holder() == seat.ID
+		// A program fails whenever its node comes to lead, and not as its fault begins.
+		f.Disturbing = l.holder() == seat.ID || strings.HasPrefix(s.What, "program-")
 		undo = l.single(ctx, s, seat, &f)
 	}
 	if undo != nil {

@@ -58,7 +58,7 @@ func (p *plan) String() string {
 
 // again is how a plan is run again, and what it is.
 func (p *plan) again() string {
-	return fmt.Sprintf("again: go test ./test/lab/bubble -run TestSeeds -seed %d\n%s", p.Seed, p)
+	return fmt.Sprintf("again: go test ./test/lab/bubble -run TestSeeds -artifacts -seed %d\n%s", p.Seed, p)
 }
 
 // kind is a kind of step and how often it is drawn.
