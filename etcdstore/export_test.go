@@ -37,7 +37,10 @@ func Forge(m coordinator.Membership) coordinator.Term {
 	return t
 }
 
-// BootTime is the clock they are judged by otherwise.
+// Clock is the clock by which leases of s are judged.
+func Clock(s *Store) time.Duration { return s.cfg.Clock() }
+
+// BootTime is that clock where no other was asked for.
 func BootTime() time.Duration { return clock.Boot() }
 
 // SetKV has s do its reads and transactions through kv.
