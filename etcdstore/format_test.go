@@ -184,7 +184,7 @@ func fixtures() map[string]func(*lab) {
 	return map[string]func(*lab){"shared": (*lab).writePlane, "solo": (*lab).writeSolo}
 }
 
-func readFixture(t *testing.T, name string) (cells []cell) {
+func readFixture(t testing.TB, name string) (cells []cell) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "format1", name+".json"))
 	if err == nil {
