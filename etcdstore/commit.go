@@ -53,32 +53,43 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 	if size > maxRequest {
 		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", rebind.ErrTooLarge, size, maxRequest)
 	}
-	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(d, base, f) }
+	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(t.number, d, base, f) }
 	w.refuse = func(f *finding) error { return &rebind.BaseError{Actual: modRevisions(f)} }
 	return w, nil
 }
 
-// judgeDelta tells what became of a delta by what its mementos are now. A put
-// carries the delta's id; a deletion leaves nothing, so it counts as this
-// delta's while nobody else can have written.
-func judgeDelta(d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, int64) {
+// judgeDelta tells what became of a delta of a term by what its mementos are now.
+//
+// A put carries the term and the delta's id. The id alone proves nothing: its caller
+// may have had another master store it since, and what goes together here with other
+// deltas does not there. A deletion leaves nothing, so it counts as this delta's while
+// nobody else can have written.
+//
+// That all is as it was proves that the delta was not applied, but for what it was to
+// make: once the term is over that may have been there, and be deleted by the next
+// master.
+func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, int64) {
 	actual := modRevisions(f)
-	same, deleted := true, true
+	same, deleted, makes, changes := true, true, false, false
 	for i := range d.Ops {
 		same = same && actual[i] == base[i]
+		changes = changes || base[i] != 0
 		if d.Ops[i].Put == nil {
 			deleted = deleted && actual[i] == 0
 			continue
 		}
 		deleted = false
+		makes = makes || base[i] == 0
 		if actual[i] == 0 || actual[i] == base[i] {
 			continue // what was there before may have the same id
 		}
-		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.op == d.OpID(i) {
+		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.term == term && by.op == d.OpID(i) {
 			return applied, int64(actual[i])
 		}
 	}
 	switch {
+	case same && f.fenced && makes && !changes:
+		return unclear, 0
 	case same:
 		return unchanged, 0
 	case deleted && !f.fenced:

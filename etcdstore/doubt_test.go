@@ -164,6 +164,46 @@ func TestCommit_LostAnswer(t *testing.T) {
 	}
 }
 
+// succeed has another node lead, and commit there under an operation's id.
+func (l *lab) succeed(op string, ops ...rebind.Op) {
+	l.t.Helper()
+	l.DeleteCandidate("a")
+	term := l.elect(l.join("b"))
+	for i := range ops {
+		if _, err := l.commit(term, op, rebind.Revision(l.modRevision(ops[i].Name)), ops[i]); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// A caller that does not hear of its delta has the next master store it, under the
+// same id. That proves nothing of the transaction in which the first one had it go
+// together with others.
+func TestCommit_LostAndStoredByTheNextMaster(t *testing.T) {
+	l := newLab(t)
+	bad := l.badWire("a")
+	term := etcdstore.Blind(l.elect(l.join("a")))
+	bad.next(loseRequest, func() { l.succeed("op", put("entity/x", "again")) })
+	rev, err := l.commit(term, "op", 0, put("entity/x", "first"), put("entity/y", "with it"))
+	if !errors.Is(err, rebind.ErrUnknown) {
+		t.Errorf("commit = %d, %v, want ErrUnknown", rev, err)
+	}
+}
+
+// What the lost write made may be gone again: then it looks as if it had never been.
+func TestCommit_LostAndDeletedByTheNextMaster(t *testing.T) {
+	for _, f := range []fault{loseAnswer, loseRequest} {
+		l := newLab(t)
+		bad := l.badWire("a")
+		term := etcdstore.Blind(l.elect(l.join("a")))
+		bad.next(f, func() { l.succeed("other", rebind.Op{Name: "entity/x"}) })
+		rev, err := l.commit(term, "op", 0, put("entity/x", "1"))
+		if !errors.Is(err, rebind.ErrUnknown) {
+			t.Errorf("fault %d: commit = %d, %v, want ErrUnknown", f, rev, err)
+		}
+	}
+}
+
 // A late arrival of a transaction that was given up for lost, and sent again,
 // finds that its comparisons no longer hold.
 func TestCommit_AppliesAtMostOnce(t *testing.T) {

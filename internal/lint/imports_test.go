@@ -41,6 +41,8 @@ var layers = map[string][]string{
 	"internal/httpapi/...": slices.Concat(core, httpapi),
 	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,
+	"test/lab/evidence":    {},
+	"test/lab/judge":       {"test/lab/evidence"},
 	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
 	"bench":                slices.Concat(outer, support),
 	"bench/...":            {},

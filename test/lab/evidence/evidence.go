@@ -17,14 +17,29 @@ type Run struct {
 	Root  string        // what the plane's keys begin with, with the slash at the end
 	TTL   time.Duration // of leases, as granted
 
-	Events []Event // everything that happened to keys under Root, from the first revision on, in order
-	Head   int64   // the store's revision when the history was read: nothing after it is known
-	Ops    []Op
-	Moves  []Move
-	Acts   []Act
-	Leases []Lease
-	Copies []Copy
-	Faults []Fault
+	// Events are everything that happened to keys under Root, from the first revision
+	// on, in order.
+	Events []Event `json:"-"`
+	Ops    []Op    `json:"-"`
+	Moves  []Move  `json:"-"`
+	Acts   []Act   `json:"-"`
+	Leases []Lease `json:"-"`
+	Copies []Copy  `json:"-"`
+	Faults []Fault `json:"-"`
+
+	Head int64 // the store's revision when the history was read: nothing after it is known
+	// Hands are the revisions at which somebody changed keys by hand. What was done
+	// there is not judged, but counts: a term record that was overwritten holds nothing.
+	Hands []int64
+	// Enough is how many writes must have been acknowledged for the run to show
+	// anything.
+	Enough int
+	// Slack is how late this machine may be to do what a clock told it to: 0 in fake
+	// time, and never as much as the margin of a deadline.
+	Slack time.Duration
+	// Alive are the nodes that ran when all harm was healed and the run had come to
+	// rest; nil if it was not brought to rest.
+	Alive []string
 }
 
 // Event is one change of one key. Those of one transaction have one revision.
@@ -104,11 +119,11 @@ type Act struct {
 	Frozen bool
 }
 
-// Lease is one renewal that etcd acknowledged to a node.
+// Lease is one grant or renewal of a lease that etcd acknowledged to a node.
 type Lease struct {
 	Node string
 	ID   int64
-	Sent time.Duration // when the renewal was sent
+	Sent time.Duration // when it was asked for
 }
 
 // Copy is what a node's mirror held at a revision.
@@ -127,4 +142,7 @@ type Fault struct {
 	From, To   time.Duration
 	Detail     string
 	Disturbing bool // the master, or etcd's quorum, is hit: a term may end by it
+	// Limit is how long after From there is a master again, if a term ends by it; 0 for
+	// no promise.
+	Limit time.Duration
 }

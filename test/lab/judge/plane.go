@@ -1,0 +1,210 @@
+package judge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+// plane is what stands under the plane's keys at one revision.
+type plane struct {
+	root       string
+	candidates map[string]candidate // by election key, without the root
+	records    map[string]record    // by node
+	term       term
+	guard      guard
+	mementos   map[string]memento
+}
+
+func newPlane(root string) *plane {
+	return &plane{
+		root: root, candidates: make(map[string]candidate), records: make(map[string]record), mementos: make(map[string]memento),
+	}
+}
+
+// candidate is an election key.
+type candidate struct {
+	node           string
+	created, lease int64
+}
+
+// candidacy tells a candidate from a later one on the same key.
+type candidacy struct {
+	key     string
+	created int64
+}
+
+// record is a node's sync record, as far as it matters here.
+type record struct {
+	ID    string `json:"id"`
+	Mode  string `json:"mode"`
+	State string `json:"state"`
+	Term  int64  `json:"term"`
+
+	lease int64
+	// byHand says that somebody has edited what it says or what it rests on: the node
+	// is not to blame for it before it has published it again.
+	byHand bool
+}
+
+// term is the term record: who was last given the term.
+type term struct {
+	Number int64  `json:"term"`
+	Key    string `json:"key"`
+	Node   string `json:"node"`
+
+	candidacy // that won it
+}
+
+// guard is what a disabled node has the plane by.
+type guard struct {
+	Node string `json:"node"`
+
+	created int64 // 0 if there is none
+}
+
+// memento is one value under mementos/.
+type memento struct {
+	node, op string
+	term     int64
+	payload  string
+	modified int64
+	readable bool // it is a memento's, and not garbage
+}
+
+// readMemento reads a value: a line that says who wrote it, then the payload.
+func readMemento(value []byte, modified int64) (memento, error) {
+	head, payload, found := strings.Cut(string(value), "\n")
+	rest, ours := strings.CutPrefix(head, "memento/1 ")
+	m := memento{payload: payload, modified: modified, readable: found && ours}
+	if !m.readable {
+		return m, fmt.Errorf("%.40q is no memento", value)
+	}
+	for rest != "" && !strings.HasPrefix(rest, "type=") { // which alone may hold spaces
+		var field string
+		field, rest, _ = strings.Cut(rest, " ")
+		name, value, _ := strings.Cut(field, "=")
+		switch name {
+		case "node":
+			m.node = value
+		case "op":
+			m.op = value
+		case "term":
+			number, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return m, fmt.Errorf("term of %q: %w", head, err)
+			}
+			m.term = number
+		}
+	}
+	if m.node == "" || m.term == 0 || m.op == "" {
+		return m, fmt.Errorf("%q does not say who wrote it", head)
+	}
+	return m, nil
+}
+
+// holder returns who may write now: the node that the term record names, while the
+// election key lives that won the term, or the one that has the guard.
+func (p *plane) holder() (Term, bool) {
+	if p.held() {
+		return Term{Number: p.term.Number, Node: p.term.Node}, true
+	}
+	return Term{Number: p.guard.created, Node: p.guard.Node}, p.guard.created != 0
+}
+
+// held reports whether the candidacy that won the term lives.
+func (p *plane) held() bool {
+	c, ok := p.candidates[p.term.key]
+	return ok && c.created == p.term.created
+}
+
+// apply applies what happened at a revision. What cannot be read counts for
+// nothing; it has been complained of.
+func (p *plane) apply(events []evidence.Event) {
+	for i := range events {
+		ev := &events[i]
+		dir, name, _ := strings.Cut(ev.Key, "/")
+		switch dir {
+		case "election":
+			set(p.candidates, ev.Key, ev.Deleted, candidate{string(ev.Value), ev.Created, ev.Lease})
+		case "nodes":
+			set(p.records, name, ev.Deleted, readRecord(ev))
+		case "mementos":
+			m, _ := readMemento(ev.Value, ev.Revision)
+			set(p.mementos, name, ev.Deleted, m)
+		case "term":
+			p.term = p.readTerm(ev)
+		case "guard":
+			p.guard = readGuard(ev)
+		}
+	}
+}
+
+// set brings one key of a map up to date.
+func set[V any](all map[string]V, key string, deleted bool, v V) {
+	if deleted {
+		delete(all, key)
+		return
+	}
+	all[key] = v
+}
+
+func readRecord(ev *evidence.Event) record {
+	var r record
+	if !ev.Deleted && json.Unmarshal(ev.Value, &r) != nil {
+		r = record{}
+	}
+	r.lease = ev.Lease
+	return r
+}
+
+// readTerm reads a term record, and finds the candidacy that won it.
+func (p *plane) readTerm(ev *evidence.Event) term {
+	var t term
+	if ev.Deleted || json.Unmarshal(ev.Value, &t) != nil {
+		return term{}
+	}
+	if key, ours := strings.CutPrefix(t.Key, p.root); ours {
+		t.candidacy = candidacy{key, p.candidates[key].created}
+	}
+	return t
+}
+
+func readGuard(ev *evidence.Event) guard {
+	var g guard
+	if ev.Deleted || json.Unmarshal(ev.Value, &g) != nil {
+		return guard{}
+	}
+	g.created = ev.Created
+	return g
+}
+
+// byHand applies what somebody did by hand. The records of nodes whose keys were
+// touched are no longer theirs to answer for.
+func (p *plane) byHand(events []evidence.Event) {
+	holder := p.term.Node
+	var touched []string
+	for i := range events {
+		ev := &events[i]
+		dir, name, _ := strings.Cut(ev.Key, "/")
+		switch dir {
+		case "nodes":
+			touched = append(touched, name)
+		case "election":
+			touched = append(touched, p.candidates[ev.Key].node, string(ev.Value))
+		case "term":
+			touched = append(touched, holder)
+		}
+	}
+	p.apply(events)
+	for _, node := range touched {
+		if node != "" {
+			r := p.records[node]
+			r.byHand = true
+			p.records[node] = r
+		}
+	}
+}

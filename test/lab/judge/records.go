@@ -1,0 +1,96 @@
+package judge
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+// recordsTold judges the sync records that are published, by what stands before.
+//
+//   - I-24: a record and a candidate hang on a lease
+//   - I-26: a record is the node's own, and says MASTER only within the term it names
+//   - I-5: who becomes MASTER is in a mode that may lead
+func (t *trial) recordsTold(events []evidence.Event) {
+	for i := range events {
+		ev := &events[i]
+		node, ours := strings.CutPrefix(ev.Key, "nodes/")
+		if !ours || ev.Deleted {
+			continue
+		}
+		if ev.Lease == 0 {
+			t.broken("I-24", ev.Revision, "the record of %s has no lease", node)
+		}
+		var r record
+		switch err := json.Unmarshal(ev.Value, &r); {
+		case err != nil || r.ID != node:
+			t.broken("I-26", ev.Revision, "the record of %s is %.40q: %v", node, ev.Value, err)
+		case r.State != "MASTER":
+		case !t.now.held() || r.Term != t.now.term.Number || node != t.now.term.Node:
+			t.broken("I-26", ev.Revision, "%s says it is MASTER of term %d, the last one is %d of %s, held: %t",
+				node, r.Term, t.now.term.Number, t.now.term.Node, t.now.held())
+		case t.now.records[node].State != "MASTER" && !promotable(r.Mode):
+			t.broken("I-5", ev.Revision, "%s becomes MASTER in mode %s", node, r.Mode)
+		}
+	}
+}
+
+// oneMaster judges that no two records say MASTER.
+//
+//   - I-26: not at one revision
+func (t *trial) oneMaster(revision int64) {
+	var masters []string
+	for node, r := range t.now.records {
+		if r.State == "MASTER" && !r.byHand {
+			masters = append(masters, node)
+		}
+	}
+	if len(masters) > 1 {
+		slices.Sort(masters)
+		t.broken("I-26", revision, "%v all say they are MASTER", masters)
+	}
+}
+
+// The states of a node that may stand for election, and so be given a term. The state decides and
+// not the mode: a node that is given another mode leaves the election first and says
+// so in its state when it has left, while its record names the new mode at once. In
+// between it may even be given a term, which it gives up.
+var electable = []string{"STANDBY", "HOT_STANDBY"}
+
+// promotable reports whether a node in this mode may ever lead in a plane with others.
+func promotable(mode string) bool { return mode != "hot_backup" && mode != "disabled" }
+
+// candidaciesAllowed judges the candidates by the records of their nodes, once both
+// are applied. They hang on one lease.
+//
+//   - I-5: a node stands for election only as a standby or as the master; one that
+//     initializes only once it has been given the term
+//   - I-24: a candidate hangs on the lease of its node's record
+func (t *trial) candidaciesAllowed(events []evidence.Event) {
+	for i := range events {
+		ev := &events[i]
+		dir, node, _ := strings.Cut(ev.Key, "/")
+		if ev.Deleted || dir != "nodes" && dir != "election" {
+			continue
+		}
+		if dir == "election" {
+			node = string(ev.Value)
+			if fmt.Sprintf("%x", ev.Lease) != ev.Key[len("election/"):] || t.now.records[node].lease != ev.Lease && !t.now.records[node].byHand {
+				t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, t.now.records[node].lease)
+				continue
+			}
+		}
+		r := t.now.records[node]
+		key := fmt.Sprintf("election/%x", r.lease)
+		if _, stands := t.now.candidates[key]; !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
+			continue
+		}
+		leads := t.now.held() && t.now.term.key == key
+		if r.State != "MASTER" && (r.State != "INITIALIZING" || !leads) {
+			t.broken("I-5", ev.Revision, "%s stands for election while it is %s", node, r.State)
+		}
+	}
+}
