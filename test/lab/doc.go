@@ -6,6 +6,7 @@
 //	bubble      whole planes on a real etcd in fake time, by the thousand
 //	fleet       real processes of etcd and coordinator, killed, frozen and starved
 //	wire        a network of namespaces that delays, loses and cuts, one way or both
+//	mutants     the product with a rule broken, and the tests that have to notice
 //	soak        the command that runs them all and prints the score card
 //
 // The judge knows the documented formats and nothing of the product: no package of
