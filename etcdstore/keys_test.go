@@ -23,7 +23,7 @@ func anyPlane(t *rapid.T) planeKeys {
 	return planeKeys{
 		// Few and alike, so that one begins with the other as often as not.
 		prefix: rapid.SampledFrom([]string{"/c", "/c/a", "/c/a/mementos", "/ca"}).Draw(t, "prefix"),
-		plane:  rapid.StringMatching(`a[a.-]{0,2}|nodes|mementos|meta|term`).Draw(t, "plane"),
+		plane:  rapid.SampledFrom([]string{"a", "aa", "az", "a.z", "a-z", "anodes", "mementos"}).Draw(t, "plane"),
 		node:   rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._~-]{0,5}`).Draw(t, "node"),
 		lease:  rapid.Int64Min(1).Draw(t, "lease"),
 		term:   rapid.Int64Min(1).Draw(t, "term"),

@@ -64,7 +64,11 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method uint8, target string, header uint8, value string, body []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // a watch has no end
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, fuzzedMethods[int(method)%len(fuzzedMethods)], "http://a"+target, bytes.NewReader(body))
+		how := fuzzedMethods[int(method)%len(fuzzedMethods)]
+		if how != http.MethodPut && how != http.MethodPost {
+			body = nil // it is not looked at
+		}
+		req, err := http.NewRequestWithContext(ctx, how, "http://a"+target, bytes.NewReader(body))
 		if err != nil || !keepsLeading(req) || req.URL.Host != "a" {
 			return
 		}
@@ -73,6 +77,9 @@ func FuzzRequest(f *testing.F) {
 		rec := httptest.NewRecorder()
 		n.api.ServeHTTP(rec, req)
 		a := &answer{t: t, what: req.Method + " " + target, status: rec.Code, header: rec.Header(), body: rec.Body.Bytes()}
+		if req.Method == http.MethodHead {
+			a.body = nil // the server keeps it back
+		}
 		if ctx.Err() != nil {
 			return // cut off: what there is of an answer is not all of it
 		}

@@ -72,6 +72,30 @@ func mirrors() []Mutant {
 	}
 }
 
+// formats break what is stored, and where.
+func formats() []Mutant {
+	return []Mutant{
+		{
+			Name: "planes-run-together", Invariant: "I-21", Rule: "a slash keeps planes apart whose names begin alike",
+			Edits:    []Edit{{"etcdstore/keys.go", `prefix + "/" + plane + "/"`, `prefix + "/" + plane`}},
+			Catchers: []Catcher{{Package: store, Test: "TestKeys_PlanesNeverMeet", Args: []string{"-rapid.nofailfile"}}},
+		},
+		{
+			Name: "field-renamed", Invariant: "I-19", Rule: "what the first version stored is read for ever",
+			Edits:    []Edit{{"coordinator/record.go", `json:"ready_for,omitempty"`, `json:"ready,omitempty"`}},
+			Catchers: []Catcher{{Package: store, Test: "TestFixture_IsReadInFull"}, {Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
+		},
+		{
+			Name: "header-renamed", Invariant: "I-19", Rule: "a format that is changed is another format",
+			Edits: []Edit{
+				{"etcdstore/codec.go", `b.WriteString(" schema=")`, `b.WriteString(" version=")`},
+				{"etcdstore/codec.go", `case "schema":`, `case "schema", "version":`},
+			},
+			Catchers: []Catcher{{Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
+		},
+	}
+}
+
 // deltas break how state is written.
 func deltas() []Mutant {
 	return []Mutant{
