@@ -29,6 +29,14 @@ type Mutant struct {
 	Edits     []Edit
 	// Catchers are the tests that have to fail, the cheapest first.
 	Catchers []Catcher
+	// Lab is the invariant that whole planes in virtual time have to be found to break;
+	// empty for what they do not show.
+	Lab string
+}
+
+// InLab returns the catcher that runs whole planes in virtual time.
+func (m *Mutant) InLab() Catcher {
+	return Catcher{Package: "test/lab/bubble", Test: "TestSeeds", Args: []string{"-seeds", "16"}, Says: m.Lab + " at "}
 }
 
 // Edit replaces a text that a file of the product holds exactly once. The file is named
@@ -114,6 +122,8 @@ func (c *Catcher) Catch(ctx context.Context, root, overlay string) error {
 		return fmt.Errorf("run go %s: %w", strings.Join(args, " "), err)
 	case !strings.Contains(string(out), "--- FAIL: "+c.Test):
 		return fmt.Errorf("it does not come to an end:\n%s", out)
+	case strings.Contains(string(out), "\npanic: "):
+		return fmt.Errorf("it falls over, which any mistake in the mutant could make it:\n%s", out)
 	case !strings.Contains(string(out), c.Says):
 		return fmt.Errorf("it does not say %q:\n%s", c.Says, out)
 	default:

@@ -14,6 +14,7 @@ import (
 
 var (
 	all  = flag.Bool("all", false, "catch all mutants, not the two most dangerous alone")
+	lab  = flag.Bool("lab", false, "have whole planes in virtual time catch them as well")
 	only = flag.String("only", "", "catch the mutants of these names alone, separated by commas")
 )
 
@@ -42,7 +43,11 @@ func TestMutants_AreCaught(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, c := range m.Catchers {
+			catchers := m.Catchers
+			if *lab && m.Lab != "" {
+				catchers = append(catchers, m.InLab())
+			}
+			for _, c := range catchers {
 				began := time.Now()
 				by := c.String()
 				if err := c.Catch(t.Context(), root(t), overlay); err != nil {

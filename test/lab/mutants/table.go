@@ -51,7 +51,7 @@ func writers() []Mutant {
 			Name: "fence-on-record-only", Invariant: "I-1", Rule: "the fence compares the election key",
 			Edits: []Edit{{
 				"etcdstore/fence.go",
-				`clientv3.CreateRevision(st.key), "=", st.created)`, `clientv3.CreateRevision(st.key), ">=", 0)`,
+				`clientv3.CreateRevision(st.key), "=", st.created)`, `clientv3.CreateRevision(st.key), ">", -1)`,
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestFence_RefusesAMasterWithoutItsKeyAlthoughItsRecordStands"}},
 		},
