@@ -22,6 +22,9 @@ type Writer interface {
 	// what the store refused. It returns a [*BaseError] when a memento is not at
 	// its base, [ErrTooLarge], [ErrStoreFull] or [ErrUnavailable]; in all these
 	// cases nothing was written. Only after [ErrUnknown] is the outcome open.
+	//
+	// The revision is that at which d was made. Of a d that only deletes, and whose
+	// answer was lost, it may be a later one.
 	Commit(ctx context.Context, d Delta, base []Revision) (Revision, error)
 }
 

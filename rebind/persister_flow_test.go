@@ -142,6 +142,30 @@ func TestPersister_LostAnswer(t *testing.T) {
 	})
 }
 
+// A deletion whose answer was lost is found to be made, and at which revision it was
+// is not: the mirror must not take another revision for that one.
+func TestPersister_LostAnswerToADeletion(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.load()
+		p := l.persister()
+		l.must(p, putOp("entity/x", "1"))
+		l.server.LoseAnswer("writer", func() {
+			pass(time.Millisecond) // until the mirror has the deletion
+			l.server.Stall("reader", true)
+			l.put("entity/y", "2")
+			l.group.Go(func() {
+				<-time.After(time.Second)
+				l.server.Stall("reader", false)
+			})
+		})
+		l.must(p, deleteOp("entity/x"))
+		l.group.Wait()
+		pass(5 * time.Second)
+		l.reads("entity/x", "")
+		l.reads("entity/y", "2")
+	})
+}
+
 func TestPersister_PassesOnWhatTheWriterSays(t *testing.T) {
 	for _, want := range []error{rebind.ErrUnknown, rebind.ErrStoreFull, rebind.ErrUnavailable, rebind.ErrTooLarge, rebind.ErrFenced} {
 		inLab(t, func(t *testing.T, l *lab) {

@@ -27,8 +27,8 @@ func (c *cluster) begun(after int64) <-chan time.Time {
 		for resp := range watch {
 			at := time.Now()
 			for _, ev := range resp.Events {
-				var h holder
-				if json.Unmarshal(ev.Kv.Value, &h) == nil && h.Term > after {
+				var record struct{ Term int64 }
+				if json.Unmarshal(ev.Kv.Value, &record) == nil && record.Term > after {
 					seen <- at
 					return
 				}
@@ -107,10 +107,9 @@ func TestDeadline_MasterCutOffOneWay(t *testing.T) {
 			}
 			c.led()
 			w.more(t, 20)
-			account := w.stop()
-			found := c.record().judge(t)
-			account.holds(t, found)
-			if len(found.puts["entity/never"]) > 0 {
+			told := w.stop()
+			found := c.judge(told...)
+			if found.Written["entity/never"] > 0 {
 				t.Error("a write that was refused is in the store")
 			}
 		})
@@ -150,10 +149,9 @@ func TestDeadline_WriteAtTheMomentOfWaking(t *testing.T) {
 	a.signal(syscall.SIGCONT)
 	answered.Wait()
 	c.led()
-	account := w.stop()
-	found := c.record().judge(t)
-	account.holds(t, found)
-	for name := range found.puts {
+	told := w.stop()
+	found := c.judge(told...)
+	for name := range found.Written {
 		if strings.HasPrefix(name, "late/") {
 			t.Errorf("%s is in the store", name)
 		}

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
 // This file holds what the tests of faults share: how a plane is as its nodes
@@ -183,7 +185,7 @@ func (c *cluster) value(rest string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-// hand is somebody who edits the plane's keys, and remembers it for the judge.
+// hand is somebody who edits the plane's keys, and tells the judge.
 type hand struct {
 	*cluster
 	did []int64 // revisions
@@ -204,14 +206,15 @@ func (h *hand) delete(rest string) {
 	if err != nil || resp.Deleted != 1 {
 		h.t.Fatalf("delete %s: %v, %v", rest, resp, err)
 	}
+	h.did = append(h.did, resp.Header.Revision)
 }
 
-// without leaves out of a history what the hand put.
-func (h *hand) without(all *history) *history {
-	all.events = slices.DeleteFunc(all.events, func(ev *clientv3.Event) bool {
-		return ev.Type == clientv3.EventTypePut && slices.Contains(h.did, ev.Kv.ModRevision)
-	})
-	return all
+// judge judges the plane's history, but for what was done by hand.
+func (h *hand) judge(told ...evidence.Op) judge.Verdict {
+	h.t.Helper()
+	run := h.record()
+	run.Ops, run.Hands = told, h.did
+	return judged(h.t, run)
 }
 
 // lease is the lease that a key of the plane hangs on.

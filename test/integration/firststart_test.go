@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -69,13 +68,12 @@ func (c *cluster) killedAt(at milestone) {
 		c.t.Fatalf("it does not come to be %s", at.name)
 	}
 	a.kill()
-	h := c.record()
 	last := newRevision()
-	for _, ev := range h.events {
-		if ev.Kv.ModRevision != last.at {
+	for _, ev := range c.record().Events {
+		if ev.Revision != last.at {
 			last = newRevision()
 		}
-		last.add(h.root, ev.Kv)
+		last.add(ev.Revision, ev.Key, ev.Value)
 	}
 	if !last.is(at) {
 		c.t.Fatalf("killed after %v, want it %s: %s", last, at.name, at.keys)
@@ -92,12 +90,11 @@ type revision struct {
 
 func newRevision() *revision { return &revision{keys: []string{}} }
 
-func (r *revision) add(root string, kv *mvccpb.KeyValue) {
-	key := strings.TrimPrefix(string(kv.Key), root)
+func (r *revision) add(at int64, key string, value []byte) {
 	if dir, _, _ := strings.Cut(key, "/"); dir == "election" || dir == "history" {
 		key = dir + "/"
 	}
-	r.at, r.keys, r.values = kv.ModRevision, append(r.keys, key), r.values+string(kv.Value)
+	r.at, r.keys, r.values = at, append(r.keys, key), r.values+string(value)
 	slices.Sort(r.keys)
 }
 
@@ -114,7 +111,7 @@ func (c *cluster) lastRevision(ctx context.Context) *revision {
 	}
 	for _, kv := range resp.Kvs {
 		if last.at == 0 || kv.ModRevision == last.at {
-			last.add(root, kv)
+			last.add(kv.ModRevision, strings.TrimPrefix(string(kv.Key), root), kv.Value)
 		}
 	}
 	return last
@@ -131,9 +128,9 @@ func (c *cluster) startsAgain(id string) {
 		c.t.Errorf("leads after %s, the TTL is %s", took, c.ttl)
 	}
 	n.mustPut("entity/x", "unique")
-	found := c.record().judge(c.t)
-	if last := len(found.terms) - 1; found.terms[last].Node != id {
-		c.t.Errorf("terms %+v, want the last of %s", found.terms, id)
+	found := c.judge()
+	if last := len(found.Terms) - 1; found.Terms[last].Node != id {
+		c.t.Errorf("terms %+v, want the last of %s", found.Terms, id)
 	}
 	if now := c.planeID(); now == "" || (before != "" && now != before) {
 		c.t.Errorf("plane id %q became %q", before, now)

@@ -183,7 +183,7 @@ func TestSecure_PlaneWithCertificatesAndTokens(t *testing.T) {
 	}
 	f.must(a, "handover", "--to", "b")
 	f.must(a, "memento", "put", "entity/y", f.file("operator.crt")) // the other way
-	f.record().judge(t)
+	f.judge()
 }
 
 // Promise: what is renewed or revoked counts at once, without a restart, and changes

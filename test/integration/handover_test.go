@@ -3,6 +3,8 @@ package integration_test
 import (
 	"testing"
 	"time"
+
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
 // Promise: while mastership is handed over writes wait and none is refused, through
@@ -30,14 +32,12 @@ func TestHandover_RefusesNoWrite(t *testing.T) {
 		from.await("HOT_STANDBY")
 	}
 	w.more(t, 40)
-	account := w.stop()
-	t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, len(account.refused))
-	if n := len(account.refused); n != 0 {
+	told := w.stop()
+	found := c.judge(told...)
+	if n := found.Operations[evidence.Refused]; n != 0 {
 		t.Errorf("%d writes were refused, want all to wait", n)
 	}
-	found := c.record().judge(t)
-	account.holds(t, found)
-	if len(found.terms) != 11 {
-		t.Errorf("%d terms, want 11", len(found.terms))
+	if len(found.Terms) != 11 {
+		t.Errorf("%d terms, want 11", len(found.Terms))
 	}
 }

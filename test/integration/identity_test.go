@@ -59,5 +59,5 @@ func TestIdentity_ForeignPlanesAreLeftAlone(t *testing.T) {
 			return nil
 		})
 	}
-	c.record().judge(t)
+	c.judge()
 }

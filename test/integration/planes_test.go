@@ -41,8 +41,8 @@ func TestPlanes_WhoseNamesBeginAlike(t *testing.T) {
 		if name == "p" {
 			terms = 2
 		}
-		if found := c.record().judge(t); len(found.terms) != terms {
-			t.Errorf("plane %s had terms %+v, want %d", name, found.terms, terms)
+		if found := c.judge(); len(found.Terms) != terms {
+			t.Errorf("plane %s had terms %+v, want %d", name, found.Terms, terms)
 		}
 		want := map[bool]string{true: "of p, later", false: "of " + name}[name == "p"]
 		c.holdsOnly(map[string]string{"entity/x": want})

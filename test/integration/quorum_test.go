@@ -20,12 +20,10 @@ func (e *ensemble) during(lasting bool, trouble func(w *writers)) {
 	if now, after := e.led(); lasting && (now != master || after != before) {
 		e.t.Errorf("%s leads term %d, want %s in term %d as before", now.name, after, master.name, before)
 	}
-	account := w.stop()
+	told := w.stop()
 	calm()
 	e.live()
-	found := e.record().judge(e.t)
-	account.holds(e.t, found)
-	e.t.Logf("%d acknowledged, %d unknown, %d refused", len(account.acked), account.unknown, len(account.refused))
+	e.judge(told...)
 }
 
 // Promise: one etcd member of three that hangs costs no master its term and no
@@ -187,11 +185,10 @@ func (e *ensemble) without(begin, end func(*ensemble)) {
 	w.more(e.t, 40)
 	_, after := e.led()
 	e.t.Logf("term %d → %d, in order %s after the store came back", before, after, time.Since(back).Round(time.Millisecond))
-	account := w.stop()
+	told := w.stop()
 	calm()
-	found := e.record().judge(e.t)
-	account.holds(e.t, found)
-	for name, payload := range found.latest {
+	found := e.judge(told...)
+	for name, payload := range found.Latest {
 		for _, p := range e.nodes {
 			eventually(e.t, patience, func() error { return p.reads(name, payload) })
 		}

@@ -64,7 +64,7 @@ func TestRestart_OnAnExternalStore(t *testing.T) {
 	if err := a.reads("entity/x", "unique"); err != nil {
 		t.Error(err)
 	}
-	c.record().judge(t)
+	c.judge()
 }
 
 // Promise: a second process of one node id is refused while the first lives, and
@@ -90,8 +90,8 @@ func TestNodeID_SecondProcessIsRefused(t *testing.T) {
 	if err := a.is("MASTER"); err != nil {
 		t.Error(err)
 	}
-	if found := c.record().judge(t); len(found.terms) != 1 {
-		t.Errorf("terms %+v", found.terms)
+	if found := c.judge(); len(found.Terms) != 1 {
+		t.Errorf("terms %+v", found.Terms)
 	}
 	// A dead one's id is had once its record lapses, from another directory too.
 	a.kill()

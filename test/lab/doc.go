@@ -3,6 +3,7 @@
 //
 //	evidence    what a run leaves behind; the only thing that its parts share
 //	judge       replays evidence and says which invariant was broken, and where
+//	check       the command that judges kept evidence again
 //	bubble      whole planes on a real etcd in fake time, by the thousand
 //	fleet       real processes of etcd and coordinator, killed, frozen and starved
 //	wire        a network of namespaces that delays, loses and cuts, one way or both

@@ -142,6 +142,10 @@ type Fault struct {
 	From, To   time.Duration
 	Detail     string
 	Disturbing bool // the master, or etcd's quorum, is hit: a term may end by it
+	// Taken says that the target's lease, candidacy or term was taken away by hand. A
+	// master goes on then until it hears of it, or its lease would have lapsed; what
+	// counts meanwhile is the fence.
+	Taken bool
 	// Limit is how long after From there is a master again, if a term ends by it; 0 for
 	// no promise.
 	Limit time.Duration

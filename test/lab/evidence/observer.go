@@ -54,7 +54,7 @@ func (o *Observer) Finish(ctx context.Context, client *clientv3.Client, run *Run
 	if err := o.follow(ctx, client, head); err != nil {
 		return err
 	}
-	run.Root, run.Events, run.Head = o.root, o.events, head
+	run.Root, run.Events, run.Head = o.root, o.events, max(head, o.seen) // others may write on
 	return nil
 }
 

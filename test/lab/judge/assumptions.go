@@ -26,6 +26,11 @@ func (t *trial) assumptions() {
 	if acknowledged < t.run.Enough {
 		t.broken(Invalid, 0, "%d writes were acknowledged, the run shows something from %d on", acknowledged, t.run.Enough)
 	}
+	for _, a := range t.run.Acts {
+		if a.To < a.From {
+			t.brokenAt(Invalid, a.From, "%s ends to act in term %d before it begins", a.Node, a.Term)
+		}
+	}
 	for _, c := range t.run.Copies {
 		if c.Revision > t.run.Head {
 			t.broken(Invalid, c.Revision, "a copy of %s is newer than the history, which ends at revision %d", c.Node, t.run.Head)

@@ -11,7 +11,7 @@ import (
 //
 //   - I-34: one node leads and says so; every node that lives has its record, and is
 //     what its mode asks for; a write that was sent after all harm was acknowledged; and
-//     every copy, the last of its node, has all that was written
+//     every copy, the last of its node, has all that was acknowledged
 func (t *trial) closing() {
 	if len(t.run.Alive) == 0 {
 		return
@@ -40,18 +40,22 @@ func (t *trial) closing() {
 	t.copiesComplete()
 }
 
-// copiesComplete judges the last copy of each node that lives and holds one.
+// copiesComplete judges the last copy of each node that lives and still holds one. What
+// was not acknowledged may have come when they had been taken.
 func (t *trial) copiesComplete() {
-	var written int64 // the last revision that changed a memento
-	for _, versions := range t.history {
-		written = max(written, versions[len(versions)-1].revision)
+	var written int64 // the last revision that was acknowledged
+	for i := range t.run.Ops {
+		if op := &t.run.Ops[i]; op.Outcome == evidence.OK && op.Read == nil {
+			written = max(written, op.Revision)
+		}
 	}
 	last := make(map[string]int64)
 	for _, c := range sorted(t.run.Copies, func(c *evidence.Copy) time.Duration { return c.At }) {
 		last[c.Node] = c.Revision
 	}
 	for node, revision := range last {
-		if slices.Contains(t.run.Alive, node) && revision < written {
+		holds := slices.Contains([]string{"MASTER", "HOT_STANDBY", "HOT_BACKUP"}, t.now.records[node].State)
+		if slices.Contains(t.run.Alive, node) && holds && revision < written {
 			t.broken("I-34", written, "the copy of %s ends at revision %d", node, revision)
 		}
 	}

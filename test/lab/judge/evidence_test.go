@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
@@ -104,7 +106,12 @@ func (f *forgery) acts(end, next time.Duration, frozen bool) {
 	f.fail()
 	f.succeed()
 	f.Acts = []evidence.Act{{Node: "a", Term: 3, From: second, To: end, Frozen: frozen}, {Node: "b", Term: 9, From: next, To: next + second}}
-	f.Leases = []evidence.Lease{{Node: "a", Sent: 0}, {Node: "a", Sent: 2 * second}, {Node: "b", Sent: 5 * second}}
+	f.Leases = []evidence.Lease{
+		{Node: "a", ID: leaseA},
+		{Node: "a", ID: leaseA, Sent: 2 * second},
+		{Node: "a", ID: 0xd, Sent: 3 * second},
+		{Node: "b", ID: leaseB, Sent: 5 * second},
+	}
 }
 
 var forgedTimes = []forged{
@@ -117,7 +124,7 @@ var forgedTimes = []forged{
 	}, ""},
 	{"acting without a lease", func(f *forgery) {
 		f.acts(5*second, 8*second, false)
-		f.Leases = f.Leases[1:2]
+		f.Leases = f.Leases[:3]
 	}, "I-9 b acts in term 9 without"},
 	{"two that act at once", func(f *forgery) { f.acts(6*second, 5*second, false) }, "I-10 act at once for 1s"},
 	{"a failover in time", func(f *forgery) {
@@ -175,7 +182,25 @@ var forgedEvidence = []forged{
 	{"a payload that is not unique", func(f *forgery) { f.asks(evidence.Unknown, 0, "x=one") }, "invalid not unique"},
 	{"an outcome that is none", func(f *forgery) { f.asks("perhaps", 0, "y=two") }, `invalid outcome "perhaps"`},
 	{"an operation of nothing", func(f *forgery) { f.asks(evidence.Refused, 0) }, "invalid neither reads nor changes"},
+	{"an act that ends before it begins", func(f *forgery) {
+		f.Acts = []evidence.Act{{Node: "a", Term: 3, From: 2 * second, To: second}}
+	}, "invalid before it begins"},
 	{"a slack that hides everything", func(f *forgery) { f.Slack = second }, "invalid a slack of 1s"},
+}
+
+// A history in which no order is found in time is no proof: it is told.
+func TestOrdered_GivesUpInTime(t *testing.T) {
+	f := forge()
+	var steps []porcupine.Operation
+	for range 64 { // at once, and then a read that none of their orders explains
+		steps = append(steps, porcupine.Operation{Input: step{change: &evidence.Change{Payload: "one"}, revision: int64(len(steps) + 1)}, Return: 1})
+	}
+	steps = append(steps, porcupine.Operation{Input: step{read: &evidence.Read{}}, Call: 2, Return: 3})
+	v := &trial{run: &f.Run}
+	v.ordered("x", steps, 10*time.Millisecond)
+	if found := v.verdict.Findings; len(found) != 1 || found[0].Invariant != Invalid {
+		t.Errorf("findings %v", found)
+	}
 }
 
 // What a verdict counts is what a score card shows.

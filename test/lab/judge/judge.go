@@ -75,7 +75,7 @@ type Failover struct {
 
 // Check judges a run.
 func Check(run *evidence.Run) Verdict {
-	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), history: readHistory(run), unclaimed: make(map[string]int), verdict: Verdict{
+	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), given: make(map[lead]int64), secluded: make(map[lead]bool), history: readHistory(run), verdict: Verdict{
 		Operations: make(map[evidence.Outcome]int), Faults: make(map[string]int),
 		Written: make(map[string]int), Latest: make(map[string]string),
 	}}
@@ -98,13 +98,13 @@ type trial struct {
 	run     *evidence.Run
 	verdict Verdict
 
-	now     *plane             // what stands at the revision that has been reached
-	highest int64              // the highest number of a term so far
-	led     map[candidacy]bool // the candidacies that have led
-	guards  []Term             // the masterships of disabled nodes
+	now      *plane             // what stands at the revision that has been reached
+	highest  int64              // the highest number of a term so far
+	led      map[candidacy]bool // the candidacies that have led
+	given    map[lead]int64     // the masterships there have been, with the leases they hang on
+	secluded map[lead]bool      // those among them that are of disabled nodes
 
-	history   history
-	unclaimed map[string]int // deletions of each memento that nobody was told of
+	history history
 }
 
 // broken notes a finding at a revision.

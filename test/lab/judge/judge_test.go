@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +38,24 @@ func TestCheck_TellsEachBrokenRule(t *testing.T) {
 			})
 		}
 	}
+}
+
+// FuzzCheck wants evidence of any kind to be judged, and never to end the judge.
+func FuzzCheck(f *testing.F) {
+	for _, c := range slices.Concat(rightRuns, forgedWriters, forgedTerms, forgedRecords, forgedOperations, forgedCopies, forgedTimes, forgedEvidence) {
+		run := forge()
+		c.breaks(run)
+		var text bytes.Buffer
+		if err := run.Encode(&text); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text.Bytes())
+	}
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		if run, err := evidence.Decode(bytes.NewReader(text)); err == nil {
+			Check(run)
+		}
+	})
 }
 
 // rightRuns break nothing.
@@ -89,6 +109,8 @@ var rightRuns = []forged{
 		f.seclude()
 		f.asks(evidence.OK, f.memento("x", "s", f.stands["guard"].Created, "two"), "x=two")
 		f.Moves = []evidence.Move{{Node: "s", Mode: "disabled", To: "MASTER", Term: f.stands["guard"].Created}}
+		f.Acts = []evidence.Act{{Node: "s", Term: f.stands["guard"].Created, To: 5 * second}}
+		f.Leases = []evidence.Lease{{Node: "s", ID: 0xc}}
 	}, ""},
 	{"a batch", func(f *forgery) {
 		f.memento("x", "a", 3, "two")
@@ -107,6 +129,18 @@ var rightRuns = []forged{
 		f.asks(evidence.Unknown, 0, "x=")
 		f.reads(true, f.del("mementos/x"), "", 0)
 	}, ""},
+	{"an unknown deletion that its condition has refused", func(f *forgery) {
+		six := int64(6)
+		f.asks(evidence.Unknown, 0, "x=").Changes[0].If = &six
+		f.writes("two", f.memento("x", "a", 3, "two"))
+		f.asks(evidence.OK, f.del("mementos/x"), "x=")
+		f.reads(true, f.Head, "", 0)
+	}, ""},
+	{"a deletion of what an unknown one has deleted", func(f *forgery) {
+		f.asks(evidence.Unknown, 0, "x=")
+		f.reads(true, f.del("mementos/x"), "", 0)
+		f.asks(evidence.OK, f.memento("y", "a", 3, "two"), "x=")
+	}, ""},
 	{"a deletion whose answer was lost", func(f *forgery) {
 		f.del("mementos/x")
 		f.asks(evidence.OK, f.memento("y", "a", 3, "two"), "x=")
@@ -121,6 +155,17 @@ var rightRuns = []forged{
 		f.fail()
 	}, ""},
 	{"a run that was brought to rest", func(f *forgery) { f.rest() }, ""},
+	{"a run at rest, and a write that comes late", func(f *forgery) {
+		f.rest()
+		f.asks(evidence.Unknown, 0, "x=late")
+		f.memento("x", "a", 3, "late")
+	}, ""},
+	{"a run at rest, and what a cold standby held when it was hot", func(f *forgery) {
+		f.record("b", leaseB, "STANDBY", "standby", 0)
+		f.rest()
+		f.Copies = nil
+		f.copyOf(5, 1)
+	}, ""},
 }
 
 // rest brings a run to rest.
@@ -155,6 +200,7 @@ var forgedWriters = []forged{
 	{"a write of nobody", func(f *forgery) { f.put("mementos/y", "garbage", 0) }, "I-1 is no memento"},
 	{"a write without an operation", func(f *forgery) { f.put("mementos/y", "memento/1 node=a term=3\n", 0) }, "I-1 does not say who"},
 	{"a history of somebody else", func(f *forgery) { f.put("history/3", `{"node":"b"}`, 0) }, "I-1 history/3 is written by b"},
+	{"a history that is none", func(f *forgery) { f.put("history/3", "{", 0) }, "I-1 unexpected end"},
 	{"an offer of somebody else", func(f *forgery) { f.put("handover", `{"from":"b"}`, 0) }, "I-1 handover is written by b"},
 	{"a write after the guard is gone", func(f *forgery) {
 		f.seclude()
@@ -209,6 +255,9 @@ var forgedTerms = []forged{
 	{"a node that acts and was given nothing", func(f *forgery) {
 		f.Acts = []evidence.Act{{Node: "a", Term: 4}}
 	}, "I-2 acts in term 4"},
+	{"a node that leads as if it had the plane to itself", func(f *forgery) {
+		f.Moves = []evidence.Move{{Node: "a", Mode: "disabled", To: "MASTER", Term: 3}}
+	}, "I-5 in mode disabled"},
 	{"a node that leads as a backup", func(f *forgery) {
 		f.Moves = []evidence.Move{{Node: "a", Mode: "hot_backup", To: "MASTER", Term: 3}}
 	}, "I-5 in mode hot_backup"},

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -17,6 +18,7 @@ type step struct {
 	change   *evidence.Change // nil for a read
 	read     *evidence.Read   // nil for a write
 	revision int64            // that the memento has after a put
+	doubtful bool             // it may have been refused
 }
 
 // content is a memento as clients see it: when it was modified, 0 while it is not
@@ -33,12 +35,17 @@ func (t *trial) linearizability() {
 	for name, steps := range t.steps() {
 		t.verdict.Histories++
 		t.verdict.Linear += len(steps)
-		switch porcupine.CheckOperationsTimeout(register(), steps, patience) {
-		case porcupine.Illegal:
-			t.broken("I-6", 0, "the %d operations on %s have no order that explains their answers", len(steps), name)
-		case porcupine.Unknown:
-			t.broken(Invalid, 0, "no order of the %d operations on %s is found in %s", len(steps), name, patience)
-		}
+		t.ordered(name, steps, patience)
+	}
+}
+
+// ordered judges one history. One in which no order is found in time proves nothing.
+func (t *trial) ordered(name string, steps []porcupine.Operation, within time.Duration) {
+	switch porcupine.CheckOperationsTimeout(register(), steps, within) {
+	case porcupine.Illegal:
+		t.broken("I-6", 0, "the %d operations on %s have no order that explains their answers", len(steps), name)
+	case porcupine.Unknown:
+		t.broken(Invalid, 0, "no order of the %d operations on %s is found in %s", len(steps), name, within)
 	}
 }
 
@@ -59,7 +66,7 @@ func (c content) after(s step) (bool, any) {
 	case s.read != nil:
 		return c == content{s.read.Modified, s.read.Payload}, c
 	case s.change.If != nil && *s.change.If != c.modified:
-		return false, c
+		return s.doubtful, c
 	case s.change.Delete:
 		return true, content{}
 	default:
@@ -90,7 +97,8 @@ func (t *trial) steps() map[string][]porcupine.Operation {
 			continue
 		}
 		for j := range op.Changes {
-			add(op.Changes[j].Name, step{change: &op.Changes[j], revision: revision})
+			doubtful := op.Outcome == evidence.Unknown && revision == 0
+			add(op.Changes[j].Name, step{change: &op.Changes[j], revision: revision, doubtful: doubtful})
 		}
 	}
 	return all
@@ -108,7 +116,7 @@ func (t *trial) whenMade(op *evidence.Op) (revision int64, made bool) {
 			at := t.put(c)
 			return at, at != 0
 		}
-		made = made || t.unclaimed[c.Name] > 0
+		made = made || slices.ContainsFunc(t.history[c.Name], func(v version) bool { return v.deleted && !v.byHand })
 	}
 	return 0, made
 }

@@ -123,8 +123,7 @@ func (t *trial) unasked() {
 			case !v.deleted && !asked[name][v.payload]:
 				t.broken("I-7", v.revision, "nobody has asked for %.40q in %s", v.payload, name)
 			case v.deleted && !done[name][v.revision]:
-				t.unclaimed[name]++
-				if t.unclaimed[name] > doubtful[name] {
+				if doubtful[name]--; doubtful[name] < 0 {
 					t.broken("I-7", v.revision, "nobody has asked for the deletion of %s", name)
 				}
 			}

@@ -63,7 +63,7 @@ type term struct {
 type guard struct {
 	Node string `json:"node"`
 
-	created int64 // 0 if there is none
+	created, lease int64 // 0 if there is none
 }
 
 // memento is one value under mementos/.
@@ -178,7 +178,7 @@ func readGuard(ev *evidence.Event) guard {
 	if ev.Deleted || json.Unmarshal(ev.Value, &g) != nil {
 		return guard{}
 	}
-	g.created = ev.Created
+	g.created, g.lease = ev.Created, ev.Lease
 	return g
 }
 

@@ -67,7 +67,7 @@ func promotable(mode string) bool { return mode != "hot_backup" && mode != "disa
 // are applied. They hang on one lease.
 //
 //   - I-5: a node stands for election only as a standby or as the master; one that
-//     initializes only once it has been given the term
+//     initializes only once it has been given a term
 //   - I-24: a candidate hangs on the lease of its node's record
 func (t *trial) candidaciesAllowed(events []evidence.Event) {
 	for i := range events {
@@ -78,18 +78,19 @@ func (t *trial) candidaciesAllowed(events []evidence.Event) {
 		}
 		if dir == "election" {
 			node = string(ev.Value)
-			if fmt.Sprintf("%x", ev.Lease) != ev.Key[len("election/"):] || t.now.records[node].lease != ev.Lease && !t.now.records[node].byHand {
-				t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, t.now.records[node].lease)
-				continue
-			}
 		}
 		r := t.now.records[node]
 		key := fmt.Sprintf("election/%x", r.lease)
-		if _, stands := t.now.candidates[key]; !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
+		if dir == "election" && !r.byHand && (ev.Key != key || ev.Lease != r.lease) {
+			t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, r.lease)
 			continue
 		}
-		leads := t.now.held() && t.now.term.key == key
-		if r.State != "MASTER" && (r.State != "INITIALIZING" || !leads) {
+		c, stands := t.now.candidates[key]
+		if !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
+			continue
+		}
+		// Who has led stands no more, though its key may last for a while.
+		if r.State != "MASTER" && (r.State != "INITIALIZING" || !t.led[candidacy{key, c.created}]) {
 			t.broken("I-5", ev.Revision, "%s stands for election while it is %s", node, r.State)
 		}
 	}

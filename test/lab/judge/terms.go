@@ -53,35 +53,34 @@ func (t *trial) termBegins(events []evidence.Event) {
 	}
 	t.led[next.candidacy] = true
 	t.highest = max(t.highest, next.Number)
+	t.given[lead{next.Node, next.Number}] = t.now.candidates[next.key].lease
 	t.verdict.Terms = append(t.verdict.Terms, Term{next.Number, next.Node, at})
 }
 
-// moves judges what nodes said of themselves, and did, by the terms that the store
-// has seen.
+// lead is one mastership: of a term, or of the guard that a disabled node has made.
+type lead struct {
+	node string
+	term int64
+}
+
+// moves judges what nodes said of themselves, and did, by what the store has seen.
 //
 //   - I-2: who says MASTER, or acts, has been given that term
 //   - I-5: and is none that may not lead
 func (t *trial) moves() {
-	given := make(map[Term]bool) // without their revisions
-	for _, term := range t.verdict.Terms {
-		given[Term{Number: term.Number, Node: term.Node}] = true
-	}
-	secluded := make(map[Term]bool)
-	for _, term := range t.guards {
-		secluded[Term{Number: term.Number, Node: term.Node}] = true
-	}
 	for _, m := range t.run.Moves {
-		led := Term{Number: m.Term, Node: m.Node}
+		l := lead{m.Node, m.Term}
+		_, given := t.given[l]
 		switch {
 		case m.To != "MASTER":
-		case !given[led] && !secluded[led]:
+		case !given:
 			t.brokenAt("I-2", m.At, "%s says it is MASTER of term %d, which it was not given", m.Node, m.Term)
-		case m.Mode == "hot_backup" || m.Mode == "disabled" && !secluded[led]:
+		case !promotable(m.Mode) && !t.secluded[l]:
 			t.brokenAt("I-5", m.At, "%s says it is MASTER of term %d in mode %s", m.Node, m.Term, m.Mode)
 		}
 	}
 	for _, a := range t.run.Acts {
-		if led := (Term{Number: a.Term, Node: a.Node}); !given[led] && !secluded[led] {
+		if _, given := t.given[lead{a.Node, a.Term}]; !given {
 			t.brokenAt("I-2", a.From, "%s acts in term %d, which it was not given", a.Node, a.Term)
 		}
 	}

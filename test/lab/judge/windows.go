@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"slices"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
@@ -8,9 +9,9 @@ import (
 
 // deadlines judges how long masters acted.
 //
-//   - I-9: none longer than its lease allows: the sending of the last renewal that was
-//     acknowledged, and the TTL less the margin. Who stood still is exempt: the fence
-//     is what counts then
+//   - I-9: none longer than the lease allows that won the term: the sending of its last
+//     renewal that was acknowledged, and the TTL less the margin. Who stood still is
+//     exempt: the fence is what counts then
 func (t *trial) deadlines() {
 	if len(t.run.Leases) == 0 {
 		return // nobody has measured them
@@ -18,10 +19,11 @@ func (t *trial) deadlines() {
 	margin := max(500*time.Millisecond, t.run.TTL/10)
 	for i := range t.run.Acts {
 		a := &t.run.Acts[i]
-		if a.Frozen {
+		lease, given := t.given[lead{a.Node, a.Term}]
+		if a.Frozen || !given { // who was given nothing is told of elsewhere
 			continue
 		}
-		sent, renewed := t.lastSent(a)
+		sent, renewed := t.lastSent(lease, a.To)
 		switch end := sent + t.run.TTL - margin; {
 		case !renewed:
 			t.brokenAt("I-9", a.To, "%s acts in term %d without a lease", a.Node, a.Term)
@@ -31,10 +33,10 @@ func (t *trial) deadlines() {
 	}
 }
 
-// lastSent returns when the last lease was asked for that a node had while it acted.
-func (t *trial) lastSent(a *evidence.Act) (sent time.Duration, found bool) {
+// lastSent returns when a lease was asked for last, of what was granted, before a time.
+func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration, found bool) {
 	for _, l := range t.run.Leases {
-		if l.Node == a.Node && l.Sent <= a.To && (!found || l.Sent > sent) {
+		if l.ID == lease && l.Sent <= before && (!found || l.Sent > sent) {
 			sent, found = l.Sent, true
 		}
 	}
@@ -43,13 +45,14 @@ func (t *trial) lastSent(a *evidence.Act) (sent time.Duration, found bool) {
 
 // overlaps judges the spans in which nodes acted as masters, on one clock.
 //
-//   - I-10: no two overlap, unless one of them stood still
+//   - I-10: no two overlap, unless one of them stood still, or the first had its term
+//     taken by hand and has not heard of it
 func (t *trial) overlaps() {
 	acts := sorted(t.run.Acts, func(a *evidence.Act) time.Duration { return a.From })
 	for i := range acts {
 		for j := i + 1; j < len(acts) && acts[j].From < acts[i].To; j++ {
 			first, second := &acts[i], &acts[j]
-			if first.Frozen || second.Frozen {
+			if first.Frozen || second.Frozen || t.taken(first) {
 				continue
 			}
 			both := min(first.To, second.To) - second.From
@@ -57,4 +60,11 @@ func (t *trial) overlaps() {
 			t.brokenAt("I-10", second.From, "%s in term %d and %s in term %d act at once for %s", first.Node, first.Term, second.Node, second.Term, both)
 		}
 	}
+}
+
+// taken reports whether a term was taken by hand from who acted in it.
+func (t *trial) taken(a *evidence.Act) bool {
+	return slices.ContainsFunc(t.run.Faults, func(f evidence.Fault) bool {
+		return f.Taken && f.Target == a.Node && f.From >= a.From && f.From <= a.To
+	})
 }

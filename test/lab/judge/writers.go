@@ -72,7 +72,8 @@ func (t *trial) oneHolder(revision int64) {
 		return
 	}
 	if g.created == revision {
-		t.guards = append(t.guards, Term{Number: g.created, Node: g.Node, Revision: revision})
+		l := lead{g.Node, g.created}
+		t.given[l], t.secluded[l] = g.lease, true
 	}
 	if len(t.now.candidates) > 0 || len(t.now.records) > 0 {
 		t.broken("I-1", revision, "disabled node %s has the plane, and so have others: %d records, %d candidates",

@@ -1,0 +1,154 @@
+package bubble_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+	"time"
+	_ "unsafe" // for linkname
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/features"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
+)
+
+// neverEnds is the channel of the context in which etcd's client keeps its watches.
+// Nothing is ever sent on it, so nil does as well.
+//
+//go:linkname neverEnds go.etcd.io/etcd/client/v3.valCtxCh
+var neverEnds chan struct{}
+
+func TestMain(m *testing.M) {
+	if neverEnds == nil {
+		panic("etcd's client no longer has the channel that never ends: see watch.go of its package")
+	}
+	neverEnds = nil
+	wal.SegmentSizeBytes = 1 << 20
+	os.Exit(m.Run())
+}
+
+const (
+	tick          = 100 * time.Millisecond
+	electionTicks = 10
+)
+
+// etcd is a server of one member, which can stop dead and be started again on what
+// is on its disk.
+type etcd struct {
+	t   testing.TB
+	dir string
+
+	mu      sync.Mutex // guards the field below
+	serving *serving   // nil while it is away
+}
+
+// serving is one life of the server, as its clients see it.
+type serving struct {
+	server *etcdserver.EtcdServer
+	kv     pb.KVClient
+	lease  pb.LeaseClient
+	watch  pb.WatchClient
+	life   context.Context // ends with it
+	end    context.CancelFunc
+}
+
+// newEtcd starts a server with nothing in it. Stop it when done.
+func newEtcd(t testing.TB) *etcd {
+	parent := "/dev/shm" // a file system in memory: the syncs are real, and take real time
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "bubble")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &etcd{t: t, dir: dir}
+	e.start()
+	return e
+}
+
+// start returns when the server serves.
+func (e *etcd) start() {
+	server, err := etcdserver.NewServer(e.config())
+	if err != nil {
+		e.t.Fatalf("start etcd: %v", err)
+	}
+	server.Start()
+	<-server.ReadyNotify()
+	s := &serving{
+		server: server,
+		kv:     adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(server)),
+		lease:  adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(server)),
+		watch:  adapter.WatchServerToWatchClient(v3rpc.NewWatchServer(server)),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.serving = s
+}
+
+// stop has the server vanish. What it has synced stays.
+func (e *etcd) stop() {
+	e.mu.Lock()
+	s := e.serving
+	e.serving = nil
+	e.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.end()
+	s.server.HardStop()
+}
+
+// remove deletes what is on the disk of a server that is stopped.
+func (e *etcd) remove() {
+	if err := os.RemoveAll(e.dir); err != nil {
+		e.t.Errorf("remove etcd's data: %v", err)
+	}
+}
+
+// present is the server as it serves now; nil while it is away.
+func (e *etcd) present() *serving {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.serving
+}
+
+func (e *etcd) config() config.ServerConfig {
+	const name = "member"
+	peer := url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	log := zap.NewNop()
+	return config.ServerConfig{
+		Name: name, DataDir: e.dir, Logger: log,
+		ClientURLs: types.URLs{peer}, PeerURLs: types.URLs{peer},
+		InitialPeerURLsMap: types.URLsMap{name: types.URLs{peer}}, InitialClusterToken: "bubble", NewCluster: true,
+		TickMs: uint(tick / time.Millisecond), ElectionTicks: electionTicks, InitialElectionTickAdvance: true,
+		SnapshotCount: 10_000, SnapshotCatchUpEntries: 5000, MaxTxnOps: 128, MaxRequestBytes: 1536 << 10,
+		WarningApplyDuration: time.Hour, WarningUnaryRequestDuration: time.Hour,
+		BackendBatchInterval: time.Second, AuthToken: "simple", BcryptCost: 4, TokenTTL: 300,
+		DowngradeCheckTime: time.Minute, StrictReconfigCheck: true, PreVote: true, MaxLearners: 1,
+		ServerFeatureGate: features.NewDefaultServerFeatureGate(name, log),
+	}
+}
+
+// client makes a client that reaches etcd through a gate.
+func client(g *gate) *clientv3.Client {
+	c := clientv3.NewCtxClient(context.Background())
+	c.KV = clientv3.NewKVFromKVClient(g, c)
+	c.Lease = clientv3.NewLeaseFromLeaseClient(g, c, time.Second)
+	c.Watcher = clientv3.NewWatchFromWatchClient(g, c)
+	return c
+}
+
+// id writes a lease as its election key is named.
+func id(lease int64) string { return fmt.Sprintf("%x", lease) }

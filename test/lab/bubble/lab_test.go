@@ -1,0 +1,334 @@
+package bubble_test
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/test/lab/evidence"
+)
+
+const (
+	prefix = "/lab"
+	plane  = "p"
+	root   = prefix + "/" + plane + "/"
+)
+
+// lab is one run of a plan.
+type lab struct {
+	t          *testing.T
+	plan       *plan
+	began      time.Time
+	record     *record
+	told       zapcore.Core // what processes say
+	etcd       *etcd
+	restarting sync.Mutex // is held while etcd is away
+	raw        *clientv3.Client
+	seats      []*seat
+	group      sync.WaitGroup // all goroutines but those of nodes and etcd
+	programs   sync.WaitGroup
+
+	mu     sync.Mutex // guards the field below
+	lives  int
+	failed []string
+}
+
+// broken notes that an invariant was.
+func (l *lab) broken(invariant, format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = append(l.failed, fmt.Sprintf("%s at %s: ", invariant, l.record.now())+fmt.Sprintf(format, args...))
+}
+
+// count counts.
+func (l *lab) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lives++
+	return l.lives
+}
+
+// random is the stream of chance of one actor.
+func (l *lab) random(actor string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(actor))
+	return rand.New(rand.NewPCG(l.plan.Seed, h.Sum64()))
+}
+
+// log is where a process says what it does.
+func (l *lab) log(name string) *zap.Logger {
+	return zap.New(l.told).With(zap.String("process", name))
+}
+
+// logs takes down what processes say, with the time since the run began.
+func logs(began time.Time, to io.Writer) zapcore.Core {
+	return zapcore.NewCore(zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message", EncodeLevel: zapcore.CapitalLevelEncoder,
+		EncodeTime:     func(at time.Time, to zapcore.PrimitiveArrayEncoder) { to.AppendString(at.Sub(began).String()) },
+		EncodeDuration: zapcore.StringDurationEncoder,
+	}), zapcore.Lock(zapcore.AddSync(to)), zapcore.DebugLevel)
+}
+
+// master is the process that acts as the master; nil if none does.
+func (l *lab) master() *process {
+	for _, s := range l.seats {
+		p := s.present()
+		if node := p.up(); node != nil && node.Status().Acting {
+			return p
+		}
+	}
+	return nil
+}
+
+// rest is for how long after the last harm a plane may take to come to rest: a record
+// lapses, the next node is promoted, and some.
+func (l *lab) rest() time.Duration { return l.plan.TTL + 10*time.Second }
+
+// run runs the plan and returns what it left behind, and what the lab itself found to
+// be broken. It is called in a bubble.
+func run(t *testing.T, p *plan, told io.Writer) (*evidence.Run, []string) {
+	l := &lab{t: t, plan: p, began: time.Now()}
+	l.told = logs(l.began, told)
+	l.record = newRecord(l.began)
+	l.etcd = newEtcd(t)
+	defer l.etcd.remove()
+	defer l.etcd.stop()
+	open := newGate(l.etcd, l.random("observer"), func(int64, time.Time) {})
+	l.raw = client(open)
+	defer l.raw.Close()
+	observer := evidence.Observe(context.Background(), l.raw, root)
+
+	tending, leave := context.WithCancel(context.Background())
+	for _, n := range p.Nodes {
+		s := &seat{nodePlan: n, lab: l, wanted: true}
+		l.seats = append(l.seats, s)
+	}
+	for _, s := range l.seats {
+		l.group.Go(func() { s.tend(tending) })
+	}
+	working, stop := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	for i := range writers {
+		c := l.caller(fmt.Sprintf("writer-%d", i))
+		clients.Go(func() { c.write(working) })
+	}
+	for i := range readers {
+		c := l.caller(fmt.Sprintf("reader-%d", i))
+		clients.Go(func() { c.read(working) })
+	}
+	clients.Go(func() { l.copy(working) })
+
+	l.harm()
+	l.comeToRest()
+	stop()
+	clients.Wait()
+	l.settle()
+	l.close(observer)
+	leave()
+	l.stop()
+	l.group.Wait()
+	l.programs.Wait()
+	return &l.record.run, l.failed
+}
+
+// harm does all that the plan says, and undoes what is still in force at its end.
+func (l *lab) harm() {
+	ctx, heal := context.WithCancel(context.Background())
+	var steps sync.WaitGroup
+	for i := range l.plan.Steps {
+		s := &l.plan.Steps[i]
+		_ = wait(ctx, s.At-l.record.now())
+		steps.Go(func() { l.execute(ctx, s) })
+	}
+	_ = wait(ctx, time.Second)
+	heal()
+	steps.Wait()
+	l.resume()
+	for _, s := range l.seats {
+		s.want(true)
+		if p := s.present(); p != nil {
+			l.group.Go(func() { p.setBack() })
+		}
+	}
+}
+
+// resume ends a pause, which may not have been possible when its time was over.
+func (l *lab) resume() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for wait(ctx, 10*time.Millisecond) == nil {
+		for _, s := range l.seats {
+			if node := s.present().up(); node != nil && node.Resume(ctx) == nil {
+				return
+			}
+		}
+	}
+}
+
+// setBack has an operator bring a node back to the mode that it was started in.
+func (p *process) setBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), p.seat.lab.rest())
+	defer cancel()
+	for ctx.Err() == nil {
+		node := p.up()
+		if node == nil {
+			return
+		}
+		s := node.Status()
+		if s.Mode == p.seat.Mode && s.State != modes.StateFailed {
+			return
+		}
+		_, _ = node.ChangeMode(ctx, p.seat.Mode)
+		_ = wait(ctx, 100*time.Millisecond)
+	}
+}
+
+// comeToRest waits until the plane is as it should be once nothing harms it.
+func (l *lab) comeToRest() {
+	ctx, cancel := context.WithTimeout(context.Background(), l.rest())
+	defer cancel()
+	healed := time.Now()
+	why := l.restless(ctx)
+	for why != "" {
+		if wait(ctx, 50*time.Millisecond) != nil {
+			l.broken("I-34", "not at rest %s after the last harm: %s", l.rest(), why)
+			return
+		}
+		why = l.restless(ctx)
+	}
+	l.record.run.Alive = nil
+	for _, s := range l.seats {
+		l.record.run.Alive = append(l.record.run.Alive, s.ID)
+	}
+	l.t.Logf("at rest %s after the last harm", time.Since(healed))
+}
+
+// settle has every mirror come to the last write.
+func (l *lab) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), l.rest())
+	defer cancel()
+	why := l.restless(ctx)
+	for why != "" && wait(ctx, 50*time.Millisecond) == nil {
+		why = l.restless(ctx)
+	}
+	if why != "" {
+		l.broken("I-34", "does not stay at rest: %s", why)
+	}
+	l.copies()
+}
+
+// restless tells what keeps the plane from rest; empty if nothing does. It ends with
+// a write that has to be acknowledged.
+func (l *lab) restless(ctx context.Context) string {
+	master := ""
+	for _, s := range l.seats {
+		p := s.present()
+		node := p.up()
+		if node == nil {
+			return s.ID + " does not run"
+		}
+		status := node.Status()
+		rest := s.Mode.Rest(!s.Cold)
+		switch {
+		case status.Acting && master != "":
+			return fmt.Sprintf("both %s and %s lead", master, s.ID)
+		case status.Acting:
+			master = s.ID
+		case status.State != rest:
+			return fmt.Sprintf("%s is %s in mode %s, not %s", s.ID, status.State, status.Mode, rest)
+		}
+	}
+	if master == "" {
+		return "nobody leads"
+	}
+	p := l.master()
+	if p == nil {
+		return "nobody leads"
+	}
+	return l.canary(ctx, p)
+}
+
+// canary writes, and sees every mirror come to what it wrote.
+func (l *lab) canary(ctx context.Context, master *process) string {
+	c := l.caller("canary")
+	c.made = l.count()
+	op := evidence.Op{Client: c.name, Node: master.seat.ID, Sent: l.record.now()}
+	d := rebind.Delta{Ops: []rebind.Op{{Name: "canary/bird", Put: &rebind.Content{Payload: c.payload()}}}}
+	op.Changes = changes(&d)
+	receipt, err := master.commit(ctx, 2*time.Second, d)
+	op.Answered = l.record.now()
+	op.Outcome, op.Revision, op.Why = outcome(receipt, err, "")
+	l.record.did(op)
+	if err != nil {
+		return fmt.Sprintf("%s does not take a write: %v", master.seat.ID, err)
+	}
+	pl, err := master.node.Plane(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	for _, s := range l.seats {
+		node := s.present().up()
+		if node == nil {
+			return s.ID + " does not run"
+		}
+		status := node.Status()
+		if m, ok := pl.Member(s.ID); !ok || m.State != status.State {
+			return fmt.Sprintf("the store has %s as %s, it is %s", s.ID, m.State, status.State)
+		}
+		if !status.State.Hot() {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := node.WaitRevision(bounded, receipt.Revision)
+		cancel()
+		if err != nil {
+			return fmt.Sprintf("the mirror of %s does not come to revision %d: %v", s.ID, receipt.Revision, err)
+		}
+	}
+	return ""
+}
+
+// stopLimit is how long a clean stop may take.
+const stopLimit = 12 * time.Second
+
+// stop stops all nodes, the master last.
+func (l *lab) stop() {
+	var group sync.WaitGroup
+	for _, s := range l.seats {
+		p := s.present()
+		if p == nil {
+			continue
+		}
+		group.Go(func() {
+			asked := time.Now()
+			p.cancel()
+			<-p.done
+			if took := time.Since(asked); took > stopLimit {
+				l.broken("I-30", "%s took %s to stop", p.name, took)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// close reads the store's history to its end.
+func (l *lab) close(observer *evidence.Observer) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	run := &l.record.run
+	run.Layer, run.Seed, run.TTL = "bubble", l.plan.Seed, l.plan.TTL
+	if err := observer.Finish(ctx, l.raw, run); err != nil {
+		l.broken("invalid", "%v", err)
+	}
+}
