@@ -36,7 +36,7 @@ type Mutant struct {
 
 // InLab returns the catcher that runs whole planes in virtual time.
 func (m *Mutant) InLab() Catcher {
-	return Catcher{Package: "test/lab/bubble", Test: "TestSeeds", Args: []string{"-seeds", "16"}, Says: m.Lab + " at "}
+	return Catcher{Package: "test/lab/bubble", Test: "TestSeeds", Args: []string{"-seeds", "24"}, Says: m.Lab + " at "}
 }
 
 // Edit replaces a text that a file of the product holds exactly once. The file is named

@@ -16,7 +16,7 @@ func mirrors() []Mutant {
 			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
 		},
 		{
-			Name: "resume-at-R+2", Invariant: "I-15", Rule: "a watch misses no revision",
+			Name: "resume-at-R+2", Invariant: "I-15", Lab: "I-12", Rule: "a watch misses no revision",
 			Edits:    []Edit{{watch, resume, "clientv3.WithRev(int64(after)+2)"}},
 			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
 		},

@@ -23,7 +23,7 @@ func contract(name string) Catcher { return Catcher{Package: store, Test: "TestC
 func writers() []Mutant {
 	return []Mutant{
 		{
-			Name: "nofence", Invariant: "I-1", Rule: "every write of a term is compared with what the term rests on",
+			Name: "nofence", Invariant: "I-1", Lab: "I-1", Rule: "every write of a term is compared with what the term rests on",
 			Edits: []Edit{{
 				"etcdstore/fence.go",
 				"\treturn compares\n", "\treturn nil\n",
@@ -31,7 +31,7 @@ func writers() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestFence_RefusesADeposedMasterThatDoesNotKnow"}},
 		},
 		{
-			Name: "trustcampaign", Invariant: "I-2", Rule: "the return of etcd's Campaign is a hint",
+			Name: "trustcampaign", Invariant: "I-2", Lab: "I-2", Rule: "the return of etcd's Campaign is a hint",
 			Edits: []Edit{
 				{"etcdstore/vacancy.go", "\treturn created != 0 && !p.held() && !hasLed && !tooOld\n", "\t_, _ = hasLed, tooOld\n\treturn true\n"},
 				{"etcdstore/vacancy.go", "return created == 0 && q.seen }", "return false }"},
@@ -70,7 +70,7 @@ func writers() []Mutant {
 func leases() []Mutant {
 	return []Mutant{
 		{
-			Name: "deadline-from-answer", Invariant: "I-9", Rule: "the deadline counts from the sending of a renewal",
+			Name: "deadline-from-answer", Invariant: "I-9", Lab: "I-9", Rule: "the deadline counts from the sending of a renewal",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"case err == nil:\n\t\t\tl.renewed(sent, resp.TTL)", "case err == nil:\n\t\t\tl.renewed(l.store.cfg.Clock(), resp.TTL)",
@@ -78,7 +78,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_LateAnswerProvesNoMoreThanItsSending"}},
 		},
 		{
-			Name: "no-deadline", Invariant: "I-9", Rule: "a lease that was not renewed in time is not relied on, whatever etcd says",
+			Name: "no-deadline", Invariant: "I-9", Lab: "I-9", Rule: "a lease that was not renewed in time is not relied on, whatever etcd says",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"if l.ctx.Err() == nil && l.Remaining() <= 0 {", "if l.ctx.Err() != nil && l.Remaining() <= 0 {",
@@ -86,7 +86,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_SleptThroughItsDeadline"}},
 		},
 		{
-			Name: "no-margin", Invariant: "I-9", Rule: "a master ceases to act a margin before its lease may lapse",
+			Name: "no-margin", Invariant: "I-9", Lab: "I-9", Rule: "a master ceases to act a margin before its lease may lapse",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"sent + granted - coordinator.Margin(granted)", "sent + granted",
@@ -102,7 +102,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_IsJudgedByTheTimeSinceBoot"}},
 		},
 		{
-			Name: "record-without-lease", Invariant: "I-24", Rule: "a record hangs on its node's lease",
+			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record hangs on its node's lease",
 			Edits: []Edit{{
 				"etcdstore/membership.go",
 				"return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))", "return clientv3.OpPut(m.key, encodeJSON(r))",
