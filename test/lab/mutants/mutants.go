@@ -122,7 +122,7 @@ func (c *Catcher) Catch(ctx context.Context, root, overlay string) error {
 		return fmt.Errorf("run go %s: %w", strings.Join(args, " "), err)
 	case !strings.Contains(string(out), "--- FAIL: "+c.Test):
 		return fmt.Errorf("it does not come to an end:\n%s", out)
-	case strings.Contains(string(out), "\npanic: "):
+	case c.Says == "" && strings.Contains(string(out), "\npanic: "):
 		return fmt.Errorf("it falls over, which any mistake in the mutant could make it:\n%s", out)
 	case !strings.Contains(string(out), c.Says):
 		return fmt.Errorf("it does not say %q:\n%s", c.Says, out)

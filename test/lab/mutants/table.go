@@ -121,7 +121,7 @@ func terms() []Mutant {
 				"coordinator/demote.go",
 				"if err := n.stopProgram(settle, errSteppingDown); err != nil {", "if err := context.Cause(settle); err != nil {",
 			}},
-			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/demotion"}},
+			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/demotion", Says: "two programs run at once"}},
 		},
 		{
 			Name: "pass-before-program", Invariant: "I-29", Rule: "the program has returned before the term is handed over",
@@ -129,7 +129,7 @@ func terms() []Mutant {
 				"coordinator/handover.go",
 				"err := n.stopProgram(ctx, errHandingOver)", "err := context.Cause(ctx)",
 			}},
-			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/handover"}},
+			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/handover", Says: "two programs run at once"}},
 		},
 		{
 			Name: "program-in-role-loop", Invariant: "I-31", Rule: "nothing that a program does delays its node",
