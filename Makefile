@@ -1,10 +1,16 @@
-.PHONY: build test race integration soak lint fmt bench rules docs image release
+FUZZTIME = 10s
+DUR      = 10m
+SEEDS    = 200
+
+.PHONY: build test race integration soak fuzz mutants lint fmt bench rules docs image release
 
 build:       ; go build -o bin/ ./cmd/coordinator
 test:        ; go test ./... && cd tools && go test ./...
 race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
-soak:        ; go run ./test/lab/soak -dur $(or $(DUR),10m) -seeds $(or $(SEEDS),200)
+soak:        ; go run ./test/lab/soak -dur $(DUR) -seeds $(SEEDS)
+fuzz:        ; @grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; done
+mutants:     ; go test -count=1 -v -timeout 30m ./test/lab/mutants -all
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
 rules:       ; promtool check rules deploy/prometheus/alerts.yml && promtool test rules deploy/prometheus/alerts_test.yml

@@ -118,6 +118,31 @@ func TestCandidates_AnswerDoesNotDependOnTheOrderOfRecords(t *testing.T) {
 	})
 }
 
+// Promise: the choice is the rule, and nothing else: who gave the term up last, then by
+// priority, version, hotness, time in the plane and id. So any two are in the same order
+// whoever else is there.
+func TestCandidates_LikeTheRule(t *testing.T) {
+	versions := []string{"1.1.0", "1.0.0", "2.0.0-rc.1", "devel", ""} // as they rank
+	place := func(m *coordinator.Member) []int {
+		one := map[bool]int{true: 1}
+		version := min(slices.Index(versions, m.Version), 3) // what is no version is like any other
+		return []int{one[m.GaveUp == 7], -m.Priority, version, one[m.State != modes.StateHotStandby], int(m.Joined)}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		members := rapid.SliceOfN(rapid.Custom(anyMember), 1, 8).Draw(t, "members")
+		for i := range members {
+			members[i].ID = fmt.Sprintf("n%d", i)
+		}
+		found := coordinator.Candidates(coordinator.Plane{Holder: coordinator.Holder{Term: 7}, Members: members})
+		for i := range found[:max(len(found)-1, 0)] {
+			a, b := &found[i], &found[i+1]
+			if order := slices.Compare(place(a), place(b)); order > 0 || order == 0 && a.ID > b.ID {
+				t.Fatalf("%+v comes before %+v", a, b)
+			}
+		}
+	})
+}
+
 func anyMember(t *rapid.T) coordinator.Member {
 	return coordinator.Member{
 		Record: coordinator.Record{

@@ -123,6 +123,23 @@ func TestNode_HotBackupAloneTouchesNothingButItsRecord(t *testing.T) {
 	})
 }
 
+// Promise: a node that may not be promoted has no key in the election.
+func TestNode_HotBackupStaysOutOfTheElection(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a", modes.Auto)
+		settle()
+		l.start("b", modes.HotStandby)
+		l.start("c", modes.HotBackup)
+		settle()
+		p, err := a.Plane(t.Context())
+		b, _ := p.Member("b")
+		c, _ := p.Member("c")
+		if err != nil || b.Candidacy == 0 || c.Candidacy != 0 {
+			t.Errorf("b = %+v, c = %+v, %v, want b in the election alone", b, c, err)
+		}
+	})
+}
+
 func TestNode_TakenIDIsRefusedWhileItsHolderLives(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		first := l.start("a", modes.Auto)

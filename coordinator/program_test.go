@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,45 @@ func TestProgram_ContextEndsWithTheTerm(t *testing.T) {
 			t.Errorf("states = %v, %d further calls, want one for the new term", l.states(), len(c.begun))
 		}
 	})
+}
+
+// Promise: however a term is given up, its program has returned before the next one
+// begins.
+func TestProgram_HasReturnedBeforeTheNextTermBegins(t *testing.T) {
+	ways := map[string]func(t *testing.T, a *running) error{
+		"handover": func(t *testing.T, a *running) error { _, err := handover(t, a, "b"); return err },
+		"demotion": func(t *testing.T, a *running) error { _, err := changeMode(t, a, modes.HotBackup); return err },
+		"stop":     func(_ *testing.T, a *running) error { return a.stop() },
+	}
+	for name, giveUp := range ways {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				var running atomic.Int32
+				leads := func(c *coordinator.Config) {
+					c.Lead = func(ctx context.Context, _ *coordinator.Leading) error {
+						if running.Add(1) != 1 {
+							t.Error("two programs run at once")
+						}
+						defer running.Add(-1)
+						<-ctx.Done()
+						<-time.After(time.Second) // it has something to put away
+						return nil
+					}
+				}
+				a := l.start("a", modes.Auto, leads)
+				settle()
+				l.start("b", modes.HotStandby, leads)
+				settle()
+				if err := giveUp(t, a); err != nil {
+					t.Fatal(err)
+				}
+				settle()
+				if s := l.nodes["b"].Status().State; s != modes.StateMaster || running.Load() != 1 {
+					t.Errorf("b is %s, %d programs run", s, running.Load())
+				}
+			})
+		})
+	}
 }
 
 func TestProgram_FailureGivesTheTermUp(t *testing.T) {

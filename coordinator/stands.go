@@ -1,5 +1,3 @@
-//go:build !mutant_backupstands
-
 package coordinator
 
 import "github.com/coordinator-ha/coordinator/modes"

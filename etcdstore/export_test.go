@@ -1,10 +1,14 @@
 package etcdstore
 
 import (
+	"errors"
 	"math"
+	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/clock"
@@ -37,7 +41,10 @@ func Forge(m coordinator.Membership) coordinator.Term {
 	return t
 }
 
-// BootTime is the clock they are judged by otherwise.
+// Clock is the clock by which leases of s are judged.
+func Clock(s *Store) time.Duration { return s.cfg.Clock() }
+
+// BootTime is that clock where no other was asked for.
 func BootTime() time.Duration { return clock.Boot() }
 
 // SetKV has s do its reads and transactions through kv.
@@ -52,4 +59,84 @@ func Encode(c *rebind.Content, node string, term int64, op string) string {
 func Decode(value []byte) (c rebind.Content, node string, term int64, op string, err error) {
 	c, by, err := decodeMemento(value)
 	return c, by.node, by.term, by.op, err
+}
+
+// Kept is a key of a plane as the store has it.
+type Kept struct {
+	Key, Value     string
+	Lease, Created int64
+}
+
+// Shown is the plane that some keys show.
+func Shown(prefix, plane string, kept ...Kept) coordinator.Plane {
+	s := &Store{keys: newKeys(prefix, plane), log: zap.NewNop(), unreadable: make(map[string]int64)}
+	p := s.newPicture()
+	for _, k := range kept {
+		p.put(k.kv())
+	}
+	return p.plane()
+}
+
+func (k *Kept) kv() *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key: []byte(k.Key), Value: []byte(k.Value), Lease: k.Lease, CreateRevision: k.Created, ModRevision: k.Created, Version: 1,
+	}
+}
+
+// Again reads a value that is JSON, by its key, and writes it anew.
+func Again(prefix, plane string, kept Kept) (string, error) {
+	k, kv := newKeys(prefix, plane), kept.kv()
+	p := &picture{keys: k}
+	switch key := kept.Key; {
+	case key == k.meta():
+		return again(decodeJSON[metaValue](kv.Value))
+	case key == k.term():
+		return again(decodeJSON[coordinator.Holder](kv.Value))
+	case key == k.handover():
+		return again(decodeJSON[coordinator.Handover](kv.Value))
+	case key == k.pause():
+		return again(decodeJSON[coordinator.Pause](kv.Value))
+	case key == k.guard():
+		return again(decodeJSON[coordinator.Seclusion](kv.Value))
+	case strings.HasPrefix(key, k.history()):
+		return again(decodeJSON[coordinator.HistoryEntry](kv.Value))
+	case strings.HasPrefix(key, k.left()):
+		return again(p.gone(kv))
+	case strings.HasPrefix(key, k.nodes()):
+		n, err := p.node(kv)
+		return again(n.record, err)
+	default:
+		return "", errors.New("holds no JSON")
+	}
+}
+
+func again[T any](v T, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return encodeJSON(v), nil
+}
+
+// Keys are those of a plane: each of which it has one, and those of a node, a lease, a
+// term and a memento.
+func Keys(prefix, plane, node string, lease, term int64, name rebind.Name) []string {
+	k := newKeys(prefix, plane)
+	return []string{
+		k.meta(), k.term(), k.handover(), k.pause(), k.guard(),
+		k.node(node), k.leftNode(node), k.candidate(clientv3.LeaseID(lease)), k.entry(term), k.memento(name),
+	}
+}
+
+// Spans are the ranges in which a plane reads, watches and deletes.
+func Spans(prefix, plane string) (ranges [][2]string) {
+	k := newKeys(prefix, plane)
+	for _, sp := range append(k.plane(), prefixed(k.mementos()), prefixed(k.history()), prefixed(k.nodes()), prefixed(k.election())) {
+		ranges = append(ranges, [2]string{sp.from, sp.to})
+	}
+	return ranges
+}
+
+// NameIn is the name of the memento that a key holds.
+func NameIn(prefix, plane, key string) rebind.Name {
+	return newKeys(prefix, plane).mementoName([]byte(key))
 }

@@ -1,5 +1,3 @@
-//go:build !mutant_nofence
-
 package etcdstore
 
 import clientv3 "go.etcd.io/etcd/client/v3"

@@ -77,6 +77,42 @@ func TestLease_DeadlineCountsFromSending(t *testing.T) {
 	}
 }
 
+// Promise: an answer that comes late proves the lease for no longer than one that
+// comes at once.
+func TestLease_LateAnswerProvesNoMoreThanItsSending(t *testing.T) {
+	l := newLab(t)
+	clock := &skewed{}
+	type look struct{ at, left time.Duration }
+	var held coordinator.Membership
+	joined, looks := make(chan struct{}), make(chan look, 100)
+	l.as = func(cfg *etcdstore.Config) {
+		cfg.Clock = clock.now
+		cfg.OnRenewal = func(_ time.Duration, err error) {
+			<-joined
+			if err != nil {
+				t.Errorf("renewal: %v", err)
+			}
+			looks <- look{clock.now(), held.Remaining()}
+			clock.sleep(2 * time.Second) // the answer is on its way for so long
+		}
+	}
+	held = l.join("a")
+	close(joined)
+	sent, later := <-looks, <-looks
+	ttl := l.config().TTL
+	if most := sent.at + ttl - coordinator.Margin(ttl) - later.at; later.left > most {
+		t.Errorf("%s are left, want at most %s", later.left, most)
+	}
+}
+
+// Promise: the wall clock has no part in how long a lease is relied on.
+func TestLease_IsJudgedByTheTimeSinceBoot(t *testing.T) {
+	l := newLab(t)
+	if ahead := etcdstore.Clock(l.node("a")) - etcdstore.BootTime(); ahead.Abs() > time.Second {
+		t.Errorf("the clock is %s ahead of the time since boot", ahead)
+	}
+}
+
 // Promise: leases are renewed while their holders live, for as long as they live.
 func TestLease_IsRenewed(t *testing.T) {
 	l := newLab(t)

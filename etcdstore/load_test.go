@@ -72,3 +72,62 @@ func TestLoad_ByStreamAndByPages(t *testing.T) {
 		t.Errorf("%d streams were refused, then %d pages", old.refused, pages)
 	}
 }
+
+// busy is an etcd in which others write between any two reads.
+type busy struct {
+	clientv3.KV
+	write func()
+}
+
+func (b *busy) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	resp, err := b.KV.Get(ctx, key, opts...)
+	b.write()
+	return resp, err
+}
+
+// Promise: what is loaded is what was there at one revision, whatever is written
+// meanwhile.
+func TestLoad_IsOfOneRevision(t *testing.T) {
+	for _, way := range []string{"stream", "pages"} {
+		t.Run(way, func(t *testing.T) {
+			l := newLab(t)
+			term := l.elect(l.join("a"))
+			const mementos = 200 // more than a page
+			for from := 0; from < mementos; from += 100 {
+				var ops []rebind.Op
+				for i := from; i < from+100; i++ {
+					ops = append(ops, put(rebind.Name(fmt.Sprintf("entity/%05d", i)), "before"))
+				}
+				_, err := l.commit(term, fmt.Sprint(from), 0, ops...)
+				l.must(err)
+			}
+			last := l.key(fmt.Sprintf("mementos/entity/%05d", mementos-1))
+			meanwhile := etcdstore.Encode(&rebind.Content{Payload: []byte("meanwhile")}, "z", 1, "other")
+			etcdstore.SetKV(l.node("reader"), func(kv clientv3.KV) clientv3.KV {
+				if way == "pages" {
+					kv = &older{KV: kv}
+				}
+				return &busy{kv, func() {
+					_, err := l.raw.Put(l.ctx(), last, meanwhile)
+					l.must(err)
+					_, err = l.raw.Put(l.ctx(), l.key("mementos/entity/more"), meanwhile)
+					l.must(err)
+				}}
+			})
+			head := l.get("x").Header.Revision
+			found := 0
+			at, err := l.node("reader").Load(l.ctx(), func(p rebind.Page) error {
+				for _, c := range p.Changes {
+					found++
+					if got := string(c.Memento.Payload); got != "before" {
+						t.Errorf("%s is as of %s", c.Name, got)
+					}
+				}
+				return nil
+			})
+			if err != nil || int64(at) != head || found != mementos {
+				t.Errorf("loaded %d at revision %d, %v, want %d at %d", found, at, err, mementos, head)
+			}
+		})
+	}
+}

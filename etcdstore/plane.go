@@ -75,7 +75,7 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
 		*p.guard, err = decodeJSON[coordinator.Seclusion](kv.Value)
 	case strings.HasPrefix(key, p.keys.left()):
-		err = take(p.left, kv, decodeJSON[coordinator.Left])
+		err = take(p.left, kv, func([]byte) (coordinator.Left, error) { return p.gone(kv) })
 	case strings.HasPrefix(key, p.keys.election()):
 		p.candidates[key] = kv.CreateRevision
 	case strings.HasPrefix(key, p.keys.nodes()):
@@ -108,8 +108,28 @@ func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
 		return nodeKey{}, errors.New("record is not on a lease")
 	case p.keys.node(r.ID) != string(kv.Key):
 		return nodeKey{}, fmt.Errorf("record is that of node %q", r.ID)
+	case !r.Mode.Valid() || !r.State.Valid():
+		return nodeKey{}, errNoMode
 	}
 	return nodeKey{record: r, created: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}, nil
+}
+
+// errNoMode is what is wrong with a record that could not be written again: no node
+// has ever put it there.
+var errNoMode = errors.New("record has no mode or no state")
+
+// gone reads a key under left/.
+func (p *picture) gone(kv *mvccpb.KeyValue) (coordinator.Left, error) {
+	l, err := decodeJSON[coordinator.Left](kv.Value)
+	switch {
+	case err != nil:
+		return coordinator.Left{}, err
+	case p.keys.leftNode(l.ID) != string(kv.Key):
+		return coordinator.Left{}, fmt.Errorf("record is that of node %q", l.ID)
+	case !l.Mode.Valid() || !l.State.Valid() || !l.Was.Valid():
+		return coordinator.Left{}, errNoMode
+	}
+	return l, nil
 }
 
 // maxUnreadable bounds what is remembered of keys that cannot be read.

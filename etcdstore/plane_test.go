@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -157,6 +158,30 @@ func TestStore_GarbageInThePlanesOwnKeys(t *testing.T) {
 	}
 	if _, err := l.node("a").History(l.ctx()); err != nil {
 		t.Errorf("history: %v", err)
+	}
+}
+
+// A record without a mode or a state is no node's: it could not be written again when
+// its node vanishes.
+func TestStore_RecordsThatLackWhatEachHas(t *testing.T) {
+	l := newLab(t)
+	whole, err := json.Marshal(leftOfOld("y", coordinator.DepartureLost))
+	l.must(err)
+	lease, err := l.raw.Grant(l.ctx(), 60)
+	l.must(err)
+	for key, value := range map[string]string{
+		"nodes/v": `{"id":"v"}`,
+		"nodes/w": `{"id":"w","mode":"auto"}`,
+		"left/x":  `{"id":"x","mode":"auto","state":"TERMINATED"}`,
+		"left/z":  string(whole), // of another
+		"left/y":  string(whole),
+	} {
+		_, err := l.raw.Put(l.ctx(), l.key(key), value, clientv3.WithLease(lease.ID))
+		l.must(err)
+	}
+	p, err := l.node("a").Plane(l.ctx())
+	if err != nil || len(p.Members) != 0 || len(p.Left) != 1 || p.Left[0].ID != "y" {
+		t.Errorf("members %+v, left %+v, %v, want y among those who left and nobody else", p.Members, p.Left, err)
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build !mutant_trustcampaign
-
 package etcdstore
 
 import (

@@ -240,7 +240,7 @@ func decode(text string, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: %.80q: %v", ErrBroken, text, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: %.80q holds more than one value", ErrBroken, text)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -77,6 +78,23 @@ func TestArchive_RoundTrip(t *testing.T) {
 	}
 }
 
+// Promise: an archive of the first version is read for ever, and written as it was. The
+// file is not changed any more: a format that is added gets one of its own.
+func TestArchive_OfTheFirstVersion(t *testing.T) {
+	kept, err := os.ReadFile("testdata/format1.archive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := items()[:3]
+	h, got, err := read(kept)
+	if diff := gocmp.Diff(few, got); err != nil || h != header || diff != "" {
+		t.Errorf("header %+v, %v, mementos (-kept +read):\n%s", h, err, diff)
+	}
+	if again := write(t, few); !bytes.Equal(again, kept) {
+		t.Errorf("written as %q, kept as %q", again, kept)
+	}
+}
+
 // Promise: a truncated archive is refused wherever it was cut.
 func TestArchive_TruncatedAnywhereIsBroken(t *testing.T) {
 	whole := write(t, items()[:3])
@@ -102,19 +120,21 @@ func TestArchive_ChangedAnywhereIsBroken(t *testing.T) {
 func TestArchive_WhatIsNone(t *testing.T) {
 	good := string(write(t, items()[:1]))
 	for name, text := range map[string]string{
-		"nothing":              "",
-		"something else":       "PK\x03\x04 and more",
-		"a newer format":       strings.Replace(good, "archive/1", "archive/2", 1),
-		"something behind":     good + "x",
-		"two":                  good + good,
-		"an endless line":      "coordinator-archive/1 " + strings.Repeat("x", 1<<20),
-		"a name that is none":  strings.Replace(good, "entity/empty", "entity/..", 1),
-		"a negative size":      strings.Replace(good, `"size":0`, `"size":-1`, 1),
-		"a size over any":      strings.Replace(good, `"size":0`, `"size":99999999999`, 1),
-		"an unknown field":     strings.Replace(good, `"size":0`, `"size":0,"x":1`, 1),
-		"the same name twice":  string(write(t, []item{items()[0], items()[0]})),
-		"names out of order":   string(write(t, []item{items()[1], items()[0]})),
-		"a payload over limit": string(write(t, []item{{"entity/x", rebind.Content{Payload: make([]byte, 1<<20+1)}}})),
+		"nothing":               "",
+		"something else":        "PK\x03\x04 and more",
+		"a newer format":        strings.Replace(good, "archive/1", "archive/2", 1),
+		"something behind":      good + "x",
+		"two":                   good + good,
+		"braces behind":         strings.Replace(good, "\nend {", "}\nend {", 1),
+		"braces behind its end": strings.TrimSuffix(good, "\n") + "}x\n",
+		"an endless line":       "coordinator-archive/1 " + strings.Repeat("x", 1<<20),
+		"a name that is none":   strings.Replace(good, "entity/empty", "entity/..", 1),
+		"a negative size":       strings.Replace(good, `"size":0`, `"size":-1`, 1),
+		"a size over any":       strings.Replace(good, `"size":0`, `"size":99999999999`, 1),
+		"an unknown field":      strings.Replace(good, `"size":0`, `"size":0,"x":1`, 1),
+		"the same name twice":   string(write(t, []item{items()[0], items()[0]})),
+		"names out of order":    string(write(t, []item{items()[1], items()[0]})),
+		"a payload over limit":  string(write(t, []item{{"entity/x", rebind.Content{Payload: make([]byte, 1<<20+1)}}})),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, _, err := read([]byte(text)); !errors.Is(err, archive.ErrBroken) {

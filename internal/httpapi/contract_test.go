@@ -115,9 +115,9 @@ func (c *contract) check(req *http.Request, sent []byte, a *answer) error {
 	}
 	switch {
 	case errors.Is(err, routers.ErrPathNotFound):
-		in.Route = c.shared("BadRequest", "NotFound")
+		in.Route = c.shared("BadRequest", "NotFound", "Forbidden")
 	case errors.Is(err, routers.ErrMethodNotAllowed):
-		in.Route = c.shared("BadRequest", "MethodNotAllowed")
+		in.Route = c.shared("BadRequest", "MethodNotAllowed", "Forbidden")
 	case err != nil:
 		return err
 	case a.status < http.StatusBadRequest:
@@ -134,6 +134,7 @@ var sharedStatus = map[string]int{
 	"NotFound":         http.StatusNotFound,
 	"MethodNotAllowed": http.StatusMethodNotAllowed,
 	"Internal":         http.StatusInternalServerError,
+	"Forbidden":        http.StatusForbidden, // what another site's page has a browser send
 }
 
 // shared is a route that can be answered only with the named shared responses.

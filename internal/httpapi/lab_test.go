@@ -45,7 +45,7 @@ const (
 // over the network. In a bubble time is virtual and a request is handled without
 // a network, so nothing can be forwarded there.
 type plane struct {
-	t      *testing.T
+	t      testing.TB
 	store  *memstore.Server
 	bubble bool
 	wrap   func(coordinator.Store) coordinator.Store        // what comes between a node and the store; nil for nothing
@@ -134,7 +134,7 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 }
 
 // newClient returns a client that follows no redirect: this API has none.
-func newClient(t *testing.T) *http.Client {
+func newClient(t testing.TB) *http.Client {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{

@@ -20,7 +20,14 @@ func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev
 
 // expectation reads If-Match and If-None-Match.
 func expectation(r *http.Request) (rebind.Expect, error) {
-	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	match, err := single(r, "If-Match")
+	if err != nil {
+		return 0, err
+	}
+	none, err := single(r, "If-None-Match")
+	if err != nil {
+		return 0, err
+	}
 	switch {
 	case match != "" && none != "":
 		return 0, fmt.Errorf("%w: send If-Match or If-None-Match, not both", rebind.ErrInvalid)
@@ -42,19 +49,31 @@ func expectation(r *http.Request) (rebind.Expect, error) {
 	return rebind.Expect(rev), nil
 }
 
-// operationID reads Idempotency-Key, empty if there is none.
-func operationID(r *http.Request) (string, error) {
-	given, ok := r.Header[wire.HeaderKey]
+// single reads a header that makes a write conditional, empty if there is none. One
+// that is there without a value was to have one, and must not make the write
+// unconditional.
+func single(r *http.Request, header string) (string, error) {
+	given, ok := r.Header[header]
 	switch {
 	case !ok:
 		return "", nil
 	case len(given) != 1 || given[0] == "":
-		return "", fmt.Errorf("%w: send %s once, with a value", rebind.ErrInvalid, wire.HeaderKey)
+		return "", fmt.Errorf("%w: send %s once, with a value", rebind.ErrInvalid, header)
+	default:
+		return given[0], nil
 	}
-	if err := rebind.CheckOpID(given[0]); err != nil {
+}
+
+// operationID reads Idempotency-Key, empty if there is none.
+func operationID(r *http.Request) (string, error) {
+	id, err := single(r, wire.HeaderKey)
+	if err != nil || id == "" {
+		return "", err
+	}
+	if err := rebind.CheckOpID(id); err != nil {
 		return "", fmt.Errorf("%s: %w", wire.HeaderKey, err)
 	}
-	return given[0], nil
+	return id, nil
 }
 
 func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {

@@ -132,6 +132,9 @@ func TestMemento_BadPreconditions(t *testing.T) {
 	before := a.inventory(t)
 	for name, header := range map[string][]string{
 		"an ETag without quotes":    {"If-Match", "5"},
+		"no ETag where one was due": {"If-Match", ""},
+		"an ETag each on two lines": {"If-Match", `"5"`, "If-Match", `"6"`},
+		"a condition without one":   {"If-None-Match", ""},
 		"an ETag with half a quote": {"If-Match", `"5`},
 		"a weak ETag":               {"If-Match", `W/"5"`},
 		"two ETags":                 {"If-Match", `"5", "6"`},

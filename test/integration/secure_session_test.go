@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/test/lab/mutants"
 )
 
 // Promise: leases and watches outlast etcd's sessions. Nodes that are frozen until
@@ -159,12 +161,7 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 // has it stand for election. The same program leads with another role.
 func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 	t.Parallel()
-	mutant := filepath.Join(t.TempDir(), "coordinator")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "mutant_backupstands", "-o", mutant, "./cmd/coordinator")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	mutant := buildMutant(t, "backup-stands")
 	s := newSecured(t, 3*time.Second)
 	s.guard("right", "c=hot_backup", "d=auto")
 	start := func(plane, id string, user ...string) *process {
@@ -210,4 +207,28 @@ func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// buildMutant builds the command with one rule broken.
+func buildMutant(t *testing.T, name string) string {
+	t.Helper()
+	m, err := mutants.Named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := m.Overlay(root, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(t.TempDir(), "coordinator")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", bin, "./cmd/coordinator")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
 }

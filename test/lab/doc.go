@@ -8,6 +8,7 @@
 //	fleet       real processes of etcd and coordinator, killed, frozen and starved
 //	wire        a network of namespaces that delays, loses and cuts, one way or both
 //	network     planes on such a wire, and the rows of the fault matrix that are about it
+//	mutants     the product with a rule broken, and the tests that have to notice
 //	soak        the command that runs them all and prints the score card
 //
 // The judge knows the documented formats and nothing of the product: no package of

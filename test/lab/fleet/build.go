@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/coordinator-ha/coordinator/test/lab/mutants"
 )
 
 // Binaries are the programs that a fleet runs.
@@ -17,17 +19,29 @@ type Binaries struct {
 // errNoModule is what Build says where there is nothing to build.
 var errNoModule = errors.New("not within the project's source")
 
-// Build builds the programs into a directory, with build tags for the node if some
-// are given.
-func Build(ctx context.Context, dir, tags string) (Binaries, error) {
+// Build builds the programs into a directory. The node is that of a mutant, if one is
+// named.
+func Build(ctx context.Context, dir, mutant string) (Binaries, error) {
 	source, err := sourceRoot()
 	if err != nil {
 		return Binaries{}, err
 	}
+	node := []string{"build"}
+	if mutant != "" {
+		m, err := mutants.Named(mutant)
+		if err != nil {
+			return Binaries{}, fmt.Errorf("build the node: %w", err)
+		}
+		overlay, err := m.Overlay(source, dir)
+		if err != nil {
+			return Binaries{}, fmt.Errorf("build the node: %w", err)
+		}
+		node = append(node, "-overlay", overlay)
+	}
 	b := Binaries{Etcd: filepath.Join(dir, "etcd"), Coordinator: filepath.Join(dir, "coordinator")}
 	for _, args := range [][]string{
 		{"build", "-o", b.Etcd, "./test/etcd"},
-		{"build", "-tags", tags, "-o", b.Coordinator, "./cmd/coordinator"},
+		append(node, "-o", b.Coordinator, "./cmd/coordinator"),
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = source

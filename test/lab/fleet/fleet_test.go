@@ -25,7 +25,7 @@ var (
 	one    = flag.Uint64("seed", 0, "run this seed and no other")
 	plan   = flag.String("plan", "", "run the plan in this file")
 	keep   = flag.String("keep", "", "directory in which runs that fail are kept, instead of that for temporary files")
-	tags   = flag.String("tags", "", "build tags of the nodes")
+	mutant = flag.String("mutant", "", "a mutant that the nodes are to be")
 )
 
 // bench is what all runs share: the programs, built once, and a context that ends when
@@ -50,7 +50,7 @@ func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "fleet-bin")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		the.binaries, err = fleet.Build(the.ctx, dir, *tags)
+		the.binaries, err = fleet.Build(the.ctx, dir, *mutant)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -26,7 +26,7 @@ var (
 	numbers = flag.String("rows", "", "rows of the fault matrix to run, such as 15,17, or all; the main ones if empty")
 	seed    = flag.Uint64("seed", 1, "what chance follows from")
 	keep    = flag.String("keep", "", "directory in which runs that fail are kept, instead of that for temporary files")
-	tags    = flag.String("node-tags", "", "build tags of the nodes: -tags is that of the test itself")
+	mutant  = flag.String("mutant", "", "a mutant that the nodes are to be")
 )
 
 // bench is what all tests share: the programs, built once, and the end of the run if
@@ -56,7 +56,7 @@ func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "network-bin")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		the.binaries, err = fleet.Build(the.ctx, dir, *tags)
+		the.binaries, err = fleet.Build(the.ctx, dir, *mutant)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,161 @@
+package mutants
+
+// model is the mirror against a plain map. What it finds is not to stay in the tree.
+func model() Catcher {
+	return Catcher{Package: copies, Test: "TestMirror_LikeTheModel", Args: []string{"-rapid.nofailfile"}}
+}
+
+// mirrors break how a copy follows the store.
+func mirrors() []Mutant {
+	const watch, mirror = "etcdstore/watch.go", "rebind/mirror.go"
+	resume := "clientv3.WithRev(int64(after)+1)"
+	return []Mutant{
+		{
+			Name: "resume-at-R", Invariant: "I-15", Rule: "a watch goes on behind the revision that was seen",
+			Edits:    []Edit{{watch, resume, "clientv3.WithRev(int64(after))"}},
+			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
+		},
+		{
+			Name: "resume-at-R+2", Invariant: "I-15", Lab: "I-12", Rule: "a watch misses no revision",
+			Edits:    []Edit{{watch, resume, "clientv3.WithRev(int64(after)+2)"}},
+			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
+		},
+		{
+			Name: "mirror-resumes-ahead", Invariant: "I-15", Rule: "a mirror goes on from where it is",
+			Edits:    []Edit{{mirror, "m.source.Watch(ctx, m.Revision())", "m.source.Watch(ctx, m.Revision()+1)"}},
+			Catchers: []Catcher{model()},
+		},
+		{
+			Name: "one-by-one", Invariant: "I-14", Rule: "what happened at one revision becomes visible together",
+			Edits: []Edit{{
+				mirror,
+				"\t\tnews = append(news, c)\n", "\t\tnews = append(news, c)\n\t\tm.publish(m.draft.view(c.Revision), nil, clock.Moment{})\n",
+			}},
+			Catchers: []Catcher{{Package: copies, Test: "TestMirror_NeverShowsHalfADelta"}},
+		},
+		{
+			Name: "compaction-ignored", Invariant: "I-16", Rule: "a watch that was compacted says so",
+			Edits: []Edit{{
+				watch,
+				"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\treturn rebind.Batch{}, err",
+				"\t\t\tif resp.CompactRevision != 0 {\n\t\t\t\tsp := prefixed(w.store.keys.mementos())\n" +
+					"\t\t\t\tw.watch = w.store.client.Watch(w.ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(resp.CompactRevision))\n" +
+					"\t\t\t\tcontinue\n\t\t\t}\n" +
+					"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\treturn rebind.Batch{}, err",
+			}},
+			Catchers: []Catcher{contract("Watch_from_a_compacted_revision_says_so")},
+		},
+		{
+			Name: "no-reload", Invariant: "I-16", Rule: "a mirror whose watch was compacted loads anew",
+			Edits: []Edit{{
+				mirror,
+				"zap.Error(err))\n\t\t\tm.discard()\n\t\tcase errors.Is(err, ErrRestored):", "zap.Error(err))\n\t\tcase errors.Is(err, ErrRestored):",
+			}},
+			Catchers: []Catcher{model()},
+		},
+		{
+			Name: "reload-over-revisions", Invariant: "I-16", Rule: "a load reads everything at one revision",
+			Edits: []Edit{
+				{"etcdstore/load.go", "clientv3.WithRange(sp.to), clientv3.WithRev(revision))", "clientv3.WithRange(sp.to))"},
+				{"etcdstore/load.go", "s.page(ctx, sp, clientv3.WithRev(revision), clientv3.WithLimit(limit))", "s.page(ctx, sp, clientv3.WithLimit(limit))"},
+			},
+			Catchers: []Catcher{{Package: store, Test: "TestLoad_IsOfOneRevision"}},
+		},
+		{
+			Name: "garbage-is-deletion", Invariant: "I-18", Rule: "what cannot be read is quarantined",
+			Edits: []Edit{{
+				"etcdstore/codec.go",
+				"\t\tc.Fault = err.Error()\n", "",
+			}},
+			Catchers: []Catcher{contract("A_value_that_cannot_be_read_is_a_fault")},
+		},
+	}
+}
+
+// formats break what is stored, and where.
+func formats() []Mutant {
+	return []Mutant{
+		{
+			Name: "planes-run-together", Invariant: "I-21", Rule: "a slash keeps planes apart whose names begin alike",
+			Edits:    []Edit{{"etcdstore/keys.go", `prefix + "/" + plane + "/"`, `prefix + "/" + plane`}},
+			Catchers: []Catcher{{Package: store, Test: "TestKeys_PlanesNeverMeet", Args: []string{"-rapid.nofailfile"}}},
+		},
+		{
+			Name: "field-renamed", Invariant: "I-19", Rule: "what the first version stored is read for ever",
+			Edits:    []Edit{{"coordinator/record.go", `json:"ready_for,omitempty"`, `json:"ready,omitempty"`}},
+			Catchers: []Catcher{{Package: store, Test: "TestFixture_IsReadInFull"}, {Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
+		},
+		{
+			Name: "header-renamed", Invariant: "I-19", Rule: "a format that is changed is another format",
+			Edits: []Edit{
+				{"etcdstore/codec.go", `b.WriteString(" schema=")`, `b.WriteString(" version=")`},
+				{"etcdstore/codec.go", `case "schema":`, `case "schema", "version":`},
+			},
+			Catchers: []Catcher{{Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
+		},
+	}
+}
+
+// deltas break how state is written.
+func deltas() []Mutant {
+	return []Mutant{
+		{
+			Name: "retry-with-new-id", Invariant: "I-8", Rule: "a write whose outcome is unknown is not sent as another",
+			Edits: []Edit{{
+				"rebind/group.go",
+				"\t\tvar moved *BaseError\n\t\tswitch {\n",
+				"\t\tvar moved *BaseError\n\t\tswitch {\n\t\tcase errors.Is(err, ErrUnknown):\n\t\t\tfor _, r := range group {\n" +
+					"\t\t\t\tr.delta.ID += \"-again\"\n\t\t\t\tr.rebase(p.mirror.View())\n\t\t\t}\n\t\t\tcontinue\n",
+			}},
+			Catchers: []Catcher{{Package: copies, Test: "TestPersister_PassesOnWhatTheWriterSays"}},
+		},
+		{
+			Name: "doubt-is-failure", Invariant: "I-8", Rule: "what became of a write without an answer is looked for",
+			Edits: []Edit{{
+				"etcdstore/commit.go",
+				"by.op == d.OpID(i) {", "by.op == \"\" {",
+			}},
+			Catchers: []Catcher{{Package: store, Test: "TestCommit_LostAnswer"}},
+		},
+		{
+			Name: "found-by-id-alone", Invariant: "I-6", Rule: "what another term stored under an id is not this one's",
+			Edits: []Edit{{
+				"etcdstore/commit.go",
+				"by.term == term && by.op == d.OpID(i) {", "by.op == d.OpID(i) {",
+			}},
+			Catchers: []Catcher{{Package: store, Test: "TestCommit_LostAndStoredByTheNextMaster"}},
+		},
+		{
+			Name: "blind-write", Invariant: "I-7", Rule: "a delta compares the mementos it was made on",
+			Edits: []Edit{{
+				"etcdstore/commit.go",
+				`clientv3.Compare(clientv3.ModRevision(key), "=", int64(base[i]))`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(base[i]-base[i]-1))`,
+			}},
+			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
+		},
+		{
+			Name: "split-batch", Invariant: "I-14", Rule: "a delta is one transaction",
+			Edits: []Edit{{
+				"etcdstore/commit.go",
+				"\tw, err := t.delta(&d, base)\n",
+				"\tif len(d.Ops) > 1 {\n\t\tvar last rebind.Revision\n\t\tfor i := range d.Ops {\n" +
+					"\t\t\trev, err := t.Commit(ctx, rebind.Delta{ID: d.OpID(i), Ops: d.Ops[i : i+1]}, base[i:i+1])\n" +
+					"\t\t\tif err != nil {\n\t\t\t\treturn 0, err\n\t\t\t}\n\t\t\tlast = rev\n\t\t}\n\t\treturn last, nil\n\t}\n" +
+					"\tw, err := t.delta(&d, base)\n",
+			}},
+			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
+		},
+		{
+			Name: "group-shares-fate", Invariant: "I-14", Rule: "deltas that go together fail each for itself",
+			Edits: []Edit{{
+				"rebind/group.go",
+				"\t\tif err != nil {\n\t\t\tp.finish(r, Receipt{}, err)\n\t\t\tcontinue\n",
+				"\t\tif err != nil {\n\t\t\tfor _, other := range group {\n\t\t\t\tp.finish(other, Receipt{}, err)\n\t\t\t}\n\t\t\treturn nil\n",
+			}},
+			Catchers: []Catcher{
+				{Package: copies, Test: "TestPersister_OneConflictLeavesTheOthers"},
+				{Package: copies, Test: "TestPersister_LikeTheModel", Args: []string{"-rapid.nofailfile"}},
+			},
+		},
+	}
+}
