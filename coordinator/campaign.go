@@ -77,10 +77,9 @@ func (c *candidacy) see(term int64) {
 	}
 }
 
-// defers makes way unseen, once in a vacancy, for the one that the last master named:
-// it is stepping forward.
-func (c *candidacy) defers() bool {
-	term := c.outlook.plane().Holder.Term
+// defers makes way unseen, once in the vacancy that a term has left, for the one that
+// its master named: it is stepping forward.
+func (c *candidacy) defers(term int64) bool {
 	heir := c.outlook.heir(term)
 	if c.ordered || c.alone || heir == "" || heir == c.node {
 		return false

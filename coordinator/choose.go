@@ -112,6 +112,9 @@ func last(a, b bool) int {
 // compareVersions puts every release before every pre-release, then the newer
 // one first; what is no semantic version comes last.
 func compareVersions(a, b string) int {
+	if a == b {
+		return 0
+	}
 	va, errA := semver.NewVersion(a)
 	vb, errB := semver.NewVersion(b)
 	if errA != nil || errB != nil {

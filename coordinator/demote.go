@@ -96,9 +96,10 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 	if r.persister != nil {
 		if err := r.persister.Hold(settle); err != nil {
 			n.log.Warn("writes under way not settled", zap.Error(err))
+		} else {
+			n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 		}
 	}
-	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 	at := now()
 	n.gaveUp, n.gaveUpFor = r.Number(), why
 	record := n.record()

@@ -84,9 +84,10 @@ type Bid struct {
 	// better: it is shown the plane without waiting for its turn in the queue, and may
 	// take the term. nil never does.
 	Forward <-chan struct{}
-	// Defer is asked when the candidate's turn has come: if it says so, the candidate goes
-	// to the end of the queue without being shown the plane. nil never does.
-	Defer func() bool
+	// Defer is asked when the candidate's turn has come, and told the last term: if it says
+	// so, the candidate goes to the end of the queue without being shown the plane. nil
+	// never does.
+	Defer func(term int64) bool
 	// Consider is shown the plane before a vacant term is taken. It returns nil to
 	// take the term, and any other error than these to leave the election:
 	// [ErrYield] sends the candidate to the end of the queue if its turn had come, from
@@ -104,7 +105,7 @@ func (b *Bid) Recall() (planeID string, after int64) {
 }
 
 // Defers asks the bid whether to give its turn away unseen.
-func (b *Bid) Defers() bool { return b.Defer != nil && b.Defer() }
+func (b *Bid) Defers(term int64) bool { return b.Defer != nil && b.Defer(term) }
 
 // Membership is this node's presence in a plane: one lease that carries its
 // record and its candidacy, so that both vanish together.

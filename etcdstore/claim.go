@@ -30,6 +30,7 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	if !turn && !c.jump && !c.holding && (seen.present || !known) {
 		return nil, nil
 	}
+	c.recorded = seen.recorded
 	if turn && m.queue.err == nil && known {
 		if err := m.requeue(c, seen); err != nil {
 			return nil, err
@@ -46,7 +47,7 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 		return m.begin(g), nil // by a handover, or by an answer that was lost
 	}
 	m.queue.seen = m.queue.seen || created != 0 || known
-	c.vacant = p.holder.Term
+	c.vacant, c.recorded = p.holder.Term, p.termMod
 	if p.held() {
 		c.waitTurn()
 	}
@@ -54,7 +55,7 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	case turn && m.queue.err != nil:
 		m.noteDoubt(m.queue)
 		err = m.queue.err
-		m.queue = nil // the next wait takes up the key if it is there
+		m.leaveQueue() // the next wait takes up the key if it is there
 		return nil, fmt.Errorf("wait in the election: %w", translate(err))
 	case m.queue.vanished(created):
 		return nil, errQueueAgain // somebody has deleted the key
@@ -89,7 +90,7 @@ func (m *membership) requeue(c *contest, seen *sight) error {
 	case seen.outlived:
 		m.looked = seen.made
 		return errQueueAgain
-	case c.bid.Defers():
+	case c.bid.Defers(seen.term):
 		m.looked, c.vacant = seen.made, seen.term
 		return coordinator.ErrYield
 	default:

@@ -88,7 +88,9 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			if errors.Is(err, coordinator.ErrYield) {
 				c.limit = time.NewTimer(coordinator.YieldFor)
 			}
-			if _, err = m.deleteKey(ctx); err == nil {
+			// Not if the term has been given meanwhile, which may be to this very key.
+			asSeen := clientv3.Compare(clientv3.ModRevision(m.store.keys.term()), "=", c.recorded)
+			if _, err = m.deleteKey(ctx, asSeen); err == nil {
 				m.leaveQueue()
 				pause.Reset()
 			}
@@ -100,18 +102,20 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			m.store.log.Log(level, "campaign interrupted, retrying", zap.Error(err))
 			level = zap.DebugLevel
 			_ = retry.Wait(ctx, pause.Next())
+			c.vacancy.stir() // whose turn has not come is woken by nothing else
 		}
 	}
 }
 
 // contest is a bid at work.
 type contest struct {
-	bid     *coordinator.Bid
-	vacancy *vacancy
-	holding bool        // the turn has come, and is not taken until something changes
-	jump    bool        // a vacant term may be taken out of turn
-	vacant  int64       // the last term when it was decided to jump or to make way
-	limit   *time.Timer // when making way has lasted long enough; nil if it does not
+	bid      *coordinator.Bid
+	vacancy  *vacancy
+	holding  bool        // the turn has come, and is not taken until something changes
+	jump     bool        // a vacant term may be taken out of turn
+	vacant   int64       // the last term when it was decided to jump or to make way
+	recorded int64       // the mod revision of its record, as it was seen then
+	limit    *time.Timer // when making way has lasted long enough; nil if it does not
 }
 
 // stepForward has the candidate take the vacant term out of turn.
@@ -170,8 +174,9 @@ func (m *membership) leaveQueue() {
 
 // deleteKey deletes the own election key, whichever revision made it, and reports
 // whether there was one. It deletes the candidacy that it has seen and no other: what
-// it sends may arrive when the key is another's, which may even lead by then.
-func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
+// it sends may arrive when the key is another's, which may even lead by then. If the
+// given comparisons do not hold the key stays.
+func (m *membership) deleteKey(ctx context.Context, also ...clientv3.Cmp) (deleted bool, err error) {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	key := m.candidateKey()
@@ -182,7 +187,7 @@ func (m *membership) deleteKey(ctx context.Context) (deleted bool, err error) {
 	if err == nil {
 		var resp *clientv3.TxnResponse
 		resp, err = m.store.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(key), "=", found.Kvs[0].CreateRevision)).
+			If(append(also, clientv3.Compare(clientv3.CreateRevision(key), "=", found.Kvs[0].CreateRevision))...).
 			Then(clientv3.OpDelete(key)).
 			Commit()
 		if err == nil {
@@ -242,6 +247,7 @@ type vacancy struct {
 // sight is how a vacancy was seen last.
 type sight struct {
 	term     int64 // the number of the last term
+	recorded int64 // the mod revision of its record
 	present  bool  // the own key is there
 	made     int64 // the create revision of the own key that was seen last
 	outlived bool  // by the last term: the own key is too old to win another
@@ -264,21 +270,26 @@ func (p *picture) gift(key string) *gift {
 	return nil
 }
 
+// stir wakes the candidate.
+func (v *vacancy) stir() {
+	select {
+	case v.news <- struct{}{}:
+	default:
+	}
+}
+
 func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 	v := &vacancy{news: make(chan struct{}, 1)}
 	v.seen.Store(new(sight))
 	key := m.candidateKey()
 	m.store.group.Go(func() {
 		m.store.watchHolder(ctx, key, func(p *picture) bool {
-			s := sight{term: p.holder.Term, made: v.seen.Load().made, given: p.gift(key)}
+			s := sight{term: p.holder.Term, recorded: p.termMod, made: v.seen.Load().made, given: p.gift(key)}
 			if made := p.candidates[key]; made != 0 {
 				s.present, s.made, s.outlived = true, made, p.outlived(made)
 			}
 			v.seen.Store(&s)
-			select {
-			case v.news <- struct{}{}:
-			default:
-			}
+			v.stir()
 			return true
 		})
 	})

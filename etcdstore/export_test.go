@@ -140,3 +140,8 @@ func Spans(prefix, plane string) (ranges [][2]string) {
 func NameIn(prefix, plane, key string) rebind.Name {
 	return newKeys(prefix, plane).mementoName([]byte(key))
 }
+
+// SetWatcher has s watch through watcher.
+func SetWatcher(s *Store, wrap func(clientv3.Watcher) clientv3.Watcher) {
+	s.client.Watcher = wrap(s.client.Watcher)
+}

@@ -86,7 +86,7 @@ func (l *lease) live() bool {
 
 // minAttempt is the least time that an attempt to renew is given: enough for a
 // busy etcd to answer, or one that is half a second away.
-const minAttempt = 800 * time.Millisecond
+const minAttempt = 600 * time.Millisecond
 
 // keep renews six times per TTL, counted from sending, and more often after a failure.
 // Each attempt is a stream of its own, so that the next one goes to another etcd member.

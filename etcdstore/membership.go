@@ -50,6 +50,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	m := &membership{lease: l, node: r.ID, key: s.keys.node(r.ID)}
 	if err := m.enter(ctx, r); err != nil {
 		l.end(coordinator.ErrLeaseLost)
+		l.gone()                                   // nothing rests on it
 		s.group.Go(func() { _ = l.revoke(s.ctx) }) // or it lapses
 		return nil, fmt.Errorf("join as %s: %w", r.ID, err)
 	}

@@ -31,6 +31,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	made, planeID, err := m.guard(ctx, r, planeID)
 	if err != nil {
 		l.end(coordinator.ErrLeaseLost)
+		l.gone()             // nothing waits in an election under it
 		s.setLastLease(l.id) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}

@@ -216,7 +216,7 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 		m.requeue()
 		return nil, nil
 	}
-	if first && bid.Defers() {
+	if first && bid.Defers(s.holder.Term) {
 		m.requeue()
 		return nil, coordinator.ErrYield
 	}

@@ -178,7 +178,7 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 func deferring(t *testing.T, lab Lab) {
 	bid, shown := counted(func(coordinator.Plane) error { return nil })
 	var once atomic.Bool
-	bid.Defer = func() bool { return once.CompareAndSwap(false, true) }
+	bid.Defer = func(int64) bool { return once.CompareAndSwap(false, true) }
 	master := elect(t, join(t, lab, "a"))
 	b := start(t, join(t, lab, "b"), bid)
 	queued(t, lab, "b")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -30,8 +29,7 @@ func (l *lab) execute(ctx context.Context, s *step) {
 			return
 		}
 		f.Target = seat.ID
-		// A program fails whenever its node comes to lead, and not as its fault begins.
-		f.Disturbing = l.holder() == seat.ID || strings.HasPrefix(s.What, "program-")
+		f.Disturbing, f.Recurring = l.holder() == seat.ID, s.For > 0
 		undo = l.single(ctx, s, seat, &f)
 	}
 	if undo != nil {

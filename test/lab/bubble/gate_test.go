@@ -215,8 +215,10 @@ func ask[Answer any](ctx context.Context, g *gate, writes bool, call func(contex
 		if w.chance < 0.5 {
 			return none, errGone
 		}
-		<-ctx.Done()
-		return none, status.FromContextError(ctx.Err()).Err()
+		if err := wait(ctx, silence); err != nil {
+			return none, err
+		}
+		return none, errGone
 	}
 	if late := g.pass(ctx, answersHeld); late != nil {
 		return none, late

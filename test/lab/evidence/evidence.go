@@ -145,6 +145,7 @@ type Fault struct {
 	From, To   time.Duration
 	Detail     string
 	Disturbing bool // the master, or etcd's quorum, is hit: a term may end by it
+	Recurring  bool // it hits its target again, as long as it lasts, whenever that comes to lead
 	// Taken says that the target's lease, candidacy or term was taken away by hand. A
 	// master goes on then until it hears of it, or its lease would have lapsed; what
 	// counts meanwhile is the fence.

@@ -31,6 +31,7 @@ type client struct {
 	id    string
 	rand  *rand.Rand
 	asked int
+	turn  int                     // counts answers that were lost: mementos of its own have a name with it
 	known map[string]int64        // at which revision it saw each memento modified
 	sore  map[*Node]time.Duration // until when it asks another
 	seen  int64                   // the highest revision that a node has told
@@ -82,6 +83,9 @@ func (c *client) one(ctx context.Context) evidence.Op {
 			op.Outcome = evidence.Unknown
 		}
 		doubt = op.Outcome == evidence.Unknown
+		if doubt {
+			c.turn++
+		}
 		if !doubt || !request.repeatable() || try == attempts {
 			break
 		}
@@ -135,8 +139,9 @@ func (c *client) choose(op *evidence.Op, name string) request {
 }
 
 // put asks for one memento to be put, every other time under an id. The id is good for
-// as long as the memento carries it: so it is one that only this client writes, or the
-// put depends on what was there.
+// as long as the memento carries it: so it is one that only this client writes, and no
+// more once an answer was lost, since the request may still be on its way; or the put
+// depends on what was there.
 func (c *client) put(op *evidence.Op, name string, r *request, expecting bool) {
 	op.Changes = []evidence.Change{{Name: name, Payload: c.payload(0)}}
 	change := &op.Changes[0]
@@ -147,7 +152,7 @@ func (c *client) put(op *evidence.Op, name string, r *request, expecting bool) {
 	}
 	r.header["Idempotency-Key"] = fmt.Sprintf("%s-%d", c.id, c.asked)
 	if change.If == nil {
-		change.Name = fmt.Sprintf("own/%s-%d", c.id, c.rand.IntN(own))
+		change.Name = fmt.Sprintf("own/%s-%d-%d", c.id, c.turn, c.rand.IntN(own))
 		r.url = "/v1/mementos/" + change.Name
 	}
 }

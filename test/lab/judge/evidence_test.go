@@ -137,6 +137,12 @@ var forgedTimes = []forged{
 		"a change for no reason", func(f *forgery) { f.led(evidence.Fault{What: "kill", Target: "c", From: 2 * second}, 9*second) },
 		"I-33 1 changes of master, 0 faults",
 	},
+	{"a change for a reason that was there when its node came to lead", func(f *forgery) {
+		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, To: 4 * second}, 9*second)
+	}, ""},
+	{"a change for a reason that was over when its node came to lead", func(f *forgery) {
+		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, To: second / 2}, 9*second)
+	}, "I-33 1 changes of master, 0 faults"},
 	{"a change before its reason", func(f *forgery) {
 		f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 10 * second}, 9*second)
 	}, "I-33 the change number 1 after 0 faults"},

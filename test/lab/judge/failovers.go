@@ -20,8 +20,7 @@ func (t *trial) failovers() {
 	if len(t.run.Faults)+len(t.run.Moves) == 0 {
 		return // nobody has said what was done
 	}
-	faults := slices.DeleteFunc(sorted(t.run.Faults, func(f *evidence.Fault) time.Duration { return f.From }),
-		func(f evidence.Fault) bool { return !f.Disturbing })
+	faults := t.disturbing()
 	if changes := len(t.verdict.Terms) - 1; changes > len(faults) {
 		t.broken("I-33", 0, "%d changes of master, %d faults that can end a term", changes, len(faults))
 		return
@@ -40,6 +39,25 @@ func (t *trial) failovers() {
 		}
 		counted = begun
 	}
+}
+
+// disturbing returns the faults that can end a term, in order. One that recurs is
+// there for each term that its target was given while it lasted, too.
+func (t *trial) disturbing() (all []evidence.Fault) {
+	masters := t.masters()
+	for _, f := range t.run.Faults {
+		if f.Disturbing {
+			all = append(all, f)
+		}
+		for _, m := range masters {
+			if f.Recurring && m.Node == f.Target && f.From < m.At && m.At <= f.To {
+				again := f
+				again.From = m.At
+				all = append(all, again)
+			}
+		}
+	}
+	return sorted(all, func(f *evidence.Fault) time.Duration { return f.From })
 }
 
 // masters returns the moves that began to lead, each term once, in order.

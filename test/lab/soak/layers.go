@@ -32,8 +32,8 @@ var errNoLayer = errors.New("no such layer")
 // choose finds layers by their names.
 func choose(names []string, seeds int) ([]*layer, error) {
 	known := map[string]*layer{
-		"bubble": {seeds: seeds, args: func(seed uint64, _ string) []string {
-			return []string{"-seeds", strconv.Itoa(seeds), "-first", strconv.FormatUint(seed, 10)}
+		"bubble": {seeds: seeds, args: func(seed uint64, keep string) []string {
+			return []string{"-seeds", strconv.Itoa(seeds), "-first", strconv.FormatUint(seed, 10), "-test.artifacts", "-test.outputdir", keep}
 		}},
 		"fleet": {seeds: 1, args: func(seed uint64, keep string) []string {
 			return []string{"-seed", strconv.FormatUint(seed, 10), "-dur", "60s", "-keep", keep}

@@ -1,0 +1,80 @@
+package etcdstore_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/etcdstore"
+)
+
+// slowly is a watcher that tells of the term record later than of anything else.
+type slowly struct {
+	clientv3.Watcher
+	late time.Duration
+}
+
+func (w slowly) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	events := w.Watcher.Watch(ctx, key, opts...)
+	if !strings.HasSuffix(key, "/term") {
+		return events
+	}
+	late := make(chan clientv3.WatchResponse)
+	go func() {
+		defer close(late)
+		for resp := range events {
+			select {
+			case <-time.After(w.late):
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case late <- resp:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return late
+}
+
+// A handover ends its target's wait in the queue. The target may hear of that before it
+// hears that the term is its own, and must not give the key away that has it.
+func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
+	l := newLab(t)
+	term := l.elect(l.join("a"))
+	b := l.join("b")
+	etcdstore.SetWatcher(l.node("b"), func(w clientv3.Watcher) clientv3.Watcher { return slowly{w, 200 * time.Millisecond} })
+	var asked atomic.Int64
+	bid := always()
+	bid.Defer = func(int64) bool { return asked.Add(1) == 1 }
+	won := make(chan coordinator.Term, 1)
+	go func() {
+		defer close(won)
+		if term, err := b.Campaign(l.t.Context(), bid); err == nil {
+			won <- term
+		}
+	}()
+	var to coordinator.Member
+	l.eventually("b stands in the election", func() bool {
+		p, err := l.node("c").Plane(l.ctx())
+		l.must(err)
+		to, _ = p.Member("b")
+		return to.Candidacy != 0
+	})
+	<-time.After(500 * time.Millisecond) // and waits there
+	l.must(term.Offer(l.ctx(), &coordinator.Handover{ID: "h", From: "a", To: "b", Until: time.Now().Add(time.Minute)}))
+	l.must(term.Pass(l.ctx(), to, recordOf("a")))
+	next := <-won
+	if next == nil || next.Number() != max(int64(to.Candidacy), term.Number()+1) {
+		t.Fatalf("b leads %v, want the term that it was given", next)
+	}
+	if asked.Load() == 0 {
+		t.Error("b was not asked to defer, so nothing is shown")
+	}
+}
