@@ -3,6 +3,7 @@ package etcdstore_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ import (
 // slowly is a watcher that tells of the term record later than of anything else.
 type slowly struct {
 	clientv3.Watcher
-	late time.Duration
+	late  time.Duration
+	group *sync.WaitGroup
 }
 
 func (w slowly) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
@@ -25,7 +27,7 @@ func (w slowly) Watch(ctx context.Context, key string, opts ...clientv3.OpOption
 		return events
 	}
 	late := make(chan clientv3.WatchResponse)
-	go func() {
+	w.group.Go(func() {
 		defer close(late)
 		for resp := range events {
 			select {
@@ -39,27 +41,31 @@ func (w slowly) Watch(ctx context.Context, key string, opts ...clientv3.OpOption
 				return
 			}
 		}
-	}()
+	})
 	return late
 }
 
 // A handover ends its target's wait in the queue. The target may hear of that before it
 // hears that the term is its own, and must not give the key away that has it.
 func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
+	var watches sync.WaitGroup
+	t.Cleanup(watches.Wait) // after the stores are closed
 	l := newLab(t)
 	term := l.elect(l.join("a"))
 	b := l.join("b")
-	etcdstore.SetWatcher(l.node("b"), func(w clientv3.Watcher) clientv3.Watcher { return slowly{w, 200 * time.Millisecond} })
+	etcdstore.SetWatcher(l.node("b"), func(w clientv3.Watcher) clientv3.Watcher { return slowly{w, 200 * time.Millisecond, &watches} })
 	var asked atomic.Int64
 	bid := always()
 	bid.Defer = func(int64) bool { return asked.Add(1) == 1 }
-	won := make(chan coordinator.Term, 1)
-	go func() {
-		defer close(won)
-		if term, err := b.Campaign(l.t.Context(), bid); err == nil {
-			won <- term
+	var next coordinator.Term
+	var campaign sync.WaitGroup
+	campaign.Go(func() {
+		var err error
+		next, err = b.Campaign(l.t.Context(), bid)
+		if err != nil {
+			t.Error(err)
 		}
-	}()
+	})
 	var to coordinator.Member
 	l.eventually("b stands in the election", func() bool {
 		p, err := l.node("c").Plane(l.ctx())
@@ -70,7 +76,7 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 	<-time.After(500 * time.Millisecond) // and waits there
 	l.must(term.Offer(l.ctx(), &coordinator.Handover{ID: "h", From: "a", To: "b", Until: time.Now().Add(time.Minute)}))
 	l.must(term.Pass(l.ctx(), to, recordOf("a")))
-	next := <-won
+	campaign.Wait()
 	if next == nil || next.Number() != max(int64(to.Candidacy), term.Number()+1) {
 		t.Fatalf("b leads %v, want the term that it was given", next)
 	}
