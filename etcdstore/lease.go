@@ -46,7 +46,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	}
 	l := &lease{store: s, id: resp.ID}
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
-	l.there, l.gone = context.WithCancel(s.ctx)
+	l.there, l.gone = context.WithCancel(s.waits)
 	l.renewed(sent, resp.TTL)
 	life := asked.age.ctx
 	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })

@@ -128,9 +128,13 @@ type Store struct {
 	access   access
 	log      *zap.Logger
 
-	ctx   context.Context // ends with Close
-	halt  context.CancelFunc
-	group sync.WaitGroup // all goroutines of the store and what it made
+	ctx  context.Context // ends with Close
+	halt context.CancelFunc
+	// waits is for waits in the election: one that is cancelled deletes its key, unless its
+	// client is closed by then.
+	waits    context.Context
+	endWaits context.CancelFunc
+	group    sync.WaitGroup // all goroutines of the store and what it made
 
 	mu         sync.Mutex // guards the fields below
 	lastLease  clientv3.LeaseID
@@ -165,6 +169,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, s.client.Close())
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
+	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.age = newAge(s.ctx)
 	s.scout = newScout(s)
 	if err := s.probe(ctx); err != nil {
@@ -238,6 +243,7 @@ func (s *Store) Close() error {
 			err = errors.Join(err, fmt.Errorf("close etcd client: %w", e))
 		}
 	}
+	s.endWaits()
 	s.group.Wait()
 	return err
 }
