@@ -2,6 +2,7 @@ package etcdstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -155,7 +156,11 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 		)).
 		Commit()
 	if err != nil {
-		return fmt.Errorf("publish record: %w", translate(err))
+		err = fmt.Errorf("publish record: %w", translate(err))
+		if errors.Is(err, coordinator.ErrLeaseLost) {
+			m.end(err) // etcd has just said so, and the next renewal could say no more
+		}
+		return err
 	}
 	if resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
 		return nil
