@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -108,7 +109,7 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 		n.retract(r)
 		return Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
 	}
-	target, err = n.outlook.ready(wait, &offer)
+	target, err = n.outlook.ready(wait, &offer, false)
 	switch {
 	case err == nil:
 		return target, nil
@@ -124,8 +125,9 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 }
 
 // ready blocks until the target of an offer says that it is ready for it, or can
-// no longer be, or ctx ends.
-func (o *outlook) ready(ctx context.Context, offer *Handover) (Member, error) {
+// no longer be, or ctx ends. seen says that the target has been in the picture: one that
+// has only begun may show the offer before it shows the target.
+func (o *outlook) ready(ctx context.Context, offer *Handover, seen bool) (Member, error) {
 	var target Member
 	var live bool
 	_, err := o.until(ctx, func(p *Plane) bool {
@@ -133,8 +135,12 @@ func (o *outlook) ready(ctx context.Context, offer *Handover) (Member, error) {
 			return false // this picture is older than the term, or than the offer
 		}
 		target, live = p.Member(offer.To)
+		if !live {
+			return seen || slices.ContainsFunc(p.Left, func(l Left) bool { return l.ID == offer.To })
+		}
+		seen = true
 		able, _ := Promotable(target)
-		return !live || !able || target.ReadyFor == offer.ID
+		return !able || target.ReadyFor == offer.ID
 	})
 	if err != nil {
 		return Member{}, err
@@ -233,7 +239,7 @@ func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
 	if err := n.reign.Offer(ctx, &offer); err != nil {
 		return Member{}, err
 	}
-	level, err := n.outlook.ready(ctx, &offer)
+	level, err := n.outlook.ready(ctx, &offer, true)
 	if ctx.Err() != nil {
 		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.Revision, passTimeout)
 	}
