@@ -1,7 +1,10 @@
 package coordinator_test
 
 import (
+	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +136,55 @@ func TestNode_DeletedRecordIsPublishedAgain(t *testing.T) {
 			t.Errorf("plane = %+v, want a as master", p)
 		}
 		_ = a
+	})
+}
+
+// blind is a store that, while it is held, shows nothing of its plane in which the node
+// is, and the plane as it is when it is let go.
+type blind struct {
+	coordinator.Store
+	held  *atomic.Bool
+	letGo chan struct{}
+}
+
+func (s blind) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var letting sync.WaitGroup
+	defer letting.Wait()
+	letting.Go(func() {
+		select {
+		case <-s.letGo:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return s.Store.Follow(ctx, node, func(p coordinator.Plane) {
+		if _, there := p.Member("b"); !there || !s.held.Load() {
+			see(p)
+		}
+	})
+}
+
+// A record that is deleted before its node has seen it is published again, too.
+func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.start("a", modes.Auto)
+		settle()
+		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
+		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return blind{s, held, letGo} }
+		l.start("b", modes.HotBackup)
+		settle()
+		held.Store(true)
+		l.server.Revoke("b") // it joins again
+		pass(ttl)
+		l.server.DeleteRecord("b")
+		held.Store(false)
+		letGo <- struct{}{}
+		pass(30 * time.Second)
+		if p := l.nodes["a"].Glimpse(); len(p.Members) != 2 {
+			t.Errorf("members %v, want b among them", p.Members)
+		}
 	})
 }
 

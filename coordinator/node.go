@@ -83,6 +83,7 @@ type role struct {
 	former     Membership // lost, and not yet seen to be gone from the store
 	published  Record     // what the store is known to hold; zero if that is not known
 	seen       bool       // the plane has shown this membership's record
+	joined     time.Time  // when this membership's record was put there last
 	mirror     *following
 	candidacy  *candidacy
 	reign      *reign

@@ -140,9 +140,10 @@ func (n *Node) member() bool {
 func (n *Node) heal() {
 	p := n.outlook.plane()
 	m, ok := p.Member(n.cfg.ID)
-	if n.seen && !ok && n.member() {
+	// A picture that has never shown it may only be late, but not for as long.
+	if !ok && n.member() && (n.seen || time.Since(n.joined) > glanceEvery) {
 		n.log.Warn("own record is gone, publishing it again")
-		n.published = Record{}
+		n.published, n.joined = Record{}, time.Now()
 	}
 	n.seen = ok && m.Instance == n.instance
 	n.publish()
@@ -216,7 +217,7 @@ func (n *Node) enter(first bool) step {
 		m, err := n.store.Join(ctx, r)
 		cancel()
 		if err == nil {
-			n.membership, n.published, n.seen = m, r, false
+			n.membership, n.published, n.seen, n.joined = m, r, false, time.Now()
 			n.log.Info("joined")
 			return nil
 		}

@@ -103,6 +103,7 @@ func (o *outlook) glance(ctx context.Context, store Store, log *zap.Logger) {
 			continue
 		}
 		o.glanced(&p)
+		o.poke() // what the role loop waits to see may not come by itself
 	}
 }
 

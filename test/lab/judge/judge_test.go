@@ -266,6 +266,16 @@ var forgedTerms = []forged{
 var forgedRecords = []forged{
 	{"no lease", func(f *forgery) { f.record("c", 0, "HOT_STANDBY", "auto", 0) }, "I-24 has no lease"},
 	{"a candidate on another lease", func(f *forgery) { f.put("election/c", "b", 0xc) }, "I-24 hangs on lease c, its record on b"},
+	{"a candidate that comes after its node has left", func(f *forgery) {
+		f.del("election/b")
+		f.del("nodes/b")
+		f.put("election/b", "b", leaseB)
+	}, ""},
+	{"a candidate of a node that left with another lease", func(f *forgery) {
+		f.del("election/b")
+		f.del("nodes/b")
+		f.put("election/c", "b", 0xc)
+	}, "I-24 hangs on lease c"},
 	{"a record that is none", func(f *forgery) { f.put("nodes/b", "{", leaseB) }, "I-26 record of b"},
 	{"a record of another node", func(f *forgery) { f.put("nodes/c", `{"id":"b","state":"HOT_STANDBY"}`, 0xc) }, "I-26 record of c"},
 	{"a master without a term", func(f *forgery) {

@@ -14,6 +14,7 @@ type plane struct {
 	root       string
 	candidates map[string]candidate // by election key, without the root
 	records    map[string]record    // by node
+	left       map[string]int64     // the lease of the last record of each node that has none
 	term       term
 	guard      guard
 	mementos   map[string]memento
@@ -21,7 +22,8 @@ type plane struct {
 
 func newPlane(root string) *plane {
 	return &plane{
-		root: root, candidates: make(map[string]candidate), records: make(map[string]record), mementos: make(map[string]memento),
+		root: root, candidates: make(map[string]candidate), records: make(map[string]record),
+		left: make(map[string]int64), mementos: make(map[string]memento),
 	}
 }
 
@@ -131,6 +133,7 @@ func (p *plane) apply(events []evidence.Event) {
 		case "election":
 			set(p.candidates, ev.Key, ev.Deleted, candidate{string(ev.Value), ev.Created, ev.Lease})
 		case "nodes":
+			set(p.left, name, !ev.Deleted, p.records[name].lease)
 			set(p.records, name, ev.Deleted, readRecord(ev))
 		case "mementos":
 			m, _ := readMemento(ev.Value, ev.Revision)

@@ -68,7 +68,8 @@ func promotable(mode string) bool { return mode != "hot_backup" && mode != "disa
 //
 //   - I-5: a node stands for election only as a standby or as the master; one that
 //     initializes only once it has been given a term
-//   - I-24: a candidate hangs on the lease of its node's record
+//   - I-24: a candidate hangs on the lease of its node's record. One that was sent before
+//     its node left may come after, and goes with that lease
 func (t *trial) candidaciesAllowed(events []evidence.Event) {
 	for i := range events {
 		ev := &events[i]
@@ -79,7 +80,10 @@ func (t *trial) candidaciesAllowed(events []evidence.Event) {
 		if dir == "election" {
 			node = string(ev.Value)
 		}
-		r := t.now.records[node]
+		r, live := t.now.records[node]
+		if lease, gone := t.now.left[node]; dir == "election" && !live && gone && lease == ev.Lease {
+			continue
+		}
 		key := fmt.Sprintf("election/%x", r.lease)
 		if dir == "election" && !r.byHand && (ev.Key != key || ev.Lease != r.lease) {
 			t.broken("I-24", ev.Revision, "%s of %s hangs on lease %x, its record on %x", ev.Key, node, ev.Lease, r.lease)
