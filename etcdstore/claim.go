@@ -109,7 +109,7 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	}
 	planeID, after := bid.Recall()
 	holder := coordinator.Holder{
-		Term: max(created, p.holder.Term+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
+		Term: max(created, p.lastTerm()+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
 	planeID, writes := p.found(planeID)
 	writes = append(writes, clientv3.OpPut(m.store.keys.term(), encodeJSON(holder)))
@@ -121,6 +121,16 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 		return nil, errMoved
 	}
 	return m.begin(&gift{holder, resp.Header.Revision, created, planeID}), nil
+}
+
+// lastTerm returns the number of the last term, or what that cannot have exceeded
+// where somebody has deleted its record: of a plane that was founded and has none, it
+// began before the picture was taken, and its number was no higher than that revision.
+func (p *picture) lastTerm() int64 {
+	if p.termMod == 0 && p.metaMod != 0 {
+		return p.revision
+	}
+	return p.holder.Term
 }
 
 // found returns the id of the plane and, where the picture shows none, the write that

@@ -2,7 +2,10 @@ package etcdstore_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
@@ -140,5 +143,23 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	history := l.get(l.key("term"))
 	if len(history.Kvs) != 1 || history.Kvs[0].Version != 1 {
 		t.Errorf("term record was written %d times, want once, by a", history.Kvs[0].Version)
+	}
+}
+
+// Promise: terms rise, whoever deletes the record of the last one and whoever is next,
+// although the key of that one is older and it has never heard of the term.
+func TestCampaign_TermsRiseThoughTheRecordIsDeleted(t *testing.T) {
+	l := newLab(t)
+	b := l.join("b")
+	lease := l.leaseOf("b")
+	_, err := l.raw.Put(l.ctx(), l.key(fmt.Sprintf("election/%x", lease)), "b", clientv3.WithLease(lease))
+	l.must(err)
+	ahead := always()
+	ahead.Ordered = true // of b, which is the first in the queue
+	last, err := l.join("a").Campaign(l.ctx(), ahead)
+	l.must(err)
+	l.DeleteTerm()
+	if term := l.elect(b); term.Number() <= last.Number() {
+		t.Errorf("term %d follows %d", term.Number(), last.Number())
 	}
 }

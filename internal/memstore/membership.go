@@ -234,10 +234,14 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 	if s.guard != nil || s.pause != nil && !bid.Ordered || bid.Alone && !s.alone(m.lease) {
 		return nil, nil
 	}
+	last := s.holder.Term
+	if s.termMod == 0 && s.planeID != "" { // its record was deleted
+		last = int64(s.revision)
+	}
 	planeID, after := bid.Recall()
 	s.found(planeID)
 	s.holder = coordinator.Holder{
-		Term: max(int64(made), s.holder.Term+1, after+1), Key: m.lease.key, Node: m.store.node,
+		Term: max(int64(made), last+1, after+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	s.termMod = s.step()

@@ -238,6 +238,8 @@ func (l *lab) restless(ctx context.Context) string {
 		status := node.Status()
 		rest := s.Mode.Rest(!s.Cold)
 		switch {
+		case status.LeaseRemaining <= 0: // its record is of a lease that may be about to lapse
+			return s.ID + " has no lease"
 		case status.Acting && master != "":
 			return fmt.Sprintf("both %s and %s lead", master, s.ID)
 		case status.Acting:

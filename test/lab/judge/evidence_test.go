@@ -114,6 +114,12 @@ func (f *forgery) acts(end, next time.Duration, frozen bool) {
 	}
 }
 
+// actsAgain adds that a acts in its term once more, while b does in the next.
+func (f *forgery) actsAgain() {
+	f.acts(4*second, 5*second, false)
+	f.Acts = append(f.Acts, evidence.Act{Node: "a", Term: 3, From: 5500 * time.Millisecond, To: 5600 * time.Millisecond})
+}
+
 var forgedTimes = []forged{
 	{"acting to the deadline", func(f *forgery) { f.acts(7400*time.Millisecond, 8*second, false) }, ""},
 	{"acting beyond the deadline", func(f *forgery) { f.acts(7401*time.Millisecond, 8*second, false) }, "I-9 a acts in term 3 until 1ms after"},
@@ -127,6 +133,11 @@ var forgedTimes = []forged{
 		f.Leases = f.Leases[:3]
 	}, "I-9 b acts in term 9 without"},
 	{"two that act at once", func(f *forgery) { f.acts(6*second, 5*second, false) }, "I-10 act at once for 1s"},
+	{"two that act at once, one of them again", func(f *forgery) { f.actsAgain() }, "I-10 act at once for 100ms"},
+	{"acting again in a term that was taken by hand meanwhile", func(f *forgery) {
+		f.actsAgain()
+		f.Faults = []evidence.Fault{{What: "drop-term", Target: "a", Disturbing: true, Taken: true, From: 4500 * time.Millisecond}}
+	}, ""},
 	{"a failover in time", func(f *forgery) {
 		f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 2 * second, Limit: 7 * second}, 9*second)
 	}, ""},

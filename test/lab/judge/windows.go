@@ -45,14 +45,18 @@ func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration,
 
 // overlaps judges the spans in which nodes acted as masters, on one clock.
 //
-//   - I-10: no two overlap, unless one of them stood still, or the first had its term
-//     taken by hand and has not heard of it
+//   - I-10: no two overlap, unless one of them stood still, or the one of the earlier
+//     term had it taken by hand and has not heard of it
 func (t *trial) overlaps() {
 	acts := sorted(t.run.Acts, func(a *evidence.Act) time.Duration { return a.From })
 	for i := range acts {
 		for j := i + 1; j < len(acts) && acts[j].From < acts[i].To; j++ {
 			first, second := &acts[i], &acts[j]
-			if first.Frozen || second.Frozen || t.taken(first) {
+			earlier := first
+			if second.Term < first.Term { // it acts again, having paused for a handover
+				earlier = second
+			}
+			if first.Frozen || second.Frozen || t.taken(earlier) {
 				continue
 			}
 			both := min(first.To, second.To) - second.From
@@ -62,9 +66,15 @@ func (t *trial) overlaps() {
 	}
 }
 
-// taken reports whether a term was taken by hand from who acted in it.
+// taken reports whether a term was taken by hand from a node since it first acted in it.
 func (t *trial) taken(a *evidence.Act) bool {
+	began := a.From
+	for i := range t.run.Acts {
+		if b := &t.run.Acts[i]; b.Node == a.Node && b.Term == a.Term {
+			began = min(began, b.From)
+		}
+	}
 	return slices.ContainsFunc(t.run.Faults, func(f evidence.Fault) bool {
-		return f.Taken && f.Target == a.Node && f.From >= a.From && f.From <= a.To
+		return f.Taken && f.Target == a.Node && f.From >= began && f.From <= a.To
 	})
 }
