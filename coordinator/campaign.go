@@ -65,6 +65,7 @@ func (n *Node) campaign() {
 	}
 	n.group.Go(func() {
 		defer close(c.done)
+		defer cancel()
 		c.term, c.err = membership.Campaign(ctx, bid)
 	})
 	n.candidacy = c

@@ -117,7 +117,9 @@ func (n *Node) publish() {
 	defer cancel()
 	n.published = Record{}
 	if err := publish(ctx, r); err != nil {
-		n.log.Warn("record not published, retrying", zap.Error(err))
+		if whole.Err() == nil {
+			n.log.Warn("record not published, retrying", zap.Error(err))
+		}
 		return
 	}
 	n.published = r

@@ -84,3 +84,44 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 		t.Error("b was not asked to defer, so nothing is shown")
 	}
 }
+
+// A step out of turn whose transaction is lost is made again: nothing else would wake
+// the candidate.
+func TestCampaign_StepForwardOutlivesALostRequest(t *testing.T) {
+	l := newLab(t)
+	stands := func(id string) {
+		l.eventually(id+" stands in the election", func() bool {
+			p, err := l.node("c").Plane(l.ctx())
+			l.must(err)
+			m, _ := p.Member(id)
+			return m.Candidacy != 0
+		})
+	}
+	ctx, cancel := context.WithCancel(l.ctx())
+	var campaign sync.WaitGroup
+	defer campaign.Wait()
+	defer cancel()
+	a := l.join("a")
+	campaign.Go(func() {
+		_, _ = a.Campaign(ctx, coordinator.Bid{Consider: func(coordinator.Plane) error { return coordinator.ErrHold }})
+	})
+	stands("a")
+	forward, won := make(chan struct{}, 1), make(chan coordinator.Term, 1)
+	b, w := l.join("b"), l.badWire("b")
+	bid := always()
+	bid.Forward = forward
+	campaign.Go(func() {
+		term, _ := b.Campaign(ctx, bid)
+		won <- term
+	})
+	stands("b")
+	var lost atomic.Bool
+	w.next(loseRequest, func() { lost.Store(true) })
+	forward <- struct{}{}
+	if term := <-won; term == nil {
+		t.Error("b has not begun the term")
+	}
+	if !lost.Load() {
+		t.Error("no request was lost, so nothing is shown")
+	}
+}
