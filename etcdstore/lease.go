@@ -61,7 +61,8 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 // renewed takes an answer that grants ttl seconds to a request sent at sent.
 func (l *lease) renewed(sent time.Duration, ttl int64) {
 	granted := time.Duration(ttl) * time.Second
-	l.until.Store(int64(sent + granted - coordinator.Margin(granted)))
+	proven := sent + granted - coordinator.Margin(granted)
+	l.until.Store(max(l.until.Load(), int64(proven))) // a later one may have been answered first
 	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.cfg.Clock()-sent))
 }
 
@@ -84,46 +85,65 @@ func (l *lease) live() bool {
 	return l.ctx.Err() == nil
 }
 
-// minAttempt is the least time that an attempt to renew is given: enough for a
-// busy etcd to answer, or one that is half a second away.
-const minAttempt = 600 * time.Millisecond
-
 // keep renews six times per TTL, counted from sending, and more often after a failure.
-// Each attempt is a stream of its own, so that the next one goes to another etcd member.
+// It does not wait for an answer to ask again: where packets are lost, one connection may
+// stand still for seconds while others work, and an answer that comes late still proves
+// something. Each attempt is a stream of its own, so that the next one goes to another
+// etcd member. None lasts for longer than its answer could prove, so there are six at most.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
 	soon := max(period/6, 50*time.Millisecond)
-	for next := period; ; {
-		if retry.Wait(l.ctx, next) != nil {
-			return
+	answers := make(chan renewal)
+	due := time.NewTimer(period)
+	defer due.Stop()
+	for l.live() {
+		select {
+		case <-due.C:
+			l.store.group.Go(func() { l.renew(answers) })
+			due.Reset(period)
+		case a := <-answers:
+			l.store.cfg.OnRenewal(l.store.cfg.Clock()-a.sent, a.err)
+			switch {
+			case errors.Is(a.err, rpctypes.ErrLeaseNotFound):
+				l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
+			case errors.Is(a.err, rebind.ErrRestored):
+				l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, a.err))
+			case a.err == nil:
+				l.renewed(a.sent, a.ttl)
+			default:
+				l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(a.err))
+				due.Reset(soon)
+			}
+		case <-l.ctx.Done():
 		}
-		if !l.live() {
-			return
+	}
+}
+
+// renewal is the answer to one attempt to renew.
+type renewal struct {
+	sent time.Duration
+	ttl  int64 // granted
+	err  error
+}
+
+// renew sends one attempt and passes its answer on, unless the lease has ended.
+func (l *lease) renew(answers chan<- renewal) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.store.cfg.TTL-coordinator.Margin(l.store.cfg.TTL))
+	defer cancel()
+	asked, a := l.store.ask(), renewal{sent: l.store.cfg.Clock()}
+	resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
+	a.err = err
+	if err == nil {
+		a.ttl = resp.TTL
+	}
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && asked.suspect(resp.ResponseHeader) {
+		if _, restored := l.store.Head(ctx); errors.Is(restored, rebind.ErrRestored) {
+			a.err = restored
 		}
-		ctx, cancel := context.WithTimeout(l.ctx, min(max(period, minAttempt), l.Remaining()))
-		asked, sent := l.store.ask(), l.store.cfg.Clock()
-		resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
-		l.store.cfg.OnRenewal(l.store.cfg.Clock()-sent, err)
-		gone := errors.Is(err, rpctypes.ErrLeaseNotFound)
-		var restored error
-		if gone || err == nil && asked.suspect(resp.ResponseHeader) {
-			_, restored = l.store.Head(ctx)
-		}
-		cancel()
-		switch {
-		case errors.Is(restored, rebind.ErrRestored):
-			l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, restored))
-			return
-		case gone:
-			l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
-			return
-		case err == nil:
-			l.renewed(sent, resp.TTL)
-			next = max(period-l.store.cfg.Clock()+sent, soon)
-		default:
-			l.store.log.Debug("lease not renewed, retrying", zap.Duration("remaining", l.Remaining()), zap.Error(err))
-			next = soon
-		}
+	}
+	select {
+	case answers <- a:
+	case <-l.ctx.Done():
 	}
 }
 

@@ -18,8 +18,9 @@ import (
 // Nothing tells etcd's client, whose requests go round all members, until grpc's
 // pings find out 12 s later; meanwhile each request that meets the member fails
 // late, and each watch there is silent. So where there are several members, a scout
-// asks each of them once a second, and has the clients leave out those that do not
-// answer while others do.
+// asks each of them once a second, and has the client leave out those that do not
+// answer while others do. Renewals need no scout: one that hangs keeps none back, and
+// where packets are lost the connections that there are had better be kept.
 
 const (
 	scoutEvery = time.Second
@@ -92,7 +93,6 @@ func (sc *scout) report(member string, answered bool) {
 	left := slices.ContainsFunc(sc.inUse, func(m string) bool { return !slices.Contains(use, m) })
 	sc.inUse = use
 	sc.store.client.SetEndpoints(use...)
-	sc.store.renewals.SetEndpoints(use...)
 	if left { // streams stay with the member they were opened at
 		sc.reroute(errRerouted)
 		sc.route, sc.reroute = context.WithCancelCause(sc.store.ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
-// Promise: a store that comes to be half a second away, there and back, costs nobody a
+// Promise: a store that comes to be 800 ms away, there and back, costs nobody a
 // lease, not even one of the shortest TTL that there is.
 func TestLease_OutlivesALongWay(t *testing.T) {
 	l := newLab(t)
@@ -25,7 +25,7 @@ func TestLease_OutlivesALongWay(t *testing.T) {
 	defer func() { l.must(l.stores["a"].Close()) }()
 	m := l.join("a")
 	<-time.After(cfg.TTL / 2) // connections are made by now
-	delay.Store(int64(250 * time.Millisecond))
+	delay.Store(int64(400 * time.Millisecond))
 	select {
 	case <-m.Lost():
 		t.Errorf("lost: %v", m.Cause())

@@ -73,7 +73,7 @@ func leases() []Mutant {
 			Name: "deadline-from-answer", Invariant: "I-9", Lab: "I-9", Rule: "the deadline counts from the sending of a renewal",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
-				"case err == nil:\n\t\t\tl.renewed(sent, resp.TTL)", "case err == nil:\n\t\t\tl.renewed(l.store.cfg.Clock(), resp.TTL)",
+				"l.renewed(a.sent, a.ttl)", "l.renewed(l.store.cfg.Clock(), a.ttl)",
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestLease_LateAnswerProvesNoMoreThanItsSending"}},
 		},
