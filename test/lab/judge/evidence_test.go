@@ -151,8 +151,11 @@ var forgedTimes = []forged{
 	{"a change for a reason that was there when its node came to lead", func(f *forgery) {
 		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, To: 4 * second}, 9*second)
 	}, ""},
-	{"a change for a reason that was over when its node came to lead", func(f *forgery) {
+	{"a change for a reason that was over less than a TTL when its node came to lead", func(f *forgery) {
 		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, To: second / 2}, 9*second)
+	}, ""},
+	{"a change for a reason that was over when its node came to lead", func(f *forgery) {
+		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, From: -6 * second, To: -5*second - 1}, 9*second)
 	}, "I-33 1 changes of master, 0 faults"},
 	{"a change before its reason", func(f *forgery) {
 		f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 10 * second}, 9*second)

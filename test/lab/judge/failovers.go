@@ -42,7 +42,8 @@ func (t *trial) failovers() {
 }
 
 // disturbing returns the faults that can end a term, in order. One that recurs is
-// there for each term that its target was given while it lasted, too.
+// there for each term that its target was given while it lasted, too, or while the lease
+// could still be on its way out that it had kept from being renewed.
 func (t *trial) disturbing() (all []evidence.Fault) {
 	masters := t.masters()
 	for _, f := range t.run.Faults {
@@ -50,7 +51,7 @@ func (t *trial) disturbing() (all []evidence.Fault) {
 			all = append(all, f)
 		}
 		for _, m := range masters {
-			if f.Recurring && m.Node == f.Target && f.From < m.At && m.At <= f.To {
+			if f.Recurring && m.Node == f.Target && f.From < m.At && m.At <= f.To+t.run.TTL {
 				again := f
 				again.From = m.At
 				all = append(all, again)
