@@ -244,11 +244,12 @@ func (n *Node) heedOffer() step {
 		return nil
 	}
 	n.follow()
+	all := max(offer.Revision, offer.Made-1)
 	switch err := n.mirror.Refused(); {
 	case err != nil:
 		return n.failWith(err, "state cannot be loaded")
-	case n.mirror.View() == nil || n.mirror.Revision() < offer.Revision:
-		n.awaitRevision(offer.Revision)
+	case n.mirror.View() == nil || n.mirror.Revision() < all:
+		n.awaitRevision(all)
 	case n.readyFor != offer.ID:
 		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
 		n.readyFor, n.offer = offer.ID, *offer

@@ -197,10 +197,6 @@ func (n *Node) pass(target Member) (step, error) {
 	record := n.recordAs(rest, at)
 	err := n.stopProgram(ctx, errHandingOver)
 	if err == nil {
-		err = r.persister.Hold(ctx)
-	}
-	if err == nil {
-		n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 		target, err = n.drawLevel(ctx, target)
 	}
 	if err == nil {
@@ -230,18 +226,26 @@ func (n *Node) hush(quiet bool) {
 	n.show()
 }
 
-// drawLevel waits until the target has all that this master has written.
+// drawLevel takes no more writes, and waits until the target has all that this master
+// has written. The offer that asks for it goes out beside the last writes; it is made
+// again if the store has taken one of them later.
 func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
-	offer := Handover{
-		ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout),
-		Revision: n.mirror.Revision(),
+	r := n.reign
+	r.persister.Shut()
+	offer := Handover{From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
+	for offer.Made == 0 || offer.Made < n.mirror.Revision() {
+		offer.ID, offer.Revision = rand.Text(), n.mirror.Revision()
+		if err := r.Offer(ctx, &offer); err != nil {
+			return Member{}, err
+		}
+		if err := r.persister.Hold(ctx); err != nil {
+			return Member{}, err
+		}
 	}
-	if err := n.reign.Offer(ctx, &offer); err != nil {
-		return Member{}, err
-	}
+	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 	level, err := n.outlook.ready(ctx, &offer, true)
 	if ctx.Err() != nil {
-		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.Revision, passTimeout)
+		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.Made-1, passTimeout)
 	}
 	return level, err
 }

@@ -198,6 +198,34 @@ func TestHandover_SettlesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+// The target says that it has all that was written before the offer. A write that the store
+// takes after it has to be asked for again.
+func TestHandover_TargetHasTheWriteThatCameAfterTheOffer(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		l.at("a", memstore.CallCommit, 1, func() error {
+			<-time.After(500 * time.Millisecond) // the offer is there and answered
+			l.server.Stall("b", true)
+			return nil
+		})
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := a.Commit(t.Context(), write("entity/late"))
+			wrote <- err
+		}()
+		pass(10 * time.Millisecond)
+		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) {
+			t.Errorf("handover = %v, want it undone: b does not have the last write", err)
+		}
+		if err := <-wrote; err != nil {
+			t.Errorf("the write under way: %v", err)
+		}
+		if s := a.Status(); !s.Acting {
+			t.Errorf("a is %s, want it to lead on", s.State)
+		}
+	})
+}
+
 // While nobody can tell whether the term has passed or is given up, its holder
 // claims nothing.
 func TestActing_EndsBeforeTheTermMayHaveEnded(t *testing.T) {

@@ -77,8 +77,11 @@ type Handover struct {
 	From  string    `json:"from"`
 	To    string    `json:"to"`
 	Until time.Time `json:"until"`
-	// Revision is how far the target's state must have come to be ready.
+	// Revision is how far the target's state must have come at least to be ready.
 	Revision rebind.Revision `json:"revision,omitempty"`
+	// Made is the revision at which the store took the offer, which the store fills in:
+	// a target that is ready has all that was written before.
+	Made rebind.Revision `json:"-"`
 }
 
 // Pause is an operator's word that nobody is to be promoted by itself. The text

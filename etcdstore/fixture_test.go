@@ -25,6 +25,7 @@ func TestFixture_IsReadInFull(t *testing.T) {
 	if p.ID != "PLANEOFOLD" || p.Format != 1 || p.Holder.Node != "a" || p.Holder.Term == 0 || p.Holder.Since.IsZero() || !p.Held {
 		t.Errorf("plane = %+v", p)
 	}
+	offer.Made = p.Handover.Made // no part of the value
 	if diff := cmp.Diff(&offer, p.Handover); diff != "" {
 		t.Errorf("handover (-kept +read):\n%s", diff)
 	}

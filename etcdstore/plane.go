@@ -68,6 +68,9 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 		p.holder, err = decodeJSON[coordinator.Holder](kv.Value)
 	case key == p.keys.handover():
 		p.handover, err = decodeJSON[*coordinator.Handover](kv.Value)
+		if p.handover != nil {
+			p.handover.Made = rebind.Revision(kv.ModRevision)
+		}
 	case key == p.keys.pause():
 		p.pause = new(coordinator.Pause) // one that cannot be read is in force as well
 		*p.pause, err = decodeJSON[coordinator.Pause](kv.Value)

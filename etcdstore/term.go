@@ -248,7 +248,8 @@ func (t *term) Rehearse(ctx context.Context, to coordinator.Member) error {
 	return nil
 }
 
-// Offer publishes a handover under the fence, or withdraws it.
+// Offer publishes a handover under the fence and fills in when it was made, or withdraws
+// it.
 func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 	key := t.m.store.keys.handover()
 	op := clientv3.OpDelete(key)
@@ -260,6 +261,9 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 		return fmt.Errorf("publish handover: %w", err)
 	}
 	t.offered.Store(revision)
+	if h != nil {
+		h.Made = rebind.Revision(revision)
+	}
 	return nil
 }
 

@@ -299,12 +299,19 @@ func (p *Persister) run() {
 	}
 }
 
-// Hold closes intake and blocks until every delta under way is settled; new ones
-// wait for [Persister.Resume] or [Persister.Close]. If ctx ends first Hold
-// returns its cause, with intake still closed.
-func (p *Persister) Hold(ctx context.Context) error {
+// Shut closes intake: deltas that are not under way wait for [Persister.Resume] or
+// [Persister.Close].
+func (p *Persister) Shut() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.held = true
+}
+
+// Hold is [Persister.Shut] and blocks until every delta under way is settled. If ctx
+// ends first it returns its cause, with intake still closed.
+func (p *Persister) Hold(ctx context.Context) error {
+	p.Shut()
+	p.mu.Lock()
 	if p.active == 0 {
 		p.mu.Unlock()
 		return nil
@@ -322,7 +329,7 @@ func (p *Persister) Hold(ctx context.Context) error {
 	}
 }
 
-// Resume opens intake again after Hold.
+// Resume opens intake again after Shut or Hold.
 func (p *Persister) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

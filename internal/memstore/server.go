@@ -77,7 +77,6 @@ func (g *guard) secluded() error {
 
 type offer struct {
 	coordinator.Handover
-	at    rebind.Revision
 	lease *lease
 }
 

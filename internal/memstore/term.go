@@ -274,7 +274,8 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 		at := s.step()
 		s.handover = nil
 		if h != nil {
-			s.handover = &offer{Handover: *h, at: at, lease: t.m.lease}
+			h.Made = at
+			s.handover = &offer{Handover: *h, lease: t.m.lease}
 		}
 		return nil
 	})
