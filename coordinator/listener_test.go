@@ -111,6 +111,7 @@ func TestListener_ThatIsSlowHurtsNobody(t *testing.T) {
 				t.Errorf("change to %s: %v after %s", to, err, time.Since(began))
 			}
 		}
+		settle()
 		l.want(map[string]modes.State{"a": modes.StateStandby, "b": modes.StateMaster})
 		pass(10 * time.Minute)
 		want := []modes.State{modes.StateHotStandby, modes.StateMaster, modes.StateHotStandby, modes.StateHotBackup, modes.StateStandby}
@@ -144,8 +145,8 @@ func TestProgram_ThatOutlivesItsContextIsBounded(t *testing.T) {
 		if took := time.Since(began); took > 6*time.Second {
 			t.Errorf("took %s", took)
 		}
-		if s := a.Status(); s.LeaseRemaining <= 0 || len(a.transitions()) != 3 {
-			t.Errorf("lease %s, transitions %v, want neither lost", s.LeaseRemaining, a.transitions())
+		if s := a.Status(); s.LeaseRemaining <= 0 || len(s.Transitions) != 3 {
+			t.Errorf("lease %s, transitions %v, want neither lost", s.LeaseRemaining, s.Transitions)
 		}
 		settle()
 		if s := b.Status().State; s != modes.StateMaster {
