@@ -199,7 +199,8 @@ func (n *Node) pass(target Member) (step, error) {
 	if err == nil {
 		target, err = n.drawLevel(ctx, target)
 	}
-	if err == nil {
+	passing := err == nil
+	if passing {
 		n.hush(true)
 		err = r.Pass(ctx, target, record)
 	}
@@ -209,14 +210,14 @@ func (n *Node) pass(target Member) (step, error) {
 		n.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
 		n.published = record
 		return n.settle, nil
-	case r.Context().Err() != nil || errors.Is(err, rebind.ErrUnknown):
+	case r.Context().Err() != nil || passing && errors.Is(err, rebind.ErrUnknown):
 		return n.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)
 	}
 	n.log.Warn("handover undone, leading on", zap.Error(err))
 	n.retract(r)
 	n.hush(false)
 	r.persister.Resume()
-	return n.lead, fmt.Errorf("%w: handover undone: %w", ErrRefused, err)
+	return n.lead, fmt.Errorf("%w: handover undone: %v", ErrRefused, err) // an offer in doubt leaves nothing in doubt
 }
 
 // hush has the node claim nothing of a master's while its term may already be over,
@@ -228,7 +229,7 @@ func (n *Node) hush(quiet bool) {
 
 // drawLevel takes no more writes, and waits until the target has all that this master
 // has written. The offer that asks for it goes out beside the last writes; it is made
-// again if the store has taken one of them later.
+// again if the store may have taken one of them later.
 func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
 	r := n.reign
 	r.persister.Shut()

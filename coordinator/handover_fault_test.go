@@ -198,6 +198,23 @@ func TestHandover_SettlesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+// Promise: until the term is passed the old master leads and resumes, also where it is
+// not known what became of an offer.
+func TestHandover_OfferInDoubtLeavesTheMasterLeading(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, _ := pair(l)
+		term := a.Status().Term
+		l.at("a", memstore.CallOffer, 2, func() error { return rebind.ErrUnknown })
+		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) || errors.Is(err, rebind.ErrUnknown) {
+			t.Errorf("handover = %v, want it undone", err)
+		}
+		if s := a.Status(); !s.Acting || s.Term != term {
+			t.Errorf("a is %s in term %d, want it to lead on in %d", s.State, s.Term, term)
+		}
+		put(t, a, "entity/x", "1")
+	})
+}
+
 // The target says that it has all that was written before the offer. A write that the store
 // takes after it has to be asked for again.
 func TestHandover_TargetHasTheWriteThatCameAfterTheOffer(t *testing.T) {

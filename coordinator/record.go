@@ -80,7 +80,8 @@ type Handover struct {
 	// Revision is how far the target's state must have come at least to be ready.
 	Revision rebind.Revision `json:"revision,omitempty"`
 	// Made is the revision at which the store took the offer, which the store fills in:
-	// a target that is ready has all that was written before.
+	// a target that is ready has all that was written before. Where that is not known
+	// for certain it is Revision.
 	Made rebind.Revision `json:"-"`
 }
 

@@ -124,10 +124,11 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 }
 
 // lastTerm returns the number of the last term, or what that cannot have exceeded
-// where somebody has deleted its record: of a plane that was founded and has none, it
-// began before the picture was taken, and its number was no higher than that revision.
+// where somebody has deleted or garbled its record: of a plane that was founded, it began
+// before the picture was taken, and its number was no higher than that revision. Of a
+// store whose revision was taken back only those know who saw more.
 func (p *picture) lastTerm() int64 {
-	if p.termMod == 0 && p.metaMod != 0 {
+	if p.holder.Term == 0 && p.metaMod != 0 {
 		return p.revision
 	}
 	return p.holder.Term

@@ -343,6 +343,19 @@ func TestPass_LostAnswer(t *testing.T) {
 	}
 }
 
+// An offer that is sent twice may have been answered at the first: who made it must not
+// take that for the word of somebody who has all that was written until the second.
+func TestOffer_LostAnswerIsNotTakenForTheFirst(t *testing.T) {
+	l := newLab(t)
+	term := l.elect(l.join("a"))
+	l.badWire("a").next(loseAnswer, nil)
+	offer := coordinator.Handover{ID: "h", From: "a", To: "b", Revision: 1}
+	l.must(term.Offer(l.ctx(), &offer))
+	if kv := l.get(l.key("handover")).Kvs[0]; kv.Version != 2 || offer.Made != 1 {
+		t.Errorf("written %d times, made at %d, want 2 times and no later than 1", kv.Version, offer.Made)
+	}
+}
+
 func TestResign_LostAnswer(t *testing.T) {
 	for _, f := range []fault{loseAnswer, loseRequest} {
 		l := newLab(t)

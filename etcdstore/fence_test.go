@@ -146,20 +146,31 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	}
 }
 
-// Promise: terms rise, whoever deletes the record of the last one and whoever is next,
+// Promise: terms rise, whoever spoils the record of the last one and whoever is next,
 // although the key of that one is older and it has never heard of the term.
-func TestCampaign_TermsRiseThoughTheRecordIsDeleted(t *testing.T) {
-	l := newLab(t)
-	b := l.join("b")
-	lease := l.leaseOf("b")
-	_, err := l.raw.Put(l.ctx(), l.key(fmt.Sprintf("election/%x", lease)), "b", clientv3.WithLease(lease))
-	l.must(err)
-	ahead := always()
-	ahead.Ordered = true // of b, which is the first in the queue
-	last, err := l.join("a").Campaign(l.ctx(), ahead)
-	l.must(err)
-	l.DeleteTerm()
-	if term := l.elect(b); term.Number() <= last.Number() {
-		t.Errorf("term %d follows %d", term.Number(), last.Number())
+func TestCampaign_TermsRiseThoughTheRecordIsGone(t *testing.T) {
+	lose := map[string]func(l *lab){
+		"deleted": func(l *lab) { l.DeleteTerm() },
+		"garbled": func(l *lab) {
+			_, err := l.raw.Put(l.ctx(), l.key("term"), "no record")
+			l.must(err)
+		},
+	}
+	for name, lost := range lose {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			b := l.join("b")
+			lease := l.leaseOf("b")
+			_, err := l.raw.Put(l.ctx(), l.key(fmt.Sprintf("election/%x", lease)), "b", clientv3.WithLease(lease))
+			l.must(err)
+			ahead := always()
+			ahead.Ordered = true // of b, which is the first in the queue
+			last, err := l.join("a").Campaign(l.ctx(), ahead)
+			l.must(err)
+			lost(l)
+			if term := l.elect(b); term.Number() <= last.Number() {
+				t.Errorf("term %d follows %d", term.Number(), last.Number())
+			}
+		})
 	}
 }

@@ -89,7 +89,7 @@ func (l *lease) live() bool {
 // It does not wait for an answer to ask again: where packets are lost, one connection may
 // stand still for seconds while others work, and an answer that comes late still proves
 // something. Each attempt is a stream of its own, so that the next one goes to another
-// etcd member. None lasts for longer than its answer could prove, so there are six at most.
+// etcd member.
 func (l *lease) keep() {
 	period := l.store.cfg.TTL / 6
 	soon := max(period/6, 50*time.Millisecond)
@@ -128,7 +128,7 @@ type renewal struct {
 
 // renew sends one attempt and passes its answer on, unless the lease has ended.
 func (l *lease) renew(answers chan<- renewal) {
-	ctx, cancel := context.WithTimeout(l.ctx, l.store.cfg.TTL-coordinator.Margin(l.store.cfg.TTL))
+	ctx, cancel := context.WithTimeout(l.ctx, l.store.cfg.TTL/2) // time for others, and to be told of before the lease ends
 	defer cancel()
 	asked, a := l.store.ask(), renewal{sent: l.store.cfg.Clock()}
 	resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
@@ -137,7 +137,10 @@ func (l *lease) renew(answers chan<- renewal) {
 		a.ttl = resp.TTL
 	}
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && asked.suspect(resp.ResponseHeader) {
-		if _, restored := l.store.Head(ctx); errors.Is(restored, rebind.ErrRestored) {
+		look, done := context.WithTimeout(ctx, callTimeout)
+		_, restored := l.store.Head(look)
+		done()
+		if errors.Is(restored, rebind.ErrRestored) {
 			a.err = restored
 		}
 	}

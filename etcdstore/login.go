@@ -165,6 +165,8 @@ func (l *login) get(ctx context.Context, cc *grpc.ClientConn) (string, error) {
 	if err != nil {
 		return "", l.refused(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout) // for all others wait, and a member may hang
+	defer cancel()
 	resp, err := pb.NewAuthClient(cc).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: password}, grpc.WaitForReady(true))
 	switch code := status.Code(err); {
 	case err == nil:

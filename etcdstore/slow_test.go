@@ -33,6 +33,30 @@ func TestLease_OutlivesALongWay(t *testing.T) {
 	}
 }
 
+// Promise: a store that does not answer is told of before it costs the lease.
+func TestLease_TellsOfAStoreThatDoesNotAnswer(t *testing.T) {
+	l := newLab(t)
+	var delay atomic.Int64
+	far, leave := farAway(t, l.endpoint, &delay)
+	defer leave()
+	failed := make(chan error, 100)
+	cfg := l.config()
+	cfg.TTL, cfg.Endpoints = etcdstore.MinTTL, []string{far}
+	cfg.OnRenewal = func(_ time.Duration, err error) {
+		if err != nil {
+			failed <- err
+		}
+	}
+	l.stores["a"] = l.open(cfg)
+	defer func() { l.must(l.stores["a"].Close()) }()
+	m := l.join("a")
+	delay.Store(int64(5 * time.Second))
+	<-m.Lost()
+	if len(failed) == 0 {
+		t.Error("the lease is lost, and no renewal has failed")
+	}
+}
+
 // farAway returns an address at which the same is served, later by a delay each way,
 // and what ends that when all who came have left.
 func farAway(t *testing.T, target string, delay *atomic.Int64) (address string, leave func()) {

@@ -52,8 +52,8 @@ type Config struct {
 	// OnLease is called with each new lease before anything is put under it; an
 	// error keeps the node from joining. nil means nobody wants to know.
 	OnLease func(lease int64) error
-	// OnRenewal is told of each try to renew the lease: how long it took, and its
-	// error. It is called for one try after the other and must return at once; nil
+	// OnRenewal is told of each try to renew the lease, but those under way when it
+	// ends: how long it took, and its error. It is called for one try after the other and must return at once; nil
 	// means nobody wants to know.
 	OnRenewal func(took time.Duration, err error)
 	// DialOptions are added to those of the connections to etcd, for who measures

@@ -256,12 +256,17 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 	if h != nil {
 		op = clientv3.OpPut(key, encodeJSON(h), clientv3.WithLease(t.m.id))
 	}
-	revision, err := t.write(ctx, write{ops: []clientv3.Op{op}})
+	resent := false
+	revision, err := t.write(ctx, write{ops: []clientv3.Op{op}, resent: &resent})
 	if err != nil {
 		return fmt.Errorf("publish handover: %w", err)
 	}
 	t.offered.Store(revision)
-	if h != nil {
+	switch {
+	case h == nil:
+	case resent:
+		h.Made = h.Revision // whoever has answered it may have seen it as early
+	default:
 		h.Made = rebind.Revision(revision)
 	}
 	return nil

@@ -31,6 +31,9 @@ type write struct {
 	judge func(*finding) (verdict, int64)
 	// refuse tells what it means that compares do not hold. nil if there are none.
 	refuse func(*finding) error
+	// resent, if not nil, is set when the transaction is sent once more: what was sent
+	// before may have been there, and seen, at an earlier revision.
+	resent *bool
 }
 
 // verdict is what can be said of a transaction whose answer was lost.
@@ -73,6 +76,9 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 		if err := t.acting(); err != nil && !doubt {
 			return 0, err
 		} else if err == nil && (!doubt || ctx.Err() == nil) {
+			if doubt && w.resent != nil {
+				*w.resent = true
+			}
 			resp, err := t.send(ctx, w)
 			switch {
 			case err == nil && resp.Succeeded:

@@ -138,6 +138,12 @@ var forgedTimes = []forged{
 		f.actsAgain()
 		f.Faults = []evidence.Fault{{What: "drop-term", Target: "a", Disturbing: true, Taken: true, From: 4500 * time.Millisecond}}
 	}, ""},
+	{"acting again long after the term was taken by hand", func(f *forgery) {
+		f.actsAgain()
+		f.Acts[1].To, f.Acts[2].From, f.Acts[2].To = 15*second, 11*second, 11100*time.Millisecond
+		f.Leases = append(f.Leases, evidence.Lease{Node: "a", ID: leaseA, Sent: 10 * second}, evidence.Lease{Node: "b", ID: leaseB, Sent: 10 * second})
+		f.Faults = []evidence.Fault{{What: "drop-term", Target: "a", Disturbing: true, Taken: true, From: 4500 * time.Millisecond}}
+	}, "I-10 act at once for 100ms"},
 	{"a failover in time", func(f *forgery) {
 		f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 2 * second, Limit: 7 * second}, 9*second)
 	}, ""},
@@ -157,6 +163,9 @@ var forgedTimes = []forged{
 	{"a change for a reason that was over when its node came to lead", func(f *forgery) {
 		f.led(evidence.Fault{What: "starve", Target: "a", Recurring: true, From: -6 * second, To: -5*second - 1}, 9*second)
 	}, "I-33 1 changes of master, 0 faults"},
+	{"a change that is explained by what its winner suffers", func(f *forgery) {
+		f.led(evidence.Fault{What: "starve", Target: "b", Recurring: true, From: 4 * second, To: 5 * second}, 9*second)
+	}, "I-33 the change number 1 after 0 faults"},
 	{"a change before its reason", func(f *forgery) {
 		f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 10 * second}, 9*second)
 	}, "I-33 the change number 1 after 0 faults"},

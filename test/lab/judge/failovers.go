@@ -53,7 +53,7 @@ func (t *trial) disturbing() (all []evidence.Fault) {
 		for _, m := range masters {
 			if f.Recurring && m.Node == f.Target && f.From < m.At && m.At <= f.To+t.run.TTL {
 				again := f
-				again.From = m.At
+				again.From = m.At + 1 // it explains no change before, such as this one
 				all = append(all, again)
 			}
 		}

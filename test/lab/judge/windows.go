@@ -66,7 +66,8 @@ func (t *trial) overlaps() {
 	}
 }
 
-// taken reports whether a term was taken by hand from a node since it first acted in it.
+// taken reports whether a term was taken by hand from a node that acts in it, or that
+// had acted before and may not have heard of it when it began again.
 func (t *trial) taken(a *evidence.Act) bool {
 	began := a.From
 	for i := range t.run.Acts {
@@ -75,6 +76,6 @@ func (t *trial) taken(a *evidence.Act) bool {
 		}
 	}
 	return slices.ContainsFunc(t.run.Faults, func(f evidence.Fault) bool {
-		return f.Taken && f.Target == a.Node && f.From >= began && f.From <= a.To
+		return f.Taken && f.Target == a.Node && f.From >= began && f.From <= a.To && a.From <= f.From+t.run.TTL
 	})
 }
