@@ -117,6 +117,7 @@ func (h *harm) leaseOf(ctx context.Context, n *Node) (clientv3.LeaseID, error) {
 
 // revoke ends a node's lease by hand.
 func (h *harm) revoke(ctx context.Context) error {
+	h.fault.Taken = true
 	lease, err := h.leaseOf(ctx, h.node)
 	if err != nil {
 		return err
@@ -129,6 +130,7 @@ func (h *harm) revoke(ctx context.Context) error {
 
 // unelect deletes a node's election key by hand.
 func (h *harm) unelect(ctx context.Context) error {
+	h.fault.Taken = true
 	lease, err := h.leaseOf(ctx, h.node)
 	if err != nil {
 		return err
@@ -137,7 +139,10 @@ func (h *harm) unelect(ctx context.Context) error {
 }
 
 // unterm deletes the term record by hand.
-func (h *harm) unterm(ctx context.Context) error { return h.delete(ctx, "term") }
+func (h *harm) unterm(ctx context.Context) error {
+	h.fault.Taken = true
+	return h.delete(ctx, "term")
+}
 
 // delete deletes a key of the plane, and notes by whose hand.
 func (h *harm) delete(ctx context.Context, key string) error {
