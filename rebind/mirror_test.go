@@ -111,6 +111,7 @@ func TestMirror_RetriesALoadThatFails(t *testing.T) {
 
 // Promise: a delta becomes visible whole or not at all.
 func TestMirror_NeverShowsHalfADelta(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU()))) // readers have to run beside the mirror
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		const wide, rounds = 100, 150
