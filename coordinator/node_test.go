@@ -129,7 +129,7 @@ func TestNode_HotBackupStaysOutOfTheElection(t *testing.T) {
 		a := l.start("a", modes.Auto)
 		settle()
 		l.start("b", modes.HotStandby)
-		l.start("c", modes.HotBackup)
+		backup := l.start("c", modes.HotBackup)
 		settle()
 		p, err := a.Plane(t.Context())
 		b, _ := p.Member("b")
@@ -137,6 +137,7 @@ func TestNode_HotBackupStaysOutOfTheElection(t *testing.T) {
 		if err != nil || b.Candidacy == 0 || c.Candidacy != 0 {
 			t.Errorf("b = %+v, c = %+v, %v, want b in the election alone", b, c, err)
 		}
+		_ = backup.stop() // did it stand, it would be elected once the others stop
 	})
 }
 
