@@ -173,6 +173,17 @@ func TestHandover_ColdTargetLoadsOnce(t *testing.T) {
 	})
 }
 
+// committing has a write under way and returns where its outcome comes.
+func (r *running) committing(t *testing.T, name string) <-chan error {
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := r.Commit(t.Context(), write(name))
+		wrote <- err
+	}()
+	pass(10 * time.Millisecond)
+	return wrote
+}
+
 func TestHandover_SettlesWhatIsUnderWay(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, b := pair(l)
@@ -180,12 +191,7 @@ func TestHandover_SettlesWhatIsUnderWay(t *testing.T) {
 			<-time.After(500 * time.Millisecond)
 			return nil
 		})
-		wrote := make(chan error, 1)
-		go func() {
-			_, err := a.Commit(t.Context(), write("entity/slow"))
-			wrote <- err
-		}()
-		pass(10 * time.Millisecond)
+		wrote := a.committing(t, "entity/slow")
 		if _, err := handover(t, a, "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -225,12 +231,7 @@ func TestHandover_TargetHasTheWriteThatCameAfterTheOffer(t *testing.T) {
 			l.server.Stall("b", true)
 			return nil
 		})
-		wrote := make(chan error, 1)
-		go func() {
-			_, err := a.Commit(t.Context(), write("entity/late"))
-			wrote <- err
-		}()
-		pass(10 * time.Millisecond)
+		wrote := a.committing(t, "entity/late")
 		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) {
 			t.Errorf("handover = %v, want it undone: b does not have the last write", err)
 		}

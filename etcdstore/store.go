@@ -53,8 +53,8 @@ type Config struct {
 	// error keeps the node from joining. nil means nobody wants to know.
 	OnLease func(lease int64) error
 	// OnRenewal is told of each try to renew the lease, but those under way when it
-	// ends: how long it took, and its error. It is called for one try after the other and must return at once; nil
-	// means nobody wants to know.
+	// ends: how long it took, and its error. It is called for one try after the other
+	// and must return at once; nil means nobody wants to know.
 	OnRenewal func(took time.Duration, err error)
 	// DialOptions are added to those of the connections to etcd, for who measures
 	// or traces what is asked there.
