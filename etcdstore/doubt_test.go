@@ -101,6 +101,14 @@ func (t *wireTxn) Commit() (*clientv3.TxnResponse, error) {
 	return nil, errNoAnswer
 }
 
+// eachFault runs a test once for each way to lose a write, each time in a lab of its
+// own that is gone before the next: what connects anew would be a leak to the next.
+func eachFault(t *testing.T, test func(l *lab, f fault)) {
+	for name, f := range map[string]fault{"answer": loseAnswer, "request": loseRequest} {
+		t.Run(name, func(t *testing.T) { test(newLab(t), f) })
+	}
+}
+
 // doubtful is a commit whose answer does not come.
 type doubtful struct {
 	name    string
@@ -212,32 +220,30 @@ func TestCommit_LostAndStoredByTheNextMaster(t *testing.T) {
 
 // What the lost write made may be gone again: then it looks as if it had never been.
 func TestCommit_LostAndDeletedByTheNextMaster(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		term := etcdstore.Blind(l.elect(l.join("a")))
 		bad.next(f, func() { l.succeed("other", rebind.Op{Name: "entity/x"}) })
 		rev, err := l.commit(term, "op", 0, put("entity/x", "1"))
 		if !errors.Is(err, rebind.ErrUnknown) {
-			t.Errorf("fault %d: commit = %d, %v, want ErrUnknown", f, rev, err)
+			l.t.Errorf("commit = %d, %v, want ErrUnknown", rev, err)
 		}
-	}
+	})
 }
 
 // What was sent on a base that no memento has was not applied, though it is as if it
 // had been: somebody else has deleted the memento before.
 func TestCommit_LostOnNoBase(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		term := etcdstore.Blind(l.elect(l.join("a")))
 		bad.next(f, nil)
 		rev, err := l.commit(term, "op", -1, rebind.Op{Name: "entity/x"})
 		var moved *rebind.BaseError
 		if !errors.As(err, &moved) || moved.Actual[0] != 0 {
-			t.Errorf("fault %d: commit = %d, %v, want the true base, 0", f, rev, err)
+			l.t.Errorf("commit = %d, %v, want the true base, 0", rev, err)
 		}
-	}
+	})
 }
 
 // A late arrival of a transaction that was given up for lost, and sent again,
@@ -260,8 +266,7 @@ func TestCommit_AppliesAtMostOnce(t *testing.T) {
 // An operation id that is used again does not make what was there before look like
 // what was lost on the way.
 func TestCommit_LostUnderARepeatedOperationID(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		term := l.elect(l.join("a"))
 		base, err := l.commit(term, "same", 0, put("entity/x", "1"), put("entity/y", "1"))
@@ -269,12 +274,12 @@ func TestCommit_LostUnderARepeatedOperationID(t *testing.T) {
 		bad.next(f, nil)
 		rev, err := l.commit(term, "same", base, put("entity/x", "2"), rebind.Op{Name: "entity/y"})
 		if err != nil || l.payload("entity/x") != "2" || l.payload("entity/y") != "" || bad.count() != 1 {
-			t.Errorf("fault %d: %v, x = %q, %d writes, want one that is stored", f, err, l.payload("entity/x"), bad.count())
+			l.t.Errorf("%v, x = %q, %d writes, want one that is stored", err, l.payload("entity/x"), bad.count())
 		}
 		if got := l.modRevision("entity/x"); got != int64(rev) {
-			t.Errorf("fault %d: said to be at %d, is at %d", f, rev, got)
+			l.t.Errorf("said to be at %d, is at %d", rev, got)
 		}
-	}
+	})
 }
 
 func (l *lab) modRevision(name rebind.Name) int64 {
@@ -286,8 +291,7 @@ func (l *lab) modRevision(name rebind.Name) int64 {
 }
 
 func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		m := l.join("a")
 		// The first write of a campaign is etcd's own, for the candidacy, the second
@@ -299,19 +303,18 @@ func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
 		}})
 		l.must(err)
 		if _, err := l.commit(term, "op", 0, put("entity/x", "1")); err != nil {
-			t.Errorf("fault %d: a term whose beginning was in doubt does not hold: %v", f, err)
+			l.t.Errorf("a term whose beginning was in doubt does not hold: %v", err)
 		}
 		kv := l.get(l.key("term")).Kvs[0]
 		if kv.Version != 1 {
-			t.Errorf("fault %d: term record written %d times", f, kv.Version)
+			l.t.Errorf("term record written %d times", kv.Version)
 		}
 		l.must(m.Leave(l.ctx(), nil))
-	}
+	})
 }
 
 func TestPass_LostAnswer(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		old := l.elect(l.join("a"))
 		target := l.join("b")
@@ -332,15 +335,15 @@ func TestPass_LostAnswer(t *testing.T) {
 		l.must(old.Pass(l.ctx(), to, recordOf("a")))
 		term := <-won
 		if term == nil || term.Number() <= old.Number() {
-			t.Fatalf("fault %d: target got %v", f, term)
+			l.t.Fatalf("target got %v", term)
 		}
 		if _, err := l.commit(etcdstore.Blind(old), "late", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrFenced) {
-			t.Errorf("fault %d: old master writes on: %v", f, err)
+			l.t.Errorf("old master writes on: %v", err)
 		}
 		for _, s := range []string{"a", "b"} {
 			l.Revoke(s)
 		}
-	}
+	})
 }
 
 // An offer that is sent twice may have been answered at the first: who made it must not
@@ -357,17 +360,16 @@ func TestOffer_LostAnswerIsNotTakenForTheFirst(t *testing.T) {
 }
 
 func TestResign_LostAnswer(t *testing.T) {
-	for _, f := range []fault{loseAnswer, loseRequest} {
-		l := newLab(t)
+	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		m := l.join("a")
 		term := l.elect(m)
 		bad.next(f, nil)
 		l.must(term.Resign(l.ctx(), recordOf("a")))
 		if n := len(l.get(l.key("election/"), prefixOption).Kvs); n != 0 {
-			t.Errorf("fault %d: %d election keys left", f, n)
+			l.t.Errorf("%d election keys left", n)
 		}
 		l.elect(m)
 		l.must(m.Leave(l.ctx(), nil))
-	}
+	})
 }
