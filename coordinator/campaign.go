@@ -244,12 +244,11 @@ func (n *Node) heedOffer() step {
 		return nil
 	}
 	n.follow()
-	all := max(offer.Revision, offer.Made-1)
 	switch err := n.mirror.Refused(); {
 	case err != nil:
 		return n.failWith(err, "state cannot be loaded")
-	case n.mirror.View() == nil || n.mirror.Revision() < all:
-		n.awaitRevision(all)
+	case n.mirror.View() == nil || n.mirror.Revision() < offer.due():
+		n.awaitRevision(offer.due())
 	case n.readyFor != offer.ID:
 		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
 		n.readyFor, n.offer = offer.ID, *offer

@@ -144,7 +144,7 @@ func (n *Node) leadOn(err error) step {
 	}
 	n.hush(false)
 	n.answer(fmt.Errorf("the mode is as it was: %w", err))
-	if n.reign.persister == nil {
+	if n.state != modes.StateMaster {
 		return n.rejoin // on its way to be master, it has nothing to go on with
 	}
 	n.reign.persister.Resume()

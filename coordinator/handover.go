@@ -58,7 +58,7 @@ func (n *Node) Handover(ctx context.Context, to string) (Passed, error) {
 		return Passed{}, err
 	}
 	defer done()
-	l := n.leading.Load()
+	l := n.announced()
 	if l == nil {
 		return Passed{}, ErrNotMaster
 	}
@@ -97,7 +97,7 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 	if err != nil {
 		return Member{}, err
 	}
-	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit), Revision: p.Revision}
+	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit)}
 	wait, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
@@ -209,7 +209,7 @@ func (n *Node) pass(target Member) (step, error) {
 		n.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
 		n.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
 		n.published = record
-		return n.settle, nil
+		return func() step { return n.seeOff(target.ID, r.Number()) }, nil
 	case r.Context().Err() != nil || passing && errors.Is(err, rebind.ErrUnknown):
 		return n.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)
 	}
@@ -228,25 +228,28 @@ func (n *Node) hush(quiet bool) {
 }
 
 // drawLevel takes no more writes, and waits until the target has all that this master
-// has written. The offer that asks for it goes out beside the last writes; it is made
-// again if the store may have taken one of them later.
+// has written. The offer that asks for it goes out beside the last writes; if the store
+// may have taken one of them later it is made again, and says which was the last.
 func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
 	r := n.reign
 	r.persister.Shut()
-	offer := Handover{From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
-	for offer.Made == 0 || offer.Made < n.mirror.Revision() {
-		offer.ID, offer.Revision = rand.Text(), n.mirror.Revision()
+	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
+	if err := r.Offer(ctx, &offer); err != nil {
+		return Member{}, err
+	}
+	if err := r.persister.Hold(ctx); err != nil {
+		return Member{}, err
+	}
+	if last := n.mirror.Revision(); offer.Made < last {
+		offer.ID, offer.Revision = rand.Text(), last
 		if err := r.Offer(ctx, &offer); err != nil {
-			return Member{}, err
-		}
-		if err := r.persister.Hold(ctx); err != nil {
 			return Member{}, err
 		}
 	}
 	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 	level, err := n.outlook.ready(ctx, &offer, true)
 	if ctx.Err() != nil {
-		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.Made-1, passTimeout)
+		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.due(), passTimeout)
 	}
 	return level, err
 }
@@ -268,15 +271,39 @@ func (n *Node) bequeath(ctx context.Context) error {
 	return err
 }
 
+// seeOff waits until the successor has announced itself, or lost the term, before this
+// node stands for election again: that would only keep the store from it.
+func (n *Node) seeOff(to string, old int64) step {
+	limit, cancel := context.WithTimeout(n.ctx, announceTimeout)
+	defer cancel()
+	for {
+		if p := n.outlook.plane(); arrived(&p, to, old) {
+			return n.settle
+		}
+		ready, next := n.await(limit.Done())
+		if next != nil {
+			return next
+		}
+		if ready {
+			return n.settle
+		}
+	}
+}
+
+// arrived reports whether the node to, which was given the term after old, has announced
+// itself, or has lost that term.
+func arrived(p *Plane, to string, old int64) bool {
+	if m, ok := p.Master(); ok && m.Term > old {
+		return true
+	}
+	return p.Holder.Term > old && (!p.Held || p.Holder.Node != to)
+}
+
 // watchArrival waits for the target to announce itself and tells who leads.
 func (n *Node) watchArrival(ctx context.Context, to string, old int64, began time.Time) (Passed, error) {
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	p, err := n.outlook.until(ctx, func(p *Plane) bool {
-		m, ok := p.Master()
-		lost := p.Holder.Term > old && (!p.Held || p.Holder.Node != to)
-		return (ok && m.Term > old) || lost
-	})
+	p, err := n.outlook.until(ctx, func(p *Plane) bool { return arrived(p, to, old) })
 	if m, ok := p.Master(); err == nil && ok && m.ID == to {
 		return Passed{From: n.cfg.ID, To: to, Term: m.Term, Duration: time.Since(began)}, nil
 	}

@@ -18,7 +18,8 @@ type reign struct {
 	entry     HistoryEntry
 	vacated   time.Time // when the old master's key was seen to go; zero if it was not
 	persister *rebind.Persister
-	next      string // who would lead if the term ended
+	announced chan struct{} // closed once this node is MASTER
+	next      string        // who would lead if the term ended
 }
 
 // Leading is mastership as a program sees it.
@@ -39,14 +40,34 @@ func (l *Leading) View() *rebind.View { return l.mirror.View() }
 // returns [rebind.ErrClosed] for what was not sent and [rebind.ErrFenced] for what
 // the store refused; nothing was written.
 func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
-	return l.reign.persister.Commit(ctx, d)
+	receipt, err := l.reign.persister.Commit(ctx, d)
+	select {
+	case <-l.reign.announced: // nobody hears from a master that nobody can see
+	case <-l.reign.Context().Done():
+	case <-ctx.Done():
+	}
+	return receipt, err
+}
+
+// announced returns the mastership that this node has announced, or nil.
+func (n *Node) announced() *Leading {
+	l := n.leading.Load()
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.reign.announced:
+		return l
+	default:
+		return nil
+	}
 }
 
 // promote makes the winner of an election the master:
 //
 //  1. delete all state, if the node was started to
 //  2. have all state in memory, as it was when the term began or later
-//  3. take writes
+//  3. take writes, which are answered once it is MASTER
 //  4. announce: record and history, in one fenced transaction
 //  5. be MASTER
 //  6. call the program
@@ -56,7 +77,7 @@ func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, e
 // candidate to try.
 func (n *Node) promote(c *candidacy) step {
 	n.outlook.belong(c.term.PlaneID())
-	n.reign = &reign{Term: c.term}
+	n.reign = &reign{Term: c.term, announced: make(chan struct{})}
 	n.reign.entry, n.reign.vacated = n.origin(c)
 	began := time.Now()
 	entry := &n.reign.entry
@@ -90,6 +111,7 @@ func (n *Node) promote(c *candidacy) step {
 	entry.Mementos = view.Len()
 
 	n.reign.persister = rebind.NewPersister(n.reign.Context(), n.reign, n.mirror.Mirror, n.cfg.MaxPayload)
+	n.leading.Store(&Leading{reign: n.reign, mirror: n.mirror.Mirror})
 	if next := n.announce(); next != nil {
 		return next
 	}
@@ -208,10 +230,10 @@ func (n *Node) announce() step {
 			return next
 		}
 	}
-	n.leading.Store(&Leading{reign: n.reign, mirror: n.mirror.Mirror})
 	n.readyFor, n.gaveUp, n.gaveUpFor, n.lastError = "", 0, "", ""
 	n.become(modes.EventLead, entry.Since, string(entry.Reason))
 	n.published = n.record()
+	close(n.reign.announced)
 	return nil
 }
 

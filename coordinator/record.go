@@ -77,12 +77,20 @@ type Handover struct {
 	From  string    `json:"from"`
 	To    string    `json:"to"`
 	Until time.Time `json:"until"`
-	// Revision is how far the target's state must have come at least to be ready.
+	// Revision is how far the target's state must have come for it to be ready; 0 says to
+	// have all that was written before the offer was made.
 	Revision rebind.Revision `json:"revision,omitempty"`
-	// Made is the revision at which the store took the offer, which the store fills in:
-	// a target that is ready has all that was written before. Where that is not known
-	// for certain it is Revision.
+	// Made is the revision at which the store took the offer. The store fills it in; for
+	// its maker it is 0 where the offer was sent twice, and may have been seen before.
 	Made rebind.Revision `json:"-"`
+}
+
+// due is how far the target's state must have come for it to be ready.
+func (h *Handover) due() rebind.Revision {
+	if h.Revision != 0 {
+		return h.Revision
+	}
+	return h.Made - 1
 }
 
 // Pause is an operator's word that nobody is to be promoted by itself. The text

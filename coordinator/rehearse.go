@@ -19,7 +19,7 @@ type Check struct {
 // or to the best one if to is empty, depends on, and changes nothing. It returns
 // [ErrNotMaster] on another node than the master, and [ErrRefused] on a disabled one.
 func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
-	l := n.leading.Load()
+	l := n.announced()
 	if l == nil {
 		return nil, ErrNotMaster
 	}

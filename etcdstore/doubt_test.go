@@ -350,12 +350,13 @@ func TestPass_LostAnswer(t *testing.T) {
 // take that for the word of somebody who has all that was written until the second.
 func TestOffer_LostAnswerIsNotTakenForTheFirst(t *testing.T) {
 	l := newLab(t)
+	bad := l.badWire("a")
 	term := l.elect(l.join("a"))
-	l.badWire("a").next(loseAnswer, nil)
-	offer := coordinator.Handover{ID: "h", From: "a", To: "b", Revision: 1}
+	bad.next(loseAnswer, nil)
+	offer := coordinator.Handover{ID: "h", From: "a", To: "b"}
 	l.must(term.Offer(l.ctx(), &offer))
-	if kv := l.get(l.key("handover")).Kvs[0]; kv.Version != 2 || offer.Made != 1 {
-		t.Errorf("written %d times, made at %d, want 2 times and no later than 1", kv.Version, offer.Made)
+	if kv := l.get(l.key("handover")).Kvs[0]; kv.Version != 2 || offer.Made != 0 {
+		t.Errorf("written %d times, made at %d, want 2 times and not known when", kv.Version, offer.Made)
 	}
 }
 

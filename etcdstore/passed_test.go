@@ -107,7 +107,7 @@ func TestCampaign_StepForwardOutlivesALostRequest(t *testing.T) {
 	})
 	stands("a")
 	forward, won := make(chan struct{}, 1), make(chan coordinator.Term, 1)
-	b, w := l.join("b"), l.badWire("b")
+	w, b := l.badWire("b"), l.join("b")
 	bid := always()
 	bid.Forward = forward
 	campaign.Go(func() {

@@ -265,7 +265,7 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 	switch {
 	case h == nil:
 	case resent:
-		h.Made = h.Revision // whoever has answered it may have seen it as early
+		h.Made = 0
 	default:
 		h.Made = rebind.Revision(revision)
 	}
