@@ -39,7 +39,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 		op := &d.Ops[i]
 		key := t.m.store.keys.memento(op.Name)
 		size += 4*len(key) + opOverhead
-		w.compares = append(w.compares, clientv3.Compare(clientv3.ModRevision(key), "=", int64(base[i])))
+		w.compares = append(w.compares, modifiedAt(key, int64(base[i])))
 		w.reads = append(w.reads, clientv3.OpGet(key))
 		w.light = append(w.light, clientv3.OpGet(key, clientv3.WithKeysOnly()))
 		if op.Put == nil {

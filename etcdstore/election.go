@@ -89,7 +89,7 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 				c.limit = time.NewTimer(coordinator.YieldFor)
 			}
 			// Not if the term has been given meanwhile, which may be to this very key.
-			asSeen := clientv3.Compare(clientv3.ModRevision(m.store.keys.term()), "=", c.recorded)
+			asSeen := modifiedAt(m.store.keys.term(), c.recorded)
 			if _, err = m.deleteKey(ctx, asSeen); err == nil {
 				m.leaveQueue()
 				pause.Reset()
@@ -187,7 +187,7 @@ func (m *membership) deleteKey(ctx context.Context, also ...clientv3.Cmp) (delet
 	if err == nil {
 		var resp *clientv3.TxnResponse
 		resp, err = m.store.client.Txn(ctx).
-			If(append(also, clientv3.Compare(clientv3.CreateRevision(key), "=", found.Kvs[0].CreateRevision))...).
+			If(append(also, createdAt(key, found.Kvs[0].CreateRevision))...).
 			Then(clientv3.OpDelete(key)).
 			Commit()
 		if err == nil {

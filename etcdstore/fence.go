@@ -1,6 +1,9 @@
 package etcdstore
 
-import clientv3 "go.etcd.io/etcd/client/v3"
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
 
 // fence is what every write of a term compares in its own transaction: that what
 // the term rests on is as it was. That is the term record, in the revision that
@@ -11,10 +14,30 @@ func (t *term) fence() []clientv3.Cmp {
 	compares := make([]clientv3.Cmp, len(t.stakes))
 	for i, st := range t.stakes {
 		if st.created != 0 {
-			compares[i] = clientv3.Compare(clientv3.CreateRevision(st.key), "=", st.created)
+			compares[i] = createdAt(st.key, st.created)
 		} else {
-			compares[i] = clientv3.Compare(clientv3.ModRevision(st.key), "=", st.modified)
+			compares[i] = modifiedAt(st.key, st.modified)
 		}
 	}
 	return compares
+}
+
+// modifiedAt compares that a key is as it was last modified at a revision; 0 stands for a
+// key that is not there. [clientv3.Compare] says the same at several times the cost: it
+// copies by reflection, for each memento of a delta.
+func modifiedAt(key string, revision int64) clientv3.Cmp {
+	var cmp clientv3.Cmp
+	c := cmp.GetCompare()
+	c.Key, c.Target, c.Result = []byte(key), pb.Compare_MOD, pb.Compare_EQUAL
+	c.TargetUnion = &pb.Compare_ModRevision{ModRevision: revision}
+	return cmp
+}
+
+// createdAt is modifiedAt for the revision at which a key was created.
+func createdAt(key string, revision int64) clientv3.Cmp {
+	var cmp clientv3.Cmp
+	c := cmp.GetCompare()
+	c.Key, c.Target, c.Result = []byte(key), pb.Compare_CREATE, pb.Compare_EQUAL
+	c.TargetUnion = &pb.Compare_CreateRevision{CreateRevision: revision}
+	return cmp
 }

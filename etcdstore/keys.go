@@ -96,7 +96,7 @@ func (k keys) near(node string) []span {
 // empty compares that there is no key in a span: the comparison of a range holds
 // if it holds for each key in it.
 func (s span) empty() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(s.from), "=", 0).WithRange(s.to)
+	return createdAt(s.from, 0).WithRange(s.to)
 }
 
 // never compares what cannot hold: etcd checks the writes behind it and makes none.

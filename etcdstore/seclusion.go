@@ -63,7 +63,7 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 	resp, err := s.client.Txn(ctx).
 		If(
 			prefixed(s.keys.nodes()).empty(), prefixed(s.keys.election()).empty(), single(m.key).empty(),
-			clientv3.Compare(clientv3.ModRevision(s.keys.meta()), "=", p.metaMod),
+			modifiedAt(s.keys.meta(), p.metaMod),
 		).
 		Then(append(writes, guard)...).
 		Else(clientv3.OpGet(m.key), clientv3.OpGet(s.keys.nodes(), clientv3.WithPrefix(), clientv3.WithLimit(1))).

@@ -283,8 +283,8 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 	}
 	_, err := t.write(ctx, write{
 		compares: []clientv3.Cmp{
-			clientv3.Compare(clientv3.CreateRevision(to.CandidateKey), "=", int64(to.Candidacy)),
-			clientv3.Compare(clientv3.ModRevision(k.handover()), "=", t.offered.Load()),
+			createdAt(to.CandidateKey, int64(to.Candidacy)),
+			modifiedAt(k.handover(), t.offered.Load()),
 		},
 		ops: []clientv3.Op{
 			clientv3.OpPut(k.term(), encodeJSON(next)),

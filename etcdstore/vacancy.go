@@ -31,12 +31,12 @@ func (q *queue) vanished(created int64) bool { return created == 0 && q.seen }
 func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []clientv3.Cmp {
 	key := m.candidateKey()
 	compares := []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(key), "=", created),
-		clientv3.Compare(clientv3.ModRevision(p.keys.term()), "=", p.termMod),
-		clientv3.Compare(clientv3.ModRevision(p.keys.meta()), "=", p.metaMod),
+		createdAt(key, created),
+		modifiedAt(p.keys.term(), p.termMod),
+		modifiedAt(p.keys.meta(), p.metaMod),
 	}
 	if led := p.holder.Key; led != "" && led != key {
-		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(led), "=", p.candidates[led]))
+		compares = append(compares, createdAt(led, p.candidates[led]))
 	}
 	compares = append(compares, single(p.keys.guard()).empty())
 	if !bid.Ordered {

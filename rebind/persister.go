@@ -78,6 +78,7 @@ type Persister struct {
 	mirror     *Mirror
 	maxPayload int
 	room       chan struct{} // holds a token for each delta that waits
+	again      chan struct{} // to one that has committed a group and is idle
 
 	mu        sync.Mutex // guards the fields below
 	waiting   []*request // in order of arrival
@@ -109,6 +110,7 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 		mirror:     mirror,
 		maxPayload: maxPayload,
 		room:       make(chan struct{}, maxWaiting),
+		again:      make(chan struct{}),
 		busy:       make(map[Name]struct{}),
 	}
 }
@@ -207,7 +209,11 @@ func (p *Persister) serve() {
 	if p.active < eagerGroups || p.active < maxGroups && p.crowded() {
 		p.active++
 		p.gathering = true
-		go p.run()
+		select {
+		case p.again <- struct{}{}:
+		default:
+			go p.work()
+		}
 	}
 }
 
@@ -274,6 +280,19 @@ func (p *Persister) free(d *Delta, wanted map[Name]struct{}) bool {
 func mark(names map[Name]struct{}, d *Delta) {
 	for i := range d.Ops {
 		names[d.Ops[i].Name] = struct{}{}
+	}
+}
+
+// work commits groups until the term ends. Whoever has done so once goes on to the next:
+// a goroutine that begins anew has its stack grown several times on the way to the store.
+func (p *Persister) work() {
+	for {
+		p.run()
+		select {
+		case <-p.again:
+		case <-p.ctx.Done():
+			return
+		}
 	}
 }
 

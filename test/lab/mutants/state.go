@@ -129,7 +129,7 @@ func deltas() []Mutant {
 			Name: "blind-write", Invariant: "I-7", Rule: "a delta compares the mementos it was made on",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
-				`clientv3.Compare(clientv3.ModRevision(key), "=", int64(base[i]))`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(base[i]-base[i]-1))`,
+				`modifiedAt(key, int64(base[i]))`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(base[i]-base[i]-1))`,
 			}},
 			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
 		},
