@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,17 +29,35 @@ func (n *Node) follow() {
 		defer close(done)
 		_ = m.Run(ctx) // ends with ctx, or is refused
 	})
-	n.group.Go(func() {
+	n.group.Go(func() { n.watchLoad(m, done) })
+	n.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
+}
+
+// tellLoadEvery is how often a node says how far its load has come.
+const tellLoadEvery = time.Second
+
+// watchLoad says how the load of a mirror goes, and wakes the role loop at its end. It
+// returns when that has come, or the mirror's own.
+func (n *Node) watchLoad(m *rebind.Mirror, done <-chan struct{}) {
+	tick := time.NewTicker(tellLoadEvery)
+	defer tick.Stop()
+	for told := (rebind.Progress{}); ; {
 		select {
 		case <-m.Loaded():
 			if m.Refused() == nil {
 				n.reportLoad(m)
 			}
 			n.outlook.poke()
+			return
 		case <-done:
+			return
+		case <-tick.C:
+			if now := m.Progress(); now != told {
+				n.log.Info("loading state", zap.Int64("mementos", now.Loaded), zap.Int64("of", now.Total))
+				told = now
+			}
 		}
-	})
-	n.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
+	}
 }
 
 // reportLoad says what was loaded and what is odd about it.
