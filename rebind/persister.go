@@ -78,7 +78,9 @@ type Persister struct {
 	mirror     *Mirror
 	maxPayload int
 	room       chan struct{} // holds a token for each delta that waits
+	workers    sync.WaitGroup
 	again      chan struct{} // to one that has committed a group and is idle
+	end        chan struct{} // closed by Close
 
 	mu        sync.Mutex // guards the fields below
 	waiting   []*request // in order of arrival
@@ -111,6 +113,7 @@ func NewPersister(ctx context.Context, writer Writer, mirror *Mirror, maxPayload
 		maxPayload: maxPayload,
 		room:       make(chan struct{}, maxWaiting),
 		again:      make(chan struct{}),
+		end:        make(chan struct{}),
 		busy:       make(map[Name]struct{}),
 	}
 }
@@ -212,7 +215,7 @@ func (p *Persister) serve() {
 		select {
 		case p.again <- struct{}{}:
 		default:
-			go p.work()
+			p.workers.Go(p.work)
 		}
 	}
 }
@@ -283,13 +286,15 @@ func mark(names map[Name]struct{}, d *Delta) {
 	}
 }
 
-// work commits groups until the term ends. Whoever has done so once goes on to the next:
+// work commits groups until the term, or the persister, ends. Whoever has done so once goes on to the next:
 // a goroutine that begins anew has its stack grown several times on the way to the store.
 func (p *Persister) work() {
 	for {
 		p.run()
 		select {
 		case <-p.again:
+		case <-p.end:
+			return
 		case <-p.ctx.Done():
 			return
 		}
@@ -360,6 +365,9 @@ func (p *Persister) Resume() {
 // [ErrClosed]. It blocks until the deltas under way are settled or ctx ends.
 func (p *Persister) Close(ctx context.Context) error {
 	p.mu.Lock()
+	if !p.closed {
+		close(p.end)
+	}
 	p.closed = true
 	for _, r := range p.waiting {
 		r.err = ErrClosed
@@ -368,5 +376,9 @@ func (p *Persister) Close(ctx context.Context) error {
 	}
 	p.waiting = nil
 	p.mu.Unlock()
-	return p.Hold(ctx)
+	if err := p.Hold(ctx); err != nil {
+		return err
+	}
+	p.workers.Wait()
+	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -209,5 +211,20 @@ func TestPersister_CloseThatGivesUpStillRefuses(t *testing.T) {
 		g.release()
 		under.want(t, nil)
 		queued.want(t, rebind.ErrClosed)
+	})
+}
+
+func TestPersister_CloseLeavesNothingRunning(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.load()
+		running := goleak.IgnoreCurrent()
+		p := l.persister()
+		l.must(p, putOp("entity/x", "1"))
+		if err := p.Close(l.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := goleak.Find(running); err != nil {
+			t.Errorf("the term lasts and the persister is closed: %v", err)
+		}
 	})
 }

@@ -186,10 +186,10 @@ func sentinelBreaches() []breach {
 func goBreaches() []breach {
 	return []breach{
 		{"a group", "a/x.go", "package a\nfunc f() { wg.Go(g) }\n", ""},
-		{"a known place", "rebind/persister.go", "package rebind\nfunc f() { go g() }\n", ""},
+		{"a known place", "coordinator/program.go", "package coordinator\nfunc f() { go g() }\n", ""},
 		{"an unknown place", "a/x.go", "package a\nfunc f() { go g() }\n", "a/x.go:2: go statement"},
 		{"an unknown test", "a/x_test.go", "package a\nfunc f() { go g() }\n", "go statement"},
-		{"a known place without need", "rebind/persister.go", "package rebind\n", "allowed without need"},
+		{"a known place without need", "coordinator/program.go", "package coordinator\n", "allowed without need"},
 	}
 }
 

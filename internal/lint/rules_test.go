@@ -231,7 +231,6 @@ func isSentinel(x ast.Expr) bool {
 // starters lists where a go statement may stand and who waits for what it starts.
 // A WaitGroup's or an errgroup's Go is no statement and needs no entry.
 var starters = allow{
-	"rebind/persister.go":                "a delta goes on when its caller has left; Hold and Close wait for it",
 	"coordinator/node.go":                "an observer that hangs is left behind after a time; Run waits until then",
 	"coordinator/program.go":             "a program that does not heed its context is left behind; the role loop waits for returned",
 	"coordinator/plane_test.go":          "a node runs until stop, which waits for it",
