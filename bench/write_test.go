@@ -2,9 +2,14 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -53,6 +58,58 @@ func BenchmarkDelta(b *testing.B) {
 		}))
 	}
 	p.report(b)
+}
+
+// BenchmarkFence compares what the fence costs without us: one writer that sends, by a
+// bare client, a put with the comparisons of a single write of ours, to a key that somebody
+// watches, with a bare put: writes per second. It bounds what one writer can have of us.
+func BenchmarkFence(b *testing.B) {
+	h := newHouse(b)
+	payload := make([]byte, valueSize)
+	fenced := h.fencedput(payload)
+	var p pair
+	for b.Loop() {
+		p.bare = append(p.bare, rate(b, 1, slice, h.bareput(payload)))
+		p.ours = append(p.ours, rate(b, 1, slice, fenced))
+	}
+	p.report(b)
+}
+
+// fencedput is bareput under comparisons like those of a write of ours, for one writer.
+func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) error {
+	h.b.Helper()
+	compares := make([]clientv3.Cmp, 2)
+	for i, key := range []string{"/fence/term", "/fence/election"} {
+		resp, err := h.bare.Put(h.b.Context(), key, "x")
+		if err != nil {
+			h.b.Fatal(err)
+		}
+		compares[i] = clientv3.Compare(clientv3.ModRevision(key), "=", resp.Header.Revision)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	events := h.client().Watch(ctx, "/fence/", clientv3.WithPrefix())
+	watching.Go(func() {
+		for range events {
+		}
+	})
+	h.later(func() { cancel(); watching.Wait() })
+	value, revisions := string(payload), make([]int64, keys)
+	return func(ctx context.Context, key int) error {
+		name := fmt.Sprintf("/fence/entity/%d", key)
+		resp, err := h.bare.Txn(ctx).
+			If(append(slices.Clip(compares), clientv3.Compare(clientv3.ModRevision(name), "=", revisions[key]))...).
+			Then(clientv3.OpPut(name, value)).
+			Commit()
+		switch {
+		case err != nil:
+			return err
+		case !resp.Succeeded:
+			return errors.New("fenced put was refused")
+		}
+		revisions[key] = resp.Header.Revision
+		return nil
+	}
 }
 
 // bareput writes as a program without us would.
