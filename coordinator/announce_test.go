@@ -67,6 +67,33 @@ func TestAnnounce_ThatNeverComesKeepsNoCaller(t *testing.T) {
 	})
 }
 
+// A node that stops without the answer to its announcement keeps nobody waiting, though
+// its term lasts: it is left to lapse with the store that the node brings.
+func TestAnnounce_StopKeepsNoCaller(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.server.Before(func(_ string, call memstore.Call) error {
+			if call == memstore.CallAnnounce {
+				return rebind.ErrUnavailable
+			}
+			return nil
+		})
+		a := l.start("a", modes.Auto, func(cfg *coordinator.Config) { cfg.OwnsStore = true })
+		settle()
+		wrote := a.committing(t, "entity/early")
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-wrote:
+			if err != nil {
+				t.Errorf("write beside the announcement = %v, want it stored", err)
+			}
+		case <-time.After(time.Second):
+			t.Error("the node has stopped and the write is not answered")
+		}
+	})
+}
+
 // A new master writes when it announces itself. Who led before it does not stand in its
 // way, and is back in the election right after.
 func TestHandover_OldMasterStandsOnceTheNewOneIsAnnounced(t *testing.T) {
@@ -109,6 +136,14 @@ func TestAnnounce_StoreFillsUpBeforeIt(t *testing.T) {
 		})
 		a := l.start("a", modes.Auto)
 		settle()
+		select {
+		case err := <-a.committing(t, "entity/x"):
+			if !errors.Is(err, rebind.ErrStoreFull) {
+				t.Errorf("write = %v, want no room for it", err)
+			}
+		default:
+			t.Error("who has no room is not told so before the announcement")
+		}
 		if _, err := changeMode(t, a, modes.Standby); !errors.Is(err, rebind.ErrStoreFull) {
 			t.Errorf("change of mode = %v, want no room for it", err)
 		}

@@ -40,8 +40,10 @@ type candidacy struct {
 	vacancy   int64
 	since     time.Time
 	yields    int
-	chosen    bool  // consider said yes: the term is won, not handed over
-	seen      Plane // what it saw when it did
+	chosen    bool      // consider said yes: the term is won, not handed over
+	seen      Plane     // what it saw when it did
+	here      bool      // this node was here when the term before ended
+	vacated   time.Time // when it saw that; zero if it did not
 }
 
 // campaign stands for election if the mode allows it, the store knows the node
@@ -121,6 +123,7 @@ func (c *candidacy) consider(p Plane) error {
 		return ErrYield
 	}
 	c.chosen, c.seen = true, p
+	c.vacated, c.here = c.outlook.end(c.vacancy)
 	return nil
 }
 

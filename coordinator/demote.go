@@ -54,6 +54,7 @@ func (n *Node) dethrone() {
 func (n *Node) retire(event modes.Event, at time.Time, reason string) {
 	r := n.reign
 	n.leading.Store(nil)
+	close(r.retired)
 	n.reign, n.quiet = nil, false
 	if n.program != nil {
 		n.program.cancel(errSteppingDown)
@@ -279,5 +280,6 @@ func (n *Node) release(ctx context.Context) {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
 	n.leading.Store(nil)
+	close(r.retired)
 	n.reign = nil
 }

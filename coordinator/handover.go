@@ -20,6 +20,8 @@ const (
 	readyTimeout = 30 * time.Second
 	// passTimeout bounds the time for which a handover keeps writes waiting.
 	passTimeout = 2 * time.Second
+	// candidateTimeout bounds the wait for a target that is about to stand.
+	candidateTimeout = time.Second
 	// heirTimeout bounds the wait for the successor's readiness at a stop, and
 	// leaves something of heirBudget to pass the term.
 	heirTimeout = 2 * time.Second
@@ -89,6 +91,7 @@ func (n *Node) Handover(ctx context.Context, to string) (Passed, error) {
 
 // propose offers the handover and waits until the target stands ready.
 func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Duration) (Member, error) {
+	n.awaitCandidate(ctx, to)
 	p, err := n.Plane(ctx)
 	if err != nil {
 		return Member{}, err
@@ -152,6 +155,23 @@ func (o *outlook) ready(ctx context.Context, offer *Handover, seen bool) (Member
 		return Member{}, fmt.Errorf("%w: %s is no longer promotable: %s", ErrRefused, offer.To, why)
 	}
 	return target, nil
+}
+
+// awaitCandidate waits, for candidateTimeout at most, while all that is in the way of a
+// handover is that who could be its target is about to stand for election: as a node that
+// has just handed over is, or one that has just come.
+func (n *Node) awaitCandidate(ctx context.Context, to string) {
+	ctx, cancel := context.WithTimeout(ctx, candidateTimeout)
+	defer cancel()
+	_, _ = n.outlook.until(ctx, func(p *Plane) bool {
+		if p.Narrow {
+			return false // it has only begun to look at everybody
+		}
+		return to == "" && len(Candidates(*p)) > 0 || !slices.ContainsFunc(p.Members, func(m Member) bool {
+			return m.ID != n.cfg.ID && (to == "" || m.ID == to) &&
+				m.Mode.Promotable() && (m.State.Electable() || m.State == modes.StateMaster) && m.Candidacy == 0
+		})
+	})
 }
 
 // target finds the candidate to hand over to, or says why it cannot be.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -19,6 +20,31 @@ func handover(t *testing.T, n *running, to string) (coordinator.Passed, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return n.Handover(ctx, to)
+}
+
+// A script hands over and back: the second finds a candidate that is on its way.
+func TestHandover_BackAtOnce(t *testing.T) {
+	for _, to := range []string{"a", ""} {
+		t.Run("to "+to, func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				a, b := pair(l)
+				l.server.Before(func(_ string, call memstore.Call) error {
+					switch call {
+					case memstore.CallCampaign, memstore.CallAnnounce, memstore.CallOffer, memstore.CallPass, memstore.CallPublish:
+						<-time.After(10 * time.Millisecond) // a disk's sync
+					}
+					return nil
+				})
+				if _, err := handover(t, a, "b"); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Millisecond) // b knows that it leads
+				if _, err := handover(t, b, to); err != nil {
+					t.Errorf("handover back = %v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestHandover_PassesTheTerm(t *testing.T) {

@@ -222,12 +222,16 @@ func (o *outlook) plane() Plane {
 	return o.last
 }
 
-// end tells when this node saw the end of the given term, which it had seen
-// alive; ok is false if it has not.
-func (o *outlook) end(term int64) (when time.Time, ok bool) {
+// end tells whether this node was here when the last term ended, the given one, and when
+// it saw that: zero if the term came and went between two pictures. Then it was here if it
+// has seen an earlier one alive.
+func (o *outlook) end(term int64) (when time.Time, here bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.when, term != 0 && o.ended == term
+	if term != 0 && o.ended == term {
+		when = o.when
+	}
+	return when, o.alive != 0
 }
 
 // heir returns the node that the master of the given term said would follow it; empty

@@ -12,8 +12,8 @@ import (
 
 // kill ends a node as the death of its process and the lapse of its lease would.
 func (l *lab) kill(id string) {
+	l.server.Cut(id) // first: the dead do not see what becomes of them
 	l.server.Revoke(id)
-	l.server.Cut(id)
 }
 
 func (l *lab) pause(by string, lasting time.Duration) {

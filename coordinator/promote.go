@@ -19,6 +19,7 @@ type reign struct {
 	vacated   time.Time // when the old master's key was seen to go; zero if it was not
 	persister *rebind.Persister
 	announced chan struct{} // closed once this node is MASTER
+	retired   chan struct{} // closed once it is not, or will not be
 	next      string        // who would lead if the term ended
 }
 
@@ -39,14 +40,21 @@ func (l *Leading) View() *rebind.View { return l.mirror.View() }
 // Commit stores d as [rebind.Persister.Commit] does. Once the term is over it
 // returns [rebind.ErrClosed] for what was not sent and [rebind.ErrFenced] for what
 // the store refused; nothing was written.
+//
+// While this node announces itself d goes out, and Commit returns when that is done, or
+// the term or ctx ends: whoever hears that d is stored can see who is master.
 func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	receipt, err := l.reign.persister.Commit(ctx, d)
+	if err != nil {
+		return receipt, err
+	}
 	select {
-	case <-l.reign.announced: // nobody hears from a master that nobody can see
+	case <-l.reign.announced:
+	case <-l.reign.retired:
 	case <-l.reign.Context().Done():
 	case <-ctx.Done():
 	}
-	return receipt, err
+	return receipt, nil
 }
 
 // announced returns the mastership that this node has announced, or nil.
@@ -67,7 +75,7 @@ func (n *Node) announced() *Leading {
 //
 //  1. delete all state, if the node was started to
 //  2. have all state in memory, as it was when the term began or later
-//  3. take writes, which are answered once it is MASTER
+//  3. take writes, which are not answered before the fifth
 //  4. announce: record and history, in one fenced transaction
 //  5. be MASTER
 //  6. call the program
@@ -77,7 +85,7 @@ func (n *Node) announced() *Leading {
 // candidate to try.
 func (n *Node) promote(c *candidacy) step {
 	n.outlook.belong(c.term.PlaneID())
-	n.reign = &reign{Term: c.term, announced: make(chan struct{})}
+	n.reign = &reign{Term: c.term, announced: make(chan struct{}), retired: make(chan struct{})}
 	n.reign.entry, n.reign.vacated = n.origin(c)
 	began := time.Now()
 	entry := &n.reign.entry
@@ -196,9 +204,8 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 		return e, time.Now()
 	}
 	e.From = c.seen.Holder.Node
-	vacated, witnessed := n.outlook.end(c.vacancy)
-	if !witnessed {
-		return e, time.Time{} // it ended before this node was here to see it
+	if !c.here {
+		return e, time.Time{} // it may have ended before
 	}
 	e.Reason = ReasonFailover
 	for _, m := range c.seen.Members {
@@ -206,7 +213,7 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 			e.Reason = m.GaveUpFor
 		}
 	}
-	return e, vacated
+	return e, c.vacated
 }
 
 // announce commits what makes the node master and then says so. It tries again

@@ -235,6 +235,7 @@ func TestGlimpse_ShowsNoMasterThatDied(t *testing.T) {
 		if _, err := handover(t, a, "b"); err != nil {
 			t.Fatal(err)
 		}
+		pass(time.Millisecond) // c sees that b leads
 		l.kill("b")
 		pass(time.Millisecond)
 		if p := c.Glimpse(); roll(p) != "a leads c " {

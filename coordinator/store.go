@@ -166,8 +166,8 @@ type Term interface {
 	// Rehearse tells whether this node may make the writes of a handover to the
 	// candidate to, without making them.
 	Rehearse(ctx context.Context, to Member) error
-	// Offer publishes a handover under the fence and fills in when it was made; nil
-	// withdraws it.
+	// Offer publishes a handover under the fence and fills in when it was made, or 0 where
+	// it was sent twice, since its target may then have seen it earlier; nil withdraws it.
 	Offer(ctx context.Context, h *Handover) error
 	// Pass gives the term to the candidate to, publishing r as this node's
 	// record, in one fenced transaction that fails with [ErrRefused] if that

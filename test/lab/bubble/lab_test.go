@@ -235,6 +235,9 @@ func (l *lab) restless(ctx context.Context) string {
 		if node == nil {
 			return s.ID + " does not run"
 		}
+		if p.asked.Err() != nil { // the store came back before it was gone
+			return s.ID + " is on its way out"
+		}
 		status := node.Status()
 		rest := s.Mode.Rest(!s.Cold)
 		switch {

@@ -32,6 +32,7 @@ type process struct {
 	seat   *seat
 	name   string // with the number of its life
 	gate   *gate
+	asked  context.Context // ends when it is asked to stop
 	cancel context.CancelFunc
 	dead   chan struct{} // closed when it was killed
 	done   chan struct{} // closed when nothing of it runs any more
@@ -48,7 +49,7 @@ func (s *seat) start() *process {
 	lives := s.lab.count()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{
-		seat: s, name: fmt.Sprintf("%s#%d", s.ID, lives), cancel: cancel,
+		seat: s, name: fmt.Sprintf("%s#%d", s.ID, lives), asked: ctx, cancel: cancel,
 		dead: make(chan struct{}), done: make(chan struct{}), ready: make(chan struct{}),
 	}
 	p.gate = newGate(s.lab.etcd, s.lab.random("gate "+p.name), func(lease int64, sent time.Time) {
