@@ -29,7 +29,7 @@ func Blind(t coordinator.Term) coordinator.Term {
 	m := &membership{lease: l, node: was.node, key: was.key, session: was.session}
 	return &term{
 		m: m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
-		history: seeing.history, ctx: m.store.ctx, over: func(error) {},
+		history: seeing.history, announced: seeing.announced, ctx: m.store.ctx, over: func(error) {},
 	}
 }
 

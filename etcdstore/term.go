@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,16 +17,22 @@ import (
 
 // term is one mastership.
 type term struct {
-	m        *membership
-	number   int64
-	planeID  string
-	recorded int64        // the revision at which the term began
-	stakes   []stake      // what it rests on
-	offered  atomic.Int64 // mod revision of the handover last offered
-	history  *history
-	ctx      context.Context
-	over     context.CancelCauseFunc
+	m         *membership
+	number    int64
+	planeID   string
+	recorded  int64        // the revision at which the term began
+	stakes    []stake      // what it rests on
+	offered   atomic.Int64 // mod revision of the handover last offered
+	history   *history
+	fresh     context.Context // ends when the term is watched
+	announced context.CancelFunc
+	ctx       context.Context
+	over      context.CancelCauseFunc
 }
+
+// watchAfter is how long a term that is not announced goes unwatched. Its announcement is
+// fenced, and to open a watch beside it would only delay it and the first writes.
+const watchAfter = 100 * time.Millisecond
 
 var _ coordinator.Term = (*term)(nil)
 
@@ -57,6 +64,7 @@ func (m *membership) begin(g *gift) *term {
 	m.lastLed = t.number
 	t.readHistory()
 	m.store.group.Go(func() {
+		<-t.fresh.Done()
 		t.watch(func(p *picture) string {
 			switch {
 			case p.termMod != recorded:
@@ -75,6 +83,7 @@ func (m *membership) begin(g *gift) *term {
 func (m *membership) newTerm(number int64, stakes ...stake) *term {
 	t := &term{m: m, number: number, stakes: stakes}
 	t.ctx, t.over = context.WithCancelCause(m.store.ctx)
+	t.fresh, t.announced = context.WithTimeout(t.ctx, watchAfter)
 	m.store.group.Go(func() {
 		select {
 		case <-m.ctx.Done():
@@ -139,6 +148,7 @@ func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator
 	if _, err := t.write(ctx, write{ops: writes}); err != nil {
 		return fmt.Errorf("announce term %d: %w", t.number, err)
 	}
+	t.announced()
 	return nil
 }
 
