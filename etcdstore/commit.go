@@ -33,15 +33,13 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 // delta makes the transaction of a delta. Comparing each memento's modified
 // revision is what makes it safe to send twice.
 func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
-	var w write
+	w := write{compares: make([]clientv3.Cmp, 0, len(d.Ops)), ops: make([]clientv3.Op, 0, len(d.Ops))}
 	size := opOverhead
 	for i := range d.Ops {
 		op := &d.Ops[i]
 		key := t.m.store.keys.memento(op.Name)
 		size += 4*len(key) + opOverhead
 		w.compares = append(w.compares, modifiedAt(key, int64(base[i])))
-		w.reads = append(w.reads, clientv3.OpGet(key))
-		w.light = append(w.light, clientv3.OpGet(key, clientv3.WithKeysOnly()))
 		if op.Put == nil {
 			w.ops = append(w.ops, clientv3.OpDelete(key))
 			continue
@@ -52,6 +50,13 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 	}
 	if size > maxRequest {
 		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", rebind.ErrTooLarge, size, maxRequest)
+	}
+	w.reads = func(how ...clientv3.OpOption) []clientv3.Op {
+		reads := make([]clientv3.Op, len(d.Ops))
+		for i := range d.Ops {
+			reads[i] = clientv3.OpGet(t.m.store.keys.memento(d.Ops[i].Name), how...)
+		}
+		return reads
 	}
 	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(t.number, d, base, f) }
 	w.refuse = func(f *finding) error { return &rebind.BaseError{Actual: modRevisions(f)} }

@@ -302,7 +302,7 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 			clientv3.OpDelete(k.handover()),
 			t.m.putRecord(r),
 		},
-		reads: []clientv3.Op{clientv3.OpGet(k.term())},
+		reads: func(how ...clientv3.OpOption) []clientv3.Op { return []clientv3.Op{clientv3.OpGet(k.term(), how...)} },
 		judge: func(f *finding) (verdict, int64) {
 			var now coordinator.Holder
 			if len(f.kvs[0]) == 1 && json.Unmarshal(f.kvs[0][0].Value, &now) == nil && now == next {

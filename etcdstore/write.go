@@ -22,9 +22,9 @@ type write struct {
 	compares []clientv3.Cmp
 	ops      []clientv3.Op
 
-	// reads are shown to judge and refuse, in their order; light, if not nil,
-	// stands in for them with refuse.
-	reads, light []clientv3.Op
+	// reads makes what is shown to judge and refuse, in its order; refuse sees the keys
+	// alone. It is called where an answer is lost or no.
+	reads func(how ...clientv3.OpOption) []clientv3.Op
 	// judge tells, after a lost answer, what has become of the transaction. nil
 	// says that sending it once more does no harm, and that nobody needs to know
 	// once the term is over.
@@ -119,22 +119,22 @@ func (t *term) send(ctx context.Context, w write) (*clientv3.TxnResponse, error)
 // why tells why a transaction was refused, which it was for good: a revision that
 // has been left does not come back.
 func (t *term) why(ctx context.Context, w *write) error {
-	reads := w.reads
-	if w.light != nil {
-		reads = w.light
-	}
-	found, err := t.find(ctx, reads)
+	found, err := t.find(ctx, w, clientv3.WithKeysOnly())
 	if err != nil {
 		return fmt.Errorf("write was refused, see why: %w", translate(err))
 	}
 	return t.refused(w, found)
 }
 
-// find reads what the fence compares, and more, at one revision.
-func (t *term) find(ctx context.Context, reads []clientv3.Op) (*finding, error) {
+// find reads what the fence compares, and what w wants to see, at one revision.
+func (t *term) find(ctx context.Context, w *write, how ...clientv3.OpOption) (*finding, error) {
 	ctx, cancel := t.m.store.bound(ctx)
 	defer cancel()
-	resp, err := t.m.store.client.Txn(ctx).Then(append(t.fenceReads(), reads...)...).Commit()
+	reads := t.fenceReads()
+	if w.reads != nil {
+		reads = append(reads, w.reads(how...)...)
+	}
+	resp, err := t.m.store.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (t *term) find(ctx context.Context, reads []clientv3.Op) (*finding, error) 
 // settle reads once what has become of a transaction in doubt; done is false if
 // it is to be sent, or looked for, again.
 func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, done bool, err error) {
-	found, err := t.find(ctx, w.reads)
+	found, err := t.find(ctx, w)
 	if err != nil {
 		return 0, false, nil
 	}
