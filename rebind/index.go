@@ -11,6 +11,8 @@ type index struct {
 	seed  maphash.Seed
 	root  *branch
 	owner *owner
+	added int // by add
+	depth int // of the slots that add fills
 }
 
 // owner marks the branches that no view shares and that can be changed in place.
@@ -24,6 +26,8 @@ const (
 	// maxChain is how many mementos share a slot before it becomes a branch. With
 	// fewer there would be branches for few, with more the search in a slot is long.
 	maxChain = 12
+	// meanChain is how many mementos slots may come to on average while many are added.
+	meanChain = 8
 )
 
 // branch is an inner node.
@@ -46,7 +50,7 @@ type link struct {
 }
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), root: new(branch), owner: new(owner)}
+	return index{seed: maphash.MakeSeed(), root: new(branch), owner: new(owner), depth: 1}
 }
 
 func (x *index) hash(name Name) uint64 { return maphash.String(x.seed, string(name)) }
@@ -76,6 +80,21 @@ func (x *index) put(m *Memento) {
 	s, depth := x.slot(hash)
 	s.chain = &link{hash, m, s.chain.without(hash, m.Name)}
 	if s.chain.length() > maxChain && depth*branchBits < 64 {
+		s.split(x.owner, depth)
+	}
+}
+
+// add is put for one of many mementos, each of another name, in a new index. It does not
+// look into the slot, whose mementos are anywhere in memory: how many these are it infers
+// from the number of all.
+func (x *index) add(m *Memento) {
+	if x.added++; x.added > meanChain<<(x.depth*branchBits) {
+		x.depth++
+	}
+	hash := x.hash(m.Name)
+	s, depth := x.slot(hash)
+	s.chain = &link{hash, m, s.chain}
+	if depth < x.depth {
 		s.split(x.owner, depth)
 	}
 }

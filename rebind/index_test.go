@@ -17,6 +17,11 @@ func TestIndex_IsAMapWhoseFrozenCopiesStay(t *testing.T) {
 		want  map[Name]*Memento
 	}
 	var kept []copied
+	for id := range names / 2 { // as a load does
+		m := &Memento{Name: Name(fmt.Sprintf("entity/%d", id))}
+		x.add(m)
+		want[m.Name] = m
+	}
 	for range rounds {
 		for range changes {
 			n := name()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"mime"
-	"regexp"
 	"strings"
 )
 
@@ -16,20 +15,45 @@ type Revision int64
 // order of names is the order of the store's keys.
 type Name string
 
-var (
-	typePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,200}$`)
+const (
+	maxType = 63
+	maxID   = 200
 )
 
 // NewName makes a name of a type and an id. The error wraps [ErrInvalid].
 func NewName(typ, id string) (Name, error) {
-	if !typePattern.MatchString(typ) {
-		return "", fmt.Errorf("%w: memento type %q: use up to 63 of a-z 0-9 _ - and begin with a letter", ErrInvalid, clip(typ))
-	}
-	if !idPattern.MatchString(id) || id == "." || id == ".." {
-		return "", fmt.Errorf("%w: memento id %q: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and more than one or two dots", ErrInvalid, clip(id))
+	if err := checkName(typ, id); err != nil {
+		return "", err
 	}
 	return Name(typ + "/" + id), nil
+}
+
+// checkName tells what is wrong with the parts of a name. It looks at each byte, since a
+// load checks a million names: a regular expression took a tenth of that.
+func checkName(typ, id string) error {
+	if len(typ) == 0 || len(typ) > maxType || !lower(typ[0]) || !all(typ, inType) {
+		return fmt.Errorf("%w: memento type %q: use up to 63 of a-z 0-9 _ - and begin with a letter", ErrInvalid, clip(typ))
+	}
+	if len(id) == 0 || len(id) > maxID || !all(id, inID) || id == "." || id == ".." {
+		return fmt.Errorf("%w: memento id %q: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and more than one or two dots", ErrInvalid, clip(id))
+	}
+	return nil
+}
+
+func lower(c byte) bool { return 'a' <= c && c <= 'z' }
+
+func inType(c byte) bool { return lower(c) || '0' <= c && c <= '9' || c == '_' || c == '-' }
+
+func inID(c byte) bool { return inType(c) || 'A' <= c && c <= 'Z' || c == '.' || c == '~' }
+
+// all reports whether each byte of s is in a set.
+func all(s string, in func(byte) bool) bool {
+	for i := range len(s) {
+		if !in(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // ParseName reads "type/id". The error wraps [ErrInvalid].
@@ -38,14 +62,16 @@ func ParseName(s string) (Name, error) {
 	if !ok {
 		return "", fmt.Errorf("%w: memento name %q: write it as type/id", ErrInvalid, clip(s))
 	}
-	return NewName(typ, id)
+	if err := checkName(typ, id); err != nil {
+		return "", err
+	}
+	return Name(s), nil
 }
 
 // CheckType tells whether typ can be the type of a memento. The error wraps
 // [ErrInvalid].
 func CheckType(typ string) error {
-	_, err := NewName(typ, "any")
-	return err
+	return checkName(typ, "any")
 }
 
 // clip bounds what an error repeats of somebody's input.

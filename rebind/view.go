@@ -155,7 +155,7 @@ func (d *draft) load(c Change) {
 		return
 	}
 	d.tree.Load(c.Name, c.Memento)
-	d.index.put(c.Memento)
+	d.index.add(c.Memento)
 	d.bytes += c.Memento.size()
 }
 
