@@ -286,8 +286,8 @@ func mark(names map[Name]struct{}, d *Delta) {
 	}
 }
 
-// work commits groups until the term, or the persister, ends. Whoever has done so once goes on to the next:
-// a goroutine that begins anew has its stack grown several times on the way to the store.
+// work commits groups until the term, or the persister, ends. One goroutine goes on from
+// group to group: another would have its stack grown several times on the way to the store.
 func (p *Persister) work() {
 	for {
 		p.run()
