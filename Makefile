@@ -9,7 +9,7 @@ test:        ; go test ./... && cd tools && go test ./...
 race:        ; go test -race -short ./...
 integration: ; go test -count=1 ./test/integration
 soak:        ; go run ./test/lab/soak -dur $(DUR) -seeds $(SEEDS)
-fuzz:        ; @grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; done
+fuzz:        ; .ci/fuzz $(FUZZTIME)
 mutants:     ; go test -count=1 -v -timeout 30m ./test/lab/mutants -all
 lint:        ; go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test ./internal/lint
 fmt:         ; go tool -modfile=tools/go.mod gofumpt -w .
