@@ -53,9 +53,7 @@ func (n *Node) dethrone() {
 // the term.
 func (n *Node) retire(event modes.Event, at time.Time, reason string) {
 	r := n.reign
-	n.leading.Store(nil)
-	close(r.retired)
-	n.reign, n.quiet = nil, false
+	n.forget()
 	if n.program != nil {
 		n.program.cancel(errSteppingDown)
 	}
@@ -279,7 +277,12 @@ func (n *Node) release(ctx context.Context) {
 	if err := r.Resign(last, n.record()); err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
+	n.forget()
+}
+
+// forget lets go of the term, and of whoever waits for it to be announced.
+func (n *Node) forget() {
 	n.leading.Store(nil)
-	close(r.retired)
-	n.reign = nil
+	close(n.reign.retired)
+	n.reign, n.quiet = nil, false
 }

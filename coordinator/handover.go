@@ -296,18 +296,12 @@ func (n *Node) bequeath(ctx context.Context) error {
 func (n *Node) seeOff(to string, old int64) step {
 	limit, cancel := context.WithTimeout(n.ctx, announceTimeout)
 	defer cancel()
-	for {
-		if p := n.outlook.plane(); arrived(&p, to, old) {
-			return n.settle
-		}
-		ready, next := n.await(limit.Done())
-		if next != nil {
+	for p := n.outlook.plane(); !arrived(&p, to, old) && limit.Err() == nil; p = n.outlook.plane() {
+		if _, next := n.await(limit.Done()); next != nil {
 			return next
 		}
-		if ready {
-			return n.settle
-		}
 	}
+	return n.settle
 }
 
 // arrived reports whether the node to, which was given the term after old, has announced

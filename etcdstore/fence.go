@@ -26,18 +26,22 @@ func (t *term) fence() []clientv3.Cmp {
 // key that is not there. [clientv3.Compare] says the same at several times the cost: it
 // copies by reflection, for each memento of a delta.
 func modifiedAt(key string, revision int64) clientv3.Cmp {
-	var cmp clientv3.Cmp
-	c := cmp.GetCompare()
-	c.Key, c.Target, c.Result = []byte(key), pb.Compare_MOD, pb.Compare_EQUAL
-	c.TargetUnion = &pb.Compare_ModRevision{ModRevision: revision}
+	cmp := equal(key, pb.Compare_MOD)
+	cmp.GetCompare().TargetUnion = &pb.Compare_ModRevision{ModRevision: revision}
 	return cmp
 }
 
 // createdAt is modifiedAt for the revision at which a key was created.
 func createdAt(key string, revision int64) clientv3.Cmp {
+	cmp := equal(key, pb.Compare_CREATE)
+	cmp.GetCompare().TargetUnion = &pb.Compare_CreateRevision{CreateRevision: revision}
+	return cmp
+}
+
+// equal begins a comparison for equality; its caller says with what.
+func equal(key string, target pb.Compare_CompareTarget) clientv3.Cmp {
 	var cmp clientv3.Cmp
 	c := cmp.GetCompare()
-	c.Key, c.Target, c.Result = []byte(key), pb.Compare_CREATE, pb.Compare_EQUAL
-	c.TargetUnion = &pb.Compare_CreateRevision{CreateRevision: revision}
+	c.Key, c.Target, c.Result = []byte(key), target, pb.Compare_EQUAL
 	return cmp
 }

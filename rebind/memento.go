@@ -29,7 +29,7 @@ func NewName(typ, id string) (Name, error) {
 }
 
 // checkName tells what is wrong with the parts of a name. It looks at each byte, since a
-// load checks a million names: a regular expression took a tenth of that.
+// load checks a million names: a regular expression took an eighth of that.
 func checkName(typ, id string) error {
 	if len(typ) == 0 || len(typ) > maxType || !lower(typ[0]) || !all(typ, inType) {
 		return fmt.Errorf("%w: memento type %q: use up to 63 of a-z 0-9 _ - and begin with a letter", ErrInvalid, clip(typ))
