@@ -65,7 +65,7 @@ func (n *Node) reportLoad(m *rebind.Mirror) {
 	view := m.View()
 	n.log.Info("state loaded", zap.Int64("rev", int64(view.Revision())), zap.Int("mementos", view.Len()))
 	if count := view.FaultCount(); count > 0 {
-		n.log.Warn("mementos quarantined", zap.Int("count", count), zap.String("first", string(view.Faults()[0].Name)))
+		n.log.Warn("mementos quarantined", zap.Int("count", count), zap.String("first", string(view.FirstFaults()[0].Name)))
 	}
 	if stray := rebind.Order(view).Stray; stray > 0 {
 		n.log.Warn("mementos whose parents are missing or run in a circle", zap.Int("count", stray))

@@ -127,7 +127,7 @@ func checkMirror(m Member, live bool, l *Leading) Check {
 func checkContent(l *Leading) Check {
 	view := l.View()
 	if count := view.FaultCount(); count > 0 {
-		first := view.Faults()[0]
+		first := view.FirstFaults()[0]
 		return Check{"decodability", false, fmt.Sprintf("%d of %d mementos cannot be used, the first is %s: %s; put or delete them", count, count+view.Len(), first.Name, first.Reason)}
 	}
 	return Check{"decodability", true, fmt.Sprintf("all %d mementos can be used", view.Len())}

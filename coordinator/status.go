@@ -23,8 +23,9 @@ type Status struct {
 	LeaseRemaining time.Duration
 	// Mirror is nil on a node that holds no state.
 	Mirror *MirrorStatus
-	// Quarantined counts the mementos that cannot be read, Faults names the first
-	// of them.
+	// Quarantined counts the mementos that cannot be read, Faults names the first of
+	// them, at most [rebind.MaxFirstFaults]. Faults and Transitions are shared and must
+	// not be changed: to ask for a status costs the same, whatever is in it.
 	Quarantined int
 	Faults      []rebind.Fault
 	// Transitions are the latest changes of state, newest first, at most 200.
@@ -58,15 +59,13 @@ type Transition struct {
 	Reason   string
 }
 
-const (
-	maxTransitions = 200
-	maxFaults      = 100
-)
+const maxTransitions = 200
 
 // journal keeps the latest transitions and hands them to an observer in order.
 type journal struct {
 	mu      sync.Mutex // guards the fields below
 	entries []Transition
+	newest  []Transition  // the entries, newest first: made anew at each change and never changed
 	total   int           // ever added
 	added   chan struct{} // holds a token while an observer has something to read
 }
@@ -80,6 +79,8 @@ func (j *journal) add(t Transition) {
 		j.entries = slices.Delete(j.entries, 0, 1)
 	}
 	j.entries = append(j.entries, t)
+	j.newest = slices.Clone(j.entries)
+	slices.Reverse(j.newest)
 	j.total++
 	select {
 	case j.added <- struct{}{}:
@@ -87,13 +88,11 @@ func (j *journal) add(t Transition) {
 	}
 }
 
-// latest returns the entries, newest first.
+// latest returns the entries, newest first, shared by all who ask.
 func (j *journal) latest() []Transition {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	newest := slices.Clone(j.entries)
-	slices.Reverse(newest)
-	return newest
+	return j.newest
 }
 
 // since returns the entries after the first seen ones, and how many there ever
@@ -149,7 +148,8 @@ func (s *self) acting() bool {
 	return s.term != nil && s.term.Err() == nil && s.membership.Remaining() > 0
 }
 
-// Status tells how the node is. It never waits for the role loop.
+// Status tells how the node is. It never waits for the role loop, and costs the same
+// however much there is to tell.
 func (n *Node) Status() Status {
 	me := n.self.Load()
 	s := Status{
@@ -175,8 +175,7 @@ func (n *Node) Status() Status {
 		s.Mirror.Count = view.Len()
 		s.Mirror.Bytes = view.Bytes()
 		s.Quarantined = view.FaultCount()
-		s.Faults = view.Faults()
-		s.Faults = s.Faults[:min(len(s.Faults), maxFaults)]
+		s.Faults = view.FirstFaults()
 	}
 	return s
 }

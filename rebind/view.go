@@ -3,7 +3,6 @@ package rebind
 import (
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +16,13 @@ type View struct {
 	life     uint64                     // of the store that revision counts in
 	tree     *btree.Map[Name, *Memento] // in order
 	index    index                      // the same by name
-	faults   map[Name]Fault
+	faults   *btree.Map[Name, Fault]    // in quarantine, in order
+	first    []Fault                    // of faults, at most MaxFirstFaults
 	bytes    int64
 }
+
+// MaxFirstFaults is how many [View.FirstFaults] names.
+const MaxFirstFaults = 100
 
 // Fault is a memento in quarantine: its stored value cannot be read.
 type Fault struct {
@@ -43,7 +46,7 @@ func (v *View) Get(name Name) (*Memento, error) {
 	if m := v.index.get(name); m != nil {
 		return m, nil
 	}
-	if f, ok := v.faults[name]; ok {
+	if f, ok := v.faults.Get(name); ok {
 		return nil, fmt.Errorf("%w since revision %d: %s", ErrQuarantined, f.Revision, f.Reason)
 	}
 	return nil, ErrNotFound
@@ -69,15 +72,16 @@ func (v *View) OfType(typ, prefix string) iter.Seq[*Memento] {
 	}
 }
 
-// Faults lists the quarantined mementos in the order of their names.
-func (v *View) Faults() []Fault {
-	return slices.SortedFunc(maps.Values(v.faults), func(a, b Fault) int {
-		return strings.Compare(string(a.Name), string(b.Name))
-	})
-}
+// Faults lists the quarantined mementos in the order of their names. It costs as much
+// as there are of them; see [View.FaultCount] and [View.FirstFaults].
+func (v *View) Faults() []Fault { return v.faults.Values() }
+
+// FirstFaults lists the first of [View.Faults], at most [MaxFirstFaults]. It costs
+// nothing, however many there are; the list is shared and must not be changed.
+func (v *View) FirstFaults() []Fault { return v.first }
 
 // FaultCount returns the number of quarantined mementos.
-func (v *View) FaultCount() int { return len(v.faults) }
+func (v *View) FaultCount() int { return v.faults.Len() }
 
 // modified returns the revision that last put name, readable or not, and 0 if it
 // is absent.
@@ -85,7 +89,8 @@ func (v *View) modified(name Name) Revision {
 	if m := v.index.get(name); m != nil {
 		return m.Modified
 	}
-	return v.faults[name].Revision
+	f, _ := v.faults.Get(name)
+	return f.Revision
 }
 
 // draft is the one mutable copy from which views are taken. It belongs to one
@@ -93,8 +98,8 @@ func (v *View) modified(name Name) Revision {
 type draft struct {
 	tree   btree.Map[Name, *Memento]
 	index  index
-	faults map[Name]Fault
-	shared bool // a view holds faults: copy before the next change
+	faults btree.Map[Name, Fault]
+	first  []Fault // of faults, as the last view has them; nil if those have changed
 	bytes  int64
 	life   uint64 // of the store it was loaded from
 }
@@ -104,8 +109,25 @@ func newDraft(life uint64) *draft { return &draft{index: newIndex(), life: life}
 // view freezes the draft's present content. Later changes of the draft copy what
 // they touch, so that the view keeps its own.
 func (d *draft) view(at Revision) *View {
-	d.shared = true
-	return &View{revision: at, life: d.life, tree: d.tree.IsoCopy(), index: d.index.freeze(), faults: d.faults, bytes: d.bytes}
+	if d.first == nil {
+		d.first = firstOf(&d.faults)
+	}
+	return &View{
+		revision: at, life: d.life, tree: d.tree.IsoCopy(), index: d.index.freeze(),
+		faults: d.faults.IsoCopy(), first: d.first, bytes: d.bytes,
+	}
+}
+
+// firstOf lists the first of some faults; it is not nil.
+func firstOf(faults *btree.Map[Name, Fault]) []Fault {
+	first := make([]Fault, 0, min(faults.Len(), MaxFirstFaults))
+	faults.Scan(func(_ Name, f Fault) bool {
+		if len(first) < MaxFirstFaults {
+			first = append(first, f)
+		}
+		return len(first) < MaxFirstFaults
+	})
+	return first
 }
 
 // next is the memento that a put at revision at, by an operation of that id, makes
@@ -139,11 +161,12 @@ func (d *draft) apply(c Change) {
 		d.bytes -= old.size()
 	}
 	if c.Fault != "" {
-		d.ownFaults()
-		d.faults[c.Name] = Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault}
-	} else if _, ok := d.faults[c.Name]; ok {
-		d.ownFaults()
-		delete(d.faults, c.Name)
+		d.faults.Set(c.Name, Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})
+		d.first = nil
+	} else if d.faults.Len() > 0 {
+		if _, ok := d.faults.Delete(c.Name); ok {
+			d.first = nil
+		}
 	}
 }
 
@@ -157,15 +180,4 @@ func (d *draft) load(c Change) {
 	d.tree.Load(c.Name, c.Memento)
 	d.index.add(c.Memento)
 	d.bytes += c.Memento.size()
-}
-
-// ownFaults makes the set of faults the draft's own again.
-func (d *draft) ownFaults() {
-	if d.shared || d.faults == nil {
-		d.shared = false
-		d.faults = maps.Clone(d.faults)
-	}
-	if d.faults == nil {
-		d.faults = make(map[Name]Fault)
-	}
 }
