@@ -43,6 +43,9 @@ var (
 	ErrTermOver = errors.New("term is over")
 )
 
+// ErrHung is the [ErrLeaseLost] of a node that has not vouched for itself in time.
+var ErrHung = fmt.Errorf("%w: the node's own loop has not come round", ErrLeaseLost)
+
 // TakenError is the [ErrNodeTaken] that names the holder.
 type TakenError struct{ Holder Record }
 

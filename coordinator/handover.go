@@ -244,6 +244,7 @@ func (n *Node) pass(target Member) (step, error) {
 // or lets it speak again.
 func (n *Node) hush(quiet bool) {
 	n.quiet = quiet
+	n.turn() // it has waited for its program and for writes, and come this far
 	n.show()
 }
 

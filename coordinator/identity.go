@@ -185,6 +185,7 @@ func (n *Node) seclude() step {
 		switch {
 		case err == nil:
 			n.membership, n.solo = m, true
+			n.turn()
 			n.log.Info("took the plane for this node alone")
 			return n.promote(&candidacy{term: term, chosen: true})
 		case errors.Is(err, ErrSecluded):

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -48,8 +49,8 @@ type Node struct {
 
 	self    atomic.Pointer[self]
 	leading atomic.Pointer[Leading]
-	turned  atomic.Int64 // Unix nanoseconds
-	full    atomic.Bool  // the store had no room for the last put
+	turned  atomic.Pointer[clock.Moment] // when the role loop last came round
+	full    atomic.Bool                  // the store had no room for the last put
 
 	role // belongs to the role loop
 }
@@ -121,7 +122,7 @@ func New(cfg Config, store Store) (*Node, error) {
 	n.priority = cfg.Priority
 	n.state = modes.StateInitializing
 	n.since = n.started
-	n.turned.Store(time.Now().UnixNano())
+	n.turn()
 	n.show()
 	return n, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -20,7 +21,7 @@ func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 	n.outlook.widen(n.clean || n.reign != nil)
 	n.publish()
 	n.show()
-	n.turned.Store(time.Now().UnixNano())
+	n.turn()
 	requests := n.requests
 	if n.pending != nil {
 		requests = nil // one change at a time
@@ -49,6 +50,16 @@ func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 		return false, n.leave
 	case <-n.beat.C:
 		return false, nil // what failed is tried again
+	}
+}
+
+// turn says that the role loop has come round, to who asks and to the lease: a node
+// whose loop hangs must not keep what it holds.
+func (n *Node) turn() {
+	at := clock.Now()
+	n.turned.Store(&at)
+	if n.membership != nil {
+		n.membership.Vouch()
 	}
 }
 
@@ -220,6 +231,7 @@ func (n *Node) enter(first bool) step {
 		cancel()
 		if err == nil {
 			n.membership, n.published, n.seen, n.joined = m, r, false, time.Now()
+			n.turn()
 			n.log.Info("joined")
 			return nil
 		}
@@ -268,6 +280,7 @@ func (n *Node) contest(found *TakenError, since *time.Time) error {
 func (n *Node) rejoin() step {
 	n.dethrone()
 	if n.membership != nil {
+		n.log.Warn("lease is lost, joining again", zap.Error(n.membership.Cause()))
 		n.former, n.membership, n.published = n.membership, nil, Record{}
 	}
 	for pause := retry.NewPause(maxPause); n.former != nil; {

@@ -30,8 +30,9 @@ type Status struct {
 	Faults      []rebind.Fault
 	// Transitions are the latest changes of state, newest first, at most 200.
 	Transitions []Transition
-	// Turned is when the node's own loop last came round.
-	Turned time.Time
+	// Turned is how long ago the node's own loop last came round, which it does each
+	// second, by a clock that counts suspension and that nobody can set.
+	Turned time.Duration
 	// InElection reports whether the node stands for election.
 	InElection bool
 	// Acting reports that the node is MASTER, within its deadline, and not about to
@@ -156,7 +157,7 @@ func (n *Node) Status() Status {
 		Record:      me.record,
 		PlaneTerm:   n.outlook.plane().Holder.Term,
 		Transitions: n.journal.latest(),
-		Turned:      time.Unix(0, n.turned.Load()),
+		Turned:      n.turned.Load().Age(),
 		InElection:  me.candidate,
 		Acting:      me.acting(),
 		Stopping:    me.stopping,

@@ -129,8 +129,14 @@ type Membership interface {
 
 	// Remaining is the time for which the lease can be relied on without another
 	// renewal: to (sending of the last renewal + granted TTL - [Margin]), by a
-	// clock that counts suspension. It is negative once that moment has passed.
+	// clock that counts suspension, but not beyond [Patience] after the last Vouch.
+	// It is negative once that moment has passed.
 	Remaining() time.Duration
+
+	// Vouch says that the node is well. Once it has been called, the lease is relied
+	// on and renewed for no longer than [Patience] after the last call, so that a node
+	// that hangs loses what it holds. It returns at once.
+	Vouch()
 
 	// Leave ends the membership and deletes record and candidacy at once. After
 	// an error they lapse with the lease, or a further call deletes them. A last
@@ -184,4 +190,11 @@ type Term interface {
 // clocks during one TTL, not their offset.
 func Margin(ttl time.Duration) time.Duration {
 	return max(500*time.Millisecond, ttl/10)
+}
+
+// Patience is for how long a lease of the given TTL is kept for a node that does not
+// vouch for itself. A node's own loop comes round each second, and no step of it that
+// may wait takes as long as this.
+func Patience(ttl time.Duration) time.Duration {
+	return ttl + 3*time.Second
 }

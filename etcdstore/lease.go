@@ -30,6 +30,7 @@ type lease struct {
 	store *Store
 	id    clientv3.LeaseID
 	until atomic.Int64 // by the store's clock; nanoseconds
+	well  atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
 	ctx   context.Context
 	end   context.CancelCauseFunc
 
@@ -70,17 +71,29 @@ func (l *lease) renewed(sent time.Duration, ttl int64) {
 // is over, and once over it stays so.
 func (l *lease) Remaining() time.Duration {
 	left := time.Duration(l.until.Load()) - l.store.cfg.Clock()
+	if well := l.well.Load(); well != 0 {
+		left = min(left, time.Duration(well)-l.store.cfg.Clock())
+	}
 	if l.ctx.Err() != nil {
 		return min(left, 0)
 	}
 	return left
 }
 
+// Vouch has the lease kept for [coordinator.Patience] from now on.
+func (l *lease) Vouch() {
+	l.well.Store(int64(l.store.cfg.Clock() + coordinator.Patience(l.store.cfg.TTL)))
+}
+
 // live reports whether the lease can be relied on now, and ends it if not: what
 // woke after sleeping through its deadline learns it here, before it acts.
 func (l *lease) live() bool {
 	if l.ctx.Err() == nil && l.Remaining() <= 0 {
-		l.end(errDeadline)
+		cause := errDeadline
+		if well := l.well.Load(); well != 0 && well < l.until.Load() {
+			cause = coordinator.ErrHung
+		}
+		l.end(cause)
 	}
 	return l.ctx.Err() == nil
 }

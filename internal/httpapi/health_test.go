@@ -91,7 +91,7 @@ func TestHealth_Verbose(t *testing.T) {
 func TestHealth_ReasonsAreFacts(t *testing.T) {
 	well := coordinator.Status{
 		Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: modes.StateMaster, Started: time.Unix(0, 0).UTC()},
-		LeaseRemaining: 3210 * time.Millisecond, Turned: time.Now(),
+		LeaseRemaining: 3210 * time.Millisecond,
 	}
 	lapsed, stopping := well, well
 	lapsed.LeaseRemaining = -time.Second
@@ -185,7 +185,7 @@ func TestHealth_ShortMoments(t *testing.T) {
 	pose := func(state modes.State, change func(*coordinator.Status)) *peer {
 		st := coordinator.Status{
 			Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: state},
-			LeaseRemaining: time.Second, Turned: time.Now(), Acting: state == modes.StateMaster,
+			LeaseRemaining: time.Second, Acting: state == modes.StateMaster,
 		}
 		change(&st)
 		api := httpapi.New(httpapi.Config{Node: posed{status: st}})

@@ -24,7 +24,7 @@ var (
 var layers = map[string][]string{
 	"modes":                {},
 	"rebind":               {"modes", "internal/clock", "internal/retry"},
-	"coordinator":          {"modes", "rebind", "internal/retry"},
+	"coordinator":          {"modes", "rebind", "internal/clock", "internal/retry"},
 	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/retry"}),
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},

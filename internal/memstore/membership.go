@@ -16,6 +16,7 @@ type membership struct {
 	store *Store
 	lease *lease
 	until atomic.Int64 // Unix nanoseconds
+	well  atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
 	ctx   context.Context
 	end   context.CancelCauseFunc
 	led   int64
@@ -68,13 +69,15 @@ func (m *membership) keep() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			m.end(fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost))
-			return
 		case <-m.ctx.Done():
 			deadline.Stop()
 			return
 		}
 		deadline.Stop()
+		if m.Remaining() <= 0 {
+			m.end(m.overdue())
+			return
+		}
 		s.mu.Lock()
 		switch {
 		case s.cut[m.store.node]:
@@ -91,10 +94,26 @@ func (m *membership) keep() {
 // Remaining is the time left before the deadline.
 func (m *membership) Remaining() time.Duration {
 	left := time.Until(time.Unix(0, m.until.Load()))
+	if well := m.well.Load(); well != 0 {
+		left = min(left, time.Until(time.Unix(0, well)))
+	}
 	if m.ctx.Err() != nil {
 		return min(left, 0)
 	}
 	return left
+}
+
+// overdue is why the deadline has passed.
+func (m *membership) overdue() error {
+	if well := m.well.Load(); well != 0 && well < m.until.Load() {
+		return coordinator.ErrHung
+	}
+	return fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost)
+}
+
+// Vouch has the lease kept for [coordinator.Patience] from now on.
+func (m *membership) Vouch() {
+	m.well.Store(time.Now().Add(coordinator.Patience(m.store.server.ttl)).UnixNano())
 }
 
 // Lost returns a channel that is closed when the membership is over.

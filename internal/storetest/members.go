@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -109,4 +110,37 @@ func deletedRecordIsRepublished(t *testing.T, lab Lab) {
 	if p := plane(t, lab); len(p.Members) != 0 {
 		t.Fatal("the record published again does not hang on the lease")
 	}
+}
+
+// A lease is kept for a node that vouches for itself, and not for one that has ceased to.
+func hungNodeLosesItsLease(t *testing.T, lab Lab) {
+	ttl := lab.Node("a").TTL()
+	m := join(t, lab, "a")
+	elect(t, m)
+	m.Vouch()
+	begun := time.Now()
+	tick := time.NewTicker(ttl / 4)
+	defer tick.Stop()
+	for time.Since(begun) < coordinator.Patience(ttl)+ttl {
+		m.Vouch()
+		select {
+		case <-tick.C:
+		case <-m.Lost():
+			t.Fatalf("a node that is well has lost its lease: %v", m.Cause())
+		}
+	}
+	select {
+	case <-m.Lost():
+	case <-limit(t).Done():
+		t.Fatal("a node that hangs keeps its lease")
+	}
+	if !errors.Is(m.Cause(), coordinator.ErrHung) || m.Remaining() > 0 {
+		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
+	}
+	eventually(t, func() error {
+		if p := plane(t, lab); len(p.Members) != 0 || p.Held {
+			return errors.New("what hung on the lease is still there")
+		}
+		return nil
+	})
 }

@@ -55,6 +55,7 @@ func Cases() []Case {
 		{"Leave deletes record and candidacy", leaveDeletes},
 		{"A revoked lease ends the membership", revokedLeaseEndsMembership},
 		{"A deleted record can be published again", deletedRecordIsRepublished},
+		{"A node that hangs loses its lease", hungNodeLosesItsLease},
 		{"Follow sees changes", followSees},
 		{"Follow for one node sees what concerns it", followNarrowly},
 		{"Follow for one node sees the holder's every word", followHolder},

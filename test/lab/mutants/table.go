@@ -102,6 +102,14 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_IsJudgedByTheTimeSinceBoot"}},
 		},
 		{
+			Name: "hung-loop-renews", Invariant: "I-9", Rule: "a node whose role loop hangs keeps its lease no longer than a bound",
+			Edits: []Edit{{
+				"etcdstore/lease.go",
+				"if well := l.well.Load(); well != 0 {", "if well := l.well.Load(); well < 0 {",
+			}},
+			Catchers: []Catcher{contract("A_node_that_hangs_loses_its_lease")},
+		},
+		{
 			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record hangs on its node's lease",
 			Edits: []Edit{{
 				"etcdstore/membership.go",
