@@ -210,7 +210,10 @@ func (o *operator) nameMementos(ctx context.Context, typed string) ([]string, er
 		return found, err
 	}
 	var page wire.List
-	query := url.Values{"type": {typ}, "prefix": {id}, "limit": {maxCompletions}}
+	query := url.Values{"type": {typ}, "limit": {maxCompletions}}
+	if id != "" {
+		query.Set("prefix", id)
+	}
 	if err := o.fetch(ctx, wire.PathMementos, query, &page); err != nil {
 		return nil, err
 	}

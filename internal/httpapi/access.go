@@ -123,7 +123,5 @@ func (s *Server) sameOrigin(r *http.Request) error {
 
 // identify tells which process answers, to whoever has found its address in a record.
 func (s *Server) identify(h http.Header) {
-	st := s.node.Status()
-	h.Set(wire.HeaderNode, st.ID)
-	h.Set(wire.HeaderInstance, st.Instance)
+	h.Set(wire.HeaderInstance, s.node.Status().Instance)
 }

@@ -45,7 +45,7 @@ type nobody struct{ httpapi.Node }
 
 // Status implements [httpapi.Node].
 func (nobody) Status() coordinator.Status {
-	return coordinator.Status{Record: coordinator.Record{URI: "http://node-a.example:7400"}}
+	return coordinator.Status{Record: coordinator.Record{ID: "a", URI: "http://node-a.example:7400"}}
 }
 
 func newDoorkeeper(t *testing.T, access httpapi.Access) *doorkeeper {

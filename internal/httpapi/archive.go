@@ -103,16 +103,11 @@ func writeArchive(to io.Writer, h archive.Header, view *rebind.View) error {
 type importQuery struct{ dryRun, replace bool }
 
 func parseImportQuery(v url.Values) (q importQuery, err error) {
-	for name, to := range map[string]*bool{"dry_run": &q.dryRun, "replace": &q.replace} {
-		switch given := v.Get(name); given {
-		case "true":
-			*to = true
-		case "", "false":
-		default:
-			return q, fmt.Errorf("%w: %s %.50q: use true or false", rebind.ErrInvalid, name, given)
-		}
+	if q.dryRun, err = boolIn(v, "dry_run"); err != nil {
+		return q, err
 	}
-	return q, nil
+	q.replace, err = boolIn(v, "replace")
+	return q, err
 }
 
 // postImport brings in an archive. Nothing is written before all of it is here and

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,21 +84,6 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return nil, fmt.Errorf("%w: content type %.100q: send application/json", wire.ErrMediaType, given)
 	}
 	return readBody(w, r, limit)
-}
-
-func decodeJSON(body []byte, v any) error {
-	if !utf8.Valid(body) {
-		return fmt.Errorf("%w: body is not JSON: it is not UTF-8", rebind.ErrInvalid)
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("%w: body is not the JSON that is wanted here: %w", rebind.ErrInvalid, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: body has more than one JSON value", rebind.ErrInvalid)
-	}
-	return nil
 }
 
 // isJSON reports whether a media type promises JSON.

@@ -387,7 +387,8 @@ func TestContract_CatchesMistakes(t *testing.T) {
 		"an error without a detail":  {"DELETE", "/v1/mementos/t/x", 404, wire.ProblemType, nil, strings.Replace(gone, "it is not there", "", 1), false},
 		"an error of other status":   {"DELETE", "/v1/mementos/t/x", 404, wire.ProblemType, nil, strings.Replace(gone, "404", "400", 1), false},
 		"a header too few":           {"DELETE", "/v1/mementos/t/x", 204, "", map[string]string{"Coordinator-Node": "a"}, "", false},
-		"a header too many":          {"GET", "/v1/plane", 200, "application/json", map[string]string{"Coordinator-Node": "a"}, plane, false},
+		"a header too many":          {"GET", "/v1/plane", 200, "application/json", map[string]string{"Coordinator-Term": "1"}, plane, false},
+		"no name of the node":        {"GET", "/v1/plane", 200, "application/json", map[string]string{"Coordinator-Node": ""}, plane, false},
 		"a header that is no number": {"DELETE", "/v1/mementos/t/x", 204, "", map[string]string{"Coordinator-Revision": "x", "Coordinator-Node": "a"}, "", false},
 		"an ETag without quotes":     {"PUT", "/v1/mementos/t/x", 201, "application/json", map[string]string{"ETag": "5", "Coordinator-Revision": "5", "Coordinator-Node": "a"}, written, false},
 		"a body where none is":       {"DELETE", "/v1/mementos/t/x", 204, "application/json", map[string]string{"Coordinator-Revision": "5", "Coordinator-Node": "a"}, written, false},
@@ -400,7 +401,7 @@ func TestContract_CatchesMistakes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &answer{status: c.status, header: http.Header{}, body: []byte(c.body)}
+			a := &answer{status: c.status, header: http.Header{wire.HeaderNode: {"a"}}, body: []byte(c.body)}
 			if c.contentType != "" {
 				a.header.Set("Content-Type", c.contentType)
 			}

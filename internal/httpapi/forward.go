@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -45,6 +46,7 @@ type forwarder struct {
 	server    *Server
 	direct    *http.Transport
 	transport http.RoundTripper // what is direct, and what comes before it
+	quiet     *log.Logger       // for what goes wrong with a client as it is answered
 }
 
 func newForwarder(s *Server) *forwarder {
@@ -61,7 +63,7 @@ func newForwarder(s *Server) *forwarder {
 		return peers.DialTLS(ctx, network, address)
 	}
 	t.MaxIdleConnsPerHost = 64
-	return &forwarder{server: s, direct: t, transport: s.cfg.Transport(t)}
+	return &forwarder{server: s, direct: t, transport: s.cfg.Transport(t), quiet: log.New(debugLog{s.log}, "", 0)}
 }
 
 func (f *forwarder) close() { f.direct.CloseIdleConnections() }
@@ -165,6 +167,7 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if r.TLS != nil && target.Scheme != "https" {
 		return fmt.Errorf("%w: master %s advertises %.100q, and what has come over TLS is not passed on without: start it with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
+	until, _ := ctx.Deadline() // zero without one
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -176,16 +179,13 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
-			p.Out.Header.Set(wire.HeaderForward, wire.ForwardNever)
-			for _, browsers := range []string{"Origin", "Sec-Fetch-Site"} {
-				p.Out.Header.Del(browsers) // they were for this node's address, and it has looked
-			}
+			p.Out.Header = passedOn(r, until)
 			fill(p.Out)
 		},
 		Transport:      f.transport,
-		ModifyResponse: func(resp *http.Response) error { return f.received(ctx, resp) },
+		ModifyResponse: func(resp *http.Response) error { return f.received(ctx, w.Header(), resp) },
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
-		ErrorLog:       zap.NewStdLog(f.server.log),
+		ErrorLog:       f.quiet,
 	}
 	proxy.ServeHTTP(w, r.WithContext(traced))
 	distrust := credentials.Explain(failure, credentials.Flags{CA: "--tls-ca", Cert: "--tls-cert"})
@@ -216,7 +216,7 @@ func (f *forwarder) giveUp(ctx context.Context, cancel context.CancelFunc, term 
 }
 
 // received looks at the master's answer before it is passed on.
-func (f *forwarder) received(ctx context.Context, resp *http.Response) error {
+func (f *forwarder) received(ctx context.Context, own http.Header, resp *http.Response) error {
 	declined, err := declines(resp)
 	switch {
 	case err != nil:
@@ -228,6 +228,9 @@ func (f *forwarder) received(ctx context.Context, resp *http.Response) error {
 	if err == nil && resp.StatusCode < 300 && f.server.node.Status().State.Hot() {
 		// Late is not wrong: the write is stored, this copy will show it.
 		_ = f.server.reach(ctx, rebind.Revision(rev), ownCopyWithin)
+	}
+	for name := range resp.Header {
+		own.Del(name) // what the master says of its answer stands in its place
 	}
 	return nil
 }

@@ -59,18 +59,28 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
-// serverLog takes what the server has to say. Of each client that does not come to TLS it
-// says so, and anybody can make as many of these as they like.
+// serverLog takes what the server has to say. What clients can have it say as often as
+// they like is not for people: that one does not come to TLS, or writes a query with
+// semicolons.
 type serverLog struct{ log *zap.Logger }
 
 // Write implements [io.Writer].
 func (l serverLog) Write(line []byte) (int, error) {
-	told := zap.ByteString("error", bytes.TrimSpace(line))
-	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
-		l.log.Debug("TLS not agreed with a client", told)
-	} else {
-		l.log.Warn("API server has trouble", told)
+	for _, clients := range []string{"http: TLS handshake error", "http: URL query contains semicolon"} {
+		if bytes.HasPrefix(line, []byte(clients)) {
+			return debugLog(l).Write(line)
+		}
 	}
+	l.log.Warn("API server has trouble", zap.ByteString("error", bytes.TrimSpace(line)))
+	return len(line), nil
+}
+
+// debugLog takes what is a client's doing.
+type debugLog struct{ log *zap.Logger }
+
+// Write implements [io.Writer].
+func (l debugLog) Write(line []byte) (int, error) {
+	l.log.Debug("trouble with a client", zap.ByteString("error", bytes.TrimSpace(line)))
 	return len(line), nil
 }
 

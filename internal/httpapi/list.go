@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -122,11 +121,11 @@ func parseListQuery(v url.Values) (listQuery, error) {
 		}
 	}
 	if limit := v.Get("limit"); limit != "" {
-		n, err := strconv.Atoi(limit)
-		if err != nil || n < 1 || n > maxPage {
+		n, ok := number(limit)
+		if !ok || n < 1 || n > maxPage {
 			return q, fmt.Errorf("%w: limit %.50q: use 1 to %d", rebind.ErrInvalid, limit, maxPage)
 		}
-		q.limit = n
+		q.limit = int(n)
 	}
 	if after := v.Get("after"); after != "" {
 		if q.after, err = decodePlace(after); err != nil {

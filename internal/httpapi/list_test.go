@@ -22,6 +22,9 @@ func (n *peer) list(t testing.TB, query ...string) *answer {
 	t.Helper()
 	v := url.Values{}
 	for i := 0; i < len(query); i += 2 {
+		if query[i] == "after" && query[i+1] == "" {
+			continue // the first page
+		}
 		v.Set(query[i], query[i+1])
 	}
 	return n.get(t, wire.PathMementos+"?"+v.Encode())
@@ -122,7 +125,6 @@ func TestList_FindsInOrder(t *testing.T) {
 		"a prefix that is a whole id":     {[]string{"type", "b", "prefix", "10"}, []string{"b/10"}},
 		"a prefix that nothing has":       {[]string{"type", "b", "prefix", "3"}, nil},
 		"a prefix that no id can have":    {[]string{"prefix", "/"}, nil},
-		"an empty type and prefix":        {[]string{"type", "", "prefix", ""}, library},
 		"everything, on one exact page":   {[]string{"limit", strconv.Itoa(len(library))}, library},
 		"everything, on the largest page": {[]string{"limit", strconv.Itoa(httpapi.MaxPage)}, library},
 	} {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -18,81 +17,25 @@ const defaultContentType = "application/octet-stream"
 
 func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev), 10) + `"` }
 
-// expectation reads If-Match and If-None-Match.
-func expectation(r *http.Request) (rebind.Expect, error) {
-	match, err := single(r, "If-Match")
-	if err != nil {
-		return 0, err
-	}
-	none, err := single(r, "If-None-Match")
-	if err != nil {
-		return 0, err
-	}
-	switch {
-	case match != "" && none != "":
-		return 0, fmt.Errorf("%w: send If-Match or If-None-Match, not both", rebind.ErrInvalid)
-	case none == "*":
-		return rebind.ExpectAbsent, nil
-	case none != "":
-		return 0, fmt.Errorf("%w: If-None-Match %.50q: only * is taken", rebind.ErrInvalid, none)
-	case match == "*":
-		return rebind.ExpectPresent, nil
-	case match == "":
-		return rebind.ExpectAny, nil
-	}
-	digits, ok := strings.CutPrefix(match, `"`)
-	digits, ok2 := strings.CutSuffix(digits, `"`)
-	rev, err := strconv.ParseInt(digits, 10, 64)
-	if !ok || !ok2 || err != nil || rev < 1 {
-		return 0, fmt.Errorf("%w: If-Match %.50q: use one ETag as it was given, such as \"123\"", rebind.ErrInvalid, match)
-	}
-	return rebind.Expect(rev), nil
-}
-
-// single reads a header that makes a write conditional, empty if there is none. One
-// that is there without a value was to have one, and must not make the write
-// unconditional.
-func single(r *http.Request, header string) (string, error) {
-	given, ok := r.Header[header]
-	switch {
-	case !ok:
-		return "", nil
-	case len(given) != 1 || given[0] == "":
-		return "", fmt.Errorf("%w: send %s once, with a value", rebind.ErrInvalid, header)
-	default:
-		return given[0], nil
-	}
-}
-
-// operationID reads Idempotency-Key, empty if there is none.
-func operationID(r *http.Request) (string, error) {
-	id, err := single(r, wire.HeaderKey)
-	if err != nil || id == "" {
-		return "", err
-	}
-	if err := rebind.CheckOpID(id); err != nil {
-		return "", fmt.Errorf("%s: %w", wire.HeaderKey, err)
-	}
-	return id, nil
-}
-
 func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 	expect, err := expectation(r)
 	if err != nil {
 		return err
 	}
-	id, err := operationID(r)
-	if err != nil {
-		return err
+	id := r.Header.Get(wire.HeaderKey)
+	if err := rebind.CheckOpID(id); err != nil {
+		return fmt.Errorf("%s: %w", wire.HeaderKey, err)
 	}
 	content := rebind.Content{
 		Parent:      rebind.Name(r.Header.Get(wire.HeaderParent)),
 		ContentType: r.Header.Get("Content-Type"),
 	}
 	if schema := r.Header.Get(wire.HeaderSchema); schema != "" {
-		if content.Schema, err = strconv.ParseInt(schema, 10, 64); err != nil {
+		n, ok := number(schema)
+		if !ok {
 			return fmt.Errorf("%w: %s %.50q is not a number", rebind.ErrInvalid, wire.HeaderSchema, schema)
 		}
+		content.Schema = n
 	}
 	return s.forward.atMaster(w, r, int64(s.cfg.MaxPayload), func(w http.ResponseWriter, r *http.Request) error {
 		if content.Payload, err = readBody(w, r, int64(s.cfg.MaxPayload)); err != nil {
@@ -126,8 +69,9 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	return s.forward.atMaster(w, r, 0, func(w http.ResponseWriter, r *http.Request) error {
 		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Expect: expect})
 		var conflict *rebind.ConflictError
-		if errors.As(err, &conflict) && conflict.Actual == 0 {
-			return fmt.Errorf("%s: %w", conflict.Name, rebind.ErrNotFound)
+		absent := errors.As(err, &conflict) && conflict.Actual == 0
+		if absent || err == nil && expect == rebind.ExpectAbsent { // it was to be absent, and is
+			return fmt.Errorf("%s: %w", nameIn(r), rebind.ErrNotFound)
 		}
 		if err != nil {
 			return err
@@ -147,7 +91,6 @@ func (s *Server) commit(ctx context.Context, ops ...rebind.Op) (rebind.Receipt, 
 // written sets the headers of an answer to a write.
 func (s *Server) written(h http.Header, rev rebind.Revision) {
 	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(rev), 10))
-	h.Set(wire.HeaderNode, s.node.Status().ID)
 }
 
 func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {

@@ -139,6 +139,9 @@ func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteLeft(w http.ResponseWriter, r *http.Request) error {
+	if _, err := readBody(w, r, 0); err != nil {
+		return err
+	}
 	id := r.PathValue("id")
 	if err := s.node.Forget(r.Context(), id); err != nil {
 		return err

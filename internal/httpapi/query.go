@@ -5,11 +5,15 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
+
+// verbose is the one parameter that needs no value.
+const verbose = "verbose"
 
 // parameters lists what the query of a route may hold. A route that is not here
 // takes none.
@@ -24,23 +28,15 @@ func parameters(pattern string) []string {
 	case "POST " + wire.PathImport:
 		return []string{"dry_run", "replace"}
 	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
-		return []string{"verbose"}
+		return []string{verbose}
 	default:
 		return nil
 	}
 }
 
-// checkKey refuses an Idempotency-Key where nothing would come of it.
-func checkKey(r *http.Request, pattern string) error {
-	if r.Header.Get(wire.HeaderKey) != "" && pattern != "PUT "+wire.PathMementos+"/{type}/{id}" {
-		return fmt.Errorf("%w: %s is taken by the PUT of a memento only", rebind.ErrInvalid, wire.HeaderKey)
-	}
-	return nil
-}
-
 // checkQuery refuses a query that cannot be read whole, and a parameter that the
-// route does not know or that comes twice: whoever sends one means something by
-// it, and would not get it.
+// route does not know, that comes twice or that has no value: whoever sends one means
+// something by it, and would not get it.
 func checkQuery(r *http.Request, known []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -53,8 +49,41 @@ func checkQuery(r *http.Request, known []string) error {
 		case !slices.Contains(known, key):
 			return fmt.Errorf("%w: unknown parameter %.50q: use %s", rebind.ErrInvalid, key, strings.Join(known, ", "))
 		case len(values) > 1:
-			return fmt.Errorf("%w: parameter %s is given %d times", rebind.ErrInvalid, key, len(values))
+			return fmt.Errorf("%w: parameter %s is given %d times: give it once", rebind.ErrInvalid, key, len(values))
+		case values[0] == "" && key != verbose:
+			return fmt.Errorf("%w: parameter %s has no value: give it one, or leave it out", rebind.ErrInvalid, key)
 		}
 	}
 	return nil
+}
+
+// boolIn reads true or false from a query; false if it is not there.
+func boolIn(v url.Values, key string) (bool, error) {
+	switch given := v.Get(key); {
+	case !v.Has(key), given == "false":
+		return false, nil
+	case given == "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%w: %s %.50q: use true or false", rebind.ErrInvalid, key, given)
+	}
+}
+
+// revisionIn reads a revision from a query; 0 if it is not there.
+func revisionIn(v url.Values, key string, least int64) (rebind.Revision, error) {
+	if !v.Has(key) {
+		return 0, nil
+	}
+	rev, ok := number(v.Get(key))
+	if !ok || rev < least {
+		return 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, key, v.Get(key))
+	}
+	return rebind.Revision(rev), nil
+}
+
+// number reads a whole number, written as a program writes it: without a plus, zeros
+// before it or anything around it.
+func number(text string) (n int64, ok bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil && strconv.FormatInt(n, 10) == text
 }

@@ -48,31 +48,6 @@ func parseWants(v url.Values) (w wants, err error) {
 	return w, nil
 }
 
-// revisionIn reads a revision from a query; 0 if it is not there.
-func revisionIn(v url.Values, key string, least int64) (rebind.Revision, error) {
-	given := v.Get(key)
-	if !v.Has(key) {
-		return 0, nil
-	}
-	rev, err := strconv.ParseInt(given, 10, 64)
-	if err != nil || rev < least {
-		return 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, key, given)
-	}
-	return rebind.Revision(rev), nil
-}
-
-// boolIn reads true or false from a query; false if it is not there.
-func boolIn(v url.Values, key string) (bool, error) {
-	switch given := v.Get(key); {
-	case !v.Has(key), given == "false":
-		return false, nil
-	case given == "true":
-		return true, nil
-	default:
-		return false, fmt.Errorf("%w: %s %.50q: use true or false", rebind.ErrInvalid, key, given)
-	}
-}
-
 // read returns the state as the request wants it, after waiting for it if need be.
 //
 // A master within its deadline is never stale, since nobody else can have written:
@@ -137,11 +112,14 @@ func (s *Server) describeAt(h http.Header, reading *coordinator.Reading, at rebi
 	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(at), 10))
 	h.Set(wire.HeaderStaleness, strconv.FormatInt(stale.Milliseconds(), 10))
 	h.Set(wire.HeaderTerm, strconv.FormatInt(reading.Term, 10))
-	h.Set(wire.HeaderNode, s.node.Status().ID)
 }
 
 func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	want, err := parseWants(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	conditions, err := readConditions(r)
 	if err != nil {
 		return err
 	}
@@ -166,24 +144,32 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	writeMemento(w, m)
+	same, err := conditions.check(m)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	writeMemento(w, m, same)
 	return nil
 }
 
-// writeMemento answers with a memento's payload as it is stored.
-func writeMemento(w http.ResponseWriter, m *rebind.Memento) {
+// writeMemento answers with a memento's payload as it is stored, or without it for a
+// client that has it already.
+func writeMemento(w http.ResponseWriter, m *rebind.Memento, same bool) {
 	h := w.Header()
 	h.Set("ETag", etag(m.Modified))
-	h.Set("Content-Type", m.ContentType)
-	if m.ContentType == "" {
-		h.Set("Content-Type", defaultContentType)
-	}
-	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	if m.Parent != "" {
 		h.Set(wire.HeaderParent, string(m.Parent))
 	}
 	h.Set(wire.HeaderSchema, strconv.FormatInt(m.Schema, 10))
+	if same {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", m.ContentType)
+	if m.ContentType == "" {
+		h.Set("Content-Type", defaultContentType)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
 	_, _ = w.Write(m.Payload) // a client that is gone is told nothing
 }

@@ -20,6 +20,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -96,6 +97,7 @@ type Server struct {
 	watches   *places
 	exports   *places
 	importing chan struct{} // holds a token while an archive is written
+	id        func() string // the node's
 }
 
 // New makes a server.
@@ -110,6 +112,7 @@ func New(cfg Config) *Server {
 		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(),
 		watches: newPlaces("watches", connections()/2), exports: newPlaces("exports", maxExports),
 		importing: make(chan struct{}, 1),
+		id:        sync.OnceValue(func() string { return cfg.Node.Status().ID }),
 	}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
@@ -120,7 +123,7 @@ func New(cfg Config) *Server {
 				err = checkQuery(r, known)
 			}
 			if err == nil {
-				err = checkKey(r, pattern)
+				err = checkHeaders(r, pattern)
 			}
 			if err == nil {
 				err = handle(w, r)
@@ -186,6 +189,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
+	h := w.Header()
+	h.Set(wire.HeaderNode, s.id())
+	// Whatever is stored or repeated here, a browser neither guesses that it is a page nor
+	// runs it as one.
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox")
 	expectBody(w, r)
 	err := s.sameOrigin(r)
 	if err == nil {

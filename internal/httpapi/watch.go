@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -101,20 +100,22 @@ func (s *Server) watcher(w http.ResponseWriter, r *http.Request) (*watcher, erro
 }
 
 // watchFrom reads the revision after which a client wants to be told. What it has seen
-// last counts before what it asked for when it first came.
+// last counts before what it asked for when it first came, as a browser that reconnects
+// sends both.
 func watchFrom(r *http.Request) (asked bool, from rebind.Revision, err error) {
-	text, name := r.Header.Get(wire.HeaderLastEvent), wire.HeaderLastEvent
-	if text == "" {
-		text, name = r.URL.Query().Get("from_revision"), "from_revision"
+	query := r.URL.Query()
+	from, err = revisionIn(query, "from_revision", 0)
+	if err != nil {
+		return false, 0, err
 	}
-	if text == "" {
-		return false, 0, nil
+	if last := r.Header.Get(wire.HeaderLastEvent); last != "" {
+		rev, ok := number(last)
+		if !ok || rev < 0 {
+			return false, 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, wire.HeaderLastEvent, last)
+		}
+		return true, rebind.Revision(rev), nil
 	}
-	rev, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || rev < 0 {
-		return false, 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, name, text)
-	}
-	return true, rebind.Revision(rev), nil
+	return query.Has("from_revision"), from, nil
 }
 
 // awaitRevision waits for this node's copy to come to a revision, unless the store does

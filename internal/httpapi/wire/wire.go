@@ -18,6 +18,10 @@ const (
 	HeaderForward = "Coordinator-Forward"
 	ForwardNever  = "never"
 
+	// HeaderDeadline is when the caller stops waiting for a write (RFC 3339): it is not
+	// begun after that.
+	HeaderDeadline = "Coordinator-Deadline"
+
 	HeaderRevision  = "Coordinator-Revision"
 	HeaderStaleness = "Coordinator-Staleness-Ms"
 	HeaderNode      = "Coordinator-Node"

@@ -1,0 +1,83 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// expectation reads the If-Match or If-None-Match of a write.
+func expectation(r *http.Request) (rebind.Expect, error) {
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	switch {
+	case match != "" && none != "":
+		return 0, fmt.Errorf("%w: send If-Match or If-None-Match, not both", rebind.ErrInvalid)
+	case none == "*":
+		return rebind.ExpectAbsent, nil
+	case none != "":
+		return 0, fmt.Errorf("%w: If-None-Match %.50q: a write takes only *", rebind.ErrInvalid, none)
+	case match == "*":
+		return rebind.ExpectPresent, nil
+	case match == "":
+		return rebind.ExpectAny, nil
+	}
+	digits, ok := strings.CutPrefix(match, `"`)
+	digits, ok2 := strings.CutSuffix(digits, `"`)
+	rev, ok3 := number(digits)
+	if !ok || !ok2 || !ok3 || rev < 1 {
+		return 0, fmt.Errorf("%w: If-Match %.50q: use one ETag as it was given, such as \"123\"", rebind.ErrInvalid, match)
+	}
+	return rebind.Expect(rev), nil
+}
+
+// conditions are those of a read, each the set of ETags that it names; nil without one.
+type conditions struct{ match, none map[string]bool }
+
+func readConditions(r *http.Request) (c conditions, err error) {
+	for header, to := range map[string]*map[string]bool{"If-Match": &c.match, "If-None-Match": &c.none} {
+		given := r.Header.Get(header)
+		if given == "" {
+			continue
+		}
+		if *to, err = readTags(given); err != nil {
+			return c, fmt.Errorf("%w: %s: %w", rebind.ErrInvalid, header, err)
+		}
+	}
+	return c, nil
+}
+
+// check holds the conditions against the memento that was found. It reports whether the
+// client has it already.
+func (c *conditions) check(m *rebind.Memento) (same bool, err error) {
+	tag := etag(m.Modified)
+	if c.match != nil && !c.match["*"] && !c.match[tag] {
+		return false, fmt.Errorf("%w: it is at revision %d", rebind.ErrConflict, m.Modified)
+	}
+	return c.none["*"] || c.none[tag] || c.none["W/"+tag], nil // a cache may have made it weak
+}
+
+// readTags reads a list of ETags, or *.
+func readTags(list string) (map[string]bool, error) {
+	tags := make(map[string]bool)
+	if list == "*" {
+		tags[list] = true
+		return tags, nil
+	}
+	for rest, more := list, true; more; {
+		rest = strings.TrimLeft(rest, " \t")
+		opaque, quoted := strings.CutPrefix(strings.TrimPrefix(rest, "W/"), `"`)
+		end := strings.IndexByte(opaque, '"')
+		if !quoted || end < 0 {
+			return nil, fmt.Errorf("%.50q: use ETags as they were given, such as \"123\", or *", list)
+		}
+		tags[rest[:len(rest)-len(opaque)+end+1]] = true
+		var between string
+		between, rest, more = strings.Cut(opaque[end+1:], ",")
+		if strings.Trim(between, " \t") != "" {
+			return nil, fmt.Errorf("%.50q: put a comma between ETags", list)
+		}
+	}
+	return tags, nil
+}
