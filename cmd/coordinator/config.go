@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
@@ -99,29 +98,6 @@ func (c *logConfig) parse() (zapcore.Level, error) {
 		err = errors.Join(err, fmt.Errorf("log format %q: use console, json or auto", c.format))
 	}
 	return level, err
-}
-
-// logger makes the process's logger on standard error, and what changes its level.
-func (c *logConfig) logger(s streams) (*zap.Logger, zap.AtomicLevel, error) {
-	parsed, err := c.parse()
-	level := zap.NewAtomicLevelAt(parsed)
-	if err != nil {
-		return nil, level, usageError{err}
-	}
-	ec := zap.NewProductionEncoderConfig()
-	ec.TimeKey = "ts"
-	ec.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
-		enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
-	}
-	ec.EncodeDuration = zapcore.StringDurationEncoder
-	var enc zapcore.Encoder
-	if c.format == "console" || c.format == "auto" && isTerminal(s.err) {
-		ec.EncodeLevel = zapcore.CapitalLevelEncoder
-		enc = zapcore.NewConsoleEncoder(ec)
-	} else {
-		enc = zapcore.NewJSONEncoder(ec)
-	}
-	return zap.New(zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)), level, nil
 }
 
 // isTerminal reports whether a person looks at what is written.

@@ -14,6 +14,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/filelock"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
@@ -33,6 +35,7 @@ const (
 )
 
 func main() {
+	quietGRPC()
 	os.Exit(execute(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
@@ -47,10 +50,15 @@ func execute(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err != nil && !errors.Is(err, errQuiet) {
-		fmt.Fprintf(s.err, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
-	}
+	complain(s.err, cmd, err)
 	return exitCode(err)
+}
+
+// complain tells people what has kept a command from its work.
+func complain(to io.Writer, cmd *cobra.Command, err error) {
+	if err != nil && !errors.Is(err, errQuiet) {
+		fmt.Fprintf(to, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
+	}
 }
 
 // errQuiet is wrapped by errors that say nothing beyond their exit code.

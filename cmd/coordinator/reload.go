@@ -79,7 +79,7 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 	if slices.Contains(changed, "log-level") {
 		level, errLevel := cfg.log.parse()
 		err = errors.Join(err, errLevel)
-		d.logLevel.SetLevel(level)
+		d.logged.level.SetLevel(level)
 	}
 	return read, err
 }

@@ -57,16 +57,14 @@ etcd that keeps nothing.`,
 		if err != nil {
 			return err
 		}
-		log, level, err := cfg.log.logger(s)
-		if err != nil {
-			return err
-		}
-		d := &daemon{cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log, logLevel: level}
-		stopRereading := d.heedHangups()
-		defer stopRereading()
-		ctx, stop := heedSignals(cmd.Context(), log)
-		defer stop()
-		return d.run(ctx)
+		return cfg.log.serving(cmd, s, func(log *logger) error {
+			d := &daemon{cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log.Logger, logged: log}
+			stopRereading := d.heedHangups()
+			defer stopRereading()
+			ctx, stop := heedSignals(cmd.Context(), d.log)
+			defer stop()
+			return d.run(ctx)
+		})
 	}
 	return cmd
 }
@@ -78,7 +76,7 @@ type daemon struct {
 	strays   []string       // what was probably meant to be a setting
 	chosen   choices
 	log      *zap.Logger
-	logLevel zap.AtomicLevel
+	logged   *logger
 	hangups  chan os.Signal // ask for the file of settings to be read again
 
 	// What open has opened, and how to close it, in that order.
@@ -283,7 +281,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	api := httpapi.New(httpapi.Config{
 		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
 		Access: d.secured.access, Peers: d.secured.peers,
-		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logLevel,
+		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logged.level,
 	})
 	defer api.Close()
 	server := api.HTTPServer()

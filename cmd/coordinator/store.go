@@ -26,29 +26,36 @@ use a cluster of etcd's own.`,
   coordinator run --endpoints 127.0.0.1:2379`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, _, err := logs.logger(s)
-			if err != nil {
-				return err
-			}
-			ctx, stop := heedSignals(cmd.Context(), log)
-			defer stop()
-			etcd, err := startEmbedded(ctx, dataDir, clientURL, log)
-			if err != nil {
-				return err
-			}
-			log.Info("store is ready", zap.String("client_url", etcd.Endpoint()), zap.String("data_dir", dataDir))
-			select {
-			case <-ctx.Done():
-				return etcd.Close()
-			case <-etcd.Failed():
-				return errStoreEnded
-			}
+			return logs.serving(cmd, s, func(log *logger) error {
+				ctx, stop := heedSignals(cmd.Context(), log.Logger)
+				defer stop()
+				return runStore(ctx, dataDir, clientURL, log.Logger)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "directory for its data")
 	cmd.Flags().StringVar(&clientURL, "embed-client-url", defaultEmbedURL, "where it listens for clients")
 	logs.flags(cmd.Flags())
 	return cmd
+}
+
+// runStore runs the embedded etcd until ctx ends or it cannot go on.
+func runStore(ctx context.Context, dataDir, clientURL string, log *zap.Logger) error {
+	etcd, err := startEmbedded(ctx, dataDir, clientURL, log)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		log.Info("stopped before it had started", zap.Error(err))
+		return nil
+	case err != nil:
+		return err
+	}
+	log.Info("store is ready", zap.String("client_url", etcd.Endpoint()), zap.String("data_dir", dataDir))
+	select {
+	case <-ctx.Done():
+		return etcd.Close()
+	case <-etcd.Failed():
+		return errStoreEnded
+	}
 }
 
 // startEmbedded starts the embedded etcd in a data directory.

@@ -21,7 +21,7 @@ func (d *daemon) openTelemetry(ctx context.Context) error {
 	var err error
 	d.telemetry, err = telemetry.New(ctx, telemetry.Config{
 		Version: version(), Revision: sourceRevision(), Node: d.cfg.nodeID, Plane: d.cfg.plane,
-		Traces: traces, Logger: d.log,
+		Traces: traces, LinesLost: d.logged.lines.Lost, Logger: d.log,
 	})
 	if err != nil {
 		return usageError{err}

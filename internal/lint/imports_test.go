@@ -15,7 +15,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/telemetry"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/logbuffer", "internal/telemetry"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -29,6 +29,7 @@ var layers = map[string][]string{
 	"etcdstore/embedded":   {"internal/filelock"},
 	"internal/filelock":    {},
 	"internal/freeport":    {},
+	"internal/logbuffer":   {},
 	"internal/lint":        {},
 	"internal/archive":     {"rebind"},
 	"internal/certtest":    {},

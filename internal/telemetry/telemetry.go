@@ -35,6 +35,8 @@ type Config struct {
 	// Traces says that spans are to be sent, to where the environment says; see
 	// [Traced].
 	Traces bool
+	// LinesLost counts the lines of the log that nobody has read in time; nil: none ever.
+	LinesLost func() int64
 	// Logger is told of spans that could not be sent; nil means nobody is.
 	Logger *zap.Logger
 }
@@ -68,6 +70,11 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		buildInfo(&cfg),
 	)
 	t.counted = count(t.registry)
+	if cfg.LinesLost != nil {
+		t.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: prefix + "log_lines_lost_total", Help: "Lines of the log that were lost because nobody read them in time.",
+		}, func() float64 { return float64(cfg.LinesLost()) }))
+	}
 	return t, nil
 }
 
