@@ -289,6 +289,9 @@ func (n *Node) Glimpse() Plane {
 func (n *Node) CheckStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if err := n.store.Standing().Refuses; err != nil {
+		return err
+	}
 	return n.store.Writable(ctx, n.self.Load().record)
 }
 

@@ -40,6 +40,8 @@ type Status struct {
 	Acting bool
 	// Stopping reports that the node is on its way out.
 	Stopping bool
+	// Store is what is known of the store as a whole.
+	Store Standing
 	// StoreFull reports that the store had no room for the last put of this master.
 	StoreFull bool
 }
@@ -161,6 +163,7 @@ func (n *Node) Status() Status {
 		InElection:  me.candidate,
 		Acting:      me.acting(),
 		Stopping:    me.stopping,
+		Store:       n.store.Standing(),
 		StoreFull:   me.record.State == modes.StateMaster && n.full.Load(),
 	}
 	if me.membership != nil {

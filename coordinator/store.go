@@ -12,8 +12,12 @@ import (
 type Store interface {
 	rebind.Source
 
-	// TTL is the time to live that leases are asked for.
+	// TTL is the time to live that leases have: what the store granted last or, before
+	// it has granted any, what it is asked for.
 	TTL() time.Duration
+
+	// Standing tells what is known of the store as a whole. It asks nobody.
+	Standing() Standing
 
 	// Plane reads the plane by a linearizable read.
 	Plane(ctx context.Context) (Plane, error)
@@ -65,6 +69,15 @@ type Store interface {
 	// Forget deletes what is kept of a node that left. It returns [ErrNoNode] if
 	// nothing is.
 	Forget(ctx context.Context, node string) error
+}
+
+// Standing is what is known of a store beside its answers.
+type Standing struct {
+	// Refuses says why the store takes no write at all, such as
+	// [rebind.ErrStoreCorrupt]; nil if nothing of the kind is known.
+	Refuses error
+	// Notes tell people what is not as it should be, and what to do.
+	Notes []string
 }
 
 // Bid is how a node stands for election.

@@ -92,8 +92,8 @@ func (c *Config) secured() bool {
 }
 
 // dial makes a client of some endpoints. It does not connect yet.
-func (a *access) dial(endpoints ...string) (*clientv3.Client, error) {
-	options := slices.Concat(a.login.options(), []grpc.DialOption{grpc.WithConnectParams(reconnect)}, a.more)
+func (a *access) dial(endpoints []string, more ...grpc.DialOption) (*clientv3.Client, error) {
+	options := slices.Concat(a.login.options(), []grpc.DialOption{grpc.WithConnectParams(reconnect)}, a.more, more)
 	if a.secure != nil {
 		options = append(options, grpc.WithTransportCredentials(a.secure))
 	}

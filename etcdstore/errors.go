@@ -31,6 +31,8 @@ func translate(err error) error {
 		meaning = rebind.ErrAhead
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		meaning = rebind.ErrStoreFull
+	case errors.Is(err, rpctypes.ErrCorrupt):
+		meaning = rebind.ErrStoreCorrupt
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		meaning = coordinator.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
@@ -77,7 +79,7 @@ func notApplied(err error) bool {
 	}
 	switch known.Code() {
 	case codes.InvalidArgument, codes.ResourceExhausted, codes.NotFound, codes.FailedPrecondition,
-		codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange:
+		codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange, codes.DataLoss:
 		return true
 	default:
 		return false

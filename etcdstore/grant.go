@@ -74,7 +74,7 @@ func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enable
 	}
 	cfg.defaults()
 	a := newAccess(&cfg)
-	client, err := a.dial(cfg.Endpoints...)
+	client, err := a.dial(cfg.Endpoints)
 	if err != nil {
 		return false, err
 	}

@@ -46,6 +46,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 		return nil, fmt.Errorf("obtain a lease: %w", s.access.meaning(err))
 	}
 	l := &lease{store: s, id: resp.ID}
+	s.noteTTL(resp.TTL)
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
 	l.there, l.gone = context.WithCancel(s.waits)
 	l.renewed(sent, resp.TTL)
@@ -57,6 +58,15 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	})
 	s.group.Go(l.watchDeadline)
 	return l, nil
+}
+
+// noteTTL notes what etcd grants, and says where that is not what it was asked for: it
+// grants no less than one and a half of its own election time-outs.
+func (s *Store) noteTTL(seconds int64) {
+	granted := time.Duration(seconds) * time.Second
+	if before := s.granted.Swap(int64(granted)); granted != s.cfg.TTL && before != int64(granted) {
+		s.log.Warn("etcd grants another lease TTL than it was asked for", zap.Duration("granted", granted), zap.Duration("asked", s.cfg.TTL))
+	}
 }
 
 // renewed takes an answer that grants ttl seconds to a request sent at sent.
@@ -104,7 +114,7 @@ func (l *lease) live() bool {
 // something. Each attempt is a stream of its own, so that the next one goes to another
 // etcd member.
 func (l *lease) keep() {
-	period := l.store.cfg.TTL / 6
+	period := l.store.TTL() / 6
 	soon := max(period/6, 50*time.Millisecond)
 	answers := make(chan renewal)
 	due := time.NewTimer(period)
@@ -141,7 +151,7 @@ type renewal struct {
 
 // renew sends one attempt and passes its answer on, unless the lease has ended.
 func (l *lease) renew(answers chan<- renewal) {
-	ctx, cancel := context.WithTimeout(l.ctx, l.store.cfg.TTL/2) // time for others, and to be told of before the lease ends
+	ctx, cancel := context.WithTimeout(l.ctx, l.store.TTL()/2) // time for others, and to be told of before the lease ends
 	defer cancel()
 	asked, a := l.store.ask(), renewal{sent: l.store.cfg.Clock()}
 	resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -128,6 +129,8 @@ type Store struct {
 	access   access
 	log      *zap.Logger
 
+	granted atomic.Int64 // the TTL that etcd granted last; nanoseconds
+
 	ctx  context.Context // ends with Close
 	halt context.CancelFunc
 	// waits is for waits in the election: one that is cancelled deletes its key, unless its
@@ -145,9 +148,11 @@ type Store struct {
 var _ coordinator.Store = (*Store)(nil)
 
 // Open connects to etcd and returns once it has answered a read. It returns a
-// [rebind.ErrDenied] as soon as etcd is there and does not let this node in, and
-// another [rebind.ErrUnavailable] when ctx ends before it has answered. Close the
-// store when done.
+// [rebind.ErrDenied] as soon as etcd is there and does not let this node in, another
+// [rebind.ErrUnavailable] when ctx ends before it has answered, and an error that is
+// neither for an etcd in which no plane can be kept: a version that breaks the order of
+// its own streams, endpoints of two clusters, a proxy that answers no request for
+// progress. Close the store when done.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of store: %w", err)
@@ -161,23 +166,28 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		lastLease:  clientv3.LeaseID(cfg.LastLease),
 		unreadable: make(map[string]int64),
 	}
-	var err error
-	if s.client, err = s.connect(); err != nil {
-		return nil, err
-	}
-	if s.renewals, err = s.connect(); err != nil {
-		return nil, errors.Join(err, s.client.Close())
-	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
 	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.age = newAge(s.ctx)
 	s.scout = newScout(s)
+	var err error
+	for _, c := range []**clientv3.Client{&s.client, &s.renewals} {
+		if *c, err = s.connect(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	if err := s.probe(ctx); err != nil {
 		what := "does not answer"
-		if errors.Is(err, rebind.ErrDenied) {
+		switch {
+		case errors.Is(err, rebind.ErrDenied):
 			what = "does not let this node in"
+		case errors.Is(err, errNotEtcd):
+			what = "cannot be used"
 		}
 		return nil, errors.Join(fmt.Errorf("etcd%s %s: %w", cfg.where(), what, err), s.Close())
+	}
+	if err := s.examine(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), err), s.Close())
 	}
 	return s, nil
 }
@@ -185,7 +195,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // connect makes a client of etcd.
 func (s *Store) connect() (*clientv3.Client, error) {
 	if s.cfg.Client == nil {
-		return s.access.dial(s.cfg.Endpoints...)
+		return s.access.dial(s.cfg.Endpoints, s.scout.options()...)
 	}
 	client, err := s.cfg.Client()
 	if err != nil {
@@ -206,7 +216,7 @@ func (c *Config) where() string {
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
 		err := s.knock(ctx)
-		if err == nil || notApplied(err) || errors.Is(err, rebind.ErrDenied) {
+		if err == nil || errors.Is(err, rebind.ErrDenied) || errors.Is(err, errNotEtcd) {
 			return s.access.explain(ctx, s.client, err)
 		}
 		if retry.Wait(ctx, pause.Next()) != nil {
@@ -221,13 +231,11 @@ func (s *Store) knock(ctx context.Context) error {
 	defer cancel()
 	defer s.access.whenHopeless(cancel)()
 	_, err := s.Head(ctx)
-	if s.access.secure != nil || !errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, rebind.ErrDenied) || s.cfg.Client != nil {
 		return err
 	}
-	for _, endpoint := range s.cfg.Endpoints {
-		if speaksTLS(s.ctx, endpoint) {
-			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", rebind.ErrDenied)
-		}
+	if why := s.access.wrong(s.ctx, s.cfg.Endpoints); why != nil {
+		return why
 	}
 	return err
 }
@@ -238,6 +246,9 @@ func (s *Store) Close() error {
 	s.halt()
 	var err error
 	for _, c := range []*clientv3.Client{s.client, s.renewals} {
+		if c == nil {
+			continue
+		}
 		// This also frees what hangs in a call without a deadline.
 		if e := c.Close(); e != nil && !errors.Is(e, context.Canceled) {
 			err = errors.Join(err, fmt.Errorf("close etcd client: %w", e))
@@ -248,8 +259,23 @@ func (s *Store) Close() error {
 	return err
 }
 
-// TTL returns the time to live that leases are asked for.
-func (s *Store) TTL() time.Duration { return s.cfg.TTL }
+// TTL returns the time to live that leases have: what etcd granted last or, before it has
+// granted any, what it is asked for.
+func (s *Store) TTL() time.Duration {
+	if granted := s.granted.Load(); granted != 0 {
+		return time.Duration(granted)
+	}
+	return s.cfg.TTL
+}
+
+// Standing tells what is known of etcd as a whole.
+func (s *Store) Standing() coordinator.Standing {
+	refuses, notes := s.scout.standing()
+	if granted := s.TTL(); granted != s.cfg.TTL {
+		notes = append(notes, fmt.Sprintf("etcd grants leases %s and was asked for %s: a failover takes as much longer", granted, s.cfg.TTL))
+	}
+	return coordinator.Standing{Refuses: refuses, Notes: notes}
+}
 
 // Head returns the store's present revision by a linearizable read.
 func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {

@@ -227,17 +227,22 @@ func (l *lab) LoseAnswer(node string, meanwhile func()) {
 }
 
 // Fill raises the alarm that etcd raises when it has no more room, or ends it.
-func (l *lab) Fill(full bool) {
+func (l *lab) Fill(full bool) { l.alarm(pb.AlarmType_NOSPACE, full) }
+
+// Corrupt raises the alarm that etcd raises when members' data differ, or ends it.
+func (l *lab) Corrupt(corrupt bool) { l.alarm(pb.AlarmType_CORRUPT, corrupt) }
+
+func (l *lab) alarm(which pb.AlarmType, raised bool) {
 	l.t.Helper()
 	action := pb.AlarmRequest_DEACTIVATE
-	if full {
+	if raised {
 		action = pb.AlarmRequest_ACTIVATE
 	}
 	status, err := l.raw.Status(l.ctx(), l.endpoint)
 	l.must(err)
 	// etcd's client can disarm an alarm and not raise one.
 	_, err = pb.NewMaintenanceClient(l.raw.ActiveConnection()).Alarm(l.ctx(), &pb.AlarmRequest{
-		Action: action, MemberID: status.Header.MemberId, Alarm: pb.AlarmType_NOSPACE,
+		Action: action, MemberID: status.Header.MemberId, Alarm: which,
 	})
 	l.must(err)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -90,7 +89,11 @@ func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw n
 	}
 	conn, info, err := credentials.NewTLS(cfg).ClientHandshake(ctx, endpoint, raw)
 	if err != nil {
-		if why := handshakeError(err, cfg); why != nil {
+		why := handshakeError(err, cfg)
+		if why == nil && hungUp(err) && greet(ctx, endpoint).etcd {
+			why = fmt.Errorf("etcd does not speak TLS here, is the endpoint http://?: %w", err)
+		}
+		if why != nil {
 			h.note(endpoint, why)
 		}
 		return nil, nil, err
@@ -126,6 +129,13 @@ func (h *handshakes) note(endpoint string, err error) {
 	if failed >= h.endpoints {
 		h.despair()
 	}
+}
+
+// reason tells why an endpoint cannot be connected to, as far as refusal does.
+func (h *handshakes) reason(endpoint string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last[endpoint]
 }
 
 // refusal tells why no endpoint can be connected to, as far as that is for the want
@@ -180,14 +190,10 @@ func handshakeError(err error, cfg *tls.Config) error {
 // speaksTLS reports whether who answers at an endpoint wants connections to be
 // secured. Whom it then turns out to be does not matter.
 func speaksTLS(ctx context.Context, endpoint string) bool {
-	address := endpoint
-	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		address = u.Host
-	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address(endpoint))
 	if err == nil {
 		return conn.Close() == nil
 	}

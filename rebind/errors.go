@@ -30,7 +30,10 @@ var (
 	// ErrDenied is returned when the store answers and denies this node access: its
 	// credentials, certificates or permissions are not right. It is an
 	// [ErrUnavailable] too, since they can be put right while the node runs.
-	ErrDenied error = denied{}
+	ErrDenied error = unavailable("store denies access")
+	// ErrStoreCorrupt is returned while the store takes no writes because it has found
+	// its members' data to differ. It is an [ErrUnavailable] too.
+	ErrStoreCorrupt error = unavailable("store is corrupt")
 	// ErrUnknown is returned when a write may or may not have been applied: read
 	// before writing again.
 	ErrUnknown = errors.New("outcome unknown")
@@ -48,14 +51,14 @@ var (
 	ErrClosed = errors.New("not taking writes")
 )
 
-// denied is the type of ErrDenied, which does not read as if the store were away.
-type denied struct{}
+// unavailable is an ErrUnavailable that does not read as if the store were away.
+type unavailable string
 
 // Error implements error.
-func (denied) Error() string { return "store denies access" }
+func (u unavailable) Error() string { return string(u) }
 
 // Is makes the error an [ErrUnavailable].
-func (denied) Is(target error) bool { return target == ErrUnavailable }
+func (unavailable) Is(target error) bool { return target == ErrUnavailable }
 
 // ConflictError is the [ErrConflict] of one operation of a delta.
 type ConflictError struct {

@@ -20,7 +20,7 @@ const staleAfter = 5 * time.Second
 func (f *facts) diagnose() []finding {
 	var all []finding
 	for _, look := range []func() []finding{
-		f.store, f.disabled, f.master, f.next, f.paused, f.handover, f.permission, f.versions,
+		f.store, f.storeNotes, f.disabled, f.master, f.next, f.paused, f.handover, f.permission, f.versions,
 		f.reachable, f.leases, f.failed, f.mirrors, f.quarantine, f.lost,
 	} {
 		all = append(all, look()...)
@@ -65,9 +65,23 @@ func (f *facts) store() []finding {
 		if strings.Contains(err, rebind.ErrStoreFull.Error()) {
 			advice = `delete what is not needed, then compact and defragment etcd and disarm its alarm: "etcdctl compact", "etcdctl defrag", "etcdctl alarm disarm"`
 		}
+		if strings.Contains(err, rebind.ErrStoreCorrupt.Error()) {
+			advice = `etcd has found its members' data to differ. See which by "etcdctl endpoint hashkv --cluster" and the members' logs, replace that one ("etcdctl member remove", then add it again with an empty data directory), then "etcdctl alarm disarm"; if it is not known which, restore a backup`
+		}
 		return wrong("store", advice, "%s", err)
 	}
 	return well("store", "answers at revision %d and takes writes, so most of its members are there", f.plane.Revision)
+}
+
+func (f *facts) storeNotes() []finding {
+	var found []finding
+	for _, note := range f.plane.StoreNotes {
+		found = append(found, finding{
+			ID: "store", Node: f.asked.ID, Found: note,
+			Advice: "see to etcd, and to the node's --endpoints and --lease-ttl: the plane goes on meanwhile",
+		})
+	}
+	return found
 }
 
 func (f *facts) disabled() []finding {
@@ -160,8 +174,14 @@ func (f *facts) permission() []finding {
 		return nil
 	}
 	for _, c := range f.rehearsal.Checks {
-		if c.Name == permissionCheck && !c.OK {
+		switch {
+		case c.Name != permissionCheck || c.OK:
+		case denies(c.Reason):
 			return wrong("permission", advice, "%s", c.Reason)
+		case f.plane.StoreError != "": // which is told above
+			return nil
+		default:
+			return wrong("permission", "ask again; if it stays so see the master's log", "could not be told: %s", c.Reason)
 		}
 	}
 	return well("permission", "each node may make the writes of its mode, and the master those of a handover")

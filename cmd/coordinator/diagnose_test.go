@@ -52,17 +52,25 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		harm func(f *facts)
 		ids  string
 	}{
-		"nothing":                       {func(*facts) {}, ""},
-		"a store that is away":          {func(f *facts) { f.plane.StoreError = "it does not answer" }, "store"},
-		"a store that is full":          {func(f *facts) { f.plane.StoreError = "store is full" }, "store"},
-		"no master, and one to come":    {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
-		"no master, and nobody to be":   {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
-		"no master, for the store":      {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
-		"no master in a pause":          {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
-		"nobody is next":                {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
-		"a pause":                       {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
-		"a handover that would fail":    {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
-		"writes that are not allowed":   {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "denied"} }, "permission"},
+		"nothing":              {func(*facts) {}, ""},
+		"a store that is away": {func(f *facts) { f.plane.StoreError = "it does not answer" }, "store"},
+		"a store that is full": {func(f *facts) { f.plane.StoreError = "store is full" }, "store"},
+		"a store that is corrupt, of which the master says the same": {func(f *facts) {
+			f.plane.StoreError = "it takes no writes: store is corrupt"
+			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store is corrupt"}
+		}, "store"},
+		"a rehearsal that was cut short": {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "lost"} }, "permission"},
+		"a note on the store":            {func(f *facts) { f.plane.StoreNotes = []string{"etcd at x cannot be relied on"} }, "store"},
+		"no master, and one to come":     {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
+		"no master, and nobody to be":    {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
+		"no master, for the store":       {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
+		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
+		"nobody is next":                 {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
+		"a pause":                        {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
+		"a handover that would fail":     {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
+		"writes that are not allowed": {func(f *facts) {
+			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store denies access: x"}
+		}, "permission"},
 		"a node that may not write":     {func(f *facts) { f.peers[1].storeError = "it takes no writes: store denies access: x" }, "permission"},
 		"a node that is not let in":     {func(f *facts) { f.plane.StoreError = "store denies access: x" }, "permission"},
 		"a master that does not answer": {func(f *facts) { f.rehearsal, f.unrehearsed = nil, errors.New("lost") }, "permission"},

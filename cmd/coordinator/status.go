@@ -162,6 +162,9 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	if p.StoreError != "" {
 		head = append(head, []string{"STORE", p.StoreError})
 	}
+	for _, note := range p.StoreNotes {
+		head = append(head, []string{"NOTE", note})
+	}
 	if !member && (p.Seclusion == nil || p.Seclusion.Node != asked.ID) {
 		head = append(head, []string{"ASKED", fmt.Sprintf("%s is %s in mode %s, not among the nodes below. %s", asked.ID, asked.State, asked.Mode, asked.LastError)})
 	}

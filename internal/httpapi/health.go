@@ -66,7 +66,11 @@ func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such role: %.50q; see %s", role, wire.PathOpenAPI))
 	}
-	return health(w, r, wire.Check{Name: role, OK: ok, Reason: fmt.Sprintf("state is %s", st.State)})
+	reason := fmt.Sprintf("state is %s", st.State)
+	if role == "writable" && st.Store.Refuses != nil {
+		reason += fmt.Sprintf(", and the store takes no writes: %v", st.Store.Refuses)
+	}
+	return health(w, r, wire.Check{Name: role, OK: ok, Reason: reason})
 }
 
 func inRole(st *coordinator.Status, role string) (ok, known bool) {
@@ -86,7 +90,7 @@ func inRole(st *coordinator.Status, role string) (ok, known bool) {
 	case "promotable":
 		return st.InElection && st.State.Electable(), true
 	case "writable":
-		return st.Acting, true
+		return st.Acting && st.Store.Refuses == nil, true
 	default:
 		return false, false
 	}

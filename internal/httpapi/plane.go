@@ -21,7 +21,9 @@ const maxPause = 365 * 24 * time.Hour
 
 func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 	p, err := s.node.Plane(r.Context())
-	shown := planeOf(s.node.Status().Plane, &p)
+	st := s.node.Status()
+	shown := planeOf(st.Plane, &p)
+	shown.StoreNotes = st.Store.Notes
 	if err != nil {
 		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
 		if errors.Is(err, rebind.ErrDenied) {

@@ -42,6 +42,16 @@ const (
 	CallResign   Call = "resign"
 )
 
+// writes reports whether a call changes the store.
+func (c Call) writes() bool {
+	switch c {
+	case CallPlane, CallSize, CallHistory, CallHead, CallLoad, CallCampaign: // a candidate waits
+		return false
+	default:
+		return true
+	}
+}
+
 // Before has f called before each call of a node takes effect; an error of f's is the
 // call's only effect. f may use the server.
 func (s *Server) Before(f func(node string, call Call) error) {
@@ -129,6 +139,15 @@ func (s *Server) Fill(full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.full = full
+}
+
+// Corrupt makes the store refuse every write because its members' data differ, or take
+// them again.
+func (s *Server) Corrupt(corrupt bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.corrupt = corrupt
+	s.announce()
 }
 
 // Compact drops all history before the present revision.

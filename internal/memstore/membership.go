@@ -209,7 +209,7 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 	s := m.store.server
 	made, queued := s.queue[m.lease.key]
 	switch {
-	case m.lease.gone || s.full:
+	case m.lease.gone || s.full || s.corrupt:
 		return nil, nil
 	case !queued:
 		s.queue[m.lease.key] = s.step()

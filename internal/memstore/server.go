@@ -50,6 +50,7 @@ type Server struct {
 	base     map[rebind.Name]rebind.Change // what was there before log
 	history  []coordinator.HistoryEntry    // oldest first
 	full     bool
+	corrupt  bool
 	writers  map[rebind.Name]string // operation that last put each memento
 	cut      map[string]bool        // nodes that cannot reach the store
 	mute     map[string]func()      // nodes whose next commit's answer is lost, and what happens meanwhile

@@ -38,6 +38,10 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 	for {
 		s.server.mu.Lock()
 		if ctx.Err() == nil && !s.server.cut[s.node] {
+			if s.server.corrupt && call.writes() {
+				s.server.mu.Unlock()
+				return rebind.ErrStoreCorrupt
+			}
 			return nil
 		}
 		moved := s.server.moved
@@ -52,6 +56,16 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 
 // TTL returns the TTL of leases.
 func (s *Store) TTL() time.Duration { return s.server.ttl }
+
+// Standing tells of a store that is corrupt.
+func (s *Store) Standing() coordinator.Standing {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	if s.server.corrupt {
+		return coordinator.Standing{Refuses: rebind.ErrStoreCorrupt}
+	}
+	return coordinator.Standing{}
+}
 
 // Life counts how often the store was restored.
 func (s *Store) Life() uint64 {

@@ -258,7 +258,10 @@ func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
 		return errSolo
 	}
 	return t.change(ctx, CallPlane, func(s *Server) error {
-		if s.full {
+		switch {
+		case s.corrupt:
+			return rebind.ErrStoreCorrupt
+		case s.full:
 			return rebind.ErrStoreFull
 		}
 		return nil

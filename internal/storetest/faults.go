@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -76,6 +77,55 @@ func fullStore(t *testing.T, lab Lab) {
 		t.Fatal("a full store has ended the term")
 	}
 	lab.Fill(false)
+	commit(t, term, "op4", []rebind.Revision{at}, put("entity/x", "2"))
+}
+
+func corruptStore(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	term := elect(t, m)
+	at := commit(t, term, "op1", []rebind.Revision{0}, put("entity/x", "1"))
+	lab.Corrupt(true)
+	defer lab.Corrupt(false)
+	began := time.Now()
+	for name, write := range map[string]func() error{
+		"a put": func() error {
+			_, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2")}}, []rebind.Revision{at})
+			return err
+		},
+		"a deletion": func() error {
+			_, err := term.Commit(limit(t), rebind.Delta{ID: "op3", Ops: []rebind.Op{{Name: "entity/x"}}}, []rebind.Revision{at})
+			return err
+		},
+		"a record": func() error { return m.Publish(limit(t), record("a")) },
+		"a join":   func() error { _, err := lab.Node("b").Join(limit(t), record("b")); return err },
+		"a pause":  func() error { return lab.Node("a").Pause(limit(t), coordinator.Pause{By: "a"}) },
+		"a probe":  func() error { return lab.Node("a").Writable(limit(t), record("a")) },
+	} {
+		if err := write(); !errors.Is(err, rebind.ErrStoreCorrupt) || errors.Is(err, rebind.ErrUnknown) {
+			t.Errorf("%s = %v, want ErrStoreCorrupt", name, err)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("refused after %s", took)
+	}
+	stands := func(corrupt bool) {
+		for ctx := limit(t); errors.Is(lab.Node("a").Standing().Refuses, rebind.ErrStoreCorrupt) != corrupt; {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatalf("standing = %+v, corrupt is %t", lab.Node("a").Standing(), corrupt)
+			}
+		}
+	}
+	stands(true)
+	if found, _ := load(t, lab); len(found) != 1 || string(found["entity/x"].Memento.Payload) != "1" {
+		t.Errorf("found %+v, want x as it was", found)
+	}
+	if term.Context().Err() != nil {
+		t.Fatal("a corrupt store has ended the term")
+	}
+	lab.Corrupt(false)
+	stands(false)
 	commit(t, term, "op4", []rebind.Revision{at}, put("entity/x", "2"))
 }
 

@@ -39,6 +39,9 @@ type Lab interface {
 	LoseAnswer(node string, meanwhile func())
 	// Fill makes the store refuse what takes room, or take it again.
 	Fill(full bool)
+	// Corrupt makes the store refuse every write, as one does that has found its
+	// members' data to differ, or take them again.
+	Corrupt(corrupt bool)
 }
 
 // Case is one test of the contract.
@@ -100,6 +103,7 @@ func Cases() []Case {
 		{"Commit of a former term is fenced", commitFenced},
 		{"A commit whose answer is lost is found, or told to be unknown", lostAnswers},
 		{"A full store takes deletions only", fullStore},
+		{"A corrupt store takes no write, for sure and at once", corruptStore},
 		{"Load sees everything at one revision", loadSees},
 		{"Past shows what was there at a revision", pastShows},
 		{"Watch brings whole deltas in order", watchBrings},

@@ -13,7 +13,7 @@ import (
 // status tells what a node is, at the moment it is asked.
 type status struct {
 	node httpapi.Node
-	ttl  time.Duration
+	ttl  func() time.Duration
 }
 
 var _ prometheus.Collector = status{}
@@ -32,7 +32,7 @@ func (s status) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s status) Collect(ch chan<- prometheus.Metric) {
-	f := facts{Status: s.node.Status(), plane: s.node.Glimpse(), ttl: s.ttl}
+	f := facts{Status: s.node.Status(), plane: s.node.Glimpse(), ttl: s.ttl()}
 	tell := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
@@ -83,7 +83,7 @@ var gauges = []gauge{
 	}},
 	{describe("paused", "1 while automatic promotion is paused."), func(f *facts) float64 { return truth(f.plane.Pause != nil) }},
 	{describe("lease_margin_seconds", "For how long the node's lease can be relied on without another renewal; 0 or less if it cannot."), func(f *facts) float64 { return f.LeaseRemaining.Seconds() }},
-	{describe("lease_ttl_seconds", "Time to live that the node asks for its lease."), func(f *facts) float64 { return f.ttl.Seconds() }},
+	{describe("lease_ttl_seconds", "Time to live of the node's lease: what etcd granted or, before it has, what it is asked for."), func(f *facts) float64 { return f.ttl.Seconds() }},
 	{describe("etcd_connected", "1 while the store has renewed the node's lease in time."), func(f *facts) float64 { return truth(f.LeaseRemaining > 0) }},
 	{describe("store_full", "1 while the store has no room for this master's puts."), func(f *facts) float64 { return truth(f.StoreFull) }},
 }

@@ -32,7 +32,7 @@ const (
 // Store returns s as the node is to use it: what the node does there is counted,
 // and its promotions are traced.
 func (t *Telemetry) Store(s coordinator.Store) coordinator.Store {
-	t.ttl = s.TTL()
+	t.ttl = s.TTL
 	return store{Store: s, t: t}
 }
 

@@ -45,10 +45,10 @@ type Config struct {
 type Telemetry struct {
 	registry *prometheus.Registry // its own: an embedded etcd fills the default one
 	counted  counted
-	last     int64         // the plane's last term; of the goroutine that follows the plane
-	spans    *spans        // nil if none are sent
-	tracer   trace.Tracer  // never nil
-	ttl      time.Duration // of leases, as asked for
+	last     int64                // the plane's last term; of the goroutine that follows the plane
+	spans    *spans               // nil if none are sent
+	tracer   trace.Tracer         // never nil
+	ttl      func() time.Duration // of leases
 }
 
 // New returns the telemetry of a node that has yet to be made.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -124,4 +125,24 @@ func (c *cluster) stops(id string) {
 		c.t.Errorf("%s took %s to stop", id, took)
 	}
 	delete(c.nodes, id)
+}
+
+// alarm raises an alarm of etcd's, or ends it.
+func (c *cluster) alarm(name string, raised bool) {
+	c.t.Helper()
+	action := pb.AlarmRequest_DEACTIVATE
+	if raised {
+		action = pb.AlarmRequest_ACTIVATE
+	}
+	status, err := c.raw.Status(c.t.Context(), c.endpoint)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	// etcd's client can disarm an alarm and not raise one.
+	_, err = pb.NewMaintenanceClient(c.raw.ActiveConnection()).Alarm(c.t.Context(), &pb.AlarmRequest{
+		Action: action, MemberID: status.Header.MemberId, Alarm: pb.AlarmType(pb.AlarmType_value[name]),
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }

@@ -104,6 +104,7 @@ var problems = []struct {
 	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},
 	{coordinator.ErrStopped, KindNotReady, http.StatusServiceUnavailable, "ask another node"},
 	{rebind.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is reading it anew: try again"},
+	{rebind.ErrStoreCorrupt, KindStore, http.StatusServiceUnavailable, "it was not applied: see which member of etcd differs, and disarm its CORRUPT alarm"},
 	{rebind.ErrDenied, KindStore, http.StatusServiceUnavailable, "see to the node's etcd credentials and roles"},
 	{rebind.ErrUnavailable, KindStore, http.StatusServiceUnavailable, "see whether etcd runs and can be reached"},
 	{coordinator.ErrLeaseLost, KindStore, http.StatusServiceUnavailable, "the node is joining again: try again"},

@@ -27,16 +27,17 @@ type sentinel struct {
 // sentinels holds every error that the packages below the API export, by package
 // and name.
 var sentinels = map[string]sentinel{
-	"rebind.ErrInvalid":     {rebind.ErrInvalid, http.StatusBadRequest, wire.KindBadRequest},
-	"rebind.ErrTooLarge":    {rebind.ErrTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
-	"rebind.ErrNotFound":    {rebind.ErrNotFound, http.StatusNotFound, wire.KindNotFound},
-	"rebind.ErrQuarantined": {rebind.ErrQuarantined, http.StatusUnprocessableEntity, wire.KindQuarantined},
-	"rebind.ErrConflict":    {rebind.ErrConflict, http.StatusPreconditionFailed, wire.KindPrecondition},
-	"rebind.ErrFenced":      {rebind.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
-	"rebind.ErrStoreFull":   {rebind.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
-	"rebind.ErrUnavailable": {rebind.ErrUnavailable, http.StatusServiceUnavailable, wire.KindStore},
-	"rebind.ErrDenied":      {rebind.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
-	"rebind.ErrUnknown":     {rebind.ErrUnknown, http.StatusGatewayTimeout, wire.KindUnknown},
+	"rebind.ErrInvalid":      {rebind.ErrInvalid, http.StatusBadRequest, wire.KindBadRequest},
+	"rebind.ErrTooLarge":     {rebind.ErrTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
+	"rebind.ErrNotFound":     {rebind.ErrNotFound, http.StatusNotFound, wire.KindNotFound},
+	"rebind.ErrQuarantined":  {rebind.ErrQuarantined, http.StatusUnprocessableEntity, wire.KindQuarantined},
+	"rebind.ErrConflict":     {rebind.ErrConflict, http.StatusPreconditionFailed, wire.KindPrecondition},
+	"rebind.ErrFenced":       {rebind.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
+	"rebind.ErrStoreFull":    {rebind.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
+	"rebind.ErrUnavailable":  {rebind.ErrUnavailable, http.StatusServiceUnavailable, wire.KindStore},
+	"rebind.ErrDenied":       {rebind.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
+	"rebind.ErrStoreCorrupt": {rebind.ErrStoreCorrupt, http.StatusServiceUnavailable, wire.KindStore},
+	"rebind.ErrUnknown":      {rebind.ErrUnknown, http.StatusGatewayTimeout, wire.KindUnknown},
 
 	"coordinator.ErrMasterExists": {coordinator.ErrMasterExists, http.StatusConflict, wire.KindRefused},
 	"coordinator.ErrRefused":      {coordinator.ErrRefused, http.StatusConflict, wire.KindRefused},

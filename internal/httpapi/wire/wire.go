@@ -171,6 +171,9 @@ type Plane struct {
 	// StoreError says why the store does not answer, and the rest is then what this
 	// node saw last, or why it takes no writes. It is left out while all is well.
 	StoreError string `json:"store_error,omitempty"`
+	// StoreNotes tell what else the node that answers knows of the store that is not as
+	// it should be.
+	StoreNotes []string `json:"store_notes,omitempty"`
 }
 
 // PlaneNode is a live node's record, and whether it could be promoted.

@@ -1,0 +1,141 @@
+package etcdstore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// grpc says of an endpoint that it cannot talk to only that it has waited. This file
+// finds out who answers there, so that whoever made a mistake is told which.
+
+// errNotEtcd is the error of endpoints at which somebody else answers.
+var errNotEtcd = errors.New("not etcd")
+
+// wrong tells why none of the endpoints can ever be used as they are written. It returns
+// nil if that is not known of one of them: it may be away.
+func (a *access) wrong(ctx context.Context, endpoints []string) error {
+	var all error
+	for _, endpoint := range endpoints {
+		why := a.who(ctx, endpoint)
+		if why == nil {
+			return nil
+		}
+		all = errors.Join(all, fmt.Errorf("%s: %w", endpoint, why))
+	}
+	return all
+}
+
+// who tells why the one who answers at an endpoint cannot be talked to as is configured;
+// nil if he can, or if that is not known.
+func (a *access) who(ctx context.Context, endpoint string) error {
+	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" {
+		return nil
+	}
+	if a.secure == nil {
+		if speaksTLS(ctx, endpoint) {
+			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", rebind.ErrDenied)
+		}
+		return greet(ctx, address(endpoint)).problem()
+	}
+	client, err := a.dial([]string{endpoint})
+	if err != nil {
+		return nil
+	}
+	defer client.Close()
+	if _, err := portray(ctx, client); err != nil && strings.Contains(err.Error(), "unexpected HTTP status code") {
+		return fmt.Errorf("%w: a web server answers there: %w", errNotEtcd, err)
+	}
+	if why := a.secure.reason(address(endpoint)); why != nil {
+		return fmt.Errorf("%w: %w", rebind.ErrDenied, why)
+	}
+	return nil
+}
+
+// address is the host and port of an endpoint.
+func address(endpoint string) string {
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return endpoint
+}
+
+// greeting is what somebody says in clear. The zero value says nothing.
+type greeting struct {
+	etcd bool
+	what string // who else it is
+}
+
+// problem is why etcd cannot be talked to in clear.
+func (g greeting) problem() error {
+	if g.what == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errNotEtcd, g.what)
+}
+
+// preface is with what a client of HTTP/2 begins: its magic and empty settings.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// get is a request for a path.
+func get(address, path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n\r\n"
+}
+
+// greet finds out who answers at an address in clear.
+func greet(ctx context.Context, address string) greeting {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	said := converse(ctx, address, get(address, "/version"))
+	if strings.HasPrefix(said, "SSH-") {
+		return greeting{what: "an SSH server answers there"}
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(said)), nil); err == nil {
+		body, _ := io.ReadAll(resp.Body) // what there is of it
+		resp.Body.Close()
+		switch {
+		case strings.Contains(string(body), "etcdserver"):
+			return greeting{etcd: true}
+		case strings.Contains(strings.ToLower(converse(ctx, address, get(address, "/livez"))), "\r\ncoordinator-node:"):
+			return greeting{what: "the API of a node answers there: name etcd's endpoints, its port is most often 2379"}
+		default:
+			return greeting{what: fmt.Sprintf("a web server answers there, and says %.64q", resp.Status)}
+		}
+	}
+	if said == "" { // an etcd whose port takes grpc alone, maybe
+		said = converse(ctx, address, preface)
+	}
+	const settings = 4 // the type of a frame, after its length
+	return greeting{etcd: len(said) > 3 && said[0] == 0 && said[3] == settings}
+}
+
+// converse returns the beginning of what is answered to some words.
+func converse(ctx context.Context, address, words string) string {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(callTimeout / 4)) // or nothing is heard
+	if _, err := io.WriteString(conn, words); err != nil {
+		return ""
+	}
+	said, _ := io.ReadAll(io.LimitReader(conn, 4<<10)) // until the other side or the deadline ends it
+	return string(said)
+}
+
+// hungUp reports whether a handshake ended because the other side left without a word, as
+// etcd does that speaks no TLS.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
