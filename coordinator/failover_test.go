@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,6 +137,51 @@ func TestNode_DeletedRecordIsPublishedAgain(t *testing.T) {
 			t.Errorf("plane = %+v, want a as master", p)
 		}
 		_ = a
+	})
+}
+
+// Whatever somebody has made of a node's record, on whatever lease, its owner puts it
+// right, and nobody takes what is not on the master's lease for the master meanwhile.
+func TestNode_ForgedRecordIsPutRight(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		pair(l)
+		l.start("c", modes.HotBackup)
+		settle()
+		want, err := l.nodes["c"].Plane(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken []string // for the master by c
+		for range 3 {
+			for _, m := range want.Members {
+				lie := m.Record
+				lie.URI, lie.Priority, lie.Next = "http://elsewhere", 7, "c"
+				l.server.Forge(m.ID, lie)
+				p := l.nodes["c"].Glimpse()
+				if master, ok := p.Master(); ok {
+					taken = append(taken, master.URI)
+				}
+			}
+			settle()
+		}
+		if slices.Contains(taken, "http://elsewhere") {
+			t.Errorf("taken for the master: %v", taken)
+		}
+		got, err := l.nodes["c"].Plane(t.Context())
+		if err != nil || len(got.Members) != len(want.Members) {
+			t.Fatalf("members %v, %v, want %v", got.Members, err, want.Members)
+		}
+		for i := range got.Members {
+			if got.Members[i] != want.Members[i] {
+				t.Errorf("member is %+v, want it as it was: %+v", got.Members[i], want.Members[i])
+			}
+		}
+		pass(2 * ttl) // the leases of what was forged have lapsed
+		before := l.server.Revision()
+		pass(time.Minute)
+		if now := l.server.Revision(); now != before {
+			t.Errorf("at rest the plane goes from revision %d to %d", before, now)
+		}
 	})
 }
 

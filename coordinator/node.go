@@ -83,8 +83,8 @@ type role struct {
 	membership Membership
 	former     Membership // lost, and not yet seen to be gone from the store
 	published  Record     // what the store is known to hold; zero if that is not known
-	seen       bool       // the plane has shown this membership's record
-	joined     time.Time  // when this membership's record was put there last
+	shown      Record     // what the plane has shown of this node as it was published
+	amiss      time.Time  // since when it shows something else; zero while it does not
 	mirror     *following
 	candidacy  *candidacy
 	reign      *reign

@@ -153,14 +153,22 @@ type Plane struct {
 	Handover  *Handover
 	Pause     *Pause
 	Seclusion *Seclusion
-	// Members are the live nodes, Left those that were here not long ago, both in
-	// the order of their ids.
+	// Members are the live nodes whose records count, see [Plane.Counts]; Left those
+	// that were here not long ago; both in the order of their ids.
 	Members []Member
 	Left    []Left
 	// Narrow says that this is the plane as one node follows it: among the members
 	// are at most that node and the holder, no candidacy is told but the one that
 	// holds the term, and nobody who left.
 	Narrow bool
+}
+
+// Counts reports whether the record of m counts. Of the node that holds the term only
+// the one on the lease that holds it does: whoever may write that node's record and
+// not its election key cannot speak as the master. Stores leave out what does not
+// count, as if it were not there.
+func (p *Plane) Counts(m Member) bool {
+	return !p.Held || m.ID != p.Holder.Node || m.CandidateKey == p.Holder.Key
 }
 
 // Member returns the live node of that id.
@@ -180,7 +188,7 @@ func (p *Plane) Master() (Member, bool) {
 		return Member{}, false
 	}
 	m, ok := p.Member(p.Holder.Node)
-	if !ok || m.State != modes.StateMaster || m.Term != p.Holder.Term {
+	if !ok || !p.Counts(m) || m.State != modes.StateMaster || m.Term != p.Holder.Term {
 		return Member{}, false
 	}
 	return m, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -103,7 +104,7 @@ func (n *Node) recordAs(state modes.State, since time.Time) Record {
 	r := Record{
 		ID: n.cfg.ID, Plane: n.cfg.Plane, PlaneID: n.outlook.plane().ID, Instance: n.instance,
 		Mode: n.mode, State: state, Priority: n.priority, Version: n.cfg.Version, URI: n.cfg.URI,
-		Started: n.started, Since: since, LastError: n.lastError,
+		Started: n.started, Since: since, LastError: strings.ToValidUTF8(n.lastError, "\uFFFD"),
 		ReadyFor: n.readyFor, GaveUp: n.gaveUp, GaveUpFor: n.gaveUpFor,
 	}
 	if state == modes.StateMaster && n.reign != nil {
@@ -126,14 +127,14 @@ func (n *Node) publish() {
 	}
 	ctx, cancel := context.WithTimeout(whole, callTimeout)
 	defer cancel()
-	n.published = Record{}
+	n.published, n.shown = Record{}, Record{}
 	if err := publish(ctx, r); err != nil {
 		if whole.Err() == nil {
 			n.log.Warn("record not published, retrying", zap.Error(err))
 		}
 		return
 	}
-	n.published = r
+	n.published, n.amiss = r, time.Time{}
 }
 
 // member reports whether the node has a membership that is not lost.
@@ -149,16 +150,22 @@ func (n *Node) member() bool {
 	}
 }
 
-// heal republishes a record that somebody else has deleted.
+// heal republishes a record that somebody else has deleted or changed.
 func (n *Node) heal() {
 	p := n.outlook.plane()
 	m, ok := p.Member(n.cfg.ID)
-	// A picture that has never shown it may only be late, but not for as long.
-	if !ok && n.member() && (n.seen || time.Since(n.joined) > glanceEvery) {
-		n.log.Warn("own record is gone, publishing it again")
-		n.published, n.joined = Record{}, time.Now()
+	switch {
+	case !n.member() || n.published == (Record{}):
+		n.amiss = time.Time{}
+	case ok && m.Record == n.published && n.membership.Carries(m):
+		n.shown, n.amiss = n.published, time.Time{}
+	case n.shown != n.published && n.amiss.IsZero():
+		n.amiss = time.Now()
+	case n.shown == n.published || time.Since(n.amiss) > glanceEvery:
+		// A picture that has never shown it may only be late, but not for as long.
+		n.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", ok))
+		n.published, n.amiss = Record{}, time.Time{}
 	}
-	n.seen = ok && m.Instance == n.instance
 	n.publish()
 }
 
@@ -230,7 +237,7 @@ func (n *Node) enter(first bool) step {
 		m, err := n.store.Join(ctx, r)
 		cancel()
 		if err == nil {
-			n.membership, n.published, n.seen, n.joined = m, r, false, time.Now()
+			n.membership, n.published, n.shown, n.amiss = m, r, Record{}, time.Time{}
 			n.turn()
 			n.log.Info("joined")
 			return nil

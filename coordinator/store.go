@@ -123,8 +123,12 @@ func (b *Bid) Defers(term int64) bool { return b.Defer != nil && b.Defer(term) }
 // Membership is this node's presence in a plane: one lease that carries its
 // record and its candidacy, so that both vanish together.
 type Membership interface {
-	// Publish replaces the record.
+	// Publish replaces the record, also one that somebody has put there who is no
+	// process of this node. It returns [ErrNodeTaken] where another process has.
 	Publish(ctx context.Context, r Record) error
+
+	// Carries reports whether the record of a member hangs on this lease.
+	Carries(m Member) bool
 
 	// Campaign stands for election and returns a term once its transaction has
 	// committed, or once a handover has given it one. It blocks until it wins, ctx

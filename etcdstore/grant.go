@@ -43,7 +43,7 @@ func (s *Step) String() string {
 	words := []string{"etcdctl"}
 	for _, arg := range s.Args {
 		if strings.ContainsFunc(arg, func(r rune) bool {
-			return !strings.ContainsRune("/._-~:=", r) && (r < '0' || r > 'z' || r > '9' && r < 'A' || r > 'Z' && r < 'a')
+			return !strings.ContainsRune("/._-~:=@", r) && (r < '0' || r > 'z' || r > '9' && r < 'A' || r > 'Z' && r < 'a')
 		}) {
 			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}

@@ -145,28 +145,53 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	}
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
+	err := m.publish(ctx, r)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, coordinator.ErrNodeTaken):
+		return fmt.Errorf("publish record: %w", err)
+	}
+	err = fmt.Errorf("publish record: %w", translate(err))
+	if errors.Is(err, coordinator.ErrLeaseLost) {
+		m.end(err) // etcd has just said so, and the next renewal could say no more
+	}
+	return err
+}
+
+// publish returns etcd's errors as they are.
+func (m *membership) publish(ctx context.Context, r coordinator.Record) error {
 	put := m.putRecord(r)
-	get := clientv3.OpGet(m.key)
+	free := single(m.store.keys.guard()).empty()
 	resp, err := m.store.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.LeaseValue(m.key), "=", m.id)).
 		Then(put).
 		Else(clientv3.OpTxn(
-			[]clientv3.Cmp{m.nobodys(), single(m.store.keys.guard()).empty()},
-			[]clientv3.Op{put}, []clientv3.Op{get},
+			[]clientv3.Cmp{m.nobodys(), free},
+			[]clientv3.Op{put}, []clientv3.Op{clientv3.OpGet(m.key)},
 		)).
 		Commit()
-	if err != nil {
-		err = fmt.Errorf("publish record: %w", translate(err))
-		if errors.Is(err, coordinator.ErrLeaseLost) {
-			m.end(err) // etcd has just said so, and the next renewal could say no more
-		}
+	if err != nil || resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
 		return err
 	}
-	if resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
-		return nil
+	found := resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs
+	if len(found) == 0 {
+		return coordinator.ErrNodeTaken // by a disabled node, with the whole plane
 	}
-	return fmt.Errorf("publish record: %w", coordinator.ErrNodeTaken)
+	// On another lease: somebody has copied it, or written what no process writes.
+	holder, err := decodeJSON[coordinator.Record](found[0].Value)
+	if err == nil && holder.ID == r.ID && holder.Instance != r.Instance {
+		return coordinator.ErrNodeTaken
+	}
+	again, err := m.store.client.Txn(ctx).If(modifiedAt(m.key, found[0].ModRevision), free).Then(put).Commit()
+	if err == nil && !again.Succeeded {
+		err = errors.New("the record has changed meanwhile")
+	}
+	return err
 }
+
+// Carries reports whether the record of a member hangs on this lease.
+func (m *membership) Carries(of coordinator.Member) bool { return of.CandidateKey == m.candidateKey() }
 
 // Lost returns a channel that is closed when the membership is over.
 func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }

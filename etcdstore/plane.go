@@ -212,12 +212,15 @@ func (p *picture) plane() coordinator.Plane {
 	}
 	for _, n := range p.nodes {
 		key := p.keys.candidate(n.lease)
-		plane.Members = append(plane.Members, coordinator.Member{
+		m := coordinator.Member{
 			Record:       n.record,
 			Joined:       rebind.Revision(n.created),
 			Candidacy:    rebind.Revision(p.candidates[key]),
 			CandidateKey: key,
-		})
+		}
+		if plane.Counts(m) {
+			plane.Members = append(plane.Members, m)
+		}
 	}
 	slices.SortFunc(plane.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
 	return plane

@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -17,26 +18,30 @@ import (
 // written names the spans that a node writes in a mode; an empty node stands for
 // any.
 //
-//   - its own record, what is kept of those that left, and a pause: every node that
-//     is in the plane
-//   - the election, the term, and all that is written in a term: the nodes that may
-//     be promoted
+//   - its own record, and what is kept of itself when it has left: every node that is
+//     in the plane
+//   - what is kept of others, a pause, the election, the term, and all that is written
+//     in a term: the nodes that may be promoted
 //   - the guard and the state, and no more: a disabled node
 func (k keys) written(mode modes.Mode, node string) []span {
 	if mode == modes.Disabled {
 		return []span{single(k.guard()), single(k.meta()), prefixed(k.mementos())}
 	}
-	record := prefixed(k.nodes())
+	record, left := prefixed(k.nodes()), prefixed(k.left())
 	if node != "" {
 		record = single(k.node(node))
 	}
-	spans := []span{record, prefixed(k.left()), single(k.pause())}
-	if mode.Promotable() {
-		spans = append(spans,
-			prefixed(k.election()), single(k.term()), single(k.meta()), prefixed(k.mementos()),
-			prefixed(k.history()), single(k.handover()))
+	if !mode.Promotable() {
+		if node != "" {
+			left = single(k.leftNode(node))
+		}
+		return []span{record, left}
 	}
-	return spans
+	return []span{
+		record, left, single(k.pause()),
+		prefixed(k.election()), single(k.term()), single(k.meta()), prefixed(k.mementos()),
+		prefixed(k.history()), single(k.handover()),
+	}
 }
 
 // Writable sends what the node of r writes in its mode behind a comparison that
@@ -47,7 +52,7 @@ func (s *Store) Writable(ctx context.Context, r coordinator.Record) error {
 	defer cancel()
 	spans := s.keys.written(r.Mode, r.ID)
 	if r.Mode == modes.Disabled && r.State == modes.StateFailed {
-		spans = []span{single(s.keys.pause())} // it was disabled while it ran, and took no guard
+		spans = []span{single(s.keys.leftNode(r.ID))} // it was disabled while it ran, and took no guard
 	}
 	// The first span is of one key. It stands for all as to the room for a put.
 	writes := []clientv3.Op{clientv3.OpPut(spans[0].from, "")}
@@ -114,6 +119,12 @@ func Roles(prefix, plane, node string) []Role {
 		roles = append(roles, r)
 	}
 	return roles
+}
+
+// UserName is the etcd user of a plane's node. It carries the plane, so that nodes of
+// two planes of one etcd are no user in common, whatever they are called.
+func UserName(prefix, plane, node string) string {
+	return node + "@" + strings.TrimSuffix(newKeys(prefix, plane).roles(), "/")
 }
 
 func permit(kind string, sp span) Permission {

@@ -136,7 +136,7 @@ func (l *lab) plane() map[string]string {
 	found := make(map[string]string)
 	for _, kv := range l.get(l.key(""), clientv3.WithPrefix()).Kvs {
 		switch key := strings.TrimPrefix(string(kv.Key), l.key("")); {
-		case key == "nodes/c", strings.HasPrefix(key, "left/"), key == "pause":
+		case key == "nodes/c", key == "left/c":
 		default:
 			found[key] = string(kv.Value)
 		}
@@ -162,8 +162,13 @@ func TestRoles_ABackupCanDoItsWork(t *testing.T) {
 	if len(p.Members) != 2 || found != 1 || len(entries) != 1 {
 		t.Errorf("it sees %d members, %d mementos, %d terms", len(p.Members), found, len(entries))
 	}
-	l.must(s.Pause(l.ctx(), coordinator.Pause{By: "c"}))
-	l.must(s.Resume(l.ctx()))
+	for what, err := range map[string]error{
+		"pause": s.Pause(l.ctx(), coordinator.Pause{By: "c"}), "resume": s.Resume(l.ctx()), "forget": s.Forget(l.ctx(), "a"),
+	} {
+		if !errors.Is(err, rebind.ErrDenied) {
+			t.Errorf("%s: %v, want it denied: its API passes that on", what, err)
+		}
+	}
 	r.State = modes.StateTerminated
 	l.must(c.Leave(l.ctx(), &coordinator.Left{Record: r, Was: modes.StateHotBackup, How: coordinator.DepartureStopped}))
 	p, err = s.Plane(l.ctx())
@@ -226,7 +231,7 @@ func TestRoles_ABackupIsRefusedEachForbiddenKey(t *testing.T) {
 	before := l.plane()
 	keys := []string{
 		"election/1", "term", "meta", "mementos/entity/x", "mementos/entity/y", "history/00000000000000000009", "handover",
-		"guard", "nodes/a", "nodes/d", "elsewhere", "",
+		"guard", "nodes/a", "nodes/d", "nodes/c2", "pause", "left/a", "left/c2", "left/", "elsewhere", "",
 	}
 	for key := range before {
 		keys = append(keys, key)
@@ -253,6 +258,14 @@ func TestRoles_ABackupIsRefusedEachForbiddenKey(t *testing.T) {
 		}
 	}
 	for what, try := range map[string]func() error{
+		"hang its record on the master's lease": func() error {
+			_, err := c.Put(ctx, l.key("nodes/c"), "x", clientv3.WithLease(l.leaseOf("a")))
+			return err
+		},
+		"hang its record on the master's lease in a txn": func() error {
+			_, err := c.Txn(ctx).Then(clientv3.OpPut(l.key("nodes/c"), "x", clientv3.WithLease(l.leaseOf("a")))).Commit()
+			return err
+		},
 		"end the master's lease": func() error { _, err := c.Revoke(ctx, l.leaseOf("a")); return err },
 		"give itself a role":     func() error { _, err := c.UserGrantRole(ctx, "c", l.prefix[1:]+"/p/promotable:a"); return err },
 		"widen its role": func() error {

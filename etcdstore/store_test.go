@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"testing"
@@ -199,6 +200,16 @@ func (l *lab) delete(key string) {
 }
 
 func (l *lab) DeleteRecord(node string) { l.delete(l.key("nodes/" + node)) }
+
+func (l *lab) Forge(node string, r coordinator.Record) {
+	l.t.Helper()
+	value, err := json.Marshal(r)
+	l.must(err)
+	lease, err := l.raw.Grant(l.ctx(), 60)
+	l.must(err)
+	_, err = l.raw.Put(l.ctx(), l.key("nodes/"+node), string(value), clientv3.WithLease(lease.ID))
+	l.must(err)
+}
 
 func (l *lab) DeleteTerm() { l.delete(l.key("term")) }
 

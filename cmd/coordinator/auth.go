@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -30,6 +31,7 @@ func newAuth(s streams) *cobra.Command {
 type bootstrap struct {
 	grants       etcdstore.Grants
 	nodes        []string
+	shared       bool
 	passwordFile string
 	apply        bool
 	endpoints    []string
@@ -49,10 +51,12 @@ do, as commands of etcdctl to review and run. There is a role for each kind of m
   hot_backup   cannot write an election, term or memento key, whatever the node does
   disabled     the guard and the state, for a node that has the plane to itself
 
-Each may read the plane's keys, write those that its modes write, and no others. By
-default there is one user a role, of the role's name. With --node there is a user
-for each node, of the node's name, and a role of its own with which it can write no
-other node's record.
+Each may read the plane's keys, write those that its modes write, and no others.
+There is a role for each node, with which it can write no other node's record, and a
+user NODE@PREFIX/PLANE who has it. Name the nodes with --node; without, it is the node
+that "coordinator run" would start here. With --shared there is one role for all nodes
+of each kind, and one user of the role's name: then nodes can overwrite each other's
+records.
 
 With --apply the changes are made, by the user that --etcd-user or --etcd-cert says,
 and those made are printed. What is there already is brought to what it is to be,
@@ -67,7 +71,8 @@ are for you: before that is done etcd refuses nobody.`,
 	f := cmd.Flags()
 	f.StringVar(&b.grants.Plane, "plane", "default", "name of the plane")
 	f.StringVar(&b.grants.Prefix, "prefix", "/coordinator", "etcd prefix of all planes")
-	f.StringArrayVar(&b.nodes, "node", nil, "a node and the mode it is to have, as ID or ID=MODE; auto if none is given; can be repeated")
+	f.StringArrayVar(&b.nodes, "node", nil, "a node and the mode it is to have, as ID or ID=MODE; auto if none is given; can be repeated (default: the host name)")
+	f.BoolVar(&b.shared, "shared", false, "make one role for all nodes of a kind, where they cannot be named")
 	f.StringVar(&b.passwordFile, "new-password-file", "", "file with the password of users that are made (default: none, they are known by their certificates)")
 	f.BoolVar(&b.apply, "apply", false, "make the changes in etcd")
 	f.StringSliceVar(&b.endpoints, "endpoints", nil, "with --apply, client URLs of etcd")
@@ -111,12 +116,22 @@ func (b *bootstrap) complete() error {
 			return err
 		}
 	}
-	if len(b.nodes) == 0 {
+	if b.shared {
+		if len(b.nodes) > 0 {
+			return errors.New("--shared is for nodes that are not named: leave out --node, or --shared")
+		}
 		g.Roles = etcdstore.Roles(g.Prefix, g.Plane, "")
 		for _, r := range g.Roles {
 			g.Users = append(g.Users, etcdstore.User{Name: r.Name, Roles: []string{r.Name}})
 		}
 		return nil
+	}
+	if len(b.nodes) == 0 {
+		var here runConfig
+		if err := here.nameNode(); err != nil {
+			return err
+		}
+		b.nodes = []string{here.nodeID}
 	}
 	for _, n := range b.nodes {
 		if err := b.add(n); err != nil {
@@ -140,13 +155,14 @@ func (b *bootstrap) add(node string) error {
 			return err
 		}
 	}
-	if slices.ContainsFunc(g.Users, func(u etcdstore.User) bool { return u.Name == id }) {
+	name := etcdstore.UserName(g.Prefix, g.Plane, id)
+	if slices.ContainsFunc(g.Users, func(u etcdstore.User) bool { return u.Name == name }) {
 		return fmt.Errorf("it is given twice")
 	}
 	for _, r := range etcdstore.Roles(g.Prefix, g.Plane, id) {
 		if slices.Contains(r.Modes, mode) {
 			g.Roles = append(g.Roles, r)
-			g.Users = append(g.Users, etcdstore.User{Name: id, Roles: []string{r.Name}})
+			g.Users = append(g.Users, etcdstore.User{Name: name, Roles: []string{r.Name}})
 		}
 	}
 	return nil

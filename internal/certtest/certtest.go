@@ -3,6 +3,7 @@
 package certtest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -47,7 +48,8 @@ func (ca *CA) File() string { return filepath.Join(ca.dir, ca.cert.Subject.Commo
 // 127.0.0.1 and localhost, a day from an hour ago, and both servers and clients.
 type Pair struct {
 	Dir      string // for its files
-	Name     string
+	Name     string // of its files
+	Subject  string // its common name; empty for Name
 	Hosts    []string
 	NotAfter time.Time
 	Usages   []x509.ExtKeyUsage
@@ -68,7 +70,7 @@ func (ca *CA) Issue(p Pair) (cert, key string, err error) {
 		p.Usages = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	}
 	made := &x509.Certificate{
-		Subject: pkix.Name{CommonName: p.Name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: p.NotAfter,
+		Subject: pkix.Name{CommonName: cmp.Or(p.Subject, p.Name)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: p.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: p.Usages,
 	}
 	for _, host := range p.Hosts {

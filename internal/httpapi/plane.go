@@ -110,9 +110,13 @@ func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, to string) err
 	return reply(w, http.StatusOK, answer)
 }
 
-// postPause is carried out by whichever node is asked: where it is needed most
-// there may be no master.
+// postPause is carried out by whichever node is asked, if its mode writes such keys:
+// where a pause is needed most there may be no master.
 func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atWriter(w, r, s.pause)
+}
+
+func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 	var req wire.PauseRequest
 	if err := decodeOptional(w, r, maxControlBody, &req); err != nil {
 		return err
@@ -131,6 +135,10 @@ func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atWriter(w, r, s.resume)
+}
+
+func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeOptional(w, r, maxControlBody, &struct{}{}); err != nil {
 		return err
 	}
@@ -141,6 +149,10 @@ func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteLeft(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atWriter(w, r, s.forget)
+}
+
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readBody(w, r, 0); err != nil {
 		return err
 	}

@@ -105,6 +105,18 @@ func (s *Server) DeleteRecord(node string) {
 	s.announce()
 }
 
+// Forge puts r in the place of a node's record, on a lease of nobody's.
+func (s *Server) Forge(node string, r coordinator.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &entry{record: r, joined: s.step(), lease: s.grant()}
+	if was, ok := s.nodes[node]; ok {
+		e.joined = was.joined
+	}
+	s.nodes[node] = e
+	s.announce()
+}
+
 // DeleteTerm deletes the term record.
 func (s *Server) DeleteTerm() {
 	s.mu.Lock()

@@ -138,8 +138,11 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 		return rebind.ErrStoreFull
 	case !ok:
 		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
-	case e.lease != m.lease:
+	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance:
 		return coordinator.ErrNodeTaken
+	case e.lease != m.lease: // somebody has copied it, or written what no process writes
+		s.nodes[r.ID] = &entry{record: r, joined: e.joined, lease: m.lease}
+		s.step()
 	default:
 		e.record = r
 		s.step()
@@ -147,6 +150,9 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	s.announce()
 	return nil
 }
+
+// Carries reports whether the record of a member hangs on this lease.
+func (m *membership) Carries(of coordinator.Member) bool { return of.CandidateKey == m.lease.key }
 
 // Leave ends the membership.
 func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {

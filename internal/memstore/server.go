@@ -208,10 +208,13 @@ func (s *Server) plane() coordinator.Plane {
 		p.Handover = &h
 	}
 	for _, e := range s.nodes {
-		p.Members = append(p.Members, coordinator.Member{
+		m := coordinator.Member{
 			Record: e.record, Joined: e.joined,
 			Candidacy: s.queue[e.lease.key], CandidateKey: e.lease.key,
-		})
+		}
+		if p.Counts(m) {
+			p.Members = append(p.Members, m)
+		}
 	}
 	slices.SortFunc(p.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
 	return p

@@ -174,11 +174,11 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 // publish changes this node's record; the caller holds mu.
 func (t *term) publish(r coordinator.Record) {
 	s := t.m.store.server
-	if e, ok := s.nodes[r.ID]; ok && e.lease == t.m.lease {
-		e.record = r
-		return
+	joined := s.revision
+	if e, ok := s.nodes[r.ID]; ok {
+		joined = e.joined
 	}
-	s.nodes[r.ID] = &entry{record: r, joined: s.revision, lease: t.m.lease}
+	s.nodes[r.ID] = &entry{record: r, joined: joined, lease: t.m.lease}
 }
 
 // change runs one fenced transaction that puts something. A disabled node has

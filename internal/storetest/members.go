@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -143,4 +144,104 @@ func hungNodeLosesItsLease(t *testing.T, lab Lab) {
 		}
 		return nil
 	})
+}
+
+// forged is a node's record with another address.
+func forged(id string) coordinator.Record {
+	r := record(id)
+	r.URI = "http://elsewhere"
+	return r
+}
+
+func forgedRecordIsPutRight(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	own := func() coordinator.Member {
+		p := plane(t, lab)
+		got, _ := p.Member("a")
+		return got
+	}
+	if !m.Carries(own()) {
+		t.Error("the lease does not carry the record that it was published on")
+	}
+	lab.Forge("a", forged("a"))
+	if got := own(); m.Carries(got) {
+		t.Errorf("the lease carries %+v, which somebody else has put there", got)
+	}
+	for _, garbled := range []coordinator.Record{forged("a"), record("another")} {
+		lab.Forge("a", garbled)
+		if err := m.Publish(limit(t), record("a")); err != nil {
+			t.Fatal(err)
+		}
+		if got := own(); got.Record != record("a") || !m.Carries(got) {
+			t.Fatalf("member = %+v, want it as published", got)
+		}
+	}
+	lab.Revoke("a")
+	if p := plane(t, lab); len(p.Members) != 0 {
+		t.Error("the record that was put right does not hang on the node's lease")
+	}
+}
+
+func recordOfAnotherProcessStays(t *testing.T, lab Lab) {
+	m := join(t, lab, "a")
+	other := forged("a")
+	other.Instance = "another"
+	lab.Forge("a", other)
+	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrNodeTaken) {
+		t.Errorf("publish = %v, want ErrNodeTaken", err)
+	}
+	p := plane(t, lab)
+	if got, _ := p.Member("a"); got.Record != other {
+		t.Errorf("member = %+v, want %+v", got, other)
+	}
+}
+
+// Whoever may write the master's record and no election key does not become what is
+// taken for the master, however it is looked for.
+func forgedRecordIsNotTheMasters(t *testing.T, lab Lab) {
+	term := elect(t, join(t, lab, "a"))
+	leads := record("a")
+	leads.State, leads.Term = modes.StateMaster, term.Number()
+	if err := term.Publish(limit(t), leads); err != nil {
+		t.Fatal(err)
+	}
+	lie := leads
+	lie.URI, lie.Next = "http://elsewhere", "b"
+	lie.Instance = "another"
+	lab.Forge("a", lie)
+	for _, follower := range []string{"", "b"} {
+		showsNobody(t, lab, follower)
+	}
+	p := plane(t, lab)
+	if m, ok := p.Member("a"); ok || !p.Held {
+		t.Errorf("held: %t, and the holder's record is %+v, want none that counts", p.Held, m)
+	}
+	if err := term.Publish(limit(t), leads); err != nil {
+		t.Fatal(err)
+	}
+	p = plane(t, lab)
+	if m, ok := p.Master(); !ok || m.Record != leads {
+		t.Errorf("master = %+v, %t, want it as published", m, ok)
+	}
+}
+
+// showsNobody follows the plane until it shows a term that is held, and wants no master.
+func showsNobody(t *testing.T, lab Lab, node string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(limit(t))
+	defer cancel()
+	seen := false
+	_ = lab.Node("observer").Follow(ctx, node, func(p coordinator.Plane) {
+		if !p.Held {
+			return
+		}
+		seen = true
+		if m, ok := p.Master(); ok {
+			t.Errorf("who follows for %q takes %+v for the master", node, m)
+		}
+		cancel()
+	})
+	if !seen {
+		t.Errorf("who follows for %q sees no term", node)
+	}
 }

@@ -24,6 +24,8 @@ type Lab interface {
 	DeleteCandidate(node string)
 	// DeleteRecord deletes the node's record.
 	DeleteRecord(node string)
+	// Forge puts r in the place of the node's record, on a lease of nobody's.
+	Forge(node string, r coordinator.Record)
 	// DeleteTerm deletes the term record.
 	DeleteTerm()
 	// DeleteGuard deletes the guard of a disabled node.
@@ -59,6 +61,9 @@ func Cases() []Case {
 		{"A revoked lease ends the membership", revokedLeaseEndsMembership},
 		{"A deleted record can be published again", deletedRecordIsRepublished},
 		{"A node that hangs loses its lease", hungNodeLosesItsLease},
+		{"A forged record is put right", forgedRecordIsPutRight},
+		{"A forged record is not the master's", forgedRecordIsNotTheMasters},
+		{"A record of another process is left to it", recordOfAnotherProcessStays},
 		{"Follow sees changes", followSees},
 		{"Follow for one node sees what concerns it", followNarrowly},
 		{"Follow for one node sees the holder's every word", followHolder},

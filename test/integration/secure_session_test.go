@@ -26,7 +26,7 @@ func TestSecure_SessionsLapseAndNothingElse(t *testing.T) {
 	s.guard("right", "a=auto", "b=hot_standby", "c=hot_backup")
 	whoever := as(issue(t, s.ca, "whoever", soon()))
 	for _, n := range [][2]string{{"a", "auto"}, {"b", "hot_standby"}, {"c", "hot_backup"}} {
-		s.node(n[0], n[1], append(whoever, login(t, n[0], "right")...)...)
+		s.node(n[0], n[1], append(whoever, login(t, userOf(n[0]), "right")...)...)
 		if n[0] == "a" {
 			s.nodes["a"].await("MASTER")
 		}
@@ -91,8 +91,8 @@ func TestSecure_AuthEnabledAndEtcdRestarted(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 6*time.Second)
 	whoever := as(issue(t, s.ca, "whoever", soon()))
-	s.node("a", "auto", append(whoever, login(t, "a", "right")...)...).await("MASTER")
-	s.node("b", "hot_standby", as(issue(t, s.ca, "b", soon()))...).await("HOT_STANDBY")
+	s.node("a", "auto", append(whoever, login(t, userOf("a"), "right")...)...).await("MASTER")
+	s.node("b", "hot_standby", as(issue(t, s.ca, userOf("b"), soon()))...).await("HOT_STANDBY")
 	_, before := s.led()
 	s.guard("right", "a=auto", "b=hot_standby")
 	s.nodes["a"].mustPut("entity/x", "1")
@@ -119,9 +119,9 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, 3*time.Second)
 	s.guard("right", "a=auto", "c=hot_backup")
-	a := s.node("a", "auto", as(issue(t, s.ca, "a", soon()))...)
+	a := s.node("a", "auto", as(issue(t, s.ca, userOf("a"), soon()))...)
 	a.await("MASTER")
-	c := s.node("c", "hot_backup", as(issue(t, s.ca, "c", soon()))...)
+	c := s.node("c", "hot_backup", as(issue(t, s.ca, userOf("c"), soon()))...)
 	c.await("HOT_BACKUP")
 
 	// Its operator cannot make the backup what its role does not let it be.
@@ -134,7 +134,7 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 	}
 
 	role := "coordinator/" + s.plane + "/hot_backup:c"
-	if _, err := s.raw.UserRevokeRole(t.Context(), "c", role); err != nil {
+	if _, err := s.raw.UserRevokeRole(t.Context(), userOf("c"), role); err != nil {
 		t.Fatal(err)
 	}
 	for _, asked := range []*process{a, c} {
@@ -151,7 +151,7 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 			return nil
 		})
 	}
-	if _, err := s.raw.UserGrantRole(t.Context(), "c", role); err != nil {
+	if _, err := s.raw.UserGrantRole(t.Context(), userOf("c"), role); err != nil {
 		t.Fatal(err)
 	}
 	s.led()
@@ -172,7 +172,7 @@ func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 		s.served(p)
 		return p
 	}
-	c := start(s.plane, "c", as(issue(t, s.ca, "c", soon()))...)
+	c := start(s.plane, "c", as(issue(t, s.ca, userOf("c"), soon()))...)
 	c.await("HOT_BACKUP")
 	c.says("campaign interrupted, retrying")
 	c.says("permission denied")

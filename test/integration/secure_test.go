@@ -76,7 +76,7 @@ func newAuthority(t *testing.T, name string) *certtest.CA {
 // until its end.
 func issue(t *testing.T, ca *certtest.CA, name string, until time.Time, hosts ...string) keyPair {
 	t.Helper()
-	p := keyPair{Cert: filepath.Join(t.TempDir(), name+".crt")}
+	p := keyPair{Cert: filepath.Join(t.TempDir(), fileOf(name)+".crt")}
 	p.Key = strings.TrimSuffix(p.Cert, ".crt") + ".key"
 	renew(t, ca, p, name, until, hosts...)
 	return p
@@ -86,11 +86,17 @@ func issue(t *testing.T, ca *certtest.CA, name string, until time.Time, hosts ..
 // As with most that renew certificates, there is a moment at which the two do not match.
 func renew(t *testing.T, ca *certtest.CA, p keyPair, name string, until time.Time, hosts ...string) {
 	t.Helper()
-	made := certtest.Pair{Dir: filepath.Dir(p.Cert), Name: name, NotAfter: until, Hosts: append([]string{}, hosts...)}
+	made := certtest.Pair{Dir: filepath.Dir(p.Cert), Name: fileOf(name), Subject: name, NotAfter: until, Hosts: append([]string{}, hosts...)}
 	if _, _, err := ca.Issue(made); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// fileOf makes a name one that a file can have.
+func fileOf(name string) string { return strings.ReplaceAll(name, "/", "-") }
+
+// userOf is the user that a node of these tests' plane is for etcd.
+func userOf(node string) string { return etcdstore.UserName("/coordinator", "p", node) }
 
 // as are the flags that show a certificate.
 func as(p keyPair) []string { return []string{"--etcd-cert", p.Cert, "--etcd-key", p.Key} }
@@ -201,7 +207,7 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, past := newAuthority(t, "another authority"), time.Now().Add(-time.Minute)
-	a := as(issue(t, s.ca, "a", soon()))
+	a := as(issue(t, s.ca, userOf("a"), soon()))
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	foreign := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -228,17 +234,17 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 		"no TLS where there is some":  {"http://" + s.endpoint, []string{"--etcd-cacert", ""}, "write endpoints with https://"},
 		"TLS given and not used":      {"http://" + s.endpoint, a, "TLS is configured"},
 		"no certificate":              {"", nil, "does not accept this node's client certificate (it has none)"},
-		"expired certificate":         {"", as(issue(t, s.ca, "a", past)), "expired certificate"},
-		"certificate of another CA":   {"", as(issue(t, other, "a", soon())), "issued by CN=another authority"},
+		"expired certificate":         {"", as(issue(t, s.ca, userOf("a"), past)), "expired certificate"},
+		"certificate of another CA":   {"", as(issue(t, other, userOf("a"), soon())), "issued by CN=another authority"},
 		"key of another certificate":  {"", []string{"--etcd-cert", a[1], "--etcd-key", s.server.Key}, "does not match"},
 		"file that is not there":      {"", with("--etcd-cacert", "nowhere.pem"), "nowhere.pem"},
-		"wrong password":              {"", with(login(t, "a", "wrong")...), `log in to etcd as user "a"`},
+		"wrong password":              {"", with(login(t, userOf("a"), "wrong")...), `log in to etcd as user "a@coordinator/p"`},
 		"unknown user":                {"", with(login(t, "nobody", "right")...), `log in to etcd as user "nobody"`},
 		"password of who has none":    {"", with(login(t, "roleless", "right")...), "only a client certificate"},
-		"empty password":              {"", with(login(t, "a", "")...), "is empty"},
+		"empty password":              {"", with(login(t, userOf("a"), "")...), "is empty"},
 		"certificate of no user":      {"", as(issue(t, s.ca, "stranger", soon())), `it has no user "stranger"`},
 		"no role":                     {"", as(issue(t, s.ca, "roleless", soon())), `the user is "roleless"`},
-		"role of another mode":        {"", as(issue(t, s.ca, "c", soon())), "hot_backup:c"},
+		"role of another mode":        {"", as(issue(t, s.ca, userOf("c"), soon())), "hot_backup:c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -264,13 +270,13 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	s := newSecured(t, 3*time.Second)
 	s.guard("first", "a=auto", "b=hot_standby")
 	until := time.Now().Add(8 * time.Second)
-	pair := issue(t, s.ca, "a", until)
+	pair := issue(t, s.ca, userOf("a"), until)
 	a := s.node("a", "auto", as(pair)...)
 	a.await("MASTER")
 	b := issue(t, s.ca, "whoever", soon())
 	file := filepath.Join(t.TempDir(), "password")
 	replace(t, file, "first")
-	s.node("b", "hot_standby", append(as(b), "--etcd-user", "b", "--etcd-password-file", file)...).await("HOT_STANDBY")
+	s.node("b", "hot_standby", append(as(b), "--etcd-user", userOf("b"), "--etcd-password-file", file)...).await("HOT_STANDBY")
 	a.mustPut("entity/x", "1")
 
 	// etcd comes back with a certificate of another authority, and a's own has expired.
@@ -292,11 +298,11 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	s.raw = s.client("root") // the one before trusts the first authority alone
 	a.says("expired certificate")
 	s.nodes["b"].await("MASTER")
-	renew(t, s.ca, pair, "a", soon())
+	renew(t, s.ca, pair, userOf("a"), soon())
 	a.await("HOT_STANDBY")
 
 	before := strings.Count(s.nodes["b"].output(), "login refused by etcd")
-	if _, err := s.raw.UserChangePassword(t.Context(), "b", "second"); err != nil {
+	if _, err := s.raw.UserChangePassword(t.Context(), userOf("b"), "second"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, patience, func() error {
