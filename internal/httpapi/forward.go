@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -223,6 +224,8 @@ func (f *forwarder) received(ctx context.Context, own http.Header, resp *http.Re
 		return err
 	case declined:
 		return errTryAgain
+	case strange(resp):
+		return fmt.Errorf("what answers at its address is no node: %s", resp.Status)
 	}
 	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
 	if err == nil && resp.StatusCode < 300 && f.server.node.Status().State.Hot() {
@@ -233,6 +236,16 @@ func (f *forwarder) received(ctx context.Context, own http.Header, resp *http.Re
 		own.Del(name) // what the master says of its answer stands in its place
 	}
 	return nil
+}
+
+// strange reports whether an answer is none of this API's: somebody else answers there, a
+// proxy for one. Nodes of the first version do not name themselves in each answer.
+func strange(resp *http.Response) bool {
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return resp.Header.Get(wire.HeaderNode) == "" && (err != nil || kind != "application/json" && kind != wire.ProblemType)
 }
 
 // declines reports whether the node that was taken for the master has not carried

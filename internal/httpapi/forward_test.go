@@ -236,6 +236,24 @@ func TestForward_LostAnswerIsUnknown(t *testing.T) {
 	b.handover(t, "b").refused(http.StatusGatewayTimeout, wire.KindUnknown)
 }
 
+// What is not this API's, a proxy's page or a redirect, is no answer to a write: nobody
+// can tell from it what has become of the request. A redirect is not passed on either.
+func TestForward_AnswerOfSomebodyElseIsUnknown(t *testing.T) {
+	p := newPlane(t)
+	var status int
+	p.leadAt(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Location", "http://127.0.0.1:1/")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "<html>nginx</html>")
+	})
+	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
+	b.sees(t, "a")
+	for _, status = range []int{200, 301, 302, 303, 307, 308, 400, 404, 407, 502, 503} {
+		b.put(t, "entity/x", "1").refused(http.StatusGatewayTimeout, wire.KindUnknown).has("Location", "").has(wire.HeaderNode, "b")
+	}
+}
+
 // cutShort promises more of an answer than it gives.
 func cutShort(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
