@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/coordinator-ha/coordinator/internal/archive"
@@ -28,7 +28,7 @@ const maxExported = 64 << 20
 type exported struct {
 	archive.Header
 	archive.Summary
-	Quarantined json.Number `json:"quarantined"`
+	Quarantined uint64 `json:"quarantined"`
 }
 
 func newExport(s streams) *cobra.Command {
@@ -37,7 +37,9 @@ func newExport(s streams) *cobra.Command {
 		Short: "Write all mementos to a file",
 		Long: `Write all mementos to a file or standard output, as a hot node or the master has
 them at one revision. The archive ends with a digest, which is checked; a file is
-there whole or not at all. Quarantined mementos are left out, and counted.
+there whole or not at all, and one that was there before keeps its mode and owner.
+What is no regular file, such as a pipe, is written to. Quarantined mementos are left
+out, and counted.
 
 --timeout bounds how long nothing may move, not the whole.`,
 		Example: `  coordinator export plane.archive
@@ -45,80 +47,86 @@ there whole or not at all. Quarantined mementos are left out, and counted.
 		Args: cobra.MaximumNArgs(1),
 	}
 	return operating(s, cmd, func(_ context.Context, o *operator, args []string) error {
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		told := *o // where the archive does not go
-		if len(args) > 0 && args[0] != "-" {
-			return told.exportFile(ctx, args[0])
+		if len(args) > 0 && !isStdout(args[0]) {
+			file, err := createFile(args[0])
+			if err != nil {
+				return err
+			}
+			defer file.discard()
+			return o.exportTo(cmd.Context(), file, file.commit)
 		}
 		if isTerminal(o.out) {
 			return usageError{errors.New("an archive is not for a terminal: name a file, or redirect the output")}
 		}
+		told := *o // where the archive does not go
 		told.out = o.err
-		return told.export(ctx, o.out)
+		return told.exportTo(cmd.Context(), o.out, func() error { return nil })
 	})
 }
 
-// exportFile writes a file that is there when it is whole. State may hold secrets, so
-// it is its owner's.
-func (o *operator) exportFile(ctx context.Context, path string) error {
-	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600))
+// exportTo writes an archive, has it committed when it is whole, and says what is in it.
+func (o *operator) exportTo(ctx context.Context, to io.Writer, commit func() error) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	e, err := o.export(ctx, to)
 	if err != nil {
-		return usageError{err}
-	}
-	defer func() { _ = file.Cleanup() }() // after the replacement there is nothing to clean up
-	if err := o.export(ctx, file); err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted, the archive is not whole")
+		}
 		return err
 	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-// export writes an archive and says what is in it.
-func (o *operator) export(ctx context.Context, to io.Writer) error {
-	ctx, stop, done := stalling(ctx, o.timeout)
-	defer done()
-	c, err := o.client()
-	if err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
-	progress := newBar(o.err, "exporting", o.mementos(ctx, c), count)
-	defer progress.close()
-	stream, err := c.Open(ctx, client.Request{Method: http.MethodGet, Path: wire.PathExport})
-	if err != nil {
-		return explain(http.MethodGet, o.server, err)
-	}
-	defer stream.Body.Close()
-	from := moving{stream.Body, func(int) { stop.moved() }}
-	a, err := archive.NewReader(io.TeeReader(from, to), maxExported)
-	if err != nil {
-		return fmt.Errorf("export from %s: %w", o.server, err)
-	}
-	for {
-		_, _, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("export from %s: %w", o.server, err)
-		}
-		progress.add(1)
-	}
-	progress.close()
-	e := exported{a.Header(), a.Summary(), json.Number(stream.Header.Get(wire.HeaderQuarantined))}
 	body, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode summary: %w", err)
 	}
 	return o.print(body, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "exported %d mementos (%s) of plane %s at revision %d\n", e.Count, size(e.Bytes), e.Plane, e.Header.Revision)
-		if err == nil && e.Quarantined != "0" {
-			_, err = fmt.Fprintf(w, "%s quarantined mementos are left out\n", e.Quarantined)
+		if err == nil && e.Quarantined > 0 {
+			_, err = fmt.Fprintf(w, "%d quarantined mementos are left out\n", e.Quarantined)
 		}
 		return err
 	})
+}
+
+// export copies an archive from a node, and looks at it on the way.
+func (o *operator) export(ctx context.Context, to io.Writer) (*exported, error) {
+	ctx, stop, done := stalling(ctx, o.timeout)
+	defer done()
+	c, err := o.client()
+	if err != nil {
+		return nil, err
+	}
+	progress := newBar(o.err, "exporting", o.mementos(ctx, c), count)
+	defer progress.close()
+	stream, err := c.Open(ctx, client.Request{Method: http.MethodGet, Path: wire.PathExport})
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	defer stream.Body.Close()
+	out := &noting{to: to}
+	from := &moving{from: stream.Body, moved: func(int) { stop.moved() }}
+	a, err := archive.NewReader(io.TeeReader(from, out), maxExported)
+	for err == nil {
+		if _, _, err = a.Next(); err == nil {
+			progress.add(1)
+		}
+	}
+	switch {
+	case out.failed != nil:
+		return nil, fmt.Errorf("write archive: %w", out.failed)
+	case from.failed != nil:
+		return nil, fmt.Errorf("%w: the export from %s broke off: %w", client.ErrLost, stream.Server, from.failed)
+	case !errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("export from %s: %w", stream.Server, err)
+	}
+	quarantined, err := strconv.ParseUint(stream.Header.Get(wire.HeaderQuarantined), 10, 63)
+	if err != nil {
+		return nil, fmt.Errorf("%w: export from %s: it does not say what it leaves out: %w", client.ErrLost, stream.Server, err)
+	}
+	return &exported{a.Header(), a.Summary(), quarantined}, nil
 }
 
 // mementos asks how many there are to come, for a bar; 0 if nobody looks at one.
@@ -157,9 +165,14 @@ With --dry-run nothing is changed, and what would be is shown.
 				return usageError{err}
 			}
 			defer file.Close()
-			if info, err := file.Stat(); err == nil {
-				length = info.Size()
+			info, err := file.Stat()
+			if err != nil {
+				return usageError{err}
 			}
+			if info.IsDir() {
+				return usageError{fmt.Errorf("%s is a directory: name an archive in it", args[0])}
+			}
+			length = info.Size()
 			from = file
 		}
 		query := make(url.Values)
@@ -182,23 +195,19 @@ func (o *operator) bringIn(ctx context.Context, from io.Reader, length int64, qu
 	if err != nil {
 		return err
 	}
-	stream, err := c.Open(ctx, client.Request{
-		Method: http.MethodPost, Path: wire.PathImport, Query: query,
+	answer, err := c.Do(ctx, client.Request{
+		Method: http.MethodPost, Path: wire.PathImport, Query: query, Rehearsal: query.Has("dry_run"),
 		// A node that takes no archive says so before it is sent one.
 		Header: http.Header{"Content-Type": {wire.Archive}, "Expect": {"100-continue"}},
-		Upload: moving{from, func(n int) { stop.moved(); progress.add(int64(n)) }},
+		Upload: &moving{from: from, moved: func(n int) { stop.moved(); progress.add(int64(n)) }},
 		Alive:  stop.moved,
 	})
 	progress.close()
 	if err != nil {
-		return explain(http.MethodPost, o.server, err)
+		return o.explain(err)
 	}
-	defer stream.Body.Close()
-	body, err := io.ReadAll(stream.Body)
-	if err != nil {
-		return explain(http.MethodPost, o.server, fmt.Errorf("%w: %w", client.ErrLost, err))
-	}
-	return show(o, &client.Answer{Status: stream.Status, Header: stream.Header, Body: body}, importedTable)
+	whole := func(v *wire.Imported) bool { return v.Revision > 0 && v.DryRun == query.Has("dry_run") }
+	return showDone(o, answer, whole, importedTable)
 }
 
 // importedTable shows to people what an import has changed, or would.

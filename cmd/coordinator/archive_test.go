@@ -76,7 +76,7 @@ func TestImport_IsWaitedFor(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, `{"revision":9,"created":2,"changed":1,"unchanged":0,"deleted":0,"dry_run":true,"names":{"created":["a/b"],"changed":["c/d"],"deleted":[]}}`)
 	}
-	node := httptest.NewServer(http.HandlerFunc(handler))
+	node := httptest.NewServer(aNode(handler))
 	defer node.Close()
 	var out, errOut bytes.Buffer
 	s := streams{in: bytes.NewReader(anArchive(t)), out: &out, err: &errOut}

@@ -47,7 +47,8 @@ plane and is FAILED until it gets another mode.`,
 		if err != nil {
 			return err
 		}
-		err = show(o, answer, func(w io.Writer, m *wire.ModeReply) error {
+		done := func(m *wire.ModeReply) bool { return m.Current.State != 0 }
+		err = showDone(o, answer, done, func(w io.Writer, m *wire.ModeReply) error {
 			_, err := fmt.Fprintf(w, "was %s (%s), is %s (%s)\n", m.Previous.Mode, m.Previous.State, m.Current.Mode, m.Current.State)
 			return err
 		})
@@ -84,7 +85,8 @@ lasts until the node's process ends.`,
 		if err != nil {
 			return err
 		}
-		return show(o, answer, func(w io.Writer, p *wire.PriorityReply) error {
+		done := func(p *wire.PriorityReply) bool { return p.Current == priority }
+		return showDone(o, answer, done, func(w io.Writer, p *wire.PriorityReply) error {
 			_, err := fmt.Fprintf(w, "was %d, is %d\n", p.Previous, p.Current)
 			return err
 		})
@@ -126,7 +128,8 @@ error. It lasts until the node's process ends.`,
 		if err != nil {
 			return err
 		}
-		return show(o, answer, func(w io.Writer, l *wire.LogLevelReply) error {
+		done := func(l *wire.LogLevelReply) bool { return l.Current == level.String() }
+		return showDone(o, answer, done, func(w io.Writer, l *wire.LogLevelReply) error {
 			_, err := fmt.Fprintf(w, "was %s, is %s\n", l.Previous, l.Current)
 			return err
 		})

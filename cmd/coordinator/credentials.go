@@ -38,10 +38,10 @@ func (s *shownFiles) read() (shown client.Credentials, err error) {
 	return shown, nil
 }
 
-// clientAt makes a client for another node than the one that is asked, at the address
+// clientAt makes a client for another node than the one that was asked, at the address
 // that its record says. Who asks over TLS does not show that node anything without.
-func (o *operator) clientAt(uri string) (*client.Client, error) {
-	from, errFrom := url.Parse(o.server)
+func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
+	from, errFrom := url.Parse(asked)
 	to, errTo := url.Parse(uri)
 	if err := errors.Join(errFrom, errTo); err != nil {
 		return nil, usageError{err}
@@ -49,7 +49,7 @@ func (o *operator) clientAt(uri string) (*client.Client, error) {
 	if from.Scheme == "https" && to.Scheme != "https" {
 		return nil, usageError{fmt.Errorf("the node advertises %q, which is no https:// address: ask it there with --server", uri)}
 	}
-	c, err := client.New(uri, o.shown)
+	c, err := client.At(uri, o.shown)
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -18,7 +18,7 @@ import (
 
 // pastServer lists what it has at each revision, on small pages.
 func pastServer(t *testing.T, at map[string][]wire.Memento) *httptest.Server {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(aNode(func(w http.ResponseWriter, r *http.Request) {
 		all := at[r.URL.Query().Get("revision")]
 		first, _ := strconv.Atoi(r.URL.Query().Get("after"))
 		const size = 3

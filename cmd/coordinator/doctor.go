@@ -131,6 +131,7 @@ type peer struct {
 // examine gathers the facts.
 func (o *operator) examine(ctx context.Context) (*facts, error) {
 	f := new(facts)
+	server := ""
 	for path, v := range map[string]any{wire.PathNode: &f.asked, wire.PathPlane: &f.plane} {
 		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path})
 		if err != nil {
@@ -139,6 +140,7 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 		if err := answer.Decode(v); err != nil {
 			return nil, err
 		}
+		server = answer.Server
 	}
 	member := false
 	for _, n := range f.plane.Nodes {
@@ -150,7 +152,7 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 	}
 	var group sync.WaitGroup
 	for i := range f.peers {
-		group.Go(func() { f.peers[i].ask(ctx, o) })
+		group.Go(func() { f.peers[i].ask(ctx, o, server) })
 	}
 	if f.plane.Master != nil {
 		f.rehearse(ctx, o)
@@ -162,11 +164,12 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 // peerTimeout is how long a node of the plane may take to answer.
 const peerTimeout = 3 * time.Second
 
-// ask has the node tell of itself, at the address it advertises.
-func (p *peer) ask(ctx context.Context, o *operator) {
+// ask has the node tell of itself, at the address it advertises. asked is the server that
+// has told of it.
+func (p *peer) ask(ctx context.Context, o *operator, asked string) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	c, err := o.clientAt(p.uri)
+	c, err := o.clientAt(asked, p.uri)
 	if err != nil {
 		p.silent = err
 		return
@@ -188,7 +191,12 @@ func (p *peer) ask(ctx context.Context, o *operator) {
 
 // rehearse has the master look at a handover to the best candidate.
 func (f *facts) rehearse(ctx context.Context, o *operator) {
-	answer, err := o.post(ctx, wire.PathHandover, wire.HandoverRequest{DryRun: true})
+	req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{DryRun: true})
+	var answer *client.Answer
+	if err == nil {
+		req.Rehearsal = true
+		answer, err = o.do(ctx, req)
+	}
 	if err == nil {
 		f.rehearsal = new(wire.Rehearsal)
 		err = answer.Decode(f.rehearsal)

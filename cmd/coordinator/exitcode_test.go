@@ -8,15 +8,31 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
+// aNode is handler with what shows an answer to be a node's.
+func aNode(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(wire.HeaderNode, "a")
+		handler(w, r)
+	}
+}
+
 // told runs a command against a node that answers by handler, and returns its exit
 // code and what it said.
 func told(t *testing.T, handler http.HandlerFunc, args ...string) (code int, said string) {
+	t.Helper()
+	return toldBy(t, aNode(handler), args...)
+}
+
+// toldBy is told by what need not be a node.
+func toldBy(t *testing.T, handler http.HandlerFunc, args ...string) (code int, said string) {
 	t.Helper()
 	node := httptest.NewServer(handler)
 	defer node.Close()
@@ -35,14 +51,24 @@ var (
 		{"mode", "hot_backup"},
 		{"priority", "5"},
 		{"handover", "--to", "b"},
+		{"pause"},
+		{"resume"},
+		{"forget", "b"},
+		{"log-level", "debug"},
 		{"import"},
 	}
 	reads = [][]string{
 		{"memento", "get", "entity/x"},
 		{"memento", "list"},
 		{"memento", "watch"},
+		{"memento", "diff", "1", "2"},
 		{"status"},
 		{"history"},
+		{"log-level"},
+		{"export"},
+		{"handover", "--dry-run"},
+		{"import", "--dry-run"},
+		{"mode", "auto", "--node", "b"}, // asks who b is
 	}
 )
 
@@ -124,5 +150,102 @@ func TestExitCode_OfEachStatus(t *testing.T) {
 	}
 	if code, said := told(t, accepted, "mode", "standby"); code != exitUnknown || !strings.Contains(said, "still under way") {
 		t.Errorf("a change under way: exit code %d, want %d: %s", code, exitUnknown, said)
+	}
+}
+
+// Whoever answers without being a node, with whichever status and body, has done nothing
+// that can be relied on: nobody knows what has become of a write, and there is no node.
+// Redirects lead nowhere.
+func TestExitCode_OfWhatIsNoNode(t *testing.T) {
+	followed := false
+	elsewhere := httptest.NewServer(aNode(func(w http.ResponseWriter, _ *http.Request) {
+		followed = true
+		_, _ = io.WriteString(w, `{"revision":1}`)
+	}))
+	defer elsewhere.Close()
+	for _, status := range []int{200, 201, 204, 301, 302, 307, 308, 400, 401, 404, 407, 409, 412, 502, 503, 504} {
+		handler := func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if status/100 == 3 {
+				w.Header().Set("Location", elsewhere.URL)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			if status != http.StatusNoContent {
+				_, _ = io.WriteString(w, `{"revision":1,"status":`+fmt.Sprint(status)+`}`)
+			}
+		}
+		for _, args := range writes {
+			if code, said := toldBy(t, handler, args...); code != exitUnknown || !strings.Contains(said, fmt.Sprintf(`answered "%d `, status)) {
+				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnknown, said)
+			}
+		}
+		for _, args := range append(reads, []string{"health"}, []string{"health", "live"}, []string{"doctor"}) {
+			if code, said := toldBy(t, handler, args...); code != exitUnreachable {
+				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnreachable, said)
+			}
+		}
+	}
+	if followed {
+		t.Error("a redirect was followed")
+	}
+}
+
+// A success that does not say what was done is none.
+func TestExitCode_OfAnAnswerThatLacksSomething(t *testing.T) {
+	for _, body := range []string{"", "{}", "null", "[]", `"done"`, "<html>", `{"revision":0}`, `{"revision":-1,"current":null,"pause":null,"to":"","forgotten":"x"}`} {
+		for _, status := range []int{200, 201, 202} {
+			handler := func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			}
+			for _, args := range writes {
+				if code, said := told(t, handler, args...); code != exitUnknown || !strings.Contains(said, "may have taken effect") {
+					t.Errorf("%d %s, %v: exit code %d, want %d: %s", status, body, args, code, exitUnknown, said)
+				}
+			}
+		}
+	}
+}
+
+// With --node the node itself is asked, at the address of its record, if it is that one
+// which answers there; and nobody else is shown a token.
+func TestAtNode_AsksThatNodeAlone(t *testing.T) {
+	var got []string
+	at := func(node, instance string) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got = append(got, fmt.Sprintf("%s %s %t", node, r.URL.Path, r.Header.Get("Authorization") != ""))
+			if node != "" {
+				w.Header().Set(wire.HeaderNode, node)
+			}
+			w.Header().Set(wire.HeaderInstance, instance)
+			_, _ = io.WriteString(w, `{"previous":0,"current":5}`)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		by   *httptest.Server
+		code int
+		got  []string
+	}{
+		"itself":          {at("b", "i1"), exitDone, []string{"b /livez false", "b " + wire.PathPriority + " true"}},
+		"another node":    {at("a", "i2"), exitUnreachable, []string{"a /livez false"}},
+		"another process": {at("b", "i2"), exitUnreachable, []string{"b /livez false"}},
+		"what is no node": {at("", ""), exitUnreachable, []string{" /livez false"}},
+	} {
+		got = nil
+		plane := func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"nodes":[{"id":"b","instance":"i1","mode":"auto","state":"STANDBY","uri":%q}]}`, c.by.URL)
+		}
+		code, said := told(t, plane, "priority", "5", "--node", "b", "--token-file", token)
+		if code != c.code || fmt.Sprint(got) != fmt.Sprint(c.got) {
+			t.Errorf("%s: exit code %d, asked %q, want %d and %q: %s", name, code, got, c.code, c.got, said)
+		}
 	}
 }

@@ -14,15 +14,16 @@ import (
 const loadWithin = time.Second
 
 // loadsOf asks the nodes that change their state how far their loads have come, which
-// is not in the plane's records: they would be written for it all the time.
-func (o *operator) loadsOf(ctx context.Context, p *wire.Plane) map[string]string {
+// is not in the plane's records: they would be written for it all the time. asked is the
+// server that has told of them.
+func (o *operator) loadsOf(ctx context.Context, asked string, p *wire.Plane) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, loadWithin)
 	defer cancel()
 	notes := make([]string, len(p.Nodes))
 	var asking sync.WaitGroup
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		c, err := o.clientAt(n.URI)
+		c, err := o.clientAt(asked, n.URI)
 		if err != nil || n.State != modes.StateInitializing {
 			continue
 		}

@@ -89,7 +89,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &problem):
 		return problemCode(problem)
-	case errors.As(err, &pending), errors.Is(err, errLostWrite):
+	case errors.As(err, &pending), errors.Is(err, client.ErrUnknown):
 		return exitUnknown
 	case errors.Is(err, coordinator.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
 		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, coordinator.ErrRefused),
@@ -97,7 +97,8 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.Is(err, errNoNode), errors.Is(err, coordinator.ErrNoNode):
 		return exitNotFound
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, rebind.ErrUnavailable):
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, client.ErrStranger),
+		errors.Is(err, rebind.ErrUnavailable):
 		return exitUnreachable
 	default:
 		return exitFailed

@@ -148,12 +148,15 @@ with --if-revision 0 only if it does not exist.`,
 		if answer.Status == http.StatusCreated {
 			done = "created"
 		}
-		return show(o, answer, func(w io.Writer, v *wire.Written) error {
+		return showDone(o, answer, stored, func(w io.Writer, v *wire.Written) error {
 			_, err := fmt.Fprintf(w, "%s at revision %d\n", done, v.Revision)
 			return err
 		})
 	})
 }
+
+// stored reports whether the answer to a write says that it was made.
+func stored(v *wire.Written) bool { return v.Revision > 0 }
 
 func newDelete(s streams) *cobra.Command {
 	var revision int64
@@ -194,8 +197,8 @@ func newDelete(s streams) *cobra.Command {
 // deleted is the answer to a deletion as JSON: the API tells it by a header.
 func deleted(answer *client.Answer) ([]byte, error) {
 	revision, err := strconv.ParseInt(answer.Header.Get(wire.HeaderRevision), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("answer without a revision: %w", err)
+	if err != nil || revision < 1 {
+		return nil, answer.Incomplete("it has no revision")
 	}
 	return json.Marshal(wire.Written{Revision: revision})
 }
@@ -223,8 +226,8 @@ func newList(s streams) *cobra.Command {
 				return err
 			}
 			var page wire.List
-			if err := json.Unmarshal(answer.Body, &page); err != nil {
-				return fmt.Errorf("decode answer: %w", err)
+			if err := answer.Decode(&page); err != nil {
+				return err
 			}
 			all.Revision = page.Revision
 			all.Items = append(all.Items, page.Items...)
@@ -278,7 +281,7 @@ func newBatch(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(o, answer, func(w io.Writer, v *wire.Written) error {
+		return showDone(o, answer, stored, func(w io.Writer, v *wire.Written) error {
 			_, err := fmt.Fprintf(w, "stored at revision %d\n", v.Revision)
 			return err
 		})

@@ -26,16 +26,13 @@ type operator struct {
 	output  string
 	files   shownFiles
 	shown   client.Credentials // what they hold
+	nodes   *client.Client     // those that server names; made when it is first needed
 }
 
 const defaultServer = "http://127.0.0.1:7400"
 
-var (
-	// errNoNode is returned for a node that is not in the plane.
-	errNoNode = errors.New("no such live node")
-	// errLostWrite is returned for a write whose answer did not come.
-	errLostWrite = errors.New("outcome unknown: it may have taken effect, look before you try again")
-)
+// errNoNode is returned for a node that is not in the plane.
+var errNoNode = errors.New("no such live node")
 
 // askFlags are the flags that say whom to ask, with which credentials, and how to print
 // the answer.
@@ -43,7 +40,7 @@ var askFlags = []string{"server", "timeout", "output", "token-file", "cacert", "
 
 // flags adds the flags of a command that talks to a node.
 func (o *operator) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API")
+	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API, or several with commas: the first that answers is asked")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	o.files.flags(cmd.Flags())
 	o.outputFlag(cmd, "table, json or yaml; json is the API's answer as it came")
@@ -85,13 +82,16 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 	return cmd
 }
 
-// client makes the client for the node that is asked.
+// client is the client for the nodes that are asked.
 func (o *operator) client() (*client.Client, error) {
-	c, err := client.New(o.server, o.shown)
-	if err != nil {
-		return nil, usageError{err}
+	if o.nodes == nil {
+		c, err := client.New(o.server, o.shown)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		o.nodes = c
 	}
-	return c, nil
+	return o.nodes, nil
 }
 
 // do sends a request to the node that is asked.
@@ -101,7 +101,7 @@ func (o *operator) do(ctx context.Context, r client.Request) (*client.Answer, er
 		return nil, err
 	}
 	answer, err := c.Do(ctx, r)
-	return answer, explain(r.Method, o.server, err)
+	return answer, o.explain(err)
 }
 
 // post sends v to the node that is asked.
@@ -118,42 +118,52 @@ func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*cl
 	if node == "" {
 		return o.do(ctx, r)
 	}
-	c, err := o.client()
+	answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathPlane})
 	if err != nil {
 		return nil, err
 	}
 	var plane wire.Plane
-	if err := c.Get(ctx, wire.PathPlane, &plane); err != nil {
-		return nil, explain(http.MethodGet, o.server, err)
+	if err := answer.Decode(&plane); err != nil {
+		return nil, err
 	}
-	for _, n := range plane.Nodes {
-		if n.ID == node {
-			at, err := o.clientAt(n.URI)
-			if err != nil {
-				return nil, err
-			}
-			answer, err := at.Do(ctx, r)
-			return answer, explain(r.Method, n.URI, err)
+	for i := range plane.Nodes {
+		if n := &plane.Nodes[i]; n.ID == node {
+			return o.doBy(ctx, answer.Server, n, r)
 		}
 	}
 	return nil, fmt.Errorf("%w: %s", errNoNode, node)
 }
 
-// explain tells what a failure means for what was asked.
-func explain(method, server string, err error) error {
-	write := method != http.MethodGet
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, client.ErrTrust):
-		return fmt.Errorf("%s: %w", server, err)
-	case write && errors.Is(err, client.ErrLost):
-		return fmt.Errorf("%w: %w", errLostWrite, err)
-	case errors.Is(err, client.ErrUnreachable):
-		return fmt.Errorf("%w: is a node running at %s? name another with --server", err, server)
-	default:
-		return err
+// doBy sends a request to a node at the address that its record says, if it is that node
+// which answers there: an address can be another machine's own, or have a new owner.
+func (o *operator) doBy(ctx context.Context, asked string, n *wire.PlaneNode, r client.Request) (*client.Answer, error) {
+	at, err := o.clientAt(asked, n.URI)
+	if err != nil {
+		return nil, err
 	}
+	defer at.Close()
+	id, instance, err := at.Identity(ctx)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("node %s: %w", n.ID, err)
+	case id == "":
+		return nil, fmt.Errorf("node %s: %w: what answers at %s does not say which node it is", n.ID, client.ErrStranger, n.URI)
+	case id != n.ID || instance != n.Instance:
+		return nil, fmt.Errorf("node %s: %w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", n.ID, client.ErrStranger, n.URI, id)
+	}
+	answer, err := at.Do(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", n.ID, err)
+	}
+	return answer, nil
+}
+
+// explain says what to do where nobody was reached.
+func (o *operator) explain(err error) error {
+	if errors.Is(err, client.ErrUnreachable) && !errors.As(err, new(*wire.Problem)) {
+		return fmt.Errorf("%w: is a node running at %s? name another with --server", err, o.server)
+	}
+	return err
 }
 
 // print writes an answer: its body for programs, or the table for people.
@@ -179,6 +189,19 @@ func show[T any](o *operator, answer *client.Answer, table func(w io.Writer, v *
 	var v T
 	if err := answer.Decode(&v); err != nil {
 		return err
+	}
+	return o.print(answer.Body, func(w io.Writer) error { return table(w, &v) })
+}
+
+// showDone is show for the answer to a change, which has happened if done finds in it what
+// such an answer has to carry.
+func showDone[T any](o *operator, answer *client.Answer, done func(v *T) bool, table func(w io.Writer, v *T) error) error {
+	var v T
+	if err := answer.Decode(&v); err != nil {
+		return err
+	}
+	if !done(&v) {
+		return answer.Incomplete("it does not say what was done")
 	}
 	return o.print(answer.Body, func(w io.Writer) error { return table(w, &v) })
 }

@@ -35,14 +35,20 @@ looked at, and the exit code is 3 if any of it does not pass.`,
 	cmd.Flags().StringVar(&want.To, "to", "", "id of the node that is to lead (default: the best candidate)")
 	cmd.Flags().BoolVar(&want.DryRun, "dry-run", false, "look at everything it depends on and change nothing")
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
-		answer, err := o.post(ctx, wire.PathHandover, want)
+		req, err := client.JSON(http.MethodPost, wire.PathHandover, want)
+		if err != nil {
+			return err
+		}
+		req.Rehearsal = want.DryRun
+		answer, err := o.do(ctx, req)
 		switch {
 		case err != nil:
 			return err
 		case want.DryRun:
 			return showRehearsal(o, answer)
 		}
-		return show(o, answer, func(w io.Writer, h *wire.HandoverReply) error {
+		done := func(h *wire.HandoverReply) bool { return h.To != "" && h.Term > 0 }
+		return showDone(o, answer, done, func(w io.Writer, h *wire.HandoverReply) error {
 			_, err := fmt.Fprintf(w, "%s handed over to %s, which leads term %d after %dms\n", h.From, h.To, h.Term, h.DurationMS)
 			return err
 		})
@@ -101,7 +107,8 @@ itself: there is then no master. "handover" and "mode master" still work.`,
 		if err != nil {
 			return err
 		}
-		return show(o, answer, func(w io.Writer, p *wire.PauseReply) error {
+		done := func(p *wire.PauseReply) bool { return p.Paused && p.Pause != nil }
+		return showDone(o, answer, done, func(w io.Writer, p *wire.PauseReply) error {
 			_, err := fmt.Fprintf(w, "automatic promotion is paused %s\n", pauseEnd(p.Pause))
 			return err
 		})
@@ -128,7 +135,11 @@ func newResume(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(o, answer, func(w io.Writer, _ *wire.PauseReply) error {
+		var reply map[string]any // false may not stand for what is not there
+		done := func(p *wire.PauseReply) bool {
+			return !p.Paused && p.Pause == nil && answer.Decode(&reply) == nil && reply["paused"] != nil
+		}
+		return showDone(o, answer, done, func(w io.Writer, _ *wire.PauseReply) error {
 			_, err := fmt.Fprintln(w, "automatic promotion is not paused")
 			return err
 		})
@@ -168,7 +179,8 @@ func (o *operator) forget(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return show(o, answer, func(w io.Writer, f *wire.ForgetReply) error {
+	done := func(f *wire.ForgetReply) bool { return f.Forgotten == id }
+	return showDone(o, answer, done, func(w io.Writer, f *wire.ForgetReply) error {
 		_, err := fmt.Fprintf(w, "%s is forgotten\n", f.Forgotten)
 		return err
 	})

@@ -123,7 +123,7 @@ func (s *secured) serve(server *http.Server, l net.Listener) error {
 func (s *secured) stillAlive(ctx context.Context, r coordinator.Record) bool {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
-	c, err := client.New(r.URI, client.Credentials{TLS: s.peers})
+	c, err := client.At(r.URI, client.Credentials{TLS: s.peers})
 	if err != nil {
 		return false
 	}

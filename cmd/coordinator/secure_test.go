@@ -71,9 +71,10 @@ func TestClientAt_KeepsToTLS(t *testing.T) {
 		{"https://a:7400", "HTTP://b:7400", false},
 		{"https://a:7400", "", false},
 		{"http://a:7400", "nowhere", false},
+		{"http://a:7400", "http://b:7400,http://c:7400", false},
+		{"https://a:7400", "https://b:7400,http://c:7400", false},
 	} {
-		o := &operator{server: c.server}
-		at, err := o.clientAt(c.uri)
+		at, err := new(operator).clientAt(c.server, c.uri)
 		if (err == nil) != c.ok || err != nil && exitCode(err) != exitUsage {
 			t.Errorf("from %s to %q: %v", c.server, c.uri, err)
 		}

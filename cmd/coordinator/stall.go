@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -25,15 +26,20 @@ func stalling(ctx context.Context, limit time.Duration) (context.Context, *stall
 // moved begins the time anew.
 func (s *stall) moved() { s.timer.Reset(s.limit) }
 
-// moving is a reader that tells of each part that is read, and how long it is.
+// moving is a reader that tells of each part that is read, and how long it is. It
+// remembers why nothing more came, where that was not the end.
 type moving struct {
-	from  io.Reader
-	moved func(n int)
+	from   io.Reader
+	moved  func(n int)
+	failed error
 }
 
 // Read implements [io.Reader].
-func (m moving) Read(part []byte) (int, error) {
+func (m *moving) Read(part []byte) (int, error) {
 	n, err := m.from.Read(part)
 	m.moved(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		m.failed = err
+	}
 	return n, err
 }

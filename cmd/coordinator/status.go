@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,7 +61,7 @@ func (o *operator) status(ctx context.Context) error {
 		if err := asked.Decode(&n); err != nil {
 			return err
 		}
-		return planeTable(w, p, &n, o.loadsOf(ctx, p))
+		return planeTable(w, p, &n, o.loadsOf(ctx, answer.Server, p))
 	})
 }
 
@@ -231,9 +233,9 @@ func newHealth(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health [live|ready|ROLE]",
 		Short: "Tell by the exit code whether a node is live, ready or of a role",
-		Long: `Exit 0 if the node is live, ready (the default) or of the role, and 1 if it is
-not or does not answer. Roles: master, standby, hot_standby, hot_backup, hot,
-readable, promotable, writable.`,
+		Long: `Exit 0 if the node is live, ready (the default) or of the role, 1 if it is not, and
+6 if no node answers. Roles: master, standby, hot_standby, hot_backup, hot, readable,
+promotable, writable.`,
 		Example: `  coordinator health
   coordinator health master`,
 		Args: cobra.MaximumNArgs(1),
@@ -244,10 +246,12 @@ readable, promotable, writable.`,
 		case len(args) == 0 || args[0] == "ready":
 		case args[0] == "live":
 			path = wire.PathLive
+		case !slices.Contains(argWords["health"], args[0]):
+			return usageError{fmt.Errorf("role %q: use one of %s", args[0], strings.Join(argWords["health"], ", "))}
 		default:
 			path = wire.PathRole + args[0]
 		}
-		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path})
+		answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path, Probe: true})
 		if err != nil {
 			return healthError(err)
 		}
@@ -258,12 +262,16 @@ readable, promotable, writable.`,
 	})
 }
 
-// healthError leaves only one exit code for a node that is not as asked: Docker
-// knows no other. A role that does not exist is the caller's mistake.
+// healthError is the error of a node that is not as asked, whatever the reason that it
+// gives. A role that the node does not know is the caller's mistake.
 func healthError(err error) error {
 	var problem *wire.Problem
-	if errors.As(err, &problem) && problem.Status == http.StatusNotFound {
+	switch {
+	case !errors.As(err, &problem):
+		return err
+	case problem.Status == http.StatusNotFound:
 		return usageError{err}
+	default:
+		return errors.New(err.Error())
 	}
-	return errors.New(err.Error())
 }

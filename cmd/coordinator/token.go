@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -35,16 +33,19 @@ mementos; or admin, who may do everything.`,
 			if err != nil {
 				return usageError{err}
 			}
-			file, err := os.OpenFile(args[2], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			file, err := createNew(args[2])
 			if err != nil {
-				return usageError{err}
+				return err
 			}
-			_, err = fmt.Fprintln(file, token)
-			if err = errors.Join(err, file.Close()); err != nil {
+			defer file.discard()
+			if _, err = fmt.Fprintln(file, token); err != nil {
 				return fmt.Errorf("write token: %w", err)
 			}
-			_, err = fmt.Fprintln(s.out, line)
-			return err
+			// Nobody wants a token that no node is told to take.
+			if _, err = fmt.Fprintln(s.out, line); err != nil {
+				return err
+			}
+			return file.commit()
 		},
 	}
 }

@@ -83,7 +83,7 @@ func (w *watch) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case w.last == "", errors.As(err, &refused) && refused.Status < http.StatusInternalServerError, errors.As(err, new(*writeError)):
-			return explain(http.MethodGet, w.server, err)
+			return w.explain(err)
 		}
 		fmt.Fprintf(w.err, "interrupted, going on after revision %s: %v\n", w.last, err)
 		select {

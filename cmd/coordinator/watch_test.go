@@ -47,7 +47,7 @@ func TestWatch_GoesOnWhereItWas(t *testing.T) {
 		"event: bookmark\nid: 9\ndata: {\"revision\":9}\n\n" +
 			"event: change\nid: 10\ndata: {\"revision\":10,\"changes\":[{\"op\":\"delete\",\"type\":\"entity\",\"id\":\"x\",\"mod_revision\":10},{\"op\":\"put\",\"type\":\"entity\",\"id\":\"y\",\"mod_revision\":10,\"fault\":\"odd\"}]}\n\n",
 	}
-	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	node := httptest.NewServer(aNode(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, fmt.Sprintf("%s %s", r.URL.RawQuery, r.Header.Get(wire.HeaderLastEvent)))
 		answer := answers[min(len(asked), len(answers))-1]
 		if answer == "" {

@@ -1,8 +1,9 @@
-// Package client talks to a node's API for the operator's commands. It tells
-// apart what a caller has to tell apart: a refusal, which is a [wire.Problem]; a
-// node that could not be reached, so that nothing happened; one that was reached and
-// is not to be trusted, or does not trust the caller, with the same outcome; and an
-// answer that was lost, after which a write may or may not have happened.
+// Package client talks to the API of a plane's nodes for the operator's commands. It
+// tells apart what a caller has to tell apart: a refusal, which is a [wire.Problem]; a
+// node that could not be reached, so that nothing happened; one that was reached and is
+// not to be trusted, or does not trust the caller, with the same outcome; something that
+// answers and is no node; and an answer that was lost, after which a write may or may not
+// have happened.
 package client
 
 import (
@@ -18,27 +19,36 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// Errors of a request that got no answer.
+// Errors of a request that no node has answered.
 var (
 	// ErrUnreachable is returned when no node was reached.
 	ErrUnreachable = errors.New("no node reached")
 	// ErrTrust is returned when node and client do not trust each other's certificates,
 	// or one of them does not speak TLS.
 	ErrTrust = credentials.ErrTrust
-	// ErrLost is returned when the request was sent and its answer did not come.
+	// ErrLost is returned when the request was sent and no answer came that can be read.
 	ErrLost = errors.New("no answer")
+	// ErrStranger is returned when what has answered is no node: a proxy, a redirect,
+	// another program.
+	ErrStranger = errors.New("no node answers there")
+	// ErrUnknown is returned, with an ErrLost or an ErrStranger, for a request that changes
+	// something.
+	ErrUnknown = errors.New("outcome unknown: it may have taken effect, look before you try again")
 )
 
-// Client talks to one node.
+// Client talks to one node after the other, until one answers. It follows no redirect
+// and asks no proxy.
 type Client struct {
-	base  *url.URL
-	http  *http.Client
-	token *credentials.ClientToken
+	servers []*url.URL
+	last    atomic.Int64 // the place of the server that has answered last
+	http    *http.Client
+	token   *credentials.ClientToken
 }
 
 // Credentials are what a client shows to nodes, and whom it trusts to be one. The zero
@@ -48,19 +58,39 @@ type Credentials struct {
 	Token *credentials.ClientToken
 }
 
-// New makes a client for the node at a URL such as http://127.0.0.1:7400.
-func New(server string, shown Credentials) (*Client, error) {
-	base, err := url.Parse(server)
-	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, fmt.Errorf("server %q: write it as http://host:port", server)
+// New makes a client for nodes as [ParseServers] takes them. A token that is for
+// https:// is not shown without, so then all of them have to be.
+func New(servers string, shown Credentials) (*Client, error) {
+	parsed, err := ParseServers(servers)
+	if err != nil {
+		return nil, err
 	}
+	for _, s := range parsed {
+		if shown.Token != nil && s.Scheme != parsed[0].Scheme {
+			return nil, fmt.Errorf("servers %q: with a token use https:// for all of them or for none: it is not shown to one over TLS and to another without", servers)
+		}
+	}
+	return newClient(parsed, shown), nil
+}
+
+// At makes a client for the one node at a URL, as its record tells it.
+func At(uri string, shown Credentials) (*Client, error) {
+	server, err := parseServer(uri)
+	if err != nil {
+		return nil, err
+	}
+	return newClient([]*url.URL{server}, shown), nil
+}
+
+func newClient(servers []*url.URL, shown Credentials) *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil
 	if shown.TLS == nil {
 		shown.TLS = new(credentials.Client)
 	}
 	t.DialTLSContext = shown.TLS.DialTLS
-	return &Client{base: base, http: &http.Client{Transport: t}, token: shown.Token}, nil
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{servers: servers, http: &http.Client{Transport: t, CheckRedirect: stay}, token: shown.Token}
 }
 
 // Close ends the connections that nobody uses any more.
@@ -75,8 +105,26 @@ type Request struct {
 	Body   []byte
 	// Upload is a body that is sent as it is read, in the place of Body.
 	Upload io.Reader
+	// Rehearsal marks a request that changes nothing although its method is that of one
+	// which does.
+	Rehearsal bool
+	// Probe marks a request that asks how a node is: its 503 is an answer as any other, and
+	// is not asked of the next node.
+	Probe bool
 	// Alive, if it is not nil, is called when the node says that it is still at work.
 	Alive func()
+}
+
+// writes reports whether the request changes something.
+func (r *Request) writes() bool { return r.Method != http.MethodGet && !r.Rehearsal }
+
+// unheard is what it means for the request that err has come in the place of a node's
+// answer, after it was sent.
+func (r *Request) unheard(err error) error {
+	if r.writes() {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return err
 }
 
 // Answer is an answer that is no problem.
@@ -84,14 +132,25 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	// Server is the URL of the node that has given it.
+	Server string
+
+	request *Request
 }
 
-// Decode reads the answer's JSON into v.
+// Decode reads the answer's JSON into v. An answer that is none was not given by this
+// API: the error is an [ErrLost].
 func (a *Answer) Decode(v any) error {
 	if err := json.Unmarshal(a.Body, v); err != nil {
-		return fmt.Errorf("decode answer: %w", err)
+		return a.Incomplete(err.Error())
 	}
 	return nil
+}
+
+// Incomplete is the error of an answer that lacks what it has to carry. Whatever its
+// status says, what was asked for is then not known to have happened.
+func (a *Answer) Incomplete(why string) error {
+	return a.request.unheard(fmt.Errorf("%w: %s answered %d with what is no such answer: %s", ErrLost, a.Server, a.Status, why))
 }
 
 // Stream is an answer that is no problem, to be read as it comes. Close its body.
@@ -99,58 +158,67 @@ type Stream struct {
 	Status int
 	Header http.Header
 	Body   io.ReadCloser
+	Server string
 }
 
+// maxAnswer bounds an answer that is read whole, which no node exceeds.
+const maxAnswer = 256 << 20
+
 // Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable],
-// [ErrTrust] or [ErrLost].
+// [ErrTrust], [ErrLost] or [ErrStranger].
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	s, err := c.Open(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Body.Close()
-	body, err := io.ReadAll(s.Body)
-	if err != nil {
-		return nil, lost(true, err)
+	body, err := io.ReadAll(io.LimitReader(s.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("it is longer than %d bytes", maxAnswer)
 	}
-	return &Answer{Status: s.Status, Header: s.Header, Body: body}, nil
+	if err != nil {
+		return nil, r.unheard(fmt.Errorf("%w: %s broke off: %w", ErrLost, s.Server, err))
+	}
+	return &Answer{Status: s.Status, Header: s.Header, Body: body, Server: s.Server, request: &r}, nil
 }
 
-// Open is Do for an answer that may be long: its body is still to be read.
-func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
-	resp, err := c.send(ctx, r)
+// Get reads a path into v.
+func (c *Client) Get(ctx context.Context, path string, v any) error {
+	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if resp.StatusCode < http.StatusBadRequest {
-		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body}, nil
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, lost(true, err)
-	}
-	return nil, problem(resp, text)
+	return answer.Decode(v)
 }
 
 // Identity asks which process of which node answers, however it is. That needs no
-// credentials.
+// credentials, and shows none.
 func (c *Client) Identity(ctx context.Context) (node, instance string, err error) {
-	resp, err := c.send(ctx, Request{Method: http.MethodGet, Path: wire.PathLive})
+	t := &try{client: c, server: c.servers[0], request: &Request{Method: http.MethodGet, Path: wire.PathLive}, anonymous: true}
+	resp, err := t.send(ctx)
 	if err != nil {
 		return "", "", err
 	}
 	return resp.Header.Get(wire.HeaderNode), resp.Header.Get(wire.HeaderInstance), resp.Body.Close()
 }
 
-// send sends one request and returns whatever the answer is.
-func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
-	target := *c.base
+// try is one request to one server.
+type try struct {
+	client    *Client
+	server    *url.URL
+	request   *Request
+	anonymous bool        // it shows no token
+	sent      atomic.Bool // it may have arrived
+}
+
+// send sends the request and returns whatever the answer is.
+func (t *try) send(ctx context.Context) (*http.Response, error) {
+	r := t.request
+	target := *t.server
 	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
 	target.RawQuery = r.Query.Encode()
-	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { sent.Store(true) },
+		WroteHeaders: func() { t.sent.Store(true) },
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
 			if r.Alive != nil {
 				r.Alive()
@@ -169,49 +237,34 @@ func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
 	for key, values := range r.Header {
 		req.Header[key] = values
 	}
-	if c.token != nil {
-		req.Header.Set("Authorization", "Bearer "+c.token.Text())
+	if deadline, ok := ctx.Deadline(); ok && r.writes() {
+		req.Header.Set(wire.HeaderDeadline, deadline.UTC().Format(time.RFC3339Nano))
 	}
-	resp, err := c.http.Do(req)
+	if t.client.token != nil && !t.anonymous {
+		req.Header.Set("Authorization", "Bearer "+t.client.token.Text())
+	}
+	resp, err := t.client.http.Do(req)
 	if err != nil {
-		return nil, lost(sent.Load(), err)
+		return nil, t.failed(err)
 	}
 	return resp, nil
 }
 
-// lost tells what an error means for a request that got no answer.
-func lost(sent bool, err error) error {
-	if distrust := credentials.Explain(err, credentials.Flags{CA: "--cacert", Cert: "--cert"}); distrust != nil {
-		return distrust
+// failed tells what an error means for a request that got no answer.
+func (t *try) failed(err error) error {
+	sent := t.sent.Load()
+	distrust := credentials.Explain(err, credentials.Flags{CA: "--cacert", Cert: "--cert"})
+	switch {
+	// Once a request is sent only the refusal of a certificate tells that it was not read.
+	case distrust != nil && (!sent || strings.Contains(err.Error(), "certificate")):
+		return fmt.Errorf("%s: %w", t.server, distrust)
+	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
+		return fmt.Errorf("%s: %w", t.server, errWantsTLS)
+	case sent:
+		return t.request.unheard(fmt.Errorf("%w: %w", ErrLost, err))
+	default:
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	if sent {
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnreachable, err)
-}
-
-// problem reads an error's body; what is not one of ours is told as it came.
-func problem(resp *http.Response, body []byte) error {
-	var p wire.Problem
-	if json.Unmarshal(body, &p) == nil && p.Status == resp.StatusCode {
-		return &p
-	}
-	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
-		return fmt.Errorf("%w: it speaks TLS and not plain HTTP: write https:// for http://", ErrTrust)
-	}
-	return wire.NewProblem(resp.StatusCode, "", fmt.Sprintf("%s: %.200s", resp.Status, body))
-}
-
-// Get reads a path into v.
-func (c *Client) Get(ctx context.Context, path string, v any) error {
-	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path})
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(answer.Body, v); err != nil {
-		return fmt.Errorf("decode answer of %s: %w", path, err)
-	}
-	return nil
 }
 
 // JSON makes a request with a JSON body.

@@ -1,0 +1,220 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+)
+
+const (
+	// tryWithin is how long one of several servers may take to answer a read, or to be
+	// reached for a write, before the next one is asked.
+	tryWithin = 5 * time.Second
+	// roundAfter is the time between two rounds through all servers.
+	roundAfter = 200 * time.Millisecond
+)
+
+// ParseServers reads a list of nodes: URLs such as https://host:port, with commas between
+// them. One without a scheme, host:port, is meant as http://.
+func ParseServers(list string) ([]*url.URL, error) {
+	var servers []*url.URL
+	for item := range strings.SplitSeq(list, ",") {
+		server, err := parseServer(item)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
+func parseServer(item string) (*url.URL, error) {
+	const how = "server %q: write it as http://host:port, https://host:port or host:port, several with commas and no spaces between"
+	text := item
+	if !strings.Contains(item, "://") {
+		if _, _, err := net.SplitHostPort(item); err != nil {
+			return nil, fmt.Errorf(how, item)
+		}
+		text = "http://" + item
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", strings.ContainsAny(item, " ,\t\"'"):
+		return nil, fmt.Errorf(how, item)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("server %q: leave out what begins with ? or #", item)
+	}
+	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("server %q: port %q: use 1 to 65535", item, port)
+		}
+	}
+	return u, nil
+}
+
+// Open is Do for an answer that may be long: its body is still to be read.
+//
+// Of several servers it asks the one that has answered last, and then the others, round
+// and round until ctx ends: as long as the request was not sent, was answered by 503,
+// which says that it was not applied, or changes nothing. A single server is asked once.
+func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
+	counted := &countedReader{from: r.Upload}
+	if r.Upload != nil {
+		r.Upload = counted
+	}
+	said := make([]error, len(c.servers))
+	for {
+		first := int(c.last.Load())
+		for i := range c.servers {
+			n := (first + i) % len(c.servers)
+			stream, err := c.ask(ctx, c.servers[n], &r)
+			if err == nil {
+				c.last.Store(int64(n))
+				return stream, nil
+			}
+			if counted.read.Load() || !another(&r, err) {
+				return nil, err
+			}
+			if ctx.Err() == nil || said[n] == nil { // that time is over is not why
+				said[n] = err
+			}
+		}
+		if len(c.servers) == 1 || !slices.ContainsFunc(said, mends) {
+			return nil, summary(said)
+		}
+		select {
+		case <-time.After(roundAfter):
+		case <-ctx.Done():
+			return nil, summary(said)
+		}
+	}
+}
+
+// another reports whether a request that has failed can be sent to another server.
+func another(r *Request, err error) bool {
+	var p *wire.Problem
+	switch {
+	case errors.As(err, &p):
+		return p.Status == http.StatusServiceUnavailable && !r.Probe
+	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrTrust):
+		return true // it was not sent, or not read
+	case errors.Is(err, ErrLost), errors.Is(err, ErrStranger):
+		return !r.writes()
+	default:
+		return false
+	}
+}
+
+// mends reports whether what has failed may work a moment later.
+func mends(err error) bool { return !errors.Is(err, ErrTrust) && !errors.Is(err, ErrStranger) }
+
+// summary is the error when no server has answered. What a node has said comes before
+// that others say nothing.
+func summary(said []error) error {
+	if len(said) == 1 {
+		return said[0]
+	}
+	said = slices.DeleteFunc(said, func(err error) bool { return err == nil }) // was not asked any more
+	slices.SortStableFunc(said, func(a, b error) int { return rank(a) - rank(b) })
+	return errors.Join(said...)
+}
+
+// rank orders errors: first what a node has said, last that it was not trusted.
+func rank(err error) int {
+	switch {
+	case errors.As(err, new(*wire.Problem)):
+		return 0
+	case errors.Is(err, ErrTrust):
+		return 2
+	default:
+		return 1
+	}
+}
+
+// errSlow ends a try of one server where there are others.
+var errSlow = errors.New("it takes too long, and there are others")
+
+// ask sends the request to one server.
+func (c *Client) ask(ctx context.Context, server *url.URL, r *Request) (*Stream, error) {
+	t := &try{client: c, server: server, request: r}
+	ctx, cancel := context.WithCancelCause(ctx)
+	limit := time.AfterFunc(c.patience(ctx), func() {
+		if len(c.servers) > 1 && !(t.sent.Load() && (r.writes() || r.Rehearsal)) {
+			cancel(errSlow)
+		}
+	})
+	stream, err := t.open(ctx)
+	limit.Stop()
+	if err != nil {
+		cancel(nil)
+		if len(c.servers) > 1 && errors.As(err, new(*wire.Problem)) {
+			err = fmt.Errorf("%s: %w", server, err)
+		}
+		return nil, err
+	}
+	stream.Body = &ending{stream.Body, func() { cancel(nil) }}
+	return stream, nil
+}
+
+// patience is how long a server is waited for where there are others: so that each of
+// them has its turn.
+func (c *Client) patience(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return tryWithin
+	}
+	return min(tryWithin, time.Until(deadline)/time.Duration(len(c.servers)))
+}
+
+// open sends the request and looks at what the answer is.
+func (t *try) open(ctx context.Context) (*Stream, error) {
+	resp, err := t.send(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.ofNode(resp) && resp.StatusCode < http.StatusMultipleChoices {
+		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body, Server: t.server.String()}, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	if err != nil {
+		return nil, t.request.unheard(fmt.Errorf("%w: %s broke off: %w", ErrLost, t.server, err))
+	}
+	return nil, t.problem(ctx, resp, text)
+}
+
+// ending is a body that has its request ended when it is closed.
+type ending struct {
+	io.ReadCloser
+	end func()
+}
+
+// Close implements [io.Closer].
+func (e *ending) Close() error {
+	defer e.end()
+	return e.ReadCloser.Close()
+}
+
+// countedReader knows whether something was read of a body, which can then not be sent
+// again.
+type countedReader struct {
+	from io.Reader
+	read atomic.Bool
+}
+
+// Read implements [io.Reader].
+func (r *countedReader) Read(part []byte) (int, error) {
+	r.read.Store(true)
+	return r.from.Read(part)
+}
