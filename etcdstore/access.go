@@ -168,8 +168,8 @@ func (a *access) user() string {
 	if a.secure == nil {
 		return ""
 	}
-	cfg, err := a.secure.source()
-	if err != nil {
+	cfg, _ := a.secure.source()
+	if cfg == nil {
 		return ""
 	}
 	if leaf := clientLeaf(cfg); leaf != nil {

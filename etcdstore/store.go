@@ -38,7 +38,8 @@ type Config struct {
 	TTL time.Duration
 	// TLS says how connections are secured. It is called for each new connection, so
 	// that certificates can be renewed while the store is open: [TLSFiles] reads them
-	// from files. nil leaves endpoints with https:// to the system's authorities and
+	// from files. What it returns beside an error is used all the same, and the error
+	// logged. nil leaves endpoints with https:// to the system's authorities and
 	// all others in clear.
 	TLS func() (*tls.Config, error)
 	// User logs in to etcd with what Password returns at that moment: [PasswordFile]

@@ -12,40 +12,61 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/coordinator-ha/coordinator/internal/pemfile"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection:
-// a file that is replaced is taken up without more ado. ca holds the authorities
-// that may have signed etcd's certificate, empty for the system's; cert and key are
-// what this node shows etcd, both empty for nothing.
+// a file that is replaced is taken up without more ado, whole or not at all. Where what
+// the files hold cannot be used it returns the error together with what they held when
+// they last could. ca holds the authorities that may have signed etcd's certificate,
+// empty for the system's; cert and key are what this node shows etcd, both empty for
+// nothing.
 func TLSFiles(ca, cert, key string) func() (*tls.Config, error) {
+	var last atomic.Pointer[tls.Config]
 	return func() (*tls.Config, error) {
-		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-		if ca != "" {
-			pem, err := os.ReadFile(ca)
-			if err != nil {
-				return nil, fmt.Errorf("read certificates of authorities: %w", err)
-			}
-			cfg.RootCAs = x509.NewCertPool()
-			if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("read certificates of authorities: %s holds none in PEM form", ca)
-			}
+		cfg, err := readTLS(ca, cert, key)
+		if err != nil {
+			return last.Load(), err
 		}
-		if cert != "" || key != "" {
-			pair, err := tls.LoadX509KeyPair(cert, key)
-			if err != nil {
-				return nil, fmt.Errorf("read client certificate: %w", err)
-			}
-			cfg.Certificates = []tls.Certificate{pair}
-		}
+		last.Store(cfg)
 		return cfg, nil
 	}
+}
+
+func readTLS(ca, cert, key string) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		text, err := os.ReadFile(ca)
+		if err == nil {
+			cfg.RootCAs, err = pemfile.Pool(pemfile.File{Path: ca, Text: text})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read certificates of authorities: %w", err)
+		}
+	}
+	if cert == "" && key == "" {
+		return cfg, nil
+	}
+	files := []pemfile.File{{Path: cert}, {Path: key}}
+	for i := range files {
+		var err error
+		if files[i].Text, err = os.ReadFile(files[i].Path); err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+	}
+	pair, err := pemfile.Pair(files[0], files[1])
+	if err != nil {
+		return nil, fmt.Errorf("read client certificate: %w", err)
+	}
+	cfg.Certificates = []tls.Certificate{pair}
+	return cfg, nil
 }
 
 // handshakes secures connections with what the configuration says at the time of
@@ -60,8 +81,9 @@ type handshakes struct {
 	hopeless  context.Context // ends when every endpoint has failed
 	despair   context.CancelFunc
 
-	mu   sync.Mutex       // guards the field below
-	last map[string]error // of each endpoint that was connected to: nil, or why it failed
+	mu    sync.Mutex       // guards the fields below
+	last  map[string]error // of each endpoint that was connected to: nil, or why it failed
+	stale string           // why the configuration is an earlier one, empty if it is not
 }
 
 // newHandshakes returns nil where connections are in clear.
@@ -83,10 +105,11 @@ func newHandshakes(cfg *Config) *handshakes {
 // ClientHandshake secures one connection. endpoint is the host and port it is to.
 func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	cfg, err := h.source()
-	if err != nil {
+	if cfg == nil {
 		h.note(endpoint, err)
 		return nil, nil, err
 	}
+	h.noteStale(err)
 	conn, info, err := credentials.NewTLS(cfg).ClientHandshake(ctx, endpoint, raw)
 	if err != nil {
 		why := handshakeError(err, cfg)
@@ -136,6 +159,21 @@ func (h *handshakes) reason(endpoint string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last[endpoint]
+}
+
+// noteStale says once of each reason that connections go on with an earlier
+// configuration, nil for none.
+func (h *handshakes) noteStale(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var why string
+	if err != nil {
+		why = err.Error()
+	}
+	if why != "" && why != h.stale {
+		h.log.Warn("changed credentials for etcd cannot be used, going on with those before", zap.Error(err))
+	}
+	h.stale = why
 }
 
 // refusal tells why no endpoint can be connected to, as far as that is for the want

@@ -1,14 +1,14 @@
 package credentials
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 
 	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
 // onlyHTTP1 is the protocol that servers and clients agree on. One connection is then
@@ -120,13 +120,9 @@ func (c *Client) DialTLS(ctx context.Context, network, address string) (net.Conn
 }
 
 // parsePair reads a certificate and its key.
-func parsePair(texts [][]byte) (tls.Certificate, error) { return tls.X509KeyPair(texts[0], texts[1]) }
+func parsePair(files []pemfile.File) (tls.Certificate, error) {
+	return pemfile.Pair(files[0], files[1])
+}
 
 // parsePool reads the certificates of CAs.
-func parsePool(texts [][]byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !bytes.Contains(texts[0], []byte("-----BEGIN CERTIFICATE-----")) || !pool.AppendCertsFromPEM(texts[0]) {
-		return nil, errors.New("it holds no certificate in PEM form")
-	}
-	return pool, nil
-}
+func parsePool(files []pemfile.File) (*x509.CertPool, error) { return pemfile.Pool(files[0]) }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
 // Role is what somebody may do. Each role may do what those before it may.
@@ -98,11 +100,11 @@ func checkName(name string) error {
 	return nil
 }
 
-func parseTokens(texts [][]byte) ([]entry, error) {
+func parseTokens(files []pemfile.File) ([]entry, error) {
 	var entries []entry
 	owners := make(map[[sha256.Size]byte]int) // line of each digest
 	number := 0
-	for line := range bytes.Lines(texts[0]) {
+	for line := range bytes.Lines(files[0].Text) {
 		number++
 		fields := strings.Fields(string(line))
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
@@ -110,10 +112,10 @@ func parseTokens(texts [][]byte) ([]entry, error) {
 		}
 		e, err := parseToken(fields)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
+			return nil, fmt.Errorf("%s: line %d: %w", files[0].Path, number, err)
 		}
 		if other, taken := owners[e.digest]; taken {
-			return nil, fmt.Errorf("line %d: the token of line %d again", number, other)
+			return nil, fmt.Errorf("%s: line %d: the token of line %d again", files[0].Path, number, other)
 		}
 		owners[e.digest] = number
 		entries = append(entries, e)
@@ -154,10 +156,10 @@ func NewToken(name string, role Role) (token, line string, err error) {
 
 // ReadToken reads the file of a client's own token.
 func ReadToken(path string) (*ClientToken, error) {
-	token, err := open(zap.NewNop(), func(texts [][]byte) (string, error) {
-		token := string(bytes.TrimSpace(texts[0]))
+	token, err := open(zap.NewNop(), func(files []pemfile.File) (string, error) {
+		token := string(bytes.TrimSpace(files[0].Text))
 		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return "", fmt.Errorf("a token is one word of ASCII")
+			return "", fmt.Errorf("%s: a token is one word of ASCII", files[0].Path)
 		}
 		return token, nil
 	}, path)
