@@ -214,7 +214,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, err
 	}
 	defer done()
-	before := n.self.Load().record
+	before := n.me().record
 	c := &change{to: to, result: make(chan changeResult, 1)}
 	if err := n.do(ctx, func() step { return n.changeMode(c) }); err != nil {
 		return ModeChange{}, err
@@ -225,7 +225,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 	case <-n.ended:
 		return ModeChange{}, ErrStopped
 	case <-ctx.Done():
-		me := n.self.Load().record
+		me := n.me().record
 		return ModeChange{Previous: ModeState{before.Mode, before.State}, Current: ModeState{me.Mode, me.State}}, ErrPending
 	}
 }
@@ -261,7 +261,10 @@ func (n *Node) Plane(ctx context.Context) (Plane, error) {
 	if err != nil {
 		return n.Glimpse(), fmt.Errorf("read plane: %w", err)
 	}
-	return p, nil
+	if n.me().remaining() > 0 {
+		return p, nil
+	}
+	return n.asNow(p), nil // the store may show for a while yet that this node leads
 }
 
 // Glimpse returns the plane as this node last saw it, without asking the store,
@@ -269,7 +272,12 @@ func (n *Node) Plane(ctx context.Context) (Plane, error) {
 // on being named by its own picture of the time before. A node that does not lead
 // looks at the others only now and then, the seldomer the more there are.
 func (n *Node) Glimpse() Plane {
-	p, me := n.outlook.whole(), n.self.Load()
+	return n.asNow(n.outlook.whole())
+}
+
+// asNow puts this node into a picture of the plane as it is now.
+func (n *Node) asNow(p Plane) Plane {
+	me := n.me()
 	p.Members = slices.Clone(p.Members)
 	for i := range p.Members {
 		m := &p.Members[i]
@@ -292,7 +300,7 @@ func (n *Node) CheckStore(ctx context.Context) error {
 	if err := n.store.Standing().Refuses; err != nil {
 		return err
 	}
-	return n.store.Writable(ctx, n.self.Load().record)
+	return n.store.Writable(ctx, n.me().record)
 }
 
 // Pause keeps all nodes of the plane from being promoted by themselves, for the

@@ -176,6 +176,7 @@ func (n *Node) show() {
 		membership: n.membership,
 		candidate:  n.candidacy != nil,
 		stopping:   n.ctx != nil && n.stop == nil,
+		rest:       n.rest(),
 	}
 	if n.state == modes.StateMaster && n.reign != nil && !n.quiet {
 		s.term = n.reign.Context()

@@ -18,8 +18,8 @@ type Status struct {
 	Record
 	// PlaneTerm is the plane's last term as far as this node has seen.
 	PlaneTerm int64
-	// LeaseRemaining is for how long the node's lease can be relied on; zero or
-	// less means that it cannot, or that there is none.
+	// LeaseRemaining is for how long the node's lease can be relied on; zero means that
+	// it cannot, or that there is none.
 	LeaseRemaining time.Duration
 	// Mirror is nil on a node that holds no state.
 	Mirror *MirrorStatus
@@ -144,30 +144,54 @@ type self struct {
 	follows    context.Context // ends with the mirror; nil without one
 	candidate  bool
 	stopping   bool
+	rest       modes.State // where the node settles when it does not lead
+}
+
+// me is self as it may be shown at this moment: a node whose lease has run out is not
+// MASTER, whether or not its role loop has come to see that. It may have been frozen, and
+// whoever asks it first on waking would be told of two masters.
+func (n *Node) me() *self {
+	me := n.self.Load()
+	if me.record.State != modes.StateMaster || me.remaining() > 0 {
+		return me
+	}
+	late := *me
+	if late.rest == modes.StateFailed {
+		late.rest = modes.StateInitializing // until the role loop says why
+	}
+	late.record.State, late.record.Term, late.record.Next = late.rest, 0, ""
+	late.term, late.candidate = nil, false
+	return &late
+}
+
+// remaining is for how long the lease can be relied on, and never negative.
+func (s *self) remaining() time.Duration {
+	if s.membership == nil {
+		return 0
+	}
+	return max(s.membership.Remaining(), 0)
 }
 
 // acting reports whether the node may speak as the master.
 func (s *self) acting() bool {
-	return s.term != nil && s.term.Err() == nil && s.membership.Remaining() > 0
+	return s.term != nil && s.term.Err() == nil && s.remaining() > 0
 }
 
 // Status tells how the node is. It never waits for the role loop, and costs the same
 // however much there is to tell.
 func (n *Node) Status() Status {
-	me := n.self.Load()
+	me := n.me()
 	s := Status{
-		Record:      me.record,
-		PlaneTerm:   n.outlook.plane().Holder.Term,
-		Transitions: n.journal.latest(),
-		Turned:      n.turned.Load().Age(),
-		InElection:  me.candidate,
-		Acting:      me.acting(),
-		Stopping:    me.stopping,
-		Store:       n.store.Standing(),
-		StoreFull:   me.record.State == modes.StateMaster && n.full.Load(),
-	}
-	if me.membership != nil {
-		s.LeaseRemaining = me.membership.Remaining()
+		Record:         me.record,
+		PlaneTerm:      n.outlook.plane().Holder.Term,
+		Transitions:    n.journal.latest(),
+		Turned:         n.turned.Load().Age(),
+		InElection:     me.candidate,
+		Acting:         me.acting(),
+		Stopping:       me.stopping,
+		LeaseRemaining: me.remaining(),
+		StoreFull:      me.record.State == modes.StateMaster && n.full.Load(),
+		Store:          n.store.Standing(),
 	}
 	if me.mirror == nil {
 		return s
@@ -204,7 +228,7 @@ type Reading struct {
 // Read returns the state as this node has it, or [ErrNotReadable]. A master
 // shows every write it has acknowledged.
 func (n *Node) Read() (Reading, error) {
-	me := n.self.Load()
+	me := n.me()
 	if !me.record.State.Readable() || me.mirror == nil || me.mirror.View() == nil {
 		return Reading{}, notReadable(me.record)
 	}
@@ -220,7 +244,7 @@ func (n *Node) Read() (Reading, error) {
 // returns [ErrNotReadable] on a node that holds no state, and the cause of ctx
 // if that ends first.
 func (n *Node) WaitRevision(ctx context.Context, to rebind.Revision) error {
-	me := n.self.Load()
+	me := n.me()
 	if me.mirror == nil {
 		return notReadable(me.record)
 	}
@@ -242,7 +266,7 @@ func (n *Node) Past(ctx context.Context, at rebind.Revision, start rebind.Name, 
 // still on its way back from the store may be on a hot node's copy already, and who
 // has read it there must not find it missing here afterwards.
 func (n *Node) Confirm(ctx context.Context) error {
-	me := n.self.Load()
+	me := n.me()
 	if !me.record.State.Readable() || me.mirror == nil {
 		return notReadable(me.record)
 	}
@@ -275,11 +299,11 @@ func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]re
 // following returns this node's mirror, and a context that ends when the node gives
 // the mirror up.
 func (n *Node) following(ctx context.Context) (*rebind.Mirror, context.Context, func(), error) {
-	me := n.self.Load()
+	me := n.me()
 	if !me.record.State.Readable() || me.mirror == nil {
 		return nil, nil, nil, notReadable(me.record)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(me.follows, func() { cancel(notReadable(n.self.Load().record)) })
+	stop := context.AfterFunc(me.follows, func() { cancel(notReadable(n.me().record)) })
 	return me.mirror, ctx, func() { stop(); cancel(nil) }, nil
 }

@@ -82,7 +82,7 @@ var gauges = []gauge{
 		return float64(len(coordinator.Candidates(f.plane)))
 	}},
 	{describe("paused", "1 while automatic promotion is paused."), func(f *facts) float64 { return truth(f.plane.Pause != nil) }},
-	{describe("lease_margin_seconds", "For how long the node's lease can be relied on without another renewal; 0 or less if it cannot."), func(f *facts) float64 { return f.LeaseRemaining.Seconds() }},
+	{describe("lease_margin_seconds", "For how long the node's lease can be relied on without another renewal; 0 if it cannot."), func(f *facts) float64 { return f.LeaseRemaining.Seconds() }},
 	{describe("lease_ttl_seconds", "Time to live of the node's lease: what etcd granted or, before it has, what it is asked for."), func(f *facts) float64 { return f.ttl.Seconds() }},
 	{describe("etcd_connected", "1 while the store has renewed the node's lease in time."), func(f *facts) float64 { return truth(f.LeaseRemaining > 0) }},
 	{describe("store_full", "1 while the store has no room for this master's puts."), func(f *facts) float64 { return truth(f.StoreFull) }},
