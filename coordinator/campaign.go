@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,7 +30,8 @@ type candidacy struct {
 
 	// Of the role loop.
 	forward chan struct{} // holds a token when the campaign is to step forward
-	stepped int64         // the term for whose vacancy it last was to
+	stepped int64         // the term for whose vacancy it last was to as the named next
+	overdue time.Time     // when a vacancy that is in sight has lasted too long; zero without one
 
 	// Of the campaign's own goroutine until done.
 	node      string
@@ -50,7 +53,7 @@ type candidacy struct {
 // as it is, and no program of an earlier term is still running.
 func (n *Node) campaign() {
 	if n.candidacy != nil || !stands(n.mode, n.state) ||
-		!n.member() || n.published != n.record() || n.programRuns() {
+		!n.member() || n.published != n.record() || n.programRuns() || n.standsAside() {
 		return
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
@@ -71,6 +74,32 @@ func (n *Node) campaign() {
 		c.term, c.err = membership.Campaign(ctx, bid)
 	})
 	n.candidacy = c
+}
+
+// asideFor is for how many times [Patience] a node that could not finish leaves the election
+// to others: two of them can have tried by then.
+const asideFor = 2
+
+// heed lets others go first if that is what the end of a campaign or a membership says.
+func (n *Node) heed(why error) {
+	if !errors.Is(why, ErrStuck) || n.solo {
+		return
+	}
+	n.aside = time.Now().Add(asideFor * Patience(n.store.TTL()))
+	if n.lastError == why.Error() {
+		return // it has been said
+	}
+	n.lastError = why.Error()
+	n.log.Error("could not become master, others go first", zap.Error(why))
+}
+
+// standsAside reports whether the node leaves the election to others. Where nobody else
+// stands it goes on trying.
+func (n *Node) standsAside() bool {
+	if !time.Now().Before(n.aside) || n.pending != nil && n.pending.order {
+		return false
+	}
+	return slices.ContainsFunc(Candidates(n.outlook.whole()), func(m Member) bool { return m.ID != n.cfg.ID })
 }
 
 // see begins to count for a vacancy that is new: the one that the given term left.
@@ -127,12 +156,32 @@ func (c *candidacy) consider(p Plane) error {
 	return nil
 }
 
-// stepForward has the node that the last master named as the next take the term as
-// soon as it sees it vacant, once. Did it wait for its turn, each one before it in
-// etcd's queue would read the whole plane and make way.
+// vacantFor is how long a term is vacant at least before candidates take it out of their
+// turn, and how long each waits before it tries that again.
+const vacantFor = 2 * time.Second
+
+// stepForward has the node take a term that it sees vacant out of its turn: at once and
+// once, if the last master named it as the next, since each one before it in the queue
+// would read the whole plane and make way; and where the vacancy lasts, for who comes
+// before it in the queue may be able to do nothing, or be nobody. What makes a term is its
+// transaction, not the queue.
 func (n *Node) stepForward() {
 	c, p := n.candidacy, n.outlook.plane()
-	if c == nil || p.Held || p.Pause != nil || p.Holder.Term == c.stepped || n.outlook.heir(p.Holder.Term) != n.cfg.ID {
+	if c == nil {
+		return
+	}
+	if p.Held || p.Pause != nil {
+		c.overdue = time.Time{}
+		return
+	}
+	named := p.Holder.Term != c.stepped && n.outlook.heir(p.Holder.Term) == n.cfg.ID
+	late := !c.overdue.IsZero() && !time.Now().Before(c.overdue)
+	if late || c.overdue.IsZero() {
+		// All candidates see the vacancy, and each that steps forward reads all of them.
+		wait := max(vacantFor, time.Duration(n.outlook.size())*glanceShare)
+		c.overdue = time.Now().Add(wait + rand.N(wait/2))
+	}
+	if !named && !late {
 		return
 	}
 	c.stepped = p.Holder.Term
@@ -153,14 +202,15 @@ func (n *Node) withdraw() step {
 		if !ready {
 			continue
 		}
-		term := n.candidacy.term
+		term, err := n.candidacy.term, n.candidacy.err
 		n.candidacy = nil
+		n.heed(err)
 		if term == nil || term.Context().Err() != nil {
 			return nil
 		}
 		// The term was won while the node was on its way out.
 		ctx, cancel := context.WithTimeout(term.Context(), callTimeout)
-		err := term.Resign(ctx, n.record())
+		err = term.Resign(ctx, n.record())
 		cancel()
 		if err != nil {
 			n.log.Warn("unwanted term not given up, dropping the lease", zap.Error(err))
@@ -193,6 +243,7 @@ func (n *Node) stand() step {
 			if errors.Is(c.err, ErrRefused) {
 				return n.giveUp(c.err)
 			}
+			n.heed(c.err)
 			n.log.Warn("campaign ended", zap.Error(c.err))
 			if next := n.pause(callTimeout / 10); next != nil {
 				return next

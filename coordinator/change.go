@@ -56,7 +56,7 @@ func (n *Node) changeMode(c *change) step {
 		return n.order(c)
 	}
 	n.pending = c
-	n.mode = c.to
+	n.mode, n.aside = c.to, time.Time{}
 	switch {
 	case leads && (c.to == modes.Auto || c.to == modes.Master):
 		if n.state == modes.StateMaster {
@@ -100,7 +100,7 @@ func (n *Node) order(c *change) step {
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.refuse(&MasterExistsError{Master: p.Holder.Node})
 	}
-	n.mode = modes.Master
+	n.mode, n.aside = modes.Master, time.Time{}
 	n.lastError = ""
 	if n.state == modes.StateFailed {
 		n.become(modes.EventPrepare, now(), "mode changed to master")

@@ -39,6 +39,10 @@ var (
 	ErrNoState = errors.New("no state")
 	// ErrNoNode is returned for a node that the plane does not know.
 	ErrNoNode = errors.New("no such node")
+	// ErrStuck is returned for a candidacy that has made no progress for [Patience], and
+	// is why a membership ends of which the store renews the lease and answers nothing
+	// else.
+	ErrStuck = errors.New("no progress")
 	// ErrTermOver is the cause of a term's context when the term has ended.
 	ErrTermOver = errors.New("term is over")
 )

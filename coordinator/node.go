@@ -79,6 +79,7 @@ type role struct {
 	offer     Handover // what readyFor answers
 	gaveUp    int64
 	gaveUpFor Reason
+	aside     time.Time // until then others go first in the election
 
 	membership Membership
 	former     Membership // lost, and not yet seen to be gone from the store

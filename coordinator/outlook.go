@@ -219,7 +219,7 @@ func (o *outlook) poke() {
 func (o *outlook) plane() Plane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.last
+	return o.last.lift()
 }
 
 // end tells whether this node was here when the last term ended, the given one, and when
@@ -249,7 +249,7 @@ func (o *outlook) heir(term int64) string {
 func (o *outlook) until(ctx context.Context, wanted func(*Plane) bool) (Plane, error) {
 	for {
 		o.mu.Lock()
-		p, moved := o.last, o.moved
+		p, moved := o.last.lift(), o.moved
 		o.mu.Unlock()
 		if wanted(&p) {
 			return p, nil

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -113,7 +114,7 @@ func (n *Node) promote(c *candidacy) step {
 	}
 	view := n.mirror.View()
 	if view == nil || view.Revision() < from {
-		return n.yield
+		return n.quit(fmt.Errorf("state has not arrived for %s", Patience(n.store.TTL())))
 	}
 	entry.RebindMS = time.Since(began).Milliseconds()
 	entry.Mementos = view.Len()
@@ -142,6 +143,7 @@ func (n *Node) decline() step {
 // clear deletes all state if the node was started to, and returns the revision
 // that state must have come to before the node leads.
 func (n *Node) clear() (rebind.Revision, step) {
+	began := time.Now()
 	for pause := retry.NewPause(maxPause); n.clean; {
 		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
 		at, err := n.reign.Clear(ctx)
@@ -151,6 +153,9 @@ func (n *Node) clear() (rebind.Revision, step) {
 			n.clean = false
 			return at, nil
 		}
+		if n.hopeless(began, err) {
+			return 0, n.quit(fmt.Errorf("mementos not deleted: %w", err))
+		}
 		n.log.Warn("mementos not deleted, retrying", zap.Error(err))
 		if next := n.pause(pause.Next()); next != nil {
 			return 0, next
@@ -159,19 +164,16 @@ func (n *Node) clear() (rebind.Revision, step) {
 	return n.reign.Revision(), nil
 }
 
-// stallLimit is how long a promotion waits for state of which nothing arrives.
-const stallLimit = 10 * time.Second
-
 // reached returns a channel that is closed when the mirror has come to the
 // revision to, is refused, or stands still, and a func that ends the waiting.
 func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(n.reign.Context())
 	done := make(chan struct{})
-	mirror := n.mirror.Mirror
+	mirror, limit := n.mirror.Mirror, Patience(n.store.TTL())
 	n.group.Go(func() {
 		for moved := true; moved; {
 			revision, loaded := mirror.Revision(), mirror.Progress().Loaded
-			wait, stop := context.WithTimeout(ctx, stallLimit)
+			wait, stop := context.WithTimeout(ctx, limit)
 			err := mirror.CatchUp(wait, to)
 			stop()
 			if ctx.Err() != nil {
@@ -185,11 +187,33 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 	return done, cancel
 }
 
-// yield gives up a term for which this node does not get the state.
-func (n *Node) yield() step {
-	n.log.Error("state does not arrive, giving the term up", zap.Int64("term", n.reign.Number()), zap.Duration("after", stallLimit))
-	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, "state does not arrive"); err != nil {
+// hopeless tells, of tries that began at some moment and have failed since, whether they
+// have for so long that this node is in the way of others. On a full store nobody could
+// begin a term, this node no more than another.
+func (n *Node) hopeless(began time.Time, err error) bool {
+	return time.Since(began) >= Patience(n.store.TTL()) && !errors.Is(err, rebind.ErrStoreFull)
+}
+
+// quit gives up a term in which this node comes no further, for the next candidate to
+// try. Whoever ordered it to lead is told.
+func (n *Node) quit(why error) step {
+	why = fmt.Errorf("%w in term %d: %w", ErrStuck, n.reign.Number(), why)
+	n.heed(why)
+	ordered := n.pending != nil && n.pending.order
+	if ordered {
+		n.mode = n.pending.previous.Mode
+	}
+	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, why.Error())
+	if err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+		n.dethrone()
+	}
+	if ordered {
+		if next := n.refuse(fmt.Errorf("%w: %w", ErrRefused, why)); next != nil {
+			return next
+		}
+	}
+	if err != nil {
 		return n.rejoin
 	}
 	return n.settle
@@ -216,10 +240,10 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 	return e, c.vacated
 }
 
-// announce commits what makes the node master and then says so. It tries again
-// for as long as the term lasts.
+// announce commits what makes the node master and then says so. It tries again for as
+// long as the term lasts, and for [Patience] at most.
 func (n *Node) announce() step {
-	entry := n.reign.entry
+	entry, began := n.reign.entry, time.Now()
 	for pause := retry.NewPause(maxPause); ; {
 		entry.Since = now()
 		if !n.reign.vacated.IsZero() {
@@ -231,6 +255,9 @@ func (n *Node) announce() step {
 		cancel()
 		if err == nil {
 			break
+		}
+		if n.hopeless(began, err) {
+			return n.quit(fmt.Errorf("mastership not announced: %w", err))
 		}
 		n.log.Warn("mastership not announced, retrying", zap.Error(err))
 		if next := n.pause(pause.Next()); next != nil {

@@ -63,6 +63,11 @@ type Member struct {
 	CandidateKey string
 }
 
+// MaxTerm is the highest number that a term record may have. One above it was not
+// written by a node, and terms could not rise from it for long: a store takes such a
+// record to be garbled.
+const MaxTerm = int64(1) << 62
+
 // Holder is the term record: who was last given the term.
 type Holder struct {
 	Term  int64     `json:"term"`
@@ -101,6 +106,20 @@ type Pause struct {
 	Until *time.Time `json:"until"`
 	By    string     `json:"by"` // the node that was asked for it
 }
+
+// Over reports whether a pause is over at a moment of the wall clock. nil is no pause.
+func (p *Pause) Over(at time.Time) bool {
+	return p == nil || p.Until != nil && !at.Before(*p.Until)
+}
+
+// Stray is a key of the plane that is not what its place says, and counts for nothing.
+type Stray struct {
+	Key string `json:"key"`
+	Why string `json:"why"`
+}
+
+// MaxStrays is how many stray keys a plane names at most.
+const MaxStrays = 100
 
 // Seclusion is the guard of a disabled node: while it lives nobody joins.
 type Seclusion struct {
@@ -149,7 +168,9 @@ type Plane struct {
 	// else can lead, whether or not the holder has come as far as MASTER.
 	Held bool
 	// Handover is the offer now made, Pause the pause in force, Seclusion the
-	// disabled node that has the plane to itself; each nil if there is none.
+	// disabled node that has the plane to itself; each nil if there is none. A pause
+	// that is over by this node's wall clock is none, whether or not its key is still
+	// there.
 	Handover  *Handover
 	Pause     *Pause
 	Seclusion *Seclusion
@@ -157,9 +178,12 @@ type Plane struct {
 	// that were here not long ago; both in the order of their ids.
 	Members []Member
 	Left    []Left
+	// Strays are keys in the election that are nobody's candidacy, and keys that cannot
+	// be read, in the order of the keys: the first [MaxStrays] of them.
+	Strays []Stray
 	// Narrow says that this is the plane as one node follows it: among the members
 	// are at most that node and the holder, no candidacy is told but the one that
-	// holds the term, and nobody who left.
+	// holds the term, nobody who left, and no stray key.
 	Narrow bool
 }
 
@@ -169,6 +193,14 @@ type Plane struct {
 // count, as if it were not there.
 func (p *Plane) Counts(m Member) bool {
 	return !p.Held || m.ID != p.Holder.Node || m.CandidateKey == p.Holder.Key
+}
+
+// lift leaves out a pause that is over by now.
+func (p Plane) lift() Plane {
+	if p.Pause.Over(time.Now()) {
+		p.Pause = nil
+	}
+	return p
 }
 
 // Member returns the live node of that id.

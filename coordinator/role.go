@@ -289,6 +289,7 @@ func (n *Node) rejoin() step {
 	n.dethrone()
 	if n.membership != nil {
 		n.log.Warn("lease is lost, joining again", zap.Error(n.membership.Cause()))
+		n.heed(n.membership.Cause())
 		n.former, n.membership, n.published = n.membership, nil, Record{}
 	}
 	for pause := retry.NewPause(maxPause); n.former != nil; {

@@ -123,17 +123,24 @@ func (o *outlook) glanced(p *Plane) {
 	o.all = *p
 }
 
+// size returns how many nodes the plane had when the whole of it was seen last.
+func (o *outlook) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.all.Members)
+}
+
 // whole returns the plane as far as it is known: what is followed as it is, and the
 // others as they were at the last glance. Left out are those that have gone since,
 // and who led then and does not now, of whom more is not known.
 func (o *outlook) whole() Plane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p := o.last
+	p := o.last.lift()
 	if !p.Narrow {
 		return p
 	}
-	p.Narrow = false
+	p.Narrow, p.Strays = false, o.all.Strays
 	near := o.last.Members
 	p.Members = slices.Clone(near)
 	for _, m := range o.all.Members {

@@ -134,12 +134,15 @@ type Membership interface {
 	// committed, or once a handover has given it one. It blocks until it wins, ctx
 	// ends, the membership is lost, or the bid is called off. After an error the
 	// node is out of the election: its election key is gone, or the membership is
-	// lost and the key lapses with it. One call at a time, and none while a term
-	// of this membership lasts.
+	// lost and the key lapses with it. A candidate that could lead and whose tries have
+	// failed for [Patience] makes room for the others: that is an [ErrStuck] which says
+	// what failed last. One call at a time, and none while a term of this membership
+	// lasts.
 	Campaign(ctx context.Context, bid Bid) (Term, error)
 
 	// Lost returns a channel that is closed when the membership is over; Cause
-	// then says why. The record and the candidacy may live on until the lease
+	// then says why. A store that renews the lease and for [Patience] answers nothing
+	// else is lost as well, with an [ErrStuck]. The record and the candidacy may live on until the lease
 	// lapses: call Leave until it succeeds before joining again.
 	Lost() <-chan struct{}
 	Cause() error
@@ -207,11 +210,4 @@ type Term interface {
 // clocks during one TTL, not their offset.
 func Margin(ttl time.Duration) time.Duration {
 	return max(500*time.Millisecond, ttl/10)
-}
-
-// Patience is for how long a lease of the given TTL is kept for a node that does not
-// vouch for itself. A node's own loop comes round each second, and no step of it that
-// may wait takes as long as this.
-func Patience(ttl time.Duration) time.Duration {
-	return ttl + 3*time.Second
 }

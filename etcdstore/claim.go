@@ -113,7 +113,11 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 	}
 	planeID, writes := p.found(planeID)
 	writes = append(writes, clientv3.OpPut(m.store.keys.term(), encodeJSON(holder)))
-	resp, err := m.store.client.Txn(ctx).If(p.asSeen(m, created, bid)...).Then(writes...).Commit()
+	seen := p.asSeen(m, created, bid)
+	if !bid.Ordered && p.pauseMod != 0 {
+		writes = append(writes, clientv3.OpDelete(m.store.keys.pause())) // it is over
+	}
+	resp, err := m.store.client.Txn(ctx).If(seen...).Then(writes...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("begin term: %w", translate(err))
 	}
@@ -128,7 +132,7 @@ func (m *membership) record(ctx context.Context, p *picture, created int64, bid 
 // before the picture was taken, and its number was no higher than that revision. Of a
 // store whose revision was taken back only those know who saw more.
 func (p *picture) lastTerm() int64 {
-	if p.holder.Term == 0 && p.metaMod != 0 {
+	if p.holder.Term == 0 && (p.metaMod != 0 || p.termMod != 0) {
 		return p.revision
 	}
 	return p.holder.Term

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // The election is etcd's own, entered under the membership's lease, and its
@@ -20,6 +21,9 @@ import (
 // vanish and does not look whether its own still exists, so it also "elects" a
 // candidate whose lease has died. A term begins only when the term transaction
 // commits: see claim.
+
+// withdrawFor bounds the tries to delete an election key.
+const withdrawFor = 2 * callTimeout
 
 // queue is one wait in etcd's election.
 type queue struct {
@@ -85,15 +89,12 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 		case errors.As(err, &off):
 			return nil, m.withdraw(off.why)
 		case errors.Is(err, errQueueAgain), errors.Is(err, coordinator.ErrYield):
-			if errors.Is(err, coordinator.ErrYield) {
-				c.limit = time.NewTimer(coordinator.YieldFor)
-			}
-			// Not if the term has been given meanwhile, which may be to this very key.
-			asSeen := modifiedAt(m.store.keys.term(), c.recorded)
-			if _, err = m.deleteKey(ctx, asSeen); err == nil {
-				m.leaveQueue()
+			if err = m.queueAgain(ctx, c, err); err == nil {
 				pause.Reset()
 			}
+		}
+		if stuck := c.judge(err, m.store.cfg.TTL); stuck != nil {
+			return nil, m.withdraw(stuck)
 		}
 		switch {
 		case err == nil:
@@ -107,6 +108,20 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	}
 }
 
+// queueAgain leaves the queue, for its end, because of why.
+func (m *membership) queueAgain(ctx context.Context, c *contest, why error) error {
+	if errors.Is(why, coordinator.ErrYield) {
+		c.limit = time.NewTimer(coordinator.YieldFor)
+	}
+	// Not if the term has been given meanwhile, which may be to this very key.
+	asSeen := modifiedAt(m.store.keys.term(), c.recorded)
+	_, err := m.deleteKey(ctx, asSeen)
+	if err == nil {
+		m.leaveQueue()
+	}
+	return err
+}
+
 // contest is a bid at work.
 type contest struct {
 	bid      *coordinator.Bid
@@ -116,6 +131,21 @@ type contest struct {
 	vacant   int64       // the last term when it was decided to jump or to make way
 	recorded int64       // the mod revision of its record, as it was seen then
 	limit    *time.Timer // when making way has lasted long enough; nil if it does not
+	tries    coordinator.Tries
+}
+
+// judge takes in how a try went, and says so when the candidate is to make room for
+// others. That others have changed what it looked at says nothing of this one.
+func (c *contest) judge(err error, ttl time.Duration) error {
+	term := c.vacancy.seen.Load().term
+	if err != nil && !c.holding && !errors.Is(err, errMoved) {
+		c.tries.Failed(err, term)
+	}
+	stuck := c.tries.Judge(term, ttl)
+	if err == nil || c.holding {
+		c.tries.Reset()
+	}
+	return stuck
 }
 
 // stepForward has the candidate take the vacant term out of turn.
@@ -201,23 +231,28 @@ func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id)
 
 // withdraw leaves the election and returns why, once the key is known to be gone
 // or the membership over. A key whose creation is in doubt, and which is not there
-// to be deleted, could still appear: then the lease has to go.
+// to be deleted, could still appear: then the lease has to go. So it has where the key
+// cannot be deleted, by whatever keeps this node from it: nobody else's turn comes while
+// it is there.
 func (m *membership) withdraw(why error) error {
-	q, before := m.queue, m.doubt
-	m.queue = nil
-	q.cancel()
-	select {
-	case <-q.done:
-		m.noteDoubt(q)
-	case <-m.ctx.Done():
+	before := m.doubt
+	limit, cancel := context.WithTimeout(m.ctx, withdrawFor)
+	defer cancel()
+	if err := m.endWait(limit); err != nil {
+		m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", coordinator.ErrLeaseLost, err, why))
 		return m.Cause()
 	}
 	for pause := retry.NewPause(maxPause); m.live(); {
-		deleted, err := m.deleteKey(m.ctx)
+		try, done := context.WithTimeout(limit, callTimeout)
+		deleted, err := m.deleteKey(try)
+		done()
 		switch {
+		case err != nil && (limit.Err() != nil || errors.Is(err, rebind.ErrDenied)):
+			m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", coordinator.ErrLeaseLost, err, why))
+			return m.Cause()
 		case err != nil:
 			m.store.log.Warn("election key not deleted, retrying", zap.Error(err))
-			_ = retry.Wait(m.ctx, pause.Next())
+			_ = retry.Wait(limit, pause.Next())
 			continue
 		case m.doubt && (before || !deleted):
 			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists", coordinator.ErrLeaseLost))
@@ -227,6 +262,23 @@ func (m *membership) withdraw(why error) error {
 		return why
 	}
 	return m.Cause()
+}
+
+// endWait ends the wait in the election, if there is one, and blocks until it has ended.
+func (m *membership) endWait(ctx context.Context) error {
+	q := m.queue
+	if q == nil {
+		return nil
+	}
+	m.queue = nil
+	q.cancel()
+	select {
+	case <-q.done:
+		m.noteDoubt(q)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // noteDoubt remembers that etcd has not answered the creation of a key: only an
@@ -242,6 +294,8 @@ func (m *membership) noteDoubt(q *queue) {
 type vacancy struct {
 	news chan struct{} // holds a token when something has changed
 	seen atomic.Pointer[sight]
+
+	ending *time.Timer // fires when the pause is over; nil while none ends. Of the watch's goroutine
 }
 
 // sight is how a vacancy was seen last.
@@ -290,10 +344,24 @@ func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 			}
 			v.seen.Store(&s)
 			v.stir()
+			v.wakeAtEnd(p.pause)
 			return true
 		})
+		v.wakeAtEnd(nil)
 	})
 	return v
+}
+
+// wakeAtEnd has the candidate look again when a pause is over, which nothing in the store
+// need tell. The watch's own goroutine calls it.
+func (v *vacancy) wakeAtEnd(p *coordinator.Pause) {
+	if v.ending != nil {
+		v.ending.Stop()
+		v.ending = nil
+	}
+	if now := time.Now(); !p.Over(now) && p.Until != nil {
+		v.ending = time.AfterFunc(p.Until.Sub(now), v.stir)
+	}
 }
 
 // watchHolder calls see with the term record, the given key and the pause as they

@@ -76,7 +76,9 @@ func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Pl
 // plane is the picture as the packages above see it.
 func (f *follower) plane() coordinator.Plane {
 	p := f.picture.plane()
-	p.Narrow = f.node != ""
+	if f.node != "" {
+		p.Narrow, p.Strays = true, nil
+	}
 	return p
 }
 
@@ -163,6 +165,7 @@ func (f *follower) attend(ctx context.Context) error {
 	}
 	f.led, f.leader = holder, nil
 	clear(f.picture.candidates)
+	clear(f.picture.strays)
 	maps.DeleteFunc(f.picture.nodes, func(key string, _ nodeKey) bool { return key != own })
 	if len(spans) == 0 {
 		return nil
@@ -178,6 +181,7 @@ func (f *follower) attend(ctx context.Context) error {
 		w.after = now.revision
 	}
 	maps.Copy(f.picture.candidates, now.candidates)
+	maps.Copy(f.picture.strays, now.strays)
 	maps.Copy(f.picture.nodes, now.nodes)
 	return nil
 }

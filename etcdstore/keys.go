@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -112,7 +113,13 @@ func (s span) delete() clientv3.Op {
 	return clientv3.OpDelete(s.from, clientv3.WithRange(s.to))
 }
 
-// without returns what lies before and behind a key in a span.
-func (s span) without(key string) []span {
-	return []span{{s.from, key}, {key + "\x00", s.to}}
+// without returns what lies between some keys in a span.
+func (s span) without(keys ...string) []span {
+	var between []span
+	slices.Sort(keys)
+	for _, key := range keys {
+		between = append(between, span{s.from, key})
+		s.from = key + "\x00"
+	}
+	return append(between, s)
 }

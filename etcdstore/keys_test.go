@@ -1,9 +1,11 @@
 package etcdstore_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -89,6 +91,7 @@ func FuzzPlane(f *testing.F) {
 	}
 	f.Add(formatPrefix+"/p/nodes/a", `{"id":"b"}`, int64(1))
 	f.Add(formatPrefix+"/p/pause", `{`, int64(0))
+	f.Add(formatPrefix+"/p/term", `{"term":9223372036854775807}`, int64(0))
 	f.Fuzz(func(t *testing.T, key, value string, lease int64) {
 		p := etcdstore.Shown(formatPrefix, "p", etcdstore.Kept{Key: key, Value: value, Lease: lease, Created: 1})
 		for _, m := range p.Members {
@@ -99,8 +102,12 @@ func FuzzPlane(f *testing.F) {
 		if p.Held {
 			t.Error("one key is a term and its holder")
 		}
-		if key == formatPrefix+"/p/pause" && p.Pause == nil {
-			t.Error("a pause that cannot be read is not in force")
+		var pause coordinator.Pause
+		if over := json.Unmarshal([]byte(value), &pause) == nil && pause.Over(time.Now()); key == formatPrefix+"/p/pause" && over != (p.Pause == nil) {
+			t.Errorf("pause = %+v, though it is over: %t", p.Pause, over)
+		}
+		if term := p.Holder.Term; term < 0 || term > coordinator.MaxTerm || key == formatPrefix+"/p/term" && (term == 0) != (len(p.Strays) == 1) {
+			t.Errorf("term %d, strays %+v", term, p.Strays)
 		}
 	})
 }

@@ -57,6 +57,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 		l.keep()
 	})
 	s.group.Go(l.watchDeadline)
+	s.group.Go(l.listen)
 	return l, nil
 }
 
@@ -180,6 +181,47 @@ func (l *lease) watchDeadline() {
 		if retry.Wait(l.ctx, max(l.Remaining(), time.Millisecond)) != nil {
 			return
 		}
+	}
+}
+
+// askEvery is the time between two questions that [lease.listen] asks: less than what
+// [coordinator.Patience] adds to the TTL, so that a process which slept for less than that
+// is not taken for one that hears nothing.
+const askEvery = 2 * time.Second
+
+// listen ends the lease when etcd has answered nothing but renewals for
+// [coordinator.Patience]. Those have connections of their own, and who can do nothing in
+// the plane must not stand in the way of those who can. Each question goes to another of
+// etcd's members, whether or not the one before has been answered.
+func (l *lease) listen() {
+	limit := coordinator.Patience(l.store.cfg.TTL)
+	answers := make(chan error)
+	tick, silence := time.NewTicker(askEvery), time.NewTimer(limit)
+	defer tick.Stop()
+	defer silence.Stop()
+	for l.ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			l.store.group.Go(func() { l.ask(limit, answers) })
+		case err := <-answers:
+			if !errors.Is(err, rebind.ErrUnavailable) || errors.Is(err, rebind.ErrDenied) {
+				silence.Reset(limit)
+			}
+		case <-silence.C:
+			l.end(fmt.Errorf("%w: %w: etcd renews the lease and has answered nothing else for %s", coordinator.ErrLeaseLost, coordinator.ErrStuck, limit))
+		case <-l.ctx.Done():
+		}
+	}
+}
+
+// ask asks etcd something and passes on how that went, unless the lease has ended.
+func (l *lease) ask(limit time.Duration, answers chan<- error) {
+	ctx, cancel := context.WithTimeout(l.ctx, limit)
+	defer cancel()
+	_, err := l.store.Head(ctx)
+	select {
+	case answers <- err:
+	case <-l.ctx.Done():
 	}
 }
 

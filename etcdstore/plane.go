@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -33,11 +34,14 @@ type picture struct {
 	termMod    int64 // 0: there is none
 	handover   *coordinator.Handover
 	pause      *coordinator.Pause
+	pauseMod   int64 // 0: there is none
 	guard      *coordinator.Seclusion
 	guardMade  int64 // create revision, 0: there is none
 	nodes      map[string]nodeKey
 	left       map[string]coordinator.Left
-	candidates map[string]int64 // create revisions
+	candidates map[string]int64  // create revisions
+	strays     map[string]int64  // of the keys in the election that are no candidacies
+	unreadable map[string]string // why the other keys are not that cannot be read
 }
 
 // nodeKey is one key under nodes/.
@@ -51,6 +55,7 @@ func (s *Store) newPicture() *picture {
 	return &picture{
 		keys: s.keys, complain: s.complain, nodes: make(map[string]nodeKey),
 		left: make(map[string]coordinator.Left), candidates: make(map[string]int64),
+		strays: make(map[string]int64), unreadable: make(map[string]string),
 	}
 }
 
@@ -65,14 +70,14 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 		p.meta, err = decodeJSON[metaValue](kv.Value)
 	case key == p.keys.term():
 		p.termMod = kv.ModRevision
-		p.holder, err = decodeJSON[coordinator.Holder](kv.Value)
+		p.holder, err = decodeHolder(kv.Value)
 	case key == p.keys.handover():
 		p.handover, err = decodeJSON[*coordinator.Handover](kv.Value)
 		if p.handover != nil {
 			p.handover.Made = rebind.Revision(kv.ModRevision)
 		}
 	case key == p.keys.pause():
-		p.pause = new(coordinator.Pause) // one that cannot be read is in force as well
+		p.pause, p.pauseMod = new(coordinator.Pause), kv.ModRevision // one that cannot be read is in force as well
 		*p.pause, err = decodeJSON[coordinator.Pause](kv.Value)
 	case key == p.keys.guard():
 		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
@@ -80,13 +85,44 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 	case strings.HasPrefix(key, p.keys.left()):
 		err = take(p.left, kv, func([]byte) (coordinator.Left, error) { return p.gone(kv) })
 	case strings.HasPrefix(key, p.keys.election()):
-		p.candidates[key] = kv.CreateRevision
+		p.stand(kv)
 	case strings.HasPrefix(key, p.keys.nodes()):
 		err = take(p.nodes, kv, func([]byte) (nodeKey, error) { return p.node(kv) })
 	}
+	delete(p.unreadable, key)
 	if err != nil {
+		p.unreadable[key] = err.Error()
 		p.complain(kv, err)
 	}
+}
+
+// stand takes in a key in the election. One that does not hang on the lease which it is
+// named after is nobody's candidacy: somebody put it there, or wrote over one.
+func (p *picture) stand(kv *mvccpb.KeyValue) {
+	key := string(kv.Key)
+	into, out := p.candidates, p.strays
+	if kv.Lease == 0 || p.keys.candidate(clientv3.LeaseID(kv.Lease)) != key {
+		into, out = out, into
+	}
+	delete(out, key)
+	into[key] = kv.CreateRevision
+}
+
+// made returns the create revision of a key in the election, whatever it is; 0 if it is
+// not there.
+func (p *picture) made(key string) int64 { return max(p.candidates[key], p.strays[key]) }
+
+// decodeHolder reads the term record. A number that is none, or could not rise for long,
+// was not written by a node.
+func decodeHolder(value []byte) (coordinator.Holder, error) {
+	h, err := decodeJSON[coordinator.Holder](value)
+	if err == nil && (h.Term < 1 || h.Term > coordinator.MaxTerm) {
+		err = fmt.Errorf("term %d is not from 1 to %d: the record is garbled", h.Term, coordinator.MaxTerm)
+	}
+	if err != nil {
+		return coordinator.Holder{}, err
+	}
+	return h, nil
 }
 
 // take puts a key's value into a map, or takes what it replaces out.
@@ -164,6 +200,7 @@ func (p *picture) apply(ev *clientv3.Event) {
 
 // remove takes out one key.
 func (p *picture) remove(key string) {
+	delete(p.unreadable, key)
 	switch key {
 	case p.keys.meta():
 		p.meta, p.metaMod = metaValue{}, 0
@@ -172,18 +209,19 @@ func (p *picture) remove(key string) {
 	case p.keys.handover():
 		p.handover = nil
 	case p.keys.pause():
-		p.pause = nil
+		p.pause, p.pauseMod = nil, 0
 	case p.keys.guard():
 		p.guard, p.guardMade = nil, 0
 	default:
 		delete(p.candidates, key)
+		delete(p.strays, key)
 		delete(p.nodes, key)
 		delete(p.left, key)
 	}
 }
 
-// held reports whether the election key that was given the last term lives. A
-// key of that name made after the term record is another candidacy of the same
+// held reports whether the election key that was given the last term lives, on its
+// lease. A key of that name made after the term record is another candidacy of the same
 // lease: the one that led is gone.
 func (p *picture) held() bool {
 	created, ok := p.candidates[p.holder.Key]
@@ -206,9 +244,13 @@ func (p *picture) plane() coordinator.Plane {
 		Format:   p.meta.Format,
 		Holder:   p.holder,
 		Held:     p.held(),
-		Handover: copied(p.handover), Pause: copied(p.pause), Seclusion: copied(p.guard),
+		Handover: copied(p.handover), Seclusion: copied(p.guard),
+		Strays:  p.stray(),
 		Members: make([]coordinator.Member, 0, len(p.nodes)),
 		Left:    slices.SortedFunc(maps.Values(p.left), func(a, b coordinator.Left) int { return strings.Compare(a.ID, b.ID) }),
+	}
+	if !p.pause.Over(time.Now()) {
+		plane.Pause = copied(p.pause)
 	}
 	for _, n := range p.nodes {
 		key := p.keys.candidate(n.lease)
@@ -224,6 +266,28 @@ func (p *picture) plane() coordinator.Plane {
 	}
 	slices.SortFunc(plane.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
 	return plane
+}
+
+// stray names the keys that are not what their places say.
+func (p *picture) stray() []coordinator.Stray {
+	var found []coordinator.Stray
+	for key, why := range p.unreadable {
+		found = append(found, coordinator.Stray{Key: key, Why: why})
+	}
+	for key := range p.strays {
+		found = append(found, coordinator.Stray{Key: key, Why: "does not hang on the lease that it is named after: no node stands for election by it"})
+	}
+	behind := make(map[string]bool, len(p.nodes))
+	for _, n := range p.nodes {
+		behind[p.keys.candidate(n.lease)] = true
+	}
+	for key := range p.candidates {
+		if !behind[key] {
+			found = append(found, coordinator.Stray{Key: key, Why: "no live node's record hangs on its lease: no node stands for election by it"})
+		}
+	}
+	slices.SortFunc(found, func(a, b coordinator.Stray) int { return strings.Compare(a.Key, b.Key) })
+	return found[:min(len(found), coordinator.MaxStrays)]
 }
 
 func copied[T any](v *T) *T {

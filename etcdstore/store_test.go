@@ -211,6 +211,27 @@ func (l *lab) Forge(node string, r coordinator.Record) {
 	l.must(err)
 }
 
+func (l *lab) Stray(node string) {
+	l.t.Helper()
+	key := l.key("election/" + node)
+	if found := l.get(l.key("nodes/" + node)).Kvs; len(found) == 1 {
+		key = fmt.Sprintf("%s%x", l.key("election/"), found[0].Lease)
+	}
+	_, err := l.raw.Put(l.ctx(), key, node)
+	l.must(err)
+}
+
+func (l *lab) EditTerm(number int64) {
+	l.t.Helper()
+	var h coordinator.Holder
+	l.must(json.Unmarshal(l.get(l.key("term")).Kvs[0].Value, &h))
+	h.Term = number
+	text, err := json.Marshal(h)
+	l.must(err)
+	_, err = l.raw.Put(l.ctx(), l.key("term"), string(text))
+	l.must(err)
+}
+
 func (l *lab) DeleteTerm() { l.delete(l.key("term")) }
 
 func (l *lab) DeleteGuard() { l.delete(l.key("guard")) }

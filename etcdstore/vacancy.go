@@ -1,6 +1,11 @@
 package etcdstore
 
 import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -26,7 +31,8 @@ func (q *queue) vanished(created int64) bool { return created == 0 && q.seen }
 //   - the key named in that record is as read: gone, or a later candidacy's
 //   - meta is as read, or absent as read
 //   - no disabled node has the plane
-//   - there is no pause, unless an operator ordered this
+//   - there is no pause, or the one that was looked at, which is over, unless an
+//     operator ordered this
 //   - nobody else is in the plane, if the bid wants that
 func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []clientv3.Cmp {
 	key := m.candidateKey()
@@ -35,18 +41,28 @@ func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []c
 		modifiedAt(p.keys.term(), p.termMod),
 		modifiedAt(p.keys.meta(), p.metaMod),
 	}
-	if led := p.holder.Key; led != "" && led != key {
-		compares = append(compares, createdAt(led, p.candidates[led]))
+	if led := p.holder.Key; led != key && strings.HasPrefix(led, p.keys.election()) {
+		compares = append(compares, createdAt(led, p.made(led)))
 	}
 	compares = append(compares, single(p.keys.guard()).empty())
 	if !bid.Ordered {
-		compares = append(compares, single(p.keys.pause()).empty())
+		compares = append(compares, modifiedAt(p.keys.pause(), p.pastPause()))
 	}
 	if bid.Alone {
-		others := append(prefixed(p.keys.nodes()).without(m.key), prefixed(p.keys.election()).without(key)...)
+		nobodys := append(slices.Collect(maps.Keys(p.strays)), key)
+		others := append(prefixed(p.keys.nodes()).without(m.key), prefixed(p.keys.election()).without(nobodys...)...)
 		for _, sp := range others {
 			compares = append(compares, sp.empty())
 		}
 	}
 	return compares
+}
+
+// pastPause is the revision of a pause that is over, and whose key may still be there; 0 for
+// one that is in force, or none.
+func (p *picture) pastPause() int64 {
+	if p.pause.Over(time.Now()) {
+		return p.pauseMod
+	}
+	return 0
 }

@@ -13,6 +13,10 @@ func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
 // Heal ends Cut.
 func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
 
+// Hush has the node's calls and watches go unanswered, while its lease is renewed on, or
+// ends that.
+func (s *Server) Hush(node string, on bool) { s.set(s.hushed, node, on) }
+
 // Stall has the node's watches of mementos bring nothing more, while its calls go on
 // as before, or ends that.
 func (s *Server) Stall(node string, on bool) { s.set(s.stalled, node, on) }
@@ -32,6 +36,8 @@ const (
 	CallOperate  Call = "operate" // pause, resume and forget
 	CallSeclude  Call = "seclude"
 	CallCampaign Call = "campaign"
+	CallClaim    Call = "claim"    // the transaction that begins a term
+	CallWithdraw Call = "withdraw" // the deletion of the own candidacy
 	CallPublish  Call = "publish"
 	CallCommit   Call = "commit"
 	CallAnnounce Call = "announce"
@@ -90,10 +96,27 @@ func (s *Server) DeleteCandidate(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e, ok := s.nodes[node]; ok {
-		delete(s.queue, e.lease.key)
+		s.unqueue(e.lease.key)
 		s.step()
 		s.announce()
 	}
+}
+
+// Stray puts a key into the election that hangs on no lease: in the place of the node's
+// own, if it stands there.
+func (s *Server) Stray(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := "election/" + node
+	if e, ok := s.nodes[node]; ok {
+		key = e.lease.key
+	}
+	at := s.step()
+	if s.queue[key] == 0 {
+		s.queue[key] = at
+	}
+	s.loose[key] = true
+	s.announce()
 }
 
 // DeleteRecord deletes the node's record and nothing else.
@@ -114,6 +137,19 @@ func (s *Server) Forge(node string, r coordinator.Record) {
 		e.joined = was.joined
 	}
 	s.nodes[node] = e
+	s.announce()
+}
+
+// EditTerm writes a number into the term record by hand. One that cannot be a term's
+// garbles it.
+func (s *Server) EditTerm(number int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holder.Term = number
+	if number < 1 || number > coordinator.MaxTerm {
+		s.holder = coordinator.Holder{}
+	}
+	s.termMod = s.step()
 	s.announce()
 }
 

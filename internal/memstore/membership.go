@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -64,6 +65,7 @@ func (m *membership) keep() {
 	s := m.store.server
 	tick := time.NewTicker(s.ttl / 6)
 	defer tick.Stop()
+	heard := time.Now()
 	for {
 		deadline := time.NewTimer(m.Remaining())
 		select {
@@ -79,8 +81,13 @@ func (m *membership) keep() {
 			return
 		}
 		s.mu.Lock()
+		if !s.hushed[m.store.node] {
+			heard = time.Now()
+		}
 		switch {
 		case s.cut[m.store.node]:
+		case time.Since(heard) >= coordinator.Patience(s.ttl):
+			m.end(fmt.Errorf("%w: %w: the store renews it and answers nothing else", coordinator.ErrLeaseLost, coordinator.ErrStuck))
 		case m.lease.gone:
 			m.end(fmt.Errorf("%w: the store no longer has it", coordinator.ErrLeaseLost))
 		default:
@@ -169,36 +176,46 @@ func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	return nil
 }
 
+// retryEvery is the time between two tries of a candidate whose last one failed.
+const retryEvery = 500 * time.Millisecond
+
 // Campaign stands for election.
 func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
-	s := m.store.server
 	patience := time.NewTimer(0) // runs out when making way has
 	defer patience.Stop()
 	<-patience.C
 	jump := bid.Ordered
+	var tries coordinator.Tries
 	for {
-		if err := m.store.reach(ctx, CallCampaign); err != nil {
-			if ctx.Err() != nil {
-				return nil, m.withdraw(context.Cause(ctx))
-			}
-			continue
-		}
-		moved := s.moved // before claim, which may itself move things
-		t, err := m.claim(&bid, &jump)
-		s.mu.Unlock()
+		t, look, err := m.attempt(ctx, &bid, &jump)
+		var off *calledOff
+		failed := err != nil && !errors.Is(err, coordinator.ErrHold) && !errors.Is(err, coordinator.ErrYield)
 		switch {
 		case t != nil:
 			return t, nil
+		case ctx.Err() != nil:
+			return nil, m.withdraw(context.Cause(ctx))
+		case errors.As(err, &off):
+			return nil, m.withdraw(off.why)
 		case errors.Is(err, coordinator.ErrYield):
 			patience.Reset(coordinator.YieldFor)
-		case err != nil && !errors.Is(err, coordinator.ErrHold):
-			return nil, m.withdraw(err)
+		case failed && !errors.Is(err, errMoved):
+			tries.Failed(err, look.term)
+		}
+		if stuck := tries.Judge(look.term, m.store.server.ttl); stuck != nil {
+			return nil, m.withdraw(stuck)
+		}
+		if failed {
+			look.at = time.After(retryEvery)
+		} else {
+			tries.Reset()
 		}
 		select {
-		case <-moved:
+		case <-look.moved:
+		case <-look.at:
 		case <-patience.C:
 			jump = true
 		case <-bid.Forward:
@@ -209,6 +226,34 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	}
 }
 
+// calledOff is a bid that its bidder gives up.
+type calledOff struct{ why error }
+
+// Error implements error.
+func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
+
+// again is when a candidate looks again, never on a nil channel, and what it saw.
+type again struct {
+	moved <-chan struct{}  // the store has changed
+	at    <-chan time.Time // a pause is over, or a try may be repeated
+	term  int64            // the last one
+}
+
+// attempt tries once to begin a term, and tells when to look again.
+func (m *membership) attempt(ctx context.Context, bid *coordinator.Bid, jump *bool) (*term, again, error) {
+	if err := m.store.reach(ctx, CallCampaign); err != nil {
+		return nil, again{}, err
+	}
+	s := m.store.server
+	defer s.mu.Unlock()
+	look := again{moved: s.moved, term: s.holder.Term} // before claim, which may itself move things
+	if p := s.pause; !p.Over(time.Now()) && p.Until != nil {
+		look.at = time.After(time.Until(*p.Until))
+	}
+	t, err := m.claim(bid, jump)
+	return t, look, err
+}
+
 // claim takes the term if it is this candidate's turn, or if it may jump the
 // queue, which it may no more when that came to nothing; the caller holds mu.
 func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
@@ -217,7 +262,8 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 	switch {
 	case m.lease.gone || s.full || s.corrupt:
 		return nil, nil
-	case !queued:
+	case !queued || s.loose[m.lease.key]:
+		s.unqueue(m.lease.key)
 		s.queue[m.lease.key] = s.step()
 		s.announce()
 		return nil, nil // look again
@@ -246,8 +292,11 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 		return nil, coordinator.ErrYield
 	}
 	if err := bid.Consider(s.plane()); err != nil {
-		if !errors.Is(err, coordinator.ErrYield) {
+		switch {
+		case errors.Is(err, coordinator.ErrHold):
 			return nil, err
+		case !errors.Is(err, coordinator.ErrYield):
+			return nil, &calledOff{err}
 		}
 		*jump = bid.Ordered
 		if !first {
@@ -256,12 +305,36 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 		m.requeue()
 		return nil, err
 	}
-	if s.guard != nil || s.pause != nil && !bid.Ordered || bid.Alone && !s.alone(m.lease) {
+	paused := !s.pause.Over(time.Now())
+	if s.guard != nil || paused && !bid.Ordered || bid.Alone && !s.alone(m.lease) {
 		return nil, nil
 	}
+	return m.take(bid, made)
+}
+
+// errMoved is why a candidate looks again: the store has changed meanwhile.
+var errMoved = errors.New("the plane has changed meanwhile")
+
+// take begins a term, if nothing changes before it does; the caller holds mu.
+func (m *membership) take(bid *coordinator.Bid, made rebind.Revision) (*term, error) {
+	s := m.store.server
+	seen := s.revision
+	s.mu.Unlock()
+	err := m.store.allowed(CallClaim)
+	s.mu.Lock()
+	if err == nil && s.revision != seen {
+		err = errMoved
+	}
+	if err != nil {
+		return nil, err
+	}
 	last := s.holder.Term
-	if s.termMod == 0 && s.planeID != "" { // its record was deleted
+	if last == 0 && (s.termMod != 0 || s.planeID != "") { // its record was deleted or garbled
 		last = int64(s.revision)
+	}
+	if s.pause.Over(time.Now()) {
+		s.lift()
+		s.pause = nil
 	}
 	planeID, after := bid.Recall()
 	s.found(planeID)
@@ -289,7 +362,7 @@ func (s *Server) alone(l *lease) bool {
 		}
 	}
 	for key := range s.queue {
-		if key != l.key {
+		if key != l.key && !s.loose[key] {
 			return false
 		}
 	}
@@ -303,20 +376,30 @@ func (m *membership) requeue() {
 	s.announce()
 }
 
-// withdraw deletes the candidacy once the store can be reached.
+// withdrawFor bounds the tries to delete a candidacy.
+const withdrawFor = 2 * callTimeout
+
+// withdraw deletes the candidacy, or ends the membership where that cannot be done.
 func (m *membership) withdraw(why error) error {
+	limit, cancel := context.WithTimeout(m.ctx, withdrawFor)
+	defer cancel()
 	for m.ctx.Err() == nil {
-		if m.store.reach(m.ctx, CallCampaign) != nil {
-			continue
+		err := m.store.reach(limit, CallWithdraw)
+		switch {
+		case err != nil && (limit.Err() != nil || errors.Is(err, rebind.ErrDenied)):
+			m.end(fmt.Errorf("%w: its candidacy cannot be given up: %w: %w", coordinator.ErrLeaseLost, err, why))
+		case err != nil:
+			_ = retry.Wait(limit, retryEvery)
+		default:
+			s := m.store.server
+			if _, ok := s.queue[m.lease.key]; ok {
+				s.unqueue(m.lease.key)
+				s.step()
+				s.announce()
+			}
+			s.mu.Unlock()
+			return why
 		}
-		s := m.store.server
-		if _, ok := s.queue[m.lease.key]; ok {
-			delete(s.queue, m.lease.key)
-			s.step()
-			s.announce()
-		}
-		s.mu.Unlock()
-		return why
 	}
 	return m.Cause()
 }

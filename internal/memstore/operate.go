@@ -22,13 +22,14 @@ func (s *Store) Writable(ctx context.Context, _ coordinator.Record) error {
 	return nil
 }
 
-// Pause puts p in force.
+// Pause puts p in force. Its key outlives its end by a TTL: so it would where the lease
+// that it hangs on is renewed in full when the store changes its leader.
 func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
 	return s.operate(ctx, func(server *Server) error {
 		server.lift()
 		server.pause = &p
 		if p.Until != nil {
-			server.lifted = time.AfterFunc(time.Until(*p.Until), func() {
+			server.lifted = time.AfterFunc(time.Until(*p.Until)+server.ttl, func() {
 				server.mu.Lock()
 				defer server.mu.Unlock()
 				server.pause = nil

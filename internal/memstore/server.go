@@ -52,7 +52,9 @@ type Server struct {
 	full     bool
 	corrupt  bool
 	writers  map[rebind.Name]string // operation that last put each memento
+	loose    map[string]bool        // keys in queue that hang on no lease
 	cut      map[string]bool        // nodes that cannot reach the store
+	hushed   map[string]bool        // nodes that hear no more than that their lease is renewed
 	mute     map[string]func()      // nodes whose next commit's answer is lost, and what happens meanwhile
 	stalled  map[string]bool        // nodes whose watches bring nothing
 	before   func(node string, call Call) error
@@ -102,7 +104,9 @@ func New(ttl time.Duration) *Server {
 		mementos: make(map[rebind.Name]stored),
 		base:     make(map[rebind.Name]rebind.Change),
 		writers:  make(map[rebind.Name]string),
+		loose:    make(map[string]bool),
 		cut:      make(map[string]bool),
+		hushed:   make(map[string]bool),
 		mute:     make(map[string]func()),
 		stalled:  make(map[string]bool),
 		before:   func(string, Call) error { return nil },
@@ -185,16 +189,55 @@ func (s *Server) remove(at rebind.Revision, name rebind.Name) {
 // mu.
 func (s *Server) held() bool {
 	made, ok := s.queue[s.holder.Key]
-	return ok && s.termMod != 0 && made <= s.termMod
+	return ok && !s.loose[s.holder.Key] && s.termMod != 0 && made <= s.termMod
+}
+
+// away reports whether a node's calls go unanswered; the caller holds mu.
+func (s *Server) away(node string) bool { return s.cut[node] || s.hushed[node] }
+
+// unqueue deletes a key in the election; the caller holds mu.
+func (s *Server) unqueue(key string) {
+	delete(s.queue, key)
+	delete(s.loose, key)
+}
+
+// candidacy is when a node's key in the election was made, 0 if it does not stand
+// there; the caller holds mu.
+func (s *Server) candidacy(key string) rebind.Revision {
+	if s.loose[key] {
+		return 0
+	}
+	return s.queue[key]
+}
+
+// stray names what is no node's candidacy, and a term record that cannot be read; the
+// caller holds mu.
+func (s *Server) stray() []coordinator.Stray {
+	behind := make(map[string]bool)
+	for _, e := range s.nodes {
+		behind[e.lease.key] = true
+	}
+	var found []coordinator.Stray
+	for key := range s.queue {
+		if s.loose[key] || !behind[key] {
+			found = append(found, coordinator.Stray{Key: key, Why: "is nobody's candidacy"})
+		}
+	}
+	if s.termMod != 0 && s.holder.Term == 0 {
+		found = append(found, coordinator.Stray{Key: "term", Why: "is garbled"})
+	}
+	slices.SortFunc(found, func(a, b coordinator.Stray) int { return strings.Compare(a.Key, b.Key) })
+	return found[:min(len(found), coordinator.MaxStrays)]
 }
 
 // plane is the plane as it is; the caller holds mu.
 func (s *Server) plane() coordinator.Plane {
 	p := coordinator.Plane{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}
-	if s.pause != nil {
+	if !s.pause.Over(time.Now()) {
 		pause := *s.pause
 		p.Pause = &pause
 	}
+	p.Strays = s.stray()
 	if s.guard != nil {
 		by := s.guard.Seclusion
 		p.Seclusion = &by
@@ -210,7 +253,7 @@ func (s *Server) plane() coordinator.Plane {
 	for _, e := range s.nodes {
 		m := coordinator.Member{
 			Record: e.record, Joined: e.joined,
-			Candidacy: s.queue[e.lease.key], CandidateKey: e.lease.key,
+			Candidacy: s.candidacy(e.lease.key), CandidateKey: e.lease.key,
 		}
 		if p.Counts(m) {
 			p.Members = append(p.Members, m)
@@ -229,7 +272,9 @@ func (s *Server) expire(l *lease) {
 	l.gone = true
 	l.timer.Stop()
 	maps.DeleteFunc(s.nodes, func(_ string, e *entry) bool { return e.lease == l })
-	delete(s.queue, l.key)
+	if !s.loose[l.key] {
+		delete(s.queue, l.key)
+	}
 	if s.handover != nil && s.handover.lease == l {
 		s.handover = nil
 	}

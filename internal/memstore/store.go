@@ -27,17 +27,14 @@ var _ coordinator.Store = (*Store)(nil)
 // reach waits until the node can reach the store, or returns an error after
 // callTimeout. It returns with the server locked.
 func (s *Store) reach(ctx context.Context, call Call) error {
-	s.server.mu.Lock()
-	before := s.server.before
-	s.server.mu.Unlock()
-	if err := before(s.node, call); err != nil {
+	if err := s.allowed(call); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for {
 		s.server.mu.Lock()
-		if ctx.Err() == nil && !s.server.cut[s.node] {
+		if ctx.Err() == nil && !s.server.away(s.node) {
 			if s.server.corrupt && call.writes() {
 				s.server.mu.Unlock()
 				return rebind.ErrStoreCorrupt
@@ -52,6 +49,14 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 			return fmt.Errorf("%w: %w", rebind.ErrUnavailable, context.Cause(ctx))
 		}
 	}
+}
+
+// allowed asks the test whether a call is to take effect.
+func (s *Store) allowed(call Call) error {
+	s.server.mu.Lock()
+	before := s.server.before
+	s.server.mu.Unlock()
+	return before(s.node, call)
 }
 
 // TTL returns the TTL of leases.
@@ -117,7 +122,7 @@ func (s *Store) Size(ctx context.Context) (int, error) {
 func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
 	for {
 		s.server.mu.Lock()
-		p, moved, cut := s.server.plane(), s.server.moved, s.server.cut[s.node]
+		p, moved, cut := s.server.plane(), s.server.moved, s.server.away(s.node)
 		s.server.mu.Unlock()
 		if node != "" {
 			narrow(&p, node)
@@ -135,7 +140,7 @@ func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Pl
 
 // narrow leaves of a plane what is shown to one node of it.
 func narrow(p *coordinator.Plane, node string) {
-	p.Narrow, p.Left = true, nil
+	p.Narrow, p.Left, p.Strays = true, nil, nil
 	p.Members = slices.DeleteFunc(p.Members, func(m coordinator.Member) bool { return m.ID != node && m.ID != p.Holder.Node })
 	for i := range p.Members {
 		if m := &p.Members[i]; m.CandidateKey != p.Holder.Key {
@@ -218,7 +223,7 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 	for {
 		s := w.store.server
 		s.mu.Lock()
-		moved, cut, head := s.moved, s.cut[w.store.node] || s.stalled[w.store.node], s.revision
+		moved, cut, head := s.moved, s.away(w.store.node) || s.stalled[w.store.node], s.revision
 		compacted := w.after < s.compact
 		var b rebind.Batch
 		for _, c := range s.log {

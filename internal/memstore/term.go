@@ -43,7 +43,7 @@ func (t *term) watch() {
 	s := t.m.store.server
 	for t.ctx.Err() == nil {
 		s.mu.Lock()
-		moved, fenced, cut := s.moved, t.fenced(), s.cut[t.m.store.node]
+		moved, fenced, cut := s.moved, t.fenced(), s.away(t.m.store.node)
 		s.mu.Unlock()
 		if fenced && !cut {
 			t.over(fmt.Errorf("%w: the store says so", coordinator.ErrTermOver))
@@ -65,7 +65,7 @@ func (t *term) fenced() bool {
 	if t.solo {
 		return s.guard == nil || s.guard.made != t.recorded
 	}
-	return s.termMod != t.recorded || s.queue[t.m.lease.key] != t.made
+	return s.termMod != t.recorded || s.candidacy(t.m.lease.key) != t.made
 }
 
 // PlaneID is the id of the plane as the term began.
@@ -290,7 +290,7 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 		return errSolo
 	}
 	err := t.change(ctx, CallPass, func(s *Server) error {
-		if s.queue[to.CandidateKey] != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
+		if s.candidacy(to.CandidateKey) != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
 			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
 		}
 		s.holder = coordinator.Holder{
@@ -298,7 +298,7 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 			Since: time.Now().UTC().Truncate(time.Millisecond),
 		}
 		s.termMod = s.step()
-		delete(s.queue, t.m.lease.key)
+		s.unqueue(t.m.lease.key)
 		s.handover = nil
 		t.publish(r)
 		return nil
@@ -318,7 +318,7 @@ func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
 	}
 	err := t.change(ctx, CallResign, func(s *Server) error {
 		s.step()
-		delete(s.queue, t.m.lease.key)
+		s.unqueue(t.m.lease.key)
 		s.handover = nil
 		t.publish(r)
 		return nil

@@ -26,8 +26,13 @@ type Lab interface {
 	DeleteRecord(node string)
 	// Forge puts r in the place of the node's record, on a lease of nobody's.
 	Forge(node string, r coordinator.Record)
+	// Stray puts a key into the election that hangs on no lease, in the place of the
+	// node's own if that stands there.
+	Stray(node string)
 	// DeleteTerm deletes the term record.
 	DeleteTerm()
+	// EditTerm writes another number into the term record.
+	EditTerm(number int64)
 	// DeleteGuard deletes the guard of a disabled node.
 	DeleteGuard()
 	// DeleteMeta deletes the plane's identity.
@@ -87,8 +92,13 @@ func Cases() []Case {
 		{"A candidate that steps forward and makes way keeps its place", steppingBack},
 		{"A pause shows until it is resumed", pauseShows},
 		{"No term begins in a pause but by order", pauseForbidsTerms},
+		{"A term record of a number that cannot rise is garbled", garbledTerm},
+		{"A key that is nobody's keeps nobody from a term", strayIsPassedOver},
+		{"A key that is nobody's in a candidate's place is replaced", strayCandidate},
+		{"A key that is nobody's in the holder's place holds no term", strayHolder},
 		{"A candidate that holds goes on after the pause", heldCandidateGoesOn},
 		{"A pause with an end lapses", pauseLapses},
+		{"A pause is over at its end", pauseIsOver},
 		{"A node that leaves is remembered until it is back", leaveIsRemembered},
 		{"Nobody says farewell for another's lease", leaveOfAnotherLease},
 		{"Bury keeps who is gone, once", buryOnlyTheDead},
