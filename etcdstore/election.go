@@ -93,13 +93,13 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 				pause.Reset()
 			}
 		}
-		if stuck := c.judge(err, m.store.cfg.TTL); stuck != nil {
-			return nil, m.withdraw(stuck)
-		}
+		fine, stuck := c.judge(err, m.store.cfg.TTL)
 		switch {
-		case err == nil:
+		case stuck != nil:
+			return nil, m.withdraw(stuck)
+		case fine:
 			level = zap.WarnLevel
-		case !c.holding && ctx.Err() == nil:
+		case err != nil && ctx.Err() == nil:
 			m.store.log.Log(level, "campaign interrupted, retrying", zap.Error(err))
 			level = zap.DebugLevel
 			_ = retry.Wait(ctx, pause.Next())
@@ -134,18 +134,23 @@ type contest struct {
 	tries    coordinator.Tries
 }
 
-// judge takes in how a try went, and says so when the candidate is to make room for
-// others. That others have changed what it looked at says nothing of this one.
-func (c *contest) judge(err error, ttl time.Duration) error {
-	term := c.vacancy.seen.Load().term
-	if err != nil && !c.holding && !errors.Is(err, errMoved) {
-		c.tries.Failed(err, term)
+// judge takes in how a try went, and tells whether the candidate is well, in the queue or
+// holding, and an error when it is to make room for others. That others have changed what
+// it looked at says nothing of this one, nor does a look before its key is there.
+func (c *contest) judge(err error, ttl time.Duration) (fine bool, stuck error) {
+	seen := c.vacancy.seen.Load()
+	fine = c.holding || err == nil && seen.present
+	switch {
+	case !fine && (err == nil || errors.Is(err, errMoved)):
+		return false, nil
+	case !fine:
+		c.tries.Failed(err, seen.term)
 	}
-	stuck := c.tries.Judge(term, ttl)
-	if err == nil || c.holding {
+	stuck = c.tries.Judge(seen.term, ttl)
+	if fine {
 		c.tries.Reset()
 	}
-	return stuck
+	return fine, stuck
 }
 
 // stepForward has the candidate take the vacant term out of turn.
@@ -255,7 +260,7 @@ func (m *membership) withdraw(why error) error {
 			_ = retry.Wait(limit, pause.Next())
 			continue
 		case m.doubt && (before || !deleted):
-			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists", coordinator.ErrLeaseLost))
+			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists: %w", coordinator.ErrLeaseLost, why))
 			return m.Cause()
 		}
 		m.doubt = false

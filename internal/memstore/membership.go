@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -389,7 +388,10 @@ func (m *membership) withdraw(why error) error {
 		case err != nil && (limit.Err() != nil || errors.Is(err, rebind.ErrDenied)):
 			m.end(fmt.Errorf("%w: its candidacy cannot be given up: %w: %w", coordinator.ErrLeaseLost, err, why))
 		case err != nil:
-			_ = retry.Wait(limit, retryEvery)
+			select {
+			case <-time.After(retryEvery):
+			case <-limit.Done():
+			}
 		default:
 			s := m.store.server
 			if _, ok := s.queue[m.lease.key]; ok {
