@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -188,10 +187,9 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 }
 
 // hopeless tells, of tries that began at some moment and have failed since, whether they
-// have for so long that this node is in the way of others. On a full store nobody could
-// begin a term, this node no more than another.
+// have for so long that this node is in the way of others.
 func (n *Node) hopeless(began time.Time, err error) bool {
-	return time.Since(began) >= Patience(n.store.TTL()) && !errors.Is(err, rebind.ErrStoreFull)
+	return time.Since(began) >= Patience(n.store.TTL()) && !nobodyCan(err)
 }
 
 // quit gives up a term in which this node comes no further, for the next candidate to

@@ -36,11 +36,11 @@ func (t *Tries) Failed(err error, term int64) {
 
 // Judge returns nil while the candidate may go on, and an [ErrStuck] that says what
 // failed last when it has failed for [Patience], or when somebody else has begun a term
-// in spite of it meanwhile. On a full store nobody can.
+// in spite of it meanwhile.
 func (t *Tries) Judge(term int64, ttl time.Duration) error {
 	failing := time.Since(t.since)
 	switch {
-	case t.since.IsZero() || errors.Is(t.last, rebind.ErrStoreFull):
+	case t.since.IsZero() || nobodyCan(t.last):
 		return nil
 	case failing >= Patience(ttl):
 		return fmt.Errorf("%w in the election for %s: %w", ErrStuck, Patience(ttl), t.last)
@@ -49,6 +49,12 @@ func (t *Tries) Judge(term int64, ttl time.Duration) error {
 	default:
 		return nil
 	}
+}
+
+// nobodyCan reports whether a try has failed as everybody's would: then nothing is won by
+// making room.
+func nobodyCan(err error) bool {
+	return errors.Is(err, rebind.ErrStoreFull) || errors.Is(err, rebind.ErrStoreCorrupt)
 }
 
 // Reset notes that a try has not failed.

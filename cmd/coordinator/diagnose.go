@@ -20,7 +20,7 @@ const staleAfter = 5 * time.Second
 func (f *facts) diagnose() []finding {
 	var all []finding
 	for _, look := range []func() []finding{
-		f.store, f.storeNotes, f.disabled, f.master, f.next, f.paused, f.handover, f.permission, f.versions,
+		f.store, f.storeNotes, f.disabled, f.master, f.next, f.strays, f.paused, f.handover, f.permission, f.versions,
 		f.reachable, f.leases, f.failed, f.mirrors, f.quarantine, f.lost,
 	} {
 		all = append(all, look()...)
@@ -103,10 +103,34 @@ func (f *facts) master() []finding {
 	case f.plane.Pause != nil:
 		return wrong("master", `"coordinator resume", or have one node lead: "coordinator mode master --node NODE"`, "there is none, and promotion is paused")
 	case f.plane.Next != nil:
-		return wrong("master", fmt.Sprintf("ask again in a few seconds. If it stays so, see the log of node %s", *f.plane.Next), "there is none, and %s is about to lead", *f.plane.Next)
+		return wrong("master", fmt.Sprintf("ask again in a few seconds. If it stays so, see the log of node %s", *f.plane.Next), "there is none, and %s is about to lead%s", *f.plane.Next, f.inVain())
 	default:
 		return wrong("master", "start a node in mode auto, or give a live one a mode that may lead: \"coordinator mode auto --node NODE\"", "there is none, and nobody who could be")
 	}
+}
+
+// inVain tells what has kept nodes from leading.
+func (f *facts) inVain() string {
+	var told strings.Builder
+	for _, n := range f.plane.Nodes {
+		if n.LastError != "" && n.State != modes.StateFailed {
+			fmt.Fprintf(&told, "; %s has tried: %s", n.ID, n.LastError)
+		}
+	}
+	return told.String()
+}
+
+func (f *facts) strays() []finding {
+	if len(f.plane.Strays) == 0 {
+		return well("strays", "every key of the plane is what its place says")
+	}
+	var found []finding
+	for _, s := range f.plane.Strays {
+		found = append(found, wrong("strays",
+			fmt.Sprintf("it counts for nothing. See who put it there; if nobody needs it, delete it: etcdctl del %q", s.Key),
+			"key %q %s", s.Key, s.Why)...)
+	}
+	return found
 }
 
 func (f *facts) next() []finding {

@@ -65,6 +65,7 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"no master, and nobody to be":    {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
 		"no master, for the store":       {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
 		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
+		"a key that is nobody's":         {func(f *facts) { f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
 		"nobody is next":                 {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
 		"a pause":                        {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
 		"a handover that would fail":     {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
@@ -115,6 +116,33 @@ func TestDoctor_SaysWhoAndWhat(t *testing.T) {
 			if said := fmt.Sprintf("%s %s", c.Node, c.Found); !strings.Contains(said, f.peers[0].id) || !strings.Contains(said, "entity/x: garbage") {
 				t.Errorf("finding = %+v", c)
 			}
+		}
+	}
+}
+
+// Where nobody leads it names who has tried in vain and why, and each key that is nobody's,
+// as status does.
+func TestDoctor_SaysWhyNobodyLeads(t *testing.T) {
+	f := healthy()
+	f.plane.Master, f.rehearsal = nil, nil
+	f.plane.Nodes[1].LastError = "no progress: etcd does not permit it"
+	f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x\x1b[2J", Why: "does not hang on a lease"}}
+	said := ""
+	for _, c := range f.diagnose() {
+		said += c.Found + "\n" + c.Advice + "\n"
+	}
+	var shown strings.Builder
+	if err := planeTable(&shown, &f.plane, &f.asked, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"b has tried: no progress: etcd does not permit it", `/c/p/election/x\x1b[2J" does not hang`, "etcdctl del"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("doctor does not say %q:\n%s", want, said)
+		}
+	}
+	for _, want := range []string{"no progress: etcd does not permit it", `STRAY`, `/c/p/election/x\x1b[2J" does not hang`} {
+		if !strings.Contains(shown.String(), want) {
+			t.Errorf("status does not say %q:\n%s", want, shown.String())
 		}
 	}
 }

@@ -161,6 +161,9 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	if s := p.Seclusion; s != nil {
 		head = append(head, []string{"DISABLED", fmt.Sprintf("node %s at %s has the plane to itself: no other can join", s.Node, orDash(s.URI))})
 	}
+	for _, s := range p.Strays {
+		head = append(head, []string{"STRAY", fmt.Sprintf("%q %s", s.Key, s.Why)})
+	}
 	if p.StoreError != "" {
 		head = append(head, []string{"STORE", p.StoreError})
 	}
@@ -191,6 +194,8 @@ func nodeRow(n *wire.PlaneNode, loads map[string]string) []string {
 		note = n.LastError
 	case loading:
 		note = load
+	case n.LastError != "":
+		note = strings.TrimPrefix(note+"; "+n.LastError, "; ")
 	}
 	return []string{
 		n.ID, n.State.String(), n.Mode.String(), strconv.Itoa(n.Priority),

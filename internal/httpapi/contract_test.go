@@ -245,7 +245,7 @@ var schemaTypes = map[string]any{
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
 	"LogLevel": wire.LogLevel{}, "LogLevelRequest": wire.LogLevelRequest{}, "LogLevelReply": wire.LogLevelReply{},
 	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
-	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{},
+	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{}, "Stray": coordinator.Stray{},
 	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},
 	"Memento": wire.Memento{}, "Batch": wire.Batch{}, "Written": wire.Written{},
 	"Health": wire.Health{}, "Check": wire.Check{},

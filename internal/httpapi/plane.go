@@ -45,6 +45,8 @@ func planeOf(name string, p *coordinator.Plane) wire.Plane {
 		Paused: p.Pause != nil, Pause: p.Pause, Seclusion: p.Seclusion,
 		Nodes: make([]wire.PlaneNode, len(p.Members)),
 		Left:  append([]coordinator.Left{}, p.Left...), // never null
+
+		Strays: p.Strays,
 	}
 	if m, ok := p.Master(); ok {
 		shown.Master = &m.ID

@@ -71,6 +71,7 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrNoState":   internal(coordinator.ErrNoState),   // Node.Run returns it
 	"coordinator.ErrYield":     internal(coordinator.ErrYield),     // between node and store
 	"coordinator.ErrHold":      internal(coordinator.ErrHold),      // between node and store
+	"coordinator.ErrStuck":     internal(coordinator.ErrStuck),     // Node says it in last_error
 	"coordinator.ErrNodeTaken": internal(coordinator.ErrNodeTaken), // Node.Run returns it
 	"coordinator.ErrPending":   internal(coordinator.ErrPending),   // the handler answers 202
 	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrClosed

@@ -168,6 +168,9 @@ type Plane struct {
 	Nodes     []PlaneNode            `json:"nodes"`
 	// Left are the nodes that are gone since not long ago.
 	Left []coordinator.Left `json:"left"`
+	// Strays are keys of the plane that are not what their places say, and count for
+	// nothing. They are left out while there are none.
+	Strays []coordinator.Stray `json:"strays,omitempty"`
 	// StoreError says why the store does not answer, and the rest is then what this
 	// node saw last, or why it takes no writes. It is left out while all is well.
 	StoreError string `json:"store_error,omitempty"`
