@@ -2,6 +2,7 @@ package rebind
 
 import (
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"slices"
 	"strings"
@@ -19,6 +20,15 @@ type View struct {
 	faults   *btree.Map[Name, Fault]    // in quarantine, in order
 	first    []Fault                    // of faults, at most MaxFirstFaults
 	bytes    int64
+	past     Past
+}
+
+// Past is what a copy had before a view and has no more: what was replaced or deleted
+// since the copy was loaded. See [View.Since].
+type Past struct {
+	load    maphash.Seed // of the copy's index
+	Changes int64        // how many mementos
+	Bytes   int64        // of their names and payloads
 }
 
 // MaxFirstFaults is how many [View.FirstFaults] names.
@@ -39,6 +49,16 @@ func (v *View) Len() int { return v.tree.Len() }
 
 // Bytes returns the sum of the sizes of names and payloads.
 func (v *View) Bytes() int64 { return v.bytes }
+
+// Past tells what the copy had before the view.
+func (v *View) Past() Past { return v.past }
+
+// Since tells what v does not have of what a view with the given past had: what it costs
+// to keep that view, or some of its mementos, beside v. That is false where the copy was
+// loaded anew in between: then the two share nothing.
+func (v *View) Since(p Past) (since Past, same bool) {
+	return Past{v.past.load, v.past.Changes - p.Changes, v.past.Bytes - p.Bytes}, v.past.load == p.load
+}
 
 // Get returns one memento without allocating. The error is [ErrNotFound], or
 // wraps [ErrQuarantined] with the reason.
@@ -102,9 +122,14 @@ type draft struct {
 	first  []Fault // of faults, as the last view has them; nil if those have changed
 	bytes  int64
 	life   uint64 // of the store it was loaded from
+	past   Past
 }
 
-func newDraft(life uint64) *draft { return &draft{index: newIndex(), life: life} }
+func newDraft(life uint64) *draft {
+	d := &draft{index: newIndex(), life: life}
+	d.past.load = d.index.seed
+	return d
+}
 
 // view freezes the draft's present content. Later changes of the draft copy what
 // they touch, so that the view keeps its own.
@@ -114,7 +139,7 @@ func (d *draft) view(at Revision) *View {
 	}
 	return &View{
 		revision: at, life: d.life, tree: d.tree.IsoCopy(), index: d.index.freeze(),
-		faults: d.faults.IsoCopy(), first: d.first, bytes: d.bytes,
+		faults: d.faults.IsoCopy(), first: d.first, bytes: d.bytes, past: d.past,
 	}
 }
 
@@ -159,6 +184,8 @@ func (d *draft) apply(c Change) {
 	}
 	if old != nil {
 		d.bytes -= old.size()
+		d.past.Changes++
+		d.past.Bytes += old.size()
 	}
 	if c.Fault != "" {
 		d.faults.Set(c.Name, Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})

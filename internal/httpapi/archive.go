@@ -21,49 +21,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// patient gives each part of a body its time, both ways, for bodies that may take
-// longer as a whole than any client is waited for.
-type patient struct {
-	w       http.ResponseWriter
-	body    io.ReadCloser
-	control *http.ResponseController
-}
-
-func newPatient(w http.ResponseWriter, r *http.Request) *patient {
-	p := &patient{w: w, body: r.Body, control: http.NewResponseController(w)}
-	_ = p.control.SetWriteDeadline(time.Time{}) // that of the server is for the whole of an answer
-	return p
-}
-
-// Write writes a part of the answer.
-func (p *patient) Write(part []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(bodyWithin)) // only a recorder in a test has none
-	defer p.control.SetWriteDeadline(time.Time{})
-	return p.w.Write(part)
-}
-
-// Read reads a part of the request's body. After its end the connection is watched for
-// the client's leaving, for as long as the answer takes.
-func (p *patient) Read(part []byte) (int, error) {
-	_ = p.control.SetReadDeadline(time.Now().Add(bodyWithin))
-	n, err := p.body.Read(part)
-	if errors.Is(err, io.EOF) {
-		_ = p.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
-}
-
-// Close closes the request's body.
-func (p *patient) Close() error { return p.body.Close() }
-
 // getExport streams all mementos of one view. Who gets less than all of it can tell: an
 // archive has an end.
 func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
-	leave, err := s.exports.take()
-	if err != nil {
-		return err
-	}
-	defer leave()
 	reading, err := s.node.Read()
 	if err != nil {
 		return err
@@ -78,11 +38,12 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	err = writeArchive(newPatient(w, r), archive.Header{Plane: st.Plane, PlaneID: st.PlaneID, Revision: view.Revision()}, view)
+	patientOf(w).stream(bodyWithin)
+	err = writeArchive(w, archive.Header{Plane: st.Plane, PlaneID: st.PlaneID, Revision: view.Revision()}, view)
 	if err != nil {
 		s.log.Debug("export not taken to its end", zap.Error(err))
 	}
-	return nil
+	return abandoned(err)
 }
 
 func writeArchive(to io.Writer, h archive.Header, view *rebind.View) error {
@@ -122,7 +83,9 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	r.Body = newPatient(w, r)
+	client := patientOf(w)
+	client.stream(bodyWithin)
+	r.Body = slowBody{client}
 	return s.forward.relay(w, r, func(w http.ResponseWriter, r *http.Request) error {
 		kept, err := s.keep(r.Body)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -43,12 +42,18 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		w.Header().Set("Connection", "close") // what is still to come is not waited for
 		return nil, fmt.Errorf("%w: the body has %d bytes, the limit is %d bytes", rebind.ErrTooLarge, r.ContentLength, limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if kept, ok := r.Body.(*keptBody); ok {
+		return kept.all, nil
+	}
+	body, err := patientOf(w).readAll(r, limit)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		w.Header().Set("Connection", "close")
 		return nil, fmt.Errorf("%w: the body has more than %d bytes", rebind.ErrTooLarge, limit)
+	case errors.Is(err, wire.ErrBusy):
+		w.Header().Set("Connection", "close")
+		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("%w: the body did not come within %s", rebind.ErrInvalid, bodyWithin)
 	case err != nil:

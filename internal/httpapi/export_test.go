@@ -17,6 +17,7 @@ const (
 	HeaderWithin  = headerWithin
 	IdleFor       = idleFor
 	AnswerWithin  = answerWithin
+	WaitFor       = waitFor
 
 	MaxHeader  = maxHeader
 	MaxExports = maxExports
@@ -36,7 +37,7 @@ func Document() []byte { return openAPI }
 func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }
 
 // MaxWatches is how many watches a server takes.
-func (s *Server) MaxWatches() int { return cap(s.watches.taken) }
+func (s *Server) MaxWatches() int { return int(s.watches.most) }
 
 // Parameters lists what the query of a route may hold.
 func Parameters(pattern string) []string { return parameters(pattern) }

@@ -81,7 +81,7 @@ func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64
 	defer cancel()
 	stay := r.Header.Get(wire.HeaderForward) == wire.ForwardNever
 	for {
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = keep(body)
 		if f.server.node.Status().State == modes.StateMaster {
 			err := local(w, r)
 			if !errors.Is(err, coordinator.ErrNotMaster) {
@@ -154,7 +154,7 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
 	defer cancel()
 	return f.pass(ctx, w, r, master, func(out *http.Request) {
-		out.Body = io.NopCloser(bytes.NewReader(body))
+		out.Body = keep(body)
 		out.ContentLength = int64(len(body))
 	})
 }

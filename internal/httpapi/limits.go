@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -33,6 +32,14 @@ const (
 	maxConnections = 4096
 	// maxExports bounds the exports at one time: each holds on to a view of the state.
 	maxExports = 8
+	// maxImports bounds the archives that are taken in at one time: each is kept on disk.
+	maxImports = 2
+	// maxMemory bounds, in bytes, what bodies may take together, and what answers may.
+	maxMemory = 32 << 20
+	// waitFor is how long a request waits for memory, and slowAfter how long a client may
+	// keep its memory to itself when it does not take its answer or does not send its body.
+	waitFor   = 5 * time.Second
+	slowAfter = time.Second
 )
 
 // connections is how many connections there may be: where the process may not open as
@@ -84,22 +91,48 @@ func (l debugLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// places bounds how many streams of a kind there are at one time.
-type places struct {
-	kind  string
-	taken chan struct{}
+// rooms are what requests of some kinds may take together.
+type rooms struct {
+	bodies  *room // bytes
+	answers *room // bytes that are theirs alone
+	watches *room
+	exports *room
+	imports *room
 }
 
-func newPlaces(kind string, most int) *places {
-	return &places{kind: kind, taken: make(chan struct{}, most)}
-}
-
-// take takes a place; leave gives it back.
-func (p *places) take() (leave func(), err error) {
-	select {
-	case p.taken <- struct{}{}:
-		return func() { <-p.taken }, nil
-	default:
-		return nil, fmt.Errorf("%w: this node has %d %s under way, and takes no more", wire.ErrBusy, cap(p.taken), p.kind)
+func newRooms() rooms {
+	return rooms{
+		bodies:  newRoom("large bodies", maxMemory, waitFor, slowAfter),
+		answers: newRoom("large answers", maxMemory, waitFor, slowAfter),
+		watches: newRoom("watches", int64(connections()*3/4), 0, takeWithin),
+		exports: newRoom("exports", maxExports, slowAfter, takeWithin),
+		imports: newRoom("imports", maxImports, slowAfter, takeWithin),
 	}
+}
+
+// placesOf is the room that each request of a route takes a place in, and nil for the
+// others. What else a request takes is only known when it has been read: those that keep
+// much ask for memory, and those that read the past for their turn.
+func (s *rooms) placesOf(pattern string) *room {
+	switch pattern {
+	case "GET " + wire.PathWatch:
+		return s.watches
+	case "GET " + wire.PathExport:
+		return s.exports
+	case "POST " + wire.PathImport:
+		return s.imports
+	default:
+		return nil
+	}
+}
+
+// run handles a request in a place of r.
+func (r *room) run(w http.ResponseWriter, req *http.Request, handle handler) error {
+	if r == nil {
+		return handle(w, req)
+	}
+	if err := r.take(req.Context(), &patientOf(w).hold, 1); err != nil {
+		return err
+	}
+	return handle(w, req)
 }

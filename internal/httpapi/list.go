@@ -8,8 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -22,11 +20,6 @@ const (
 	// maxPageBytes bounds the payloads of a page, as they are sent: one with more is
 	// shorter than its limit.
 	maxPageBytes = 8 << 20
-	// keepListing is how long the revision of a listing is kept for the next page.
-	keepListing = time.Minute
-	// maxListings bounds how many revisions are kept: each holds on to what has
-	// changed since.
-	maxListings = 64
 )
 
 func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
@@ -41,18 +34,26 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	if q.past != 0 {
 		return s.listPast(w, r, &q, &reading)
 	}
-	if q.after.kept != 0 {
-		if reading.View = s.listings.get(q.after.kept); reading.View == nil {
+	if at := q.after.kept; at != 0 {
+		view, ok := s.listings.get(at, reading.View)
+		switch {
+		case !ok:
 			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
+		case view == nil: // it had become too dear
+			return s.listPast(w, r, &q, &reading)
 		}
+		reading.View = view
 	}
-	page, more := q.page(reading.View.Revision(), reading.View.From)
-	if more {
+	page := q.page(reading.View.Revision(), reading.View.From)
+	if err := s.pin(r.Context(), w, page.size(), reading.View); err != nil {
+		return err
+	}
+	if page.more {
 		s.listings.keep(reading.View)
-		page.Next = place{kept: reading.View.Revision(), last: lastOf(&page)}.encode()
+		page.next = place{kept: page.revision, last: page.last()}.encode()
 	}
 	s.describe(w.Header(), &reading)
-	return reply(w, http.StatusOK, page)
+	return page.write(w)
 }
 
 // getTypes names the types of the mementos that there are. It costs a look per type,
@@ -77,24 +78,24 @@ func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listPast answers with a page of the past. Its next page can be read from any node,
-// for as long as the store has the revision.
+// for as long as the store has the revision; or from this one, if it is that of a listing
+// whose view is no longer kept.
 func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listQuery, reading *coordinator.Reading) error {
-	old := s.pastAt(r.Context(), q.past)
-	page, more := q.page(q.past, old.from)
+	at := max(q.past, q.after.kept)
+	// It is nobody else's, and what it weighs is only known when it has been read.
+	if err := patientOf(w).keep(r.Context(), s.answers, maxPageBytes+partBytes); err != nil {
+		return err
+	}
+	old := s.pastAt(r.Context(), at)
+	page := q.page(at, old.from)
 	if old.err != nil {
 		return old.err
 	}
-	if more {
-		page.Next = place{past: q.past, last: lastOf(&page)}.encode()
+	if page.more {
+		page.next = place{past: q.past, kept: q.after.kept, last: page.last()}.encode()
 	}
-	s.describePast(w.Header(), reading, q.past)
-	return reply(w, http.StatusOK, page)
-}
-
-// lastOf names the last item of a page that has some.
-func lastOf(page *wire.List) rebind.Name {
-	last := &page.Items[len(page.Items)-1]
-	return rebind.Name(last.Type + "/" + last.ID)
+	s.describePast(w.Header(), reading, at)
+	return page.write(w)
 }
 
 // listQuery is what a page of a listing asks for.
@@ -140,25 +141,70 @@ func parseListQuery(v url.Values) (listQuery, error) {
 	return q, nil
 }
 
-// page fills one page, of mementos that are yielded from a name on in order, and
-// tells whether there is more.
-func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) (list wire.List, more bool) {
-	list = wire.List{Revision: int64(at), Items: []wire.Memento{}}
-	size := 0
+// listPage is one page of a listing: a [wire.List] that is made as it is written.
+type listPage struct {
+	revision rebind.Revision
+	items    []wire.Memento
+	payloads []*rebind.Memento // of the items; nil where they were not asked for
+	more     bool
+	next     string
+}
+
+// itemBytes is about what an item takes without its payload.
+const itemBytes = 256
+
+// page fills one page, of mementos that are yielded from a name on in order.
+func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) listPage {
+	p := listPage{revision: at}
+	sent := 0
 	for m := range q.matching(from) {
 		if q.values {
-			size += base64.StdEncoding.EncodedLen(len(m.Payload))
+			sent += base64.StdEncoding.EncodedLen(len(m.Payload))
 		}
-		if n := len(list.Items); n == q.limit || n > 0 && size > maxPageBytes {
-			return list, true
+		if n := len(p.items); n == q.limit || n > 0 && sent > maxPageBytes {
+			p.more = true
+			break
 		}
-		item := itemOf(m)
+		p.items = append(p.items, itemOf(m))
 		if q.values {
-			item.Data, item.DataBase64 = payloadOf(m)
+			p.payloads = append(p.payloads, m)
 		}
-		list.Items = append(list.Items, item)
 	}
-	return list, false
+	return p
+}
+
+// size is about what a page takes by itself. Its payloads are the view's.
+func (p *listPage) size() int64 { return int64(len(p.items)) * itemBytes }
+
+// last names the last item of a page that has some.
+func (p *listPage) last() rebind.Name {
+	last := &p.items[len(p.items)-1]
+	return rebind.Name(last.Type + "/" + last.ID)
+}
+
+// write answers with the page. A client that does not take it is cut off, so that it
+// cannot think that it has all of it.
+func (p *listPage) write(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	to := objectsTo(w)
+	to.print(`{"revision":%d,"items":[`, p.revision)
+	for i := range p.items {
+		if i > 0 {
+			to.print(",")
+		}
+		var payload *rebind.Memento
+		if p.payloads != nil {
+			payload = p.payloads[i]
+		}
+		to.object(&p.items[i], payload)
+	}
+	to.print("]")
+	if p.next != "" {
+		to.print(`,"next":%q`, p.next)
+	}
+	to.print("}\n")
+	return abandoned(to.flush())
 }
 
 // matching yields what the query asks for, after the last page.
@@ -228,76 +274,4 @@ func decodePlace(token string) (place, error) {
 		p.kept = rev
 	}
 	return p, nil
-}
-
-// listings keeps the views that clients are paging through.
-type listings struct {
-	mu    sync.Mutex // guards the fields below
-	views map[rebind.Revision]*kept
-}
-
-type kept struct {
-	view  *rebind.View
-	used  time.Time
-	timer *time.Timer
-}
-
-func newListings() *listings { return &listings{views: make(map[rebind.Revision]*kept)} }
-
-// keep holds on to a view for a while after it was last used.
-func (l *listings) keep(v *rebind.View) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	rev := v.Revision()
-	if k, ok := l.views[rev]; ok {
-		k.used = time.Now()
-		k.timer.Reset(keepListing)
-		return
-	}
-	if len(l.views) == maxListings {
-		l.dropOldest()
-	}
-	k := &kept{view: v, used: time.Now()}
-	k.timer = time.AfterFunc(keepListing, func() { l.drop(rev, k) })
-	l.views[rev] = k
-}
-
-func (l *listings) dropOldest() {
-	var oldest rebind.Revision
-	for rev, k := range l.views {
-		if oldest == 0 || k.used.Before(l.views[oldest].used) {
-			oldest = rev
-		}
-	}
-	l.views[oldest].timer.Stop()
-	delete(l.views, oldest)
-}
-
-func (l *listings) drop(rev rebind.Revision, k *kept) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.views[rev] == k {
-		delete(l.views, rev)
-	}
-}
-
-// get returns a view that is kept, or nil.
-func (l *listings) get(rev rebind.Revision) *rebind.View {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k, ok := l.views[rev]; ok {
-		k.used = time.Now()
-		k.timer.Reset(keepListing)
-		return k.view
-	}
-	return nil
-}
-
-func (l *listings) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for rev, k := range l.views {
-		k.timer.Stop()
-		delete(l.views, rev)
-	}
 }

@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -83,7 +81,7 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body = keep(body)
 	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
 		if req.DryRun {
 			return s.rehearse(w, r, req.To)

@@ -131,6 +131,9 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	name := nameIn(r)
 	var m *rebind.Memento
 	if want.past != 0 {
+		if err := patientOf(w).keep(r.Context(), s.answers, int64(s.cfg.MaxPayload)); err != nil {
+			return err
+		}
 		old := s.pastAt(r.Context(), want.past)
 		m, err = old.get(name)
 		if old.err != nil {
@@ -147,6 +150,11 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	same, err := conditions.check(m)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	if want.past == 0 && len(m.Payload) > smallBytes {
+		if err := s.pin(r.Context(), w, 1, reading.View); err != nil {
+			return err
+		}
 	}
 	writeMemento(w, m, same)
 	return nil

@@ -87,15 +87,14 @@ var openAPI []byte
 
 // Server is the API's handler. Close it when no request can come any more.
 type Server struct {
-	cfg       Config
-	node      Node
-	log       *zap.Logger
-	mux       *http.ServeMux
-	listings  *listings
-	forward   *forwarder
-	origins   http.CrossOriginProtection
-	watches   *places
-	exports   *places
+	cfg      Config
+	node     Node
+	log      *zap.Logger
+	mux      *http.ServeMux
+	listings *listings
+	forward  *forwarder
+	origins  http.CrossOriginProtection
+	rooms
 	importing chan struct{} // holds a token while an archive is written
 	id        func() string // the node's
 }
@@ -109,14 +108,13 @@ func New(cfg Config) *Server {
 		cfg.Transport = func(direct http.RoundTripper) http.RoundTripper { return direct }
 	}
 	s := &Server{
-		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(),
-		watches: newPlaces("watches", connections()/2), exports: newPlaces("exports", maxExports),
-		importing: make(chan struct{}, 1),
-		id:        sync.OnceValue(func() string { return cfg.Node.Status().ID }),
+		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(cfg.Node),
+		rooms: newRooms(), importing: make(chan struct{}, 1),
+		id: sync.OnceValue(func() string { return cfg.Node.Status().ID }),
 	}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
-		known, needs := parameters(pattern), needed(pattern)
+		known, needs, places := parameters(pattern), needed(pattern), s.placesOf(pattern)
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			err := s.allow(r, needs)
 			if err == nil {
@@ -126,9 +124,12 @@ func New(cfg Config) *Server {
 				err = checkHeaders(r, pattern)
 			}
 			if err == nil {
-				err = handle(w, r)
+				err = places.run(w, r, handle)
 			}
-			if err != nil {
+			switch {
+			case errors.Is(err, errAbandoned):
+				patientOf(w).abandon()
+			case err != nil:
 				s.fail(w, r, err)
 			}
 		})
@@ -177,7 +178,9 @@ func (s *Server) Close() {
 }
 
 // ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
+	w := newPatient(to, r, s.bodies)
+	defer w.end()
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -308,17 +311,22 @@ func reply(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
+// writeJSON is for what is small, or shared: it is in memory as a whole.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
-	if err := enc.Encode(v); err != nil {
-		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
-	}
+	encode(enc, v)
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // a client that is gone is told nothing
+}
+
+func encode(enc *json.Encoder, v any) {
+	if err := enc.Encode(v); err != nil {
+		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
+	}
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {

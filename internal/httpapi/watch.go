@@ -1,16 +1,13 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -36,11 +33,6 @@ var errBookmark = errors.New("time for a bookmark")
 // getWatch tells a client of changes for as long as both are there. All watchers of a
 // node are fed from its mirror, so the store has one watch, however many they are.
 func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
-	leave, err := s.watches.take()
-	if err != nil {
-		return err
-	}
-	defer leave()
 	t, err := s.watcher(w, r)
 	if err != nil {
 		return err
@@ -61,18 +53,18 @@ func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
 
 // watcher is one client of a watch.
 type watcher struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	header  http.Header     // of the answer; the view it tells of is not kept
-	typ     string          // only what is of this type; empty for all
-	at      rebind.Revision // everything up to it was told
-	open    bool            // the answer has begun
-	gone    bool            // the client does not take what it is sent
+	w      *patient
+	header http.Header     // of the answer; the view it tells of is not kept
+	typ    string          // only what is of this type; empty for all
+	at     rebind.Revision // everything up to it was told
+	open   bool            // the answer has begun
+	gone   bool            // the client does not take what it is sent
 }
 
 // watcher tells where a client's watch begins, or why it cannot.
 func (s *Server) watcher(w http.ResponseWriter, r *http.Request) (*watcher, error) {
-	t := &watcher{w: w, control: http.NewResponseController(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
+	t := &watcher{w: patientOf(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
+	t.w.stream(takeWithin)
 	if t.typ != "" {
 		if err := rebind.CheckType(t.typ); err != nil {
 			return nil, err
@@ -226,61 +218,60 @@ func (t *watcher) tell(steps []rebind.Step) error {
 		return err
 	}
 	for i := range steps {
-		step := stepOf(&steps[i], t.typ)
-		if len(step.Changes) == 0 {
-			continue
-		}
-		if err := t.send(wire.EventChange, steps[i].Revision, step); err != nil {
+		if err := t.change(&steps[i]); err != nil {
 			return err
 		}
 	}
 	return t.flush()
 }
 
+// change sends what the client wants of a step: a [wire.Step] that is made as it is
+// written, since there is no limit to what may happen at one revision.
+func (t *watcher) change(s *rebind.Step) error {
+	wanted := func(c *rebind.Change) bool { return t.typ == "" || c.Name.Type() == t.typ }
+	if !slices.ContainsFunc(s.Changes, func(c rebind.Change) bool { return wanted(&c) }) {
+		return nil
+	}
+	to := objectsTo(t.w)
+	to.print("event: %s\nid: %d\ndata: {\"revision\":%d,\"changes\":[", wire.EventChange, s.Revision, s.Revision)
+	comma := ""
+	for i := range s.Changes {
+		if c := &s.Changes[i]; wanted(c) {
+			to.print("%s", comma)
+			to.object(changeOf(c), c.Memento)
+			comma = ","
+		}
+	}
+	to.print("]}\n\n") // JSON has no line feed in it
+	return t.took(to.flush())
+}
+
 // send writes one event. Its id, if it is not 0, is what the client comes back with.
 func (t *watcher) send(kind string, id rebind.Revision, data any) error {
-	body, err := json.Marshal(data)
-	if err != nil {
-		return fmt.Errorf("encode event: %w", err)
-	}
-	var event bytes.Buffer
-	fmt.Fprintf(&event, "event: %s\n", kind)
+	to := objectsTo(t.w)
+	to.print("event: %s\n", kind)
 	if id != 0 {
-		fmt.Fprintf(&event, "id: %d\n", id)
+		to.print("id: %d\n", id)
 	}
-	fmt.Fprintf(&event, "data: %s\n\n", body) // JSON has no line feed in it
-	return t.within(func() error {
-		_, err := t.w.Write(event.Bytes())
-		return err
-	})
+	to.print("data: ")
+	to.object(data, nil)
+	to.print("\n\n")
+	return t.took(to.flush())
 }
 
 // flush has the client get what was written.
-func (t *watcher) flush() error { return t.within(t.control.Flush) }
+func (t *watcher) flush() error { return t.took(t.w.flush()) }
 
-// within gives the client its time to take what write writes.
-func (t *watcher) within(write func() error) error {
-	_ = t.control.SetWriteDeadline(time.Now().Add(takeWithin)) // only a recorder in a test has none
-	if err := write(); err != nil {
+// took notes whether the client has taken what was written.
+func (t *watcher) took(err error) error {
+	if err != nil {
 		t.gone = true
 		return fmt.Errorf("client does not take what it is sent: %w", err)
 	}
-	_ = t.control.SetWriteDeadline(time.Time{}) // for what comes over this connection next
 	return nil
 }
 
-// stepOf is a step as it is sent: what is of a type, or all of it.
-func stepOf(s *rebind.Step, typ string) wire.Step {
-	step := wire.Step{Revision: int64(s.Revision)}
-	for i := range s.Changes {
-		c := &s.Changes[i]
-		if typ == "" || c.Name.Type() == typ {
-			step.Changes = append(step.Changes, changeOf(c))
-		}
-	}
-	return step
-}
-
+// changeOf is a change without its payload.
 func changeOf(c *rebind.Change) wire.Change {
 	change := wire.Change{Op: "put", Type: c.Name.Type(), ID: c.Name.ID(), ModRevision: int64(c.Revision), Fault: c.Fault}
 	m := c.Memento
@@ -290,19 +281,8 @@ func changeOf(c *rebind.Change) wire.Change {
 			Parent: string(m.Parent), ContentType: m.ContentType, Schema: m.Schema,
 			CreateRevision: int64(m.Created), Version: m.Version, Size: len(m.Payload),
 		}
-		change.Data, change.DataBase64 = payloadOf(m)
 	case c.Fault == "":
 		change.Op = "delete"
 	}
 	return change
-}
-
-// payloadOf is a payload within JSON: as it is where it says that it is JSON, and is,
-// and in base64 otherwise.
-func payloadOf(m *rebind.Memento) (json.RawMessage, *string) {
-	if isJSON(m.ContentType) && utf8.Valid(m.Payload) && json.Valid(m.Payload) {
-		return m.Payload, nil
-	}
-	text := base64.StdEncoding.EncodeToString(m.Payload)
-	return nil, &text
 }
