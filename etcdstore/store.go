@@ -92,7 +92,7 @@ func (c *Config) Validate() error {
 	if len(c.Endpoints) == 0 && c.Client == nil {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
-	err = errors.Join(err, c.checkAccess())
+	err = errors.Join(err, checkEndpoints(c.Endpoints), c.checkAccess())
 	if c.TTL < MinTTL || c.TTL%time.Second != 0 {
 		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, MinTTL))
 	}

@@ -75,7 +75,7 @@ are for you: before that is done etcd refuses nobody.`,
 	f.BoolVar(&b.shared, "shared", false, "make one role for all nodes of a kind, where they cannot be named")
 	f.StringVar(&b.passwordFile, "new-password-file", "", "file with the password of users that are made (default: none, they are known by their certificates)")
 	f.BoolVar(&b.apply, "apply", false, "make the changes in etcd")
-	f.StringSliceVar(&b.endpoints, "endpoints", nil, "with --apply, client URLs of etcd")
+	f.Var(listOf(&b.endpoints), "endpoints", "with --apply, client URLs of etcd")
 	b.etcd.flags(f)
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "with --apply, how long it may take")
 	o.outputFlag(cmd, "table, json or yaml")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/hostport"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -65,7 +65,7 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.nodeID, "node-id", "", "id of this node in the plane (default: the host name)")
 	f.IntVar(&c.priority, "priority", 0, "rank among candidates, higher first, may be negative")
 	f.StringVar(&c.prefix, "prefix", "/coordinator", "etcd prefix of all planes")
-	f.StringSliceVar(&c.endpoints, "endpoints", nil, "client URLs of an external etcd (default: an etcd embedded in this process)")
+	f.Var(listOf(&c.endpoints), "endpoints", "client URLs of an external etcd (default: an etcd embedded in this process)")
 	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "directory for the embedded etcd and the node's own notes")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7400", "address of the HTTP API")
 	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http://, with --tls-cert https://, and the listen address)")
@@ -215,22 +215,24 @@ func (c *runConfig) checkStore() error {
 		store := c.store(c.endpoints)
 		return store.Validate()
 	}
-	store, etcd := c.store([]string{c.embedURL}), embedded.Config{Dir: c.dataDir, ClientURL: c.embedURL}
+	store, etcd := c.store([]string{defaultEmbedURL}), embedded.Config{Dir: c.dataDir, ClientURL: c.embedURL}
 	return errors.Join(store.Validate(), etcd.Validate())
 }
 
 // checkURLs tells whether the addresses can be what they are for.
 func (c *runConfig) checkURLs() error {
 	err := c.checkCredentials()
-	if _, _, split := net.SplitHostPort(c.listen); split != nil {
-		err = errors.Join(err, fmt.Errorf("listen %q: write it as host:port", c.listen))
+	if wrong := hostport.Listen(c.listen); wrong != nil {
+		err = errors.Join(err, fmt.Errorf("listen %q: %w", c.listen, wrong))
 	}
-	if c.advertiseURL == "" {
-		return err
-	}
-	u, parse := url.Parse(c.advertiseURL)
-	if parse != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		err = errors.Join(err, fmt.Errorf("advertise-url %q: write it as http://host:port", c.advertiseURL))
+	if c.advertiseURL != "" && err == nil {
+		u, wrong := hostport.URL(c.advertiseURL, "http", "https")
+		if wrong == nil && u.User != nil {
+			wrong = errors.New("take the user out, the node publishes it")
+		}
+		if wrong != nil {
+			err = fmt.Errorf("advertise-url %q: %w", c.advertiseURL, wrong)
+		}
 	}
 	return err
 }

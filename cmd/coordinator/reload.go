@@ -3,25 +3,23 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"os/signal"
+	"fmt"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 )
 
-// heedHangups has SIGHUP ask for the file of settings to be read again, from here on
-// and until the returned function is called. Without such a file the signal stays
-// what it is elsewhere: the terminal is gone.
-func (d *daemon) heedHangups() (stop func()) {
+// hangup has the file of settings read again, if there is one.
+func (d *daemon) hangup() {
 	if d.cfg.file == "" {
-		return func() {}
+		d.log.Info("hangup ignored: there is no file of settings to read again")
+		return
 	}
-	d.hangups = make(chan os.Signal, 1)
-	signal.Notify(d.hangups, syscall.SIGHUP)
-	return func() { signal.Stop(d.hangups) }
+	select {
+	case d.hangups <- struct{}{}:
+	default: // it is to be read anyway
+	}
 }
 
 // rereadOnHangup reads the file of settings again whenever it is asked to, until
@@ -48,7 +46,7 @@ var reloadable = []string{"priority", "log-level"}
 
 // reread reads the file of settings again, puts into force what has changed in it and
 // needs no restart, and returns what it has read. A file that a node could not start
-// with changes nothing.
+// with changes nothing, nor does one that was emptied: somebody is about to write it.
 func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.FlagSet, error) {
 	var cfg runConfig
 	read := cfg.settings()
@@ -57,6 +55,9 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 	}
 	if _, err := cfg.resolve(read); err != nil {
 		return nil, err
+	}
+	if filed(read) == 0 && filed(inForce) > 0 {
+		return nil, fmt.Errorf("%s holds no settings any more", cfg.file)
 	}
 	var changed, late []string
 	read.VisitAll(func(f *pflag.Flag) {
@@ -82,6 +83,16 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 		d.logged.level.SetLevel(level)
 	}
 	return read, err
+}
+
+// filed counts the settings that come from a file.
+func filed(settings *pflag.FlagSet) (count int) {
+	settings.VisitAll(func(f *pflag.Flag) {
+		if originOf(f).Kind == originFile {
+			count++
+		}
+	})
+	return count
 }
 
 // carry gives settings what a running process cannot be told otherwise: what came by

@@ -19,10 +19,15 @@ one MASTER, standbys that take over, and backups that are never promoted.`,
   # Add a hot standby on the same machine, and see who leads:
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b
   coordinator status`,
-		Args:              cobra.NoArgs,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkGiven(cmd.Flags()); err != nil {
+				return err
+			}
+			return fromEnvironment(cmd)
+		},
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)

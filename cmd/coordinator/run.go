@@ -41,7 +41,7 @@ seconds; a second one ends the process at once.
 Every flag but --persist can be given in the environment as well, COORDINATOR_NODE_ID
 for --node-id, and as a key of the YAML file that --config names: node-id. A flag wins
 over the environment, and that over the file. "coordinator config" shows, checks and
-explains settings. SIGHUP has the node read its file again.
+explains settings. SIGHUP has the node read its file again, and ends nothing.
 
 Mode disabled takes the plane for this node alone: it starts only where no other
 node lives, and none can join while it does. With --persist disabled it brings an
@@ -58,10 +58,11 @@ etcd that keeps nothing.`,
 			return err
 		}
 		return cfg.log.serving(cmd, s, func(log *logger) error {
-			d := &daemon{cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log.Logger, logged: log}
-			stopRereading := d.heedHangups()
-			defer stopRereading()
-			ctx, stop := heedSignals(cmd.Context(), d.log)
+			d := &daemon{
+				cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log.Logger, logged: log,
+				hangups: make(chan struct{}, 1),
+			}
+			ctx, stop := heedSignals(cmd.Context(), d.log, d.hangup)
 			defer stop()
 			return d.run(ctx)
 		})
@@ -77,7 +78,7 @@ type daemon struct {
 	chosen   choices
 	log      *zap.Logger
 	logged   *logger
-	hangups  chan os.Signal // ask for the file of settings to be read again
+	hangups  chan struct{} // holds a token while the file of settings is to be read again
 
 	// What open has opened, and how to close it, in that order.
 	listener    net.Listener
@@ -176,11 +177,18 @@ func (d *daemon) open(ctx context.Context) error {
 }
 
 // keepNothing has everything that the node would keep in a directory that ends with
-// it.
+// it: where the system has temporary files, or else, as in an image that has no such
+// place, in the data directory.
 func (d *daemon) keepNothing() error {
 	dir, err := os.MkdirTemp("", "coordinator-")
 	if err != nil {
-		return fmt.Errorf("make a directory for what is not kept: %w", err)
+		var inData error
+		if inData = os.MkdirAll(d.cfg.dataDir, 0o700); inData == nil {
+			dir, inData = os.MkdirTemp(d.cfg.dataDir, "coordinator-")
+		}
+		if inData != nil {
+			return usageError{fmt.Errorf("persist disabled: no directory for what is not kept; set TMPDIR or --data-dir to where one can be made: %w; %w", err, inData)}
+		}
 	}
 	d.later(func() error { return os.RemoveAll(dir) })
 	d.cfg.dataDir = dir

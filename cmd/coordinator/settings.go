@@ -121,6 +121,31 @@ func assign(f *pflag.Flag, values []string, list bool) error {
 	return f.Value.Set(values[0])
 }
 
+// errEmpty is what is wrong with a value that is there and says nothing: where it comes
+// from somebody has left something out, and a default in its place could be another store
+// or an API that asks nobody who he is.
+var errEmpty = errors.New("it is empty: give it a value, or leave it out to have the default")
+
+// isEmpty reports whether a value of a flag says nothing.
+func isEmpty(f *pflag.Flag, value string) bool {
+	return strings.TrimSpace(value) == "" && (f.Value.Type() == "string" || f.Value.Type() == "stringSlice" || f.Value.Type() == "stringArray")
+}
+
+// checkGiven refuses flags that were given empty values.
+func checkGiven(flags *pflag.FlagSet) error {
+	var wrong error
+	flags.Visit(func(f *pflag.Flag) {
+		values, _ := valueOf(f)
+		if slices.ContainsFunc(values, func(v string) bool { return isEmpty(f, v) }) {
+			wrong = errors.Join(wrong, fmt.Errorf("--%s: %w", f.Name, errEmpty))
+		}
+	})
+	if wrong != nil {
+		return usageError{wrong}
+	}
+	return nil
+}
+
 // badValue says what a flag takes, in the place of what a parser says of it.
 func badValue(f *pflag.Flag, err error) error {
 	_, secret := f.Annotations[secretKey]
@@ -132,7 +157,7 @@ func badValue(f *pflag.Flag, err error) error {
 	case kind == "duration":
 		return errors.New("use a time such as 6s or 500ms")
 	case kind == "stringSlice":
-		return errors.New("use a list: [a, b], or a,b")
+		return errors.New("use a list: [a, b], or a,b without spaces and quotes")
 	case secret:
 		return fmt.Errorf("it is no %s", kind)
 	default:
@@ -146,6 +171,10 @@ func fromEnvironment(cmd *cobra.Command) error {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, ok := os.LookupEnv(envName(f.Name))
 		if f.Changed || !ok || !hasVariable(cmd, f) {
+			return
+		}
+		if isEmpty(f, value) {
+			wrong = errors.Join(wrong, fmt.Errorf("%s: %w", envName(f.Name), errEmpty))
 			return
 		}
 		if err := f.Value.Set(value); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,9 @@ func fromFile(path string, settings *pflag.FlagSet) error {
 		return nil
 	}
 	text, err := os.ReadFile(path)
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
+		err = fmt.Errorf("%s is empty: write settings into it, or leave it out to have the defaults", path)
+	}
 	if err != nil {
 		return usageError{fmt.Errorf("file of settings, named by %s: %w", originOf(settings.Lookup(fileFlag)), err)}
 	}
@@ -139,6 +143,9 @@ func (e entry) apply(path string, settings *pflag.FlagSet) error {
 	if _, takesList := f.Value.(pflag.SliceValue); list && !takesList {
 		return errors.New("it takes one value, and this is a list")
 	}
+	if len(values) == 0 || slices.ContainsFunc(values, func(v string) bool { return isEmpty(f, v) }) {
+		return errEmpty
+	}
 	kept, keptList := valueOf(f)
 	if err := assign(f, values, list); err != nil {
 		return fmt.Errorf("%q: %w", shownAs(f, strings.Join(values, ",")), badValue(f, err))
@@ -168,7 +175,7 @@ func (e entry) read() (values []string, list bool, err error) {
 		case item.Kind != yaml.ScalarNode:
 			return nil, false, errors.New("it takes a list of texts, and this one holds lists or groups of keys")
 		case item.Tag == "!!null":
-			return nil, false, errors.New("there is no value: take the line out, or write \"\" for nothing")
+			return nil, false, errors.New("there is no value: take the line out, or give it one")
 		}
 		values = append(values, item.Value)
 	}

@@ -161,19 +161,18 @@ func exampleSettings(settings *pflag.FlagSet) string {
 		for _, line := range wrap(usage, 86) {
 			fmt.Fprintf(&b, "# %s\n", line)
 		}
-		fmt.Fprintf(&b, "#%s: %s\n", key, yamlDefault(f))
+		fmt.Fprintf(&b, "%s\n", strings.TrimSpace(fmt.Sprintf("#%s: %s", key, yamlDefault(f))))
 	}
 	return b.String()
 }
 
-// yamlDefault is a flag's default as it would be written in a file.
+// yamlDefault is a flag's default as it would be written in a file; empty for one that
+// cannot be written down.
 func yamlDefault(f *pflag.Flag) string {
-	switch {
-	case f.DefValue == "":
-		return `""`
-	default:
-		return f.DefValue
+	if f.DefValue == "[]" {
+		return ""
 	}
+	return f.DefValue
 }
 
 // wrap breaks a text into lines of at most width bytes, where it can.

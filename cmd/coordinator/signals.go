@@ -18,9 +18,12 @@ const stopLimit = 15 * time.Second
 
 // heedSignals returns a context that ends with the first SIGINT or SIGTERM. The
 // second ends the process at once, and so does a stop that takes too long: the lease is
-// left to lapse. A log whose reader has gone is no reason to end.
-func heedSignals(ctx context.Context, log *zap.Logger) (context.Context, func()) {
+// left to lapse. A log whose reader has gone is no reason to end, nor is a terminal that
+// has: hangup is called for SIGHUP, and must not block.
+func heedSignals(ctx context.Context, log *zap.Logger, hangup func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	// A write to standard error whose reader has gone kills a process that takes no
@@ -41,6 +44,8 @@ func heedSignals(ctx context.Context, log *zap.Logger) (context.Context, func())
 				log.Info("stopping, a second signal ends at once", zap.Stringer("signal", sig))
 				overdue = time.After(stopLimit)
 				cancel()
+			case <-hangups:
+				hangup()
 			case <-overdue:
 				log.Error("not stopped in time, ending at once", zap.Duration("limit", stopLimit))
 				_ = log.Sync()
@@ -52,6 +57,7 @@ func heedSignals(ctx context.Context, log *zap.Logger) (context.Context, func())
 	})
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(hangups)
 		close(done)
 		group.Wait()
 		cancel()

@@ -27,7 +27,7 @@ use a cluster of etcd's own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return logs.serving(cmd, s, func(log *logger) error {
-				ctx, stop := heedSignals(cmd.Context(), log.Logger)
+				ctx, stop := heedSignals(cmd.Context(), log.Logger, func() { log.Info("hangup ignored: there is nothing to read again") })
 				defer stop()
 				return runStore(ctx, dataDir, clientURL, log.Logger)
 			})

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/internal/filelock"
+	"github.com/coordinator-ha/coordinator/internal/hostport"
 )
 
 // Config says where the member keeps its data and listens. All fields but Logger
@@ -112,8 +113,11 @@ func (c *Config) Validate() error {
 
 func (c *Config) clientURL() (*url.URL, error) {
 	client, err := url.Parse(c.ClientURL)
-	if err != nil || client.Scheme != "http" || client.Host == "" || client.User != nil {
+	if err != nil || client.Scheme != "http" || client.Host == "" || client.User != nil || client.Path+client.RawQuery+client.Fragment != "" {
 		return nil, fmt.Errorf("%w: client URL %q: write it as http://host:port", ErrInvalid, c.ClientURL)
+	}
+	if err := hostport.Listen(client.Host); err != nil {
+		return nil, fmt.Errorf("%w: client URL %q: %w", ErrInvalid, c.ClientURL, err)
 	}
 	return client, nil
 }

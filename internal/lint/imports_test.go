@@ -15,7 +15,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/logbuffer", "internal/telemetry"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -25,8 +25,9 @@ var layers = map[string][]string{
 	"modes":                {},
 	"rebind":               {"modes", "internal/clock", "internal/retry"},
 	"coordinator":          {"modes", "rebind", "internal/clock", "internal/retry"},
-	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/pemfile", "internal/retry"}),
-	"etcdstore/embedded":   {"internal/filelock"},
+	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/pemfile", "internal/retry"}),
+	"etcdstore/embedded":   {"internal/filelock", "internal/hostport"},
+	"internal/hostport":    {},
 	"internal/filelock":    {},
 	"internal/freeport":    {},
 	"internal/logbuffer":   {},
@@ -40,7 +41,7 @@ var layers = map[string][]string{
 	"internal/memstore":    core,
 	"internal/storetest":   core,
 	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
-	"internal/httpapi/...": slices.Concat(core, httpapi),
+	"internal/httpapi/...": slices.Concat(core, httpapi, []string{"internal/hostport"}),
 	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,
 	"test/lab/evidence":    {},

@@ -9,11 +9,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/internal/hostport"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
@@ -48,19 +48,15 @@ func parseServer(item string) (*url.URL, error) {
 		}
 		text = "http://" + item
 	}
-	u, err := url.Parse(text)
+	u, err := hostport.URL(text, "http", "https")
 	switch {
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", strings.ContainsAny(item, " ,\t\"'"):
+	case strings.ContainsAny(item, " ,\t\"'"):
 		return nil, fmt.Errorf(how, item)
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("server %q: leave out what begins with ? or #", item)
+	case err != nil:
+		return nil, fmt.Errorf("server %q: %w", item, err)
+	default:
+		return u, nil
 	}
-	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return nil, fmt.Errorf("server %q: port %q: use 1 to 65535", item, port)
-		}
-	}
-	return u, nil
 }
 
 // Open is Do for an answer that may be long: its body is still to be read.
