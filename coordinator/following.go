@@ -53,7 +53,7 @@ func (n *Node) watchLoad(m *rebind.Mirror, done <-chan struct{}) {
 			return
 		case <-tick.C:
 			if now := m.Progress(); now != told {
-				n.log.Info("loading state", zap.Int64("mementos", now.Loaded), zap.Int64("of", now.Total))
+				n.log.Info("loading state", zap.Int64("mementos", now.Loaded), zap.Int64("of", now.Total), zap.Int64("bytes", now.Bytes))
 				told = now
 			}
 		}

@@ -157,7 +157,7 @@ func (n *Node) hasState() (bool, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
 	_, err := n.store.Load(ctx, func(page rebind.Page) error {
-		if len(page.Changes) > 0 {
+		if page.Total > 0 { // which is told before any has come
 			return errFound
 		}
 		return nil

@@ -171,7 +171,7 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 	mirror, limit := n.mirror.Mirror, Patience(n.store.TTL())
 	n.group.Go(func() {
 		for moved := true; moved; {
-			revision, loaded := mirror.Revision(), mirror.Progress().Loaded
+			revision, progress := mirror.Revision(), mirror.Progress()
 			wait, stop := context.WithTimeout(ctx, limit)
 			err := mirror.CatchUp(wait, to)
 			stop()
@@ -179,7 +179,7 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 				return
 			}
 			moved = err != nil && mirror.Refused() == nil &&
-				(mirror.Revision() != revision || mirror.Progress().Loaded != loaded)
+				(mirror.Revision() != revision || mirror.Progress() != progress)
 		}
 		close(done)
 	})

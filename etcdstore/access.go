@@ -93,13 +93,21 @@ func (c *Config) secured() bool {
 
 // dial makes a client of some endpoints. It does not connect yet.
 func (a *access) dial(endpoints []string, more ...grpc.DialOption) (*clientv3.Client, error) {
-	options := slices.Concat(a.login.options(), []grpc.DialOption{grpc.WithConnectParams(reconnect)}, a.more, more)
+	return a.dialTrying(0, endpoints, more...)
+}
+
+// dialTrying is dial for a client that tries so many times what is safe to send again; 0
+// leaves that to etcd's.
+func (a *access) dialTrying(tries uint, endpoints []string, more ...grpc.DialOption) (*clientv3.Client, error) {
+	options := append(a.login.options(), grpc.WithConnectParams(reconnect))
 	if a.secure != nil {
 		options = append(options, grpc.WithTransportCredentials(a.secure))
 	}
+	options = slices.Concat(options, a.more, more)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            endpoints,
 		DialTimeout:          dialTimeout,
+		MaxUnaryRetries:      tries,
 		DialKeepAliveTime:    dialKeepAlive,
 		DialKeepAliveTimeout: dialTimeout,
 		DialOptions:          options,

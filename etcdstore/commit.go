@@ -51,6 +51,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 	if size > maxRequest {
 		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", rebind.ErrTooLarge, size, maxRequest)
 	}
+	w.size = size
 	w.reads = func(how ...clientv3.OpOption) []clientv3.Op {
 		reads := make([]clientv3.Op, len(d.Ops))
 		for i := range d.Ops {

@@ -48,7 +48,12 @@ func Clock(s *Store) time.Duration { return s.cfg.Clock() }
 func BootTime() time.Duration { return clock.Boot() }
 
 // SetKV has s do its reads and transactions through kv.
-func SetKV(s *Store, wrap func(clientv3.KV) clientv3.KV) { s.client.KV = wrap(s.client.KV) }
+func SetKV(s *Store, wrap func(clientv3.KV) clientv3.KV) {
+	s.client.KV = wrap(s.client.KV)
+	if s.loads != s.client {
+		s.loads.KV = wrap(s.loads.KV)
+	}
+}
 
 // Encode and Decode are the codec of a memento's value.
 func Encode(c *rebind.Content, node string, term int64, op string) string {

@@ -2,155 +2,255 @@ package etcdstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// loadStalls is how long a load waits for more: etcd reads from disk, perhaps on a busy
-// machine.
-const loadStalls = 10 * callTimeout
+// load is one reading of all mementos at one revision.
+type load struct {
+	store    *Store
+	life     question
+	rest     span // what is still to be read
+	revision int64
+	total    int64 // how many there are
+	pages    chan []*mvccpb.KeyValue
+	limit    int64 // of the next page, in keys
+
+	number, newest int64 // of what was read, and its highest revision
+	before         int64 // bytes counted when it began
+}
 
 // Load reads all mementos at one revision, that of a linearizable count. While a page
-// is decoded the next one is on its way.
+// is decoded the next one is on its way. Where the connection breaks it goes on at the
+// same revision from where it was.
 func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
-	life := s.ask()
-	sp := prefixed(s.keys.mementos())
-	count, err := s.page(ctx, sp, clientv3.WithCountOnly())
+	l := load{store: s, life: s.ask(), rest: prefixed(s.keys.mementos()), limit: firstPage, before: s.loaded.Load()}
+	count, err := s.page(ctx, l.rest, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("count mementos: %w", translate(err))
 	}
-	if err := s.answered(life, count.Header); err != nil {
+	if err := s.answered(l.life, count.Header); err != nil {
 		return 0, err
 	}
+	l.revision, l.total = count.Header.Revision, count.Count
+	l.pages = make(chan []*mvccpb.KeyValue, 1) // with what is decoded and what is read, three pages in memory
 	group, ctx := errgroup.WithContext(ctx)
-	pages := make(chan []*mvccpb.KeyValue, 1) // with what is decoded and what is read, three pages in memory
 	group.Go(func() error {
-		defer close(pages)
-		return s.readAll(ctx, life, sp, count.Header.Revision, pages)
+		defer close(l.pages)
+		return l.readAll(ctx)
 	})
-	group.Go(func() error {
-		for kvs := range pages {
-			p := rebind.Page{Total: count.Count, Changes: make([]rebind.Change, len(kvs))}
+	group.Go(func() error { return l.decodeAll(page) })
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	return rebind.Revision(l.revision), nil
+}
+
+// tellEvery is how often a load says how far it has come while no page is complete.
+const tellEvery = time.Second
+
+// decodeAll hands the pages on. It tells how many mementos there are before the first has
+// come, and how many bytes have come while there is nothing else to tell.
+func (l *load) decodeAll(page func(rebind.Page) error) error {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	if err := page(rebind.Page{Total: l.total}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case kvs, ok := <-l.pages:
+			if !ok {
+				return nil
+			}
+			p := rebind.Page{Total: l.total, Bytes: l.bytes(), Changes: make([]rebind.Change, len(kvs))}
 			for i, kv := range kvs {
-				p.Changes[i] = s.keys.change(kv)
+				p.Changes[i] = l.store.keys.change(kv)
 			}
 			if err := page(p); err != nil {
 				return err
 			}
+		case <-tick.C:
+			if err := page(rebind.Page{Total: l.total, Bytes: l.bytes()}); err != nil {
+				return err
+			}
 		}
-		return nil
-	})
-	if err := group.Wait(); err != nil {
-		return 0, err
 	}
-	return rebind.Revision(count.Header.Revision), nil
 }
 
-// readAll sends what a span holds at a revision, page by page: as one stream, or by
-// many requests where etcd is older than 3.7. A load that spans two ages is of
-// neither.
-func (s *Store) readAll(ctx context.Context, life question, sp span, revision int64, pages chan<- []*mvccpb.KeyValue) error {
-	err := s.readStream(ctx, life, sp, revision, pages)
-	if status.Code(err) == codes.Unimplemented {
-		err = s.readPages(ctx, life, sp, revision, pages)
-	}
-	if err != nil && ctx.Err() == nil {
+func (l *load) bytes() int64 { return l.store.loaded.Load() - l.before }
+
+// fruitless is how often in a row a load that brings no memento is begun again.
+const fruitless = 5
+
+// readAll sends what there is, page by page: as one stream, or by many requests where
+// etcd is older than 3.7. A load that spans two ages is of neither.
+func (l *load) readAll(ctx context.Context) error {
+	read, broken := l.readStream, false
+	for tries, pause := 1, retry.NewPause(maxPause); ; tries++ {
+		had := l.number
+		err := read(ctx)
+		if status.Code(err) == codes.Unimplemented {
+			read = l.readPages
+			err = read(ctx)
+		}
+		if err == nil && broken {
+			return l.prove(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
 		err = fmt.Errorf("read mementos: %w", translate(err))
+		if l.number > had {
+			tries = 1
+			pause.Reset()
+		}
+		away := errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrDenied) && !errors.Is(err, rebind.ErrRestored)
+		if !away || tries == fruitless {
+			return err
+		}
+		broken = true
+		l.store.log.Info("load broke off, going on where it was", zap.Int64("mementos", l.number), zap.Int64("of", l.total), zap.Error(err))
+		if err := retry.Wait(ctx, pause.Next()); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
-// readStream reads a span by one request. Pages make etcd count the rest of the span
+// prove tells whether all pieces of a load that was broken are of one history: meanwhile
+// the store may have been replaced by one that has come to the same revision otherwise.
+func (l *load) prove(ctx context.Context) error {
+	all := prefixed(l.store.keys.mementos())
+	found, err := l.store.page(ctx, all, clientv3.WithRev(l.revision), clientv3.WithKeysOnly(), clientv3.WithLimit(1),
+		clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortDescend))
+	if err != nil {
+		return fmt.Errorf("read the newest memento: %w", translate(err))
+	}
+	if err := l.store.answered(l.life, found.Header); err != nil {
+		return err
+	}
+	newest := int64(0)
+	if len(found.Kvs) > 0 {
+		newest = found.Kvs[0].ModRevision
+	}
+	if found.Count != l.number || newest != l.newest {
+		return fmt.Errorf("%w: its history has changed during a load: %d mementos and the newest of revision %d, not %d and %d",
+			rebind.ErrUnavailable, found.Count, newest, l.number, l.newest)
+	}
+	return nil
+}
+
+// readStream reads the rest by one request. Pages make etcd count the rest of the span
 // each time; a stream does not.
-func (s *Store) readStream(ctx context.Context, life question, sp span, revision int64, pages chan<- []*mvccpb.KeyValue) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
-	stalled := time.AfterFunc(loadStalls, func() { cancel(fmt.Errorf("%w: nothing came for %s", rebind.ErrUnavailable, loadStalls)) })
-	defer stalled.Stop()
-	stream, err := s.client.GetStream(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(revision))
+func (l *load) readStream(ctx context.Context) error {
+	ctx, patience, done := l.store.patiently(ctx)
+	defer done()
+	stream, err := l.store.loads.GetStream(ctx, l.rest.from, clientv3.WithRange(l.rest.to), clientv3.WithRev(l.revision))
 	if err != nil {
 		return err
 	}
 	defer func() {
-		cancel(nil)
+		done()
 		for range stream { // or the client's goroutine waits for ever to be heard
 		}
 	}()
 	for resp := range stream {
-		stalled.Stop() // whoever takes the page has the time it needs
+		patience.busy() // whoever takes the page has the time it needs
 		switch {
 		case resp.Err() != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
 		case resp.Err() != nil:
 			return resp.Err()
 		case resp.Header != nil: // with the last one
-			if err := s.answered(life, resp.Header); err != nil {
+			if err := l.store.answered(l.life, resp.Header); err != nil {
 				return err
 			}
 		}
-		if err := send(ctx, pages, resp.Kvs); err != nil {
+		if err := l.send(ctx, resp.Kvs); err != nil {
 			return err
 		}
-		stalled.Reset(loadStalls)
+		patience.again()
 	}
 	return nil
 }
 
 // A page aims at pageBytes: small enough to bound memory and to leave etcd time for
 // lease renewals, large enough that etcd's recounting of the rest of the range, once a
-// page, does not matter.
+// page, does not matter. On a slow link it aims at pageTime.
 const (
 	pageBytes = 8 << 20
-	firstPage = 128
+	pageTime  = 2 * time.Second
+	firstPage = 16
 	maxPage   = 20_000
 )
 
-// readPages reads a span by one request after the other.
-func (s *Store) readPages(ctx context.Context, life question, sp span, revision int64, pages chan<- []*mvccpb.KeyValue) error {
-	for limit := int64(firstPage); ; {
-		resp, err := s.page(ctx, sp, clientv3.WithRev(revision), clientv3.WithLimit(limit))
+// readPages reads the rest by one request after the other.
+func (l *load) readPages(ctx context.Context) error {
+	for {
+		began := time.Now()
+		resp, err := l.store.page(ctx, l.rest, clientv3.WithRev(l.revision), clientv3.WithLimit(l.limit))
 		if err != nil {
+			l.limit = max(l.limit/2, 1)
 			return err
 		}
-		if err := s.answered(life, resp.Header); err != nil {
+		if err := l.store.answered(l.life, resp.Header); err != nil {
 			return err
 		}
-		if err := send(ctx, pages, resp.Kvs); err != nil || !resp.More {
+		l.limit = nextLimit(resp.Kvs, time.Since(began))
+		if err := l.send(ctx, resp.Kvs); err != nil || !resp.More {
 			return err
 		}
-		size := int64(1)
-		for _, kv := range resp.Kvs {
-			size += int64(len(kv.Key) + len(kv.Value))
-		}
-		sp.from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		limit = min(max(int64(len(resp.Kvs))*pageBytes/size, 1), maxPage)
 	}
 }
 
-func send(ctx context.Context, pages chan<- []*mvccpb.KeyValue, kvs []*mvccpb.KeyValue) error {
-	select {
-	case pages <- kvs:
+// nextLimit is how many keys to ask for after a page and the time that it took.
+func nextLimit(kvs []*mvccpb.KeyValue, took time.Duration) int64 {
+	size := int64(1)
+	for _, kv := range kvs {
+		size += int64(len(kv.Key) + len(kv.Value))
+	}
+	part := min(float64(pageBytes)/float64(size), float64(pageTime)/float64(took+1))
+	return min(max(int64(float64(len(kvs))*part), 1), maxPage)
+}
+
+// send passes a page on.
+func (l *load) send(ctx context.Context, kvs []*mvccpb.KeyValue) error {
+	if len(kvs) == 0 {
 		return nil
+	}
+	select {
+	case l.pages <- kvs:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	l.rest.from = string(kvs[len(kvs)-1].Key) + "\x00"
+	l.number += int64(len(kvs))
+	for _, kv := range kvs {
+		l.newest = max(l.newest, kv.ModRevision)
+	}
+	return nil
 }
 
-// page makes one request for a span, which may take longer than a small call.
+// page makes one request for a span, which may take as long as something comes of it.
 func (s *Store) page(ctx context.Context, sp span, how ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, loadStalls)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	return s.client.Get(ctx, sp.from, append(how, clientv3.WithRange(sp.to))...)
+	ctx, _, done := s.patiently(ctx)
+	defer done()
+	resp, err := s.loads.Get(ctx, sp.from, append(how, clientv3.WithRange(sp.to))...)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return resp, err
 }
 
 // Past returns mementos as they were at a revision.

@@ -219,7 +219,7 @@ func (sc *scout) portrayed(member string, p *portrait) {
 }
 
 // standing tells what is known of the members.
-func (sc *scout) standing() (refuses error, notes []string) {
+func (sc *scout) standing() (notes []string, refuses error) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	for _, member := range sc.members {
@@ -234,5 +234,5 @@ func (sc *scout) standing() (refuses error, notes []string) {
 			notes = append(notes, fmt.Sprintf("etcd at %s cannot be relied on: %s", member, fault))
 		}
 	}
-	return refuses, notes
+	return notes, refuses
 }

@@ -46,8 +46,10 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 		found := 0
 		_, err := l.stores[plane].Load(l.ctx(), func(p rebind.Page) error {
 			found += len(p.Changes)
-			if string(p.Changes[0].Memento.Payload) != plane {
-				t.Errorf("plane %s sees the memento of %s", plane, p.Changes[0].Memento.Payload)
+			for _, c := range p.Changes {
+				if string(c.Memento.Payload) != plane {
+					t.Errorf("plane %s sees the memento of %s", plane, c.Memento.Payload)
+				}
 			}
 			return nil
 		})

@@ -178,6 +178,7 @@ func (sc *scout) choose() {
 	left := slices.ContainsFunc(sc.inUse, func(m string) bool { return !slices.Contains(use, m) })
 	sc.inUse = use
 	sc.store.client.SetEndpoints(use...)
+	sc.store.loads.SetEndpoints(use...)
 	if left { // streams stay with the member they were opened at
 		sc.reroute(errRerouted)
 		sc.route, sc.reroute = context.WithCancelCause(sc.store.ctx)

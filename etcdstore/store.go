@@ -126,9 +126,13 @@ type Store struct {
 	// the one that hangs; alone, they go to each in turn. Nor do they wait behind
 	// large writes.
 	renewals *clientv3.Client
-	scout    *scout
-	access   access
-	log      *zap.Logger
+	// loads is for what is read in bulk, so that it can be seen to advance; it is client
+	// where that was made by other means.
+	loads  *clientv3.Client
+	loaded atomic.Int64 // bytes that came by it
+	scout  *scout
+	access access
+	log    *zap.Logger
 
 	granted atomic.Int64 // the TTL that etcd granted last; nanoseconds
 
@@ -177,6 +181,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
+	if s.loads, err = s.loader(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.probe(ctx); err != nil {
 		what := "does not answer"
 		switch {
@@ -203,6 +210,14 @@ func (s *Store) connect() (*clientv3.Client, error) {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
 	}
 	return client, nil
+}
+
+// loader makes the client for what is read in bulk.
+func (s *Store) loader() (*clientv3.Client, error) {
+	if s.cfg.Client != nil {
+		return s.client, nil
+	}
+	return s.bulk(&s.loaded)
 }
 
 // where tells where etcd is, after its name.
@@ -246,8 +261,8 @@ func (s *Store) knock(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.halt()
 	var err error
-	for _, c := range []*clientv3.Client{s.client, s.renewals} {
-		if c == nil {
+	for i, c := range []*clientv3.Client{s.client, s.renewals, s.loads} {
+		if c == nil || i > 0 && c == s.client {
 			continue
 		}
 		// This also frees what hangs in a call without a deadline.
@@ -271,7 +286,7 @@ func (s *Store) TTL() time.Duration {
 
 // Standing tells what is known of etcd as a whole.
 func (s *Store) Standing() coordinator.Standing {
-	refuses, notes := s.scout.standing()
+	notes, refuses := s.scout.standing()
 	if granted := s.TTL(); granted != s.cfg.TTL {
 		notes = append(notes, fmt.Sprintf("etcd grants leases %s and was asked for %s: a failover takes as much longer", granted, s.cfg.TTL))
 	}
@@ -313,7 +328,15 @@ func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 
 // bound gives a call a deadline if it has none, and ends it with the store.
 func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := callTimeout
+	return s.boundFor(ctx, 0)
+}
+
+// slowLink is how many bytes a second a slow link carries at least.
+const slowLink = 64 << 10
+
+// boundFor is bound for a call that carries so many bytes, which take their time.
+func (s *Store) boundFor(ctx context.Context, size int) (context.Context, context.CancelFunc) {
+	limit := callTimeout + time.Duration(size)*time.Second/slowLink
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = time.Until(deadline)
 	}

@@ -21,6 +21,7 @@ type write struct {
 	// compares must hold beside the fence, for ops to take effect.
 	compares []clientv3.Cmp
 	ops      []clientv3.Op
+	size     int // of what is sent, in bytes, where that is much
 
 	// reads makes what is shown to judge and refuse, in its order; refuse sees the keys
 	// alone. It is called where an answer is lost or no.
@@ -111,7 +112,7 @@ func (t *term) settling(caller context.Context) (context.Context, context.Cancel
 // send sends the transaction once. It asks for nothing in case that it is refused:
 // that would cost every write what only few need.
 func (t *term) send(ctx context.Context, w write) (*clientv3.TxnResponse, error) {
-	ctx, cancel := t.m.store.bound(ctx)
+	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	return t.m.store.client.Txn(ctx).If(append(t.fence(), w.compares...)...).Then(w.ops...).Commit()
 }
@@ -128,7 +129,7 @@ func (t *term) why(ctx context.Context, w *write) error {
 
 // find reads what the fence compares, and what w wants to see, at one revision.
 func (t *term) find(ctx context.Context, w *write, how ...clientv3.OpOption) (*finding, error) {
-	ctx, cancel := t.m.store.bound(ctx)
+	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	reads := t.fenceReads()
 	if w.reads != nil {

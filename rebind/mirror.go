@@ -50,9 +50,9 @@ type Mirror struct {
 	confirmed clock.Moment // when the last read was sent that found the copy current
 }
 
-// Progress tells how far a load has come, in mementos.
+// Progress tells how far a load has come, in mementos and in bytes that have come.
 type Progress struct {
-	Loaded, Total int64
+	Loaded, Total, Bytes int64 // Bytes is 0 where the store does not count them
 }
 
 // NewMirror returns a mirror of source that is empty until Run has loaded it.
@@ -150,7 +150,7 @@ func (m *Mirror) load(ctx context.Context) error {
 			}
 		}
 		p.Loaded += int64(len(page.Changes))
-		p.Total = max(page.Total, p.Loaded)
+		p.Total, p.Bytes = max(page.Total, p.Loaded), page.Bytes
 		now := p
 		m.progress.Store(&now)
 		return nil

@@ -27,9 +27,13 @@ type Source interface {
 
 // Page is a part of a load.
 type Page struct {
+	// Changes may be none: then the page tells that the load advances.
 	Changes []Change
 	// Total is how many mementos the whole load will bring.
 	Total int64
+	// Bytes is how many have come so far, of what is not complete yet too; 0 where
+	// that is not known.
+	Bytes int64
 }
 
 // Watcher is one open stream of changes. Its methods may be called from
