@@ -46,6 +46,7 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrNotReadable":  {coordinator.ErrNotReadable, http.StatusServiceUnavailable, wire.KindNotReady},
 	"coordinator.ErrStopped":      {coordinator.ErrStopped, http.StatusServiceUnavailable, wire.KindNotReady},
 	"coordinator.ErrLeaseLost":    {coordinator.ErrLeaseLost, http.StatusServiceUnavailable, wire.KindStore},
+	"coordinator.ErrHung":         {coordinator.ErrHung, http.StatusServiceUnavailable, wire.KindStore},
 
 	"coordinator.ErrNoNode":       {coordinator.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
 	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
