@@ -55,6 +55,10 @@ type Config struct {
 	// OwnsStore says that the store ends with this process, so that there is
 	// nothing to hand over when it stops.
 	OwnsStore bool
+	// Trouble tells what else is wrong with the node, for the last error of its record:
+	// empty if nothing is. It is called often and must return at once; nil means that
+	// there is never anything.
+	Trouble func() string
 	// StillAlive tells whether the process that published r is still there. It
 	// is asked when the node id turns out to be taken; nil means never.
 	StillAlive func(ctx context.Context, r Record) bool
@@ -130,6 +134,9 @@ func (c *Config) validate() error {
 	}
 	if c.StillAlive == nil {
 		c.StillAlive = func(context.Context, Record) bool { return false }
+	}
+	if c.Trouble == nil {
+		c.Trouble = func() string { return "" }
 	}
 	if c.OnTerm == nil {
 		c.OnTerm = func(int64) {}

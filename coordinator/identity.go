@@ -182,12 +182,17 @@ func (n *Node) seclude() step {
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 		m, term, err := n.store.Seclude(ctx, n.record(), planeID)
 		cancel()
+		var holder *TakenError
 		switch {
 		case err == nil:
 			n.membership, n.solo = m, true
 			n.turn()
 			n.log.Info("took the plane for this node alone")
 			return n.promote(&candidacy{term: term, chosen: true})
+		case errors.As(err, &holder):
+			if why := n.contest(holder, &taken); why != nil {
+				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
+			}
 		case errors.Is(err, ErrSecluded):
 			if why := n.contestOwn(err, &taken); why != nil {
 				return n.giveUp(fmt.Errorf("mode disabled: %w", why))

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ func (n *Node) recordAs(state modes.State, since time.Time) Record {
 	r := Record{
 		ID: n.cfg.ID, Plane: n.cfg.Plane, PlaneID: n.outlook.plane().ID, Instance: n.instance,
 		Mode: n.mode, State: state, Priority: n.priority, Version: n.cfg.Version, URI: n.cfg.URI,
-		Started: n.started, Since: since, LastError: strings.ToValidUTF8(n.lastError, "\uFFFD"),
+		Started: n.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(n.lastError, n.cfg.Trouble()), "\uFFFD"),
 		ReadyFor: n.readyFor, GaveUp: n.gaveUp, GaveUpFor: n.gaveUpFor,
 	}
 	if state == modes.StateMaster && n.reign != nil {

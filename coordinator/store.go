@@ -50,8 +50,9 @@ type Store interface {
 
 	// Join publishes r on a new lease and keeps that lease alive until the
 	// membership is lost or left. It returns a [*TakenError] if the node id has
-	// a live record, and [ErrSecluded] while a disabled node has the plane. After
-	// any other error nothing is left behind, or it lapses with its lease.
+	// a live record, or if the lease that an earlier process of this node is said to
+	// have left behind is a living one's, and [ErrSecluded] while a disabled node has the
+	// plane. After any other error nothing is left behind, or it lapses with its lease.
 	Join(ctx context.Context, r Record) (Membership, error)
 
 	// Seclude takes the whole plane for the node of r, which is disabled: on a new
@@ -59,7 +60,7 @@ type Store interface {
 	// lease and a term whose writes rest on it; the term has no record in the
 	// plane, nothing to announce and nobody to pass it to. planeID is for a plane
 	// that has none yet, empty for a random one. It returns [ErrSecluded] where
-	// somebody lives.
+	// somebody lives, and a [*TakenError] as Join does.
 	Seclude(ctx context.Context, r Record, planeID string) (Membership, Term, error)
 
 	// Pause puts p in force, in the place of one that is; Resume ends it.

@@ -1,6 +1,7 @@
 package etcdstore_test
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -162,7 +163,7 @@ func TestJoin_EndsTheLastLease(t *testing.T) {
 	var noted int64
 	cfg := l.config()
 	cfg.TTL = time.Hour
-	cfg.OnLease = func(lease int64) error { noted = lease; return nil }
+	cfg.OnLease = func(lease int64) { noted = lease }
 	first := l.open(cfg)
 	l.stores["a"] = first
 	old := l.elect(l.join("a"))
@@ -182,17 +183,61 @@ func TestJoin_EndsTheLastLease(t *testing.T) {
 	}
 }
 
-// Promise: nothing hangs on a lease that was not noted first.
-func TestJoin_WhoseLeaseCannotBeNotedLeavesNothing(t *testing.T) {
+// Promise: what is noted as the last lease may be a living process's, where the note was
+// copied: then nothing is changed, and its holder is named. That goes for a node and for
+// one that has the plane to itself.
+func TestJoin_LeavesALivingProcessItsLease(t *testing.T) {
 	l := newLab(t)
+	var noted int64
 	cfg := l.config()
-	full := errors.New("disk full")
-	cfg.OnLease = func(int64) error { return full }
+	cfg.OnLease = func(lease int64) { noted = lease }
 	l.stores["a"] = l.open(cfg)
-	if _, err := l.node("a").Join(l.ctx(), recordOf("a")); !errors.Is(err, full) {
-		t.Errorf("join = %v, want %v", err, full)
+	term := l.elect(l.join("a"))
+	asked, alive := coordinator.Record{}, true
+	cfg.LastLease = noted
+	cfg.StillAlive = func(_ context.Context, r coordinator.Record) bool { asked = r; return alive }
+	clone := l.open(cfg)
+	l.stores["clone"] = clone
+	before := l.get(l.key("term")).Header.Revision
+	_, err := clone.Join(l.ctx(), recordOf("a"))
+	var taken *coordinator.TakenError
+	if !errors.As(err, &taken) || taken.Holder != recordOf("a") || asked != recordOf("a") {
+		t.Fatalf("join = %v, asked about %+v", err, asked)
 	}
-	if n := len(l.get(l.prefix, prefixOption).Kvs); n != 0 {
-		t.Errorf("%d keys left", n)
+	if _, _, err := clone.Seclude(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
+		t.Errorf("seclude = %v", err)
+	}
+	if now := l.get(l.key("term")).Header.Revision; now != before || term.Context().Err() != nil {
+		t.Errorf("revision went from %d to %d, the term is over: %v", before, now, term.Context().Err())
+	}
+	alive = false
+	if _, err := clone.Join(l.ctx(), recordOf("a")); err != nil {
+		t.Errorf("join once it is dead = %v", err)
+	}
+}
+
+// The guard of a disabled node is no different.
+func TestSeclude_LeavesALivingProcessItsGuard(t *testing.T) {
+	l := newLab(t)
+	var noted int64
+	cfg := l.config()
+	cfg.OnLease = func(lease int64) { noted = lease }
+	l.stores["a"] = l.open(cfg)
+	if _, _, err := l.node("a").Seclude(l.ctx(), recordOf("a"), ""); err != nil {
+		t.Fatal(err)
+	}
+	cfg.LastLease = noted
+	cfg.StillAlive = func(_ context.Context, r coordinator.Record) bool { return r.ID == "a" && r.URI == recordOf("a").URI }
+	clone := l.open(cfg)
+	l.stores["clone"] = clone
+	var taken *coordinator.TakenError
+	if _, _, err := clone.Seclude(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
+		t.Errorf("seclude = %v, want it to be taken", err)
+	}
+	if _, err := clone.Join(l.ctx(), recordOf("a")); !errors.As(err, &taken) {
+		t.Errorf("join = %v, want it to be taken", err)
+	}
+	if len(l.get(l.key("guard")).Kvs) != 1 {
+		t.Error("the guard is gone")
 	}
 }

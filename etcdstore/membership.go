@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // membership is one lease with what hangs on it: the node's record and, while it
@@ -58,40 +60,82 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	return m, nil
 }
 
-// endLastLease ends the lease of an earlier process of this node, or of a try that
+// lastLease is the lease of an earlier process of this node, or of a try of this one that
 // failed.
+type lastLease struct {
+	id   clientv3.LeaseID // 0: none
+	ours bool
+}
+
+// endLastLease ends the last lease, unless it turns out to be a living process's: what
+// this one knows of it may have been copied together with its machine.
 func (s *Store) endLastLease(ctx context.Context) error {
 	s.mu.Lock()
 	last := s.lastLease
 	s.mu.Unlock()
-	if last == 0 {
+	if last.id == 0 {
 		return nil
 	}
 	// Most have ended cleanly, and etcd complains of a lease that is not there.
-	resp, err := s.client.TimeToLive(ctx, last)
+	resp, err := s.client.TimeToLive(ctx, last.id, clientv3.WithAttachedKeys())
+	if err = translate(err); errors.Is(err, rebind.ErrDenied) {
+		s.setLastLease(lastLease{}) // what hangs on it is not this plane's
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("look for the lease of this node's last process: %w", translate(err))
+		return fmt.Errorf("look for the lease of this node's last process: %w", err)
 	}
 	if resp.TTL >= 0 {
-		if err := s.revoke(ctx, last); err != nil {
+		holder, found, err := s.holder(ctx, resp.Keys)
+		if err != nil {
+			return fmt.Errorf("look for the record of this node's last process: %w", err)
+		}
+		if !last.ours && found && s.cfg.StillAlive(ctx, holder) {
+			return &coordinator.TakenError{Holder: holder}
+		}
+		if err := s.revoke(ctx, last.id); err != nil {
 			return fmt.Errorf("end the lease of this node's last process: %w", err)
 		}
 	}
-	s.setLastLease(0)
+	s.setLastLease(lastLease{})
 	return nil
 }
 
-func (s *Store) setLastLease(id clientv3.LeaseID) {
+// holder is the record among some keys, or the guard as one, if there is either.
+func (s *Store) holder(ctx context.Context, keys [][]byte) (r coordinator.Record, found bool, err error) {
+	for _, key := range keys {
+		guard := string(key) == s.keys.guard()
+		if !guard && !strings.HasPrefix(string(key), s.keys.nodes()) {
+			continue
+		}
+		resp, err := s.client.Get(ctx, string(key))
+		if err != nil {
+			return r, false, translate(err)
+		}
+		for _, kv := range resp.Kvs {
+			var broken error
+			if guard {
+				var by coordinator.Seclusion
+				by, broken = decodeJSON[coordinator.Seclusion](kv.Value)
+				r = coordinator.Record{ID: by.Node, URI: by.URI}
+			} else {
+				r, broken = decodeJSON[coordinator.Record](kv.Value)
+			}
+			return r, broken == nil, nil
+		}
+	}
+	return r, false, nil
+}
+
+func (s *Store) setLastLease(last lastLease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lastLease = id
+	s.lastLease = last
 }
 
 func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	s := m.store
-	if err := m.note(); err != nil {
-		return err
-	}
+	s.cfg.OnLease(int64(m.id))
 	session, err := concurrency.NewSession(s.client, concurrency.WithLease(m.id), concurrency.WithContext(s.ctx))
 	if err != nil {
 		return fmt.Errorf("make election session: %w", translate(err))
@@ -124,14 +168,6 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 // lease, as no process ever puts it.
 func (m *membership) nobodys() clientv3.Cmp {
 	return clientv3.Compare(clientv3.LeaseValue(m.key), "=", clientv3.NoLease)
-}
-
-// note lets the next process of this node know its lease.
-func (l *lease) note() error {
-	if err := l.store.cfg.OnLease(int64(l.id)); err != nil {
-		return fmt.Errorf("note the lease: %w", err)
-	}
-	return nil
 }
 
 func (m *membership) putRecord(r coordinator.Record) clientv3.Op {

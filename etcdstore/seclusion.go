@@ -31,8 +31,8 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	made, planeID, err := m.guard(ctx, r, planeID)
 	if err != nil {
 		l.end(coordinator.ErrLeaseLost)
-		l.gone()             // nothing waits in an election under it
-		s.setLastLease(l.id) // the guard may be there all the same: the next try ends it first
+		l.gone()                                        // nothing waits in an election under it
+		s.setLastLease(lastLease{id: l.id, ours: true}) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}
 	t := m.newTerm(made, stake{key: m.key, created: made})
@@ -51,9 +51,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 // guard creates the guard and returns its create revision, and the plane's id.
 func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID string) (int64, string, error) {
 	s := m.store
-	if err := m.note(); err != nil {
-		return 0, "", err
-	}
+	s.cfg.OnLease(int64(m.id))
 	p, err := s.look(ctx)
 	if err != nil {
 		return 0, "", fmt.Errorf("read plane: %w", err)

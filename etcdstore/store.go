@@ -51,9 +51,13 @@ type Config struct {
 	// dead: the first Join ends it, so that nobody waits for it to lapse. 0 for
 	// none.
 	LastLease int64
-	// OnLease is called with each new lease before anything is put under it; an
-	// error keeps the node from joining. nil means nobody wants to know.
-	OnLease func(lease int64) error
+	// StillAlive tells whether the process that published r is there after all. It is
+	// asked before LastLease is ended, if a record hangs on that; while it says so, Join
+	// returns a [*coordinator.TakenError]. nil means never.
+	StillAlive func(ctx context.Context, r coordinator.Record) bool
+	// OnLease is told of each new lease before anything is put under it, and must return
+	// at once; nil means nobody wants to know.
+	OnLease func(lease int64)
 	// OnRenewal is told of each try to renew the lease, but those under way when it
 	// ends: how long it took, and its error. It is called for one try after the other
 	// and must return at once; nil means nobody wants to know.
@@ -102,7 +106,10 @@ func (c *Config) Validate() error {
 // defaults fills in what may be left out.
 func (c *Config) defaults() {
 	if c.OnLease == nil {
-		c.OnLease = func(int64) error { return nil }
+		c.OnLease = func(int64) {}
+	}
+	if c.StillAlive == nil {
+		c.StillAlive = func(context.Context, coordinator.Record) bool { return false }
 	}
 	if c.OnRenewal == nil {
 		c.OnRenewal = func(time.Duration, error) {}
@@ -145,7 +152,7 @@ type Store struct {
 	group    sync.WaitGroup // all goroutines of the store and what it made
 
 	mu         sync.Mutex // guards the fields below
-	lastLease  clientv3.LeaseID
+	lastLease  lastLease
 	age        *age
 	unreadable map[string]int64 // the revision in which a key was last complained of
 }
@@ -168,7 +175,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		keys:       newKeys(cfg.Prefix, cfg.Plane),
 		access:     newAccess(&cfg),
 		log:        cfg.Logger,
-		lastLease:  clientv3.LeaseID(cfg.LastLease),
+		lastLease:  lastLease{id: clientv3.LeaseID(cfg.LastLease)},
 		unreadable: make(map[string]int64),
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())

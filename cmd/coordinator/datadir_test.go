@@ -1,19 +1,25 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
 )
 
 // reopen takes the directory as the next process does.
 func reopen(t *testing.T, path string) *nodeDir {
 	t.Helper()
-	d, err := openDir(path)
+	d, err := openDir(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,57 +27,152 @@ func reopen(t *testing.T, path string) *nodeDir {
 	return d
 }
 
-func TestNodeDir_KeepsTheHighestTerm(t *testing.T) {
+// keeping has the directory keep what it is told to until the returned func is called.
+func keeping(d *nodeDir, log *zap.Logger) (end func()) {
+	ended := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() { d.keep(ended, log) })
+	return func() { close(ended); group.Wait() }
+}
+
+func TestNodeDir_KeepsTheNewestNotes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	d := reopen(t, path)
 	if d.highestTerm != 0 || d.lastLease != 0 {
 		t.Fatalf("a new directory knows term %d and lease %x", d.highestTerm, d.lastLease)
 	}
-	ended := make(chan struct{})
-	var keeping sync.WaitGroup
-	keeping.Go(func() { d.keepTerms(ended, zap.NewNop()) })
-	for term := range int64(1000) {
-		d.noteTerm(term + 1) // never waits for the disk
+	end := keeping(d, zap.NewNop())
+	for n := range int64(1000) {
+		d.noteTerm(n + 1) // never waits for the disk
+		d.noteLease(0xabc + n)
 	}
-	close(ended)
-	keeping.Wait()
-	if err := d.noteLease(0xabc); err != nil {
-		t.Fatal(err)
-	}
+	end()
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := reopen(t, path)
-	if again.highestTerm != 1000 || again.lastLease != 0xabc {
+	if again.highestTerm != 1000 || again.lastLease != 0xabc+999 {
 		t.Errorf("the next process knows term %d and lease %x", again.highestTerm, again.lastLease)
 	}
 }
 
-// A note that cannot be written, or read, keeps no node from running.
-func TestNodeDir_GoesOnWithoutTheNote(t *testing.T) {
+// Whoever holds the lock of a copy knows nothing of the process that holds the lease.
+func TestNodeDir_CopiedKnowsNoLease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	d := reopen(t, path)
-	if err := os.Mkdir(d.termFile(), 0o700); err != nil { // so that no file can take its place
-		t.Fatal(err)
-	}
-	core, logs := observer.New(zap.WarnLevel)
-	ended := make(chan struct{})
-	close(ended)
+	end := keeping(d, zap.NewNop())
+	d.noteLease(0xabc)
 	d.noteTerm(7)
-	d.keepTerms(ended, zap.New(core))
-	if logs.FilterMessage("highest term not noted on disk").Len() != 1 {
-		t.Errorf("logged %v", logs.All())
-	}
-	if err := os.Remove(d.termFile()); err != nil {
+	end()
+	clone := filepath.Join(t.TempDir(), "clone")
+	if err := os.CopyFS(clone, os.DirFS(path)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.termFile(), []byte("garbage\n"), 0o600); err != nil {
+	if c := reopen(t, clone); c.lastLease != 0 || c.highestTerm != 7 {
+		t.Errorf("a copy knows lease %x and term %d, want none and 7", c.lastLease, c.highestTerm)
+	}
+	// A machine that was copied as a whole has the same numbers, and another boot.
+	note, err := os.ReadFile(d.leaseFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := bootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(note), boot) {
+		t.Fatalf("the note %q does not tell the boot %q", note, boot)
+	}
+	if err := os.WriteFile(d.leaseFile(), []byte(strings.Replace(string(note), boot, "another", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if again := reopen(t, path); again.highestTerm != 0 {
-		t.Errorf("garbage is read as term %d", again.highestTerm)
+	if c := reopen(t, path); c.lastLease != 0 {
+		t.Errorf("after another boot lease %x is known", c.lastLease)
 	}
+}
+
+// A note that cannot be written, or says nothing, keeps no node from running.
+func TestNodeDir_GoesOnWithoutTheNote(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	d := reopen(t, path)
+	core, logs := observer.New(zap.InfoLevel)
+	full := errors.New("full")
+	d.write = func(string, []byte) error { return full }
+	end := keeping(d, zap.New(core))
+	d.noteTerm(7)
+	d.noteLease(7)
+	end()
+	if logs.FilterMessage("notes not written to the data directory, retrying").Len() != 1 {
+		t.Errorf("logged %v", logs.All())
+	}
+	if !strings.Contains(d.Trouble(), "full") {
+		t.Errorf("trouble %q", d.Trouble())
+	}
+	d.write = newNodeDir("").write
+	end = keeping(d, zap.New(core))
+	d.noteTerm(7)
+	end()
+	if d.Trouble() != "" || logs.FilterMessage("notes are written to the data directory again").Len() != 1 {
+		t.Errorf("trouble %q, logged %v", d.Trouble(), logs.All())
+	}
+	for _, file := range []string{d.termFile(), d.leaseFile()} {
+		if err := os.WriteFile(file, []byte("garbage\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := reopen(t, path); again.highestTerm != 0 || again.lastLease != 0 {
+		t.Errorf("garbage is read as term %d and lease %x", again.highestTerm, again.lastLease)
+	}
+}
+
+// A disk that hangs keeps nobody: neither who notes, nor the end of the process.
+func TestNodeDir_HangsAlone(t *testing.T) {
+	d := reopen(t, filepath.Join(t.TempDir(), "a"))
+	release := make(chan struct{})
+	defer close(release)
+	d.write = func(string, []byte) error { <-release; return nil }
+	end := keeping(d, zap.NewNop())
+	for n := range int64(10) {
+		d.noteTerm(n)
+		d.noteLease(n)
+	}
+	began := time.Now()
+	end()
+	if err := d.Close(); err != nil || time.Since(began) > 4*diskWithin {
+		t.Errorf("close: %v after %s", err, time.Since(began))
+	}
+	long := time.Now().Add(-2 * diskWithin)
+	d.began.Store(&long)
+	if !strings.Contains(d.Trouble(), "does not answer") {
+		t.Errorf("trouble %q of a disk that hangs", d.Trouble())
+	}
+}
+
+// Opening waits for a disk as long as it is told to. A pipe without a writer hangs as a
+// file does on a server that is away.
+func TestOpenDir_Hangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	d := reopen(t, path)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(d.leaseFile(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := openDir(ctx, path); !unusable(err) {
+		t.Errorf("open = %v, want it not to wait", err)
+	}
+	free, err := os.OpenFile(d.leaseFile(), os.O_WRONLY|syscall.O_NONBLOCK, 0) // what was left behind ends
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
 }

@@ -21,7 +21,7 @@ func (f *facts) diagnose() []finding {
 	var all []finding
 	for _, look := range []func() []finding{
 		f.store, f.storeNotes, f.disabled, f.master, f.next, f.strays, f.paused, f.handover, f.permission, f.versions,
-		f.reachable, f.leases, f.failed, f.mirrors, f.quarantine, f.lost,
+		f.reachable, f.leases, f.failed, f.trouble, f.mirrors, f.quarantine, f.lost,
 	} {
 		all = append(all, look()...)
 	}
@@ -262,6 +262,17 @@ func (f *facts) failed() []finding {
 				return ""
 			}
 			return orDash(p.node.LastError)
+		})
+}
+
+func (f *facts) trouble() []finding {
+	return f.ofPeers("trouble", "no node has trouble",
+		"put right what it says; its log says more. The node goes on meanwhile",
+		func(p *peer) string {
+			if p.node.State == modes.StateFailed {
+				return ""
+			}
+			return p.node.LastError
 		})
 }
 

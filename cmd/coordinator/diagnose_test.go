@@ -79,6 +79,7 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"a node that does not answer":   {func(f *facts) { f.peers[0].node, f.peers[0].silent = nil, errors.New("refused") }, "reachable"},
 		"a lease that is over":          {func(f *facts) { f.peers[1].node.LeaseRemainingMS = 0 }, "lease"},
 		"a node that failed":            {func(f *facts) { f.peers[1].node.State, f.peers[1].node.LastError = modes.StateFailed, "why" }, "failed"},
+		"a node that has trouble":       {func(f *facts) { f.peers[1].node.LastError = "data directory: no room" }, "trouble"},
 		"a copy that is old":            {func(f *facts) { f.peers[1].node.Mirror.StalenessMS = 60_000 }, "mirror"},
 		"a copy that is loading":        {func(f *facts) { f.peers[1].node.Mirror = &wire.Mirror{Loaded: 1, Total: 2} }, "mirror"},
 		"a memento in quarantine": {func(f *facts) {

@@ -129,11 +129,9 @@ func (d *daemon) open(ctx context.Context) error {
 	if d.secured, err = d.cfg.secure.read(d.log); err != nil {
 		return err
 	}
-	d.dir, err = openDir(filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID))
-	if err != nil {
+	if err := d.openDir(ctx); err != nil {
 		return err
 	}
-	d.later(d.dir.Close)
 	if d.listener, err = net.Listen("tcp", d.cfg.listen); err != nil {
 		return usageError{fmt.Errorf("listen: %w", err)}
 	}
@@ -166,13 +164,39 @@ func (d *daemon) open(ctx context.Context) error {
 		WaitForMaster: d.cfg.waitForMaster,
 		MaxPayload:    d.cfg.maxMemento,
 		OwnsStore:     len(d.cfg.endpoints) == 0,
-		StillAlive:    d.secured.stillAlive,
+		StillAlive:    d.stillAlive,
+		Trouble:       d.dir.Trouble,
 		Observe:       d.telemetry.Transition,
 		Logger:        d.log,
 	}, d.telemetry.Store(store))
 	if err != nil {
 		return usageError{err}
 	}
+	return nil
+}
+
+// openDir takes the node's directory. One that cannot be used keeps no node from running
+// whose store is elsewhere.
+func (d *daemon) openDir(ctx context.Context) error {
+	path := filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID)
+	external, limit := len(d.cfg.endpoints) > 0, ctx
+	if external {
+		var cancel context.CancelFunc
+		limit, cancel = context.WithTimeout(ctx, diskWithin)
+		defer cancel()
+	}
+	dir, err := openDir(limit, path)
+	switch {
+	case err == nil:
+		d.dir = dir
+	case external && ctx.Err() == nil && unusable(err):
+		d.log.Warn("data directory cannot be used, going on without notes", zap.Error(err))
+		d.dir = newNodeDir(path)
+		d.dir.is(err)
+	default:
+		return err
+	}
+	d.later(d.dir.Close)
 	return nil
 }
 
@@ -269,7 +293,7 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.storeTimeout)
 	defer cancel()
 	cfg := d.cfg.store(endpoints)
-	cfg.LastLease, cfg.OnLease, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.log
+	cfg.LastLease, cfg.OnLease, cfg.StillAlive, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.stillAlive, d.log
 	cfg.OnRenewal, cfg.DialOptions = d.telemetry.Renewal, d.telemetry.DialOptions()
 	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
@@ -287,7 +311,7 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
 	api := httpapi.New(httpapi.Config{
-		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.path,
+		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.spool(),
 		Access: d.secured.access, Peers: d.secured.peers,
 		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logged.level,
 	})
@@ -304,7 +328,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		d.dir.keepTerms(ended, d.log)
+		d.dir.keep(ended, d.log)
 		return nil
 	})
 	group.Go(func() error { return supervise(ctx, ended, d.node.Status, d.log) })

@@ -108,6 +108,10 @@ func (s *secured) warn(listen string, log *zap.Logger) {
 	}
 }
 
+// aliveWithin is how long a process may take to say that it is there. One that has ended is
+// told at once where its machine still is.
+const aliveWithin = time.Second
+
 // serve serves the API until the server is shut down.
 func (s *secured) serve(server *http.Server, l net.Listener) error {
 	l = httpapi.Bounded(l)
@@ -119,18 +123,19 @@ func (s *secured) serve(server *http.Server, l net.Listener) error {
 }
 
 // stillAlive asks the process that published r whether it is there. A disabled node
-// publishes no instance: then the node that answers must be of that id.
-func (s *secured) stillAlive(ctx context.Context, r coordinator.Record) bool {
-	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+// publishes no instance: then the node that answers must be of that id, and not this
+// process, which may listen where the one before it did.
+func (d *daemon) stillAlive(ctx context.Context, r coordinator.Record) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveWithin)
 	defer cancel()
-	c, err := client.At(r.URI, client.Credentials{TLS: s.peers})
+	c, err := client.At(r.URI, client.Credentials{TLS: d.secured.peers})
 	if err != nil {
 		return false
 	}
 	defer c.Close()
 	node, instance, err := c.Identity(ctx)
 	switch {
-	case err != nil:
+	case err != nil, instance == d.node.Status().Instance:
 		return false
 	case r.Instance == "":
 		return node == r.ID

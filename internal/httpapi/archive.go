@@ -137,16 +137,16 @@ func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
 func (s *Server) keep(from io.Reader) (*os.File, error) {
 	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
 	if err != nil {
-		return nil, fmt.Errorf("keep the archive: %w", err)
+		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
 	}
 	// Without a name it goes with the process, however that ends.
 	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("keep the archive: %w", err), file.Close())
+		return nil, errors.Join(fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err), file.Close())
 	}
 	disk := &keeper{to: file}
 	if err := s.check(io.TeeReader(from, disk)); err != nil {
 		if disk.err != nil {
-			err = fmt.Errorf("keep the archive: %w", disk.err)
+			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, disk.err)
 		}
 		return nil, errors.Join(err, file.Close())
 	}

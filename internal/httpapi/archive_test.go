@@ -2,12 +2,14 @@ package httpapi_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -387,6 +389,20 @@ func TestImport_WithoutAMaster(t *testing.T) {
 	p := newPlane(t)
 	b := p.join("b", modes.HotBackup, modes.StateHotBackup)
 	b.bringIn(t, "", pack(t, nil, nil)).refused(http.StatusServiceUnavailable, wire.KindNoMaster)
+}
+
+// Promise: a node whose disk does not take the archive says that, and changes nothing.
+func TestImport_ThatTheDiskDoesNotTake(t *testing.T) {
+	p := newPlane(t)
+	place := filepath.Join(t.TempDir(), "gone")
+	p.secure = func(_ string, cfg *httpapi.Config) *tls.Config { cfg.SpoolDir = place; return nil }
+	a := p.join("a", modes.Auto, modes.StateMaster)
+	got := a.bringIn(t, "", pack(t, []rebind.Name{"entity/x"}, map[rebind.Name]rebind.Content{"entity/x": {}}))
+	got.refused(http.StatusInsufficientStorage, wire.KindDisk)
+	if !strings.Contains(string(got.body), place) {
+		t.Errorf("the answer does not name the place: %s", got.body)
+	}
+	a.get(t, "/v1/mementos/entity/x").refused(http.StatusNotFound, wire.KindNotFound)
 }
 
 // Promise: neither way does an archive have to fit into memory.

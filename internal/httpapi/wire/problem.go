@@ -48,6 +48,7 @@ const (
 	KindStore        = kindPrefix + "store-unavailable"
 	KindUnknown      = kindPrefix + "outcome-unknown"
 	KindStoreFull    = kindPrefix + "store-full"
+	KindDisk         = kindPrefix + "node-disk"
 )
 
 // Errors that only the API has.
@@ -68,6 +69,8 @@ var (
 	ErrForbidden = errors.New("not allowed")
 	// ErrBusy is returned for a stream that would be one too many.
 	ErrBusy = errors.New("busy")
+	// ErrDisk is returned where a node's own disk does not take what it has to keep.
+	ErrDisk = errors.New("this node's disk cannot keep it")
 )
 
 // problems is the one table of statuses. The first row whose error matches
@@ -89,6 +92,7 @@ var problems = []struct {
 	{ErrStayed, KindNotMaster, http.StatusMisdirectedRequest, "send it to the node named in Location"},
 	{rebind.ErrQuarantined, KindQuarantined, http.StatusUnprocessableEntity, "put or delete it to repair it"},
 	{rebind.ErrStoreFull, KindStoreFull, http.StatusInsufficientStorage, "deletes still work; then compact and defragment etcd, and disarm its alarm"},
+	{ErrDisk, KindDisk, http.StatusInsufficientStorage, "nothing was imported: make room on the node's disk, or have it write elsewhere with --data-dir or TMPDIR"},
 	{rebind.ErrUnknown, KindUnknown, http.StatusGatewayTimeout, "it may have taken effect: read before you try again"},
 	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
 	{coordinator.ErrRefused, KindRefused, http.StatusConflict, ""},

@@ -58,6 +58,7 @@ var sentinels = map[string]sentinel{
 	"wire.ErrNoIdentity": {wire.ErrNoIdentity, http.StatusUnauthorized, wire.KindNoIdentity},
 	"wire.ErrForbidden":  {wire.ErrForbidden, http.StatusForbidden, wire.KindForbidden},
 	"wire.ErrBusy":       {wire.ErrBusy, http.StatusServiceUnavailable, wire.KindBusy},
+	"wire.ErrDisk":       {wire.ErrDisk, http.StatusInsufficientStorage, wire.KindDisk},
 
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},

@@ -60,7 +60,7 @@ func (s *seat) start() *process {
 		Client: func() (*clientv3.Client, error) { return client(p.gate), nil },
 		Clock:  func() time.Duration { return time.Since(s.lab.began) },
 		Prefix: prefix, Plane: plane, TTL: s.lab.plan.TTL, Logger: s.lab.log(p.name),
-		OnLease: func(lease int64) error { p.note(func() { s.lease = lease }); return nil },
+		OnLease: func(lease int64) { p.note(func() { s.lease = lease }) },
 	}
 	if s.lab.plan.Notes {
 		cfg.LastLease = s.lease
