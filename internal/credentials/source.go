@@ -56,8 +56,8 @@ type look struct {
 
 // same reports whether the file is as it was when it was read.
 func (l *look) same(now *look) bool {
-	if l.info == nil || now.info == nil || !os.SameFile(l.info, now.info) {
-		return false
+	if l.info == nil || now.info == nil || !os.SameFile(l.info, now.info) || l.info.Mode().Type() != now.info.Mode().Type() {
+		return false // the number of a file that is gone may be another's
 	}
 	if !now.info.Mode().IsRegular() {
 		return true // a pipe, which holds nothing any more
