@@ -18,12 +18,33 @@ type keys struct{ root string }
 
 func newKeys(prefix, plane string) keys { return keys{root: prefix + "/" + plane + "/"} }
 
-// checkPrefix tells whether prefix can stand before the planes' names.
-func checkPrefix(prefix string) error {
+// checkPrefix tells whether prefix can stand before the planes' names, and this plane's.
+//
+// The first part of a prefix and the second may be another plane's prefix and name, so
+// what follows them may lie among that plane's keys: it must be no word of theirs.
+func checkPrefix(prefix, plane string) error {
 	if !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "//") {
 		return fmt.Errorf("prefix %q: begin it with /, end it without, and use no //", prefix)
 	}
+	parts := append(strings.Split(prefix[1:], "/"), plane)
+	for i, part := range parts {
+		if i < 2 || !keyWord(part) {
+			continue
+		}
+		return fmt.Errorf("prefix %q with plane %q: /%s can be a plane, and %q is where it has keys of its own: use another word, or a prefix of one part",
+			prefix, plane, strings.Join(parts[:i], "/"), part)
+	}
 	return nil
+}
+
+// keyWord reports whether planes have keys of that name, or below it, or will have.
+func keyWord(part string) bool {
+	switch part {
+	case "meta", "term", "nodes", "promise", "election", "mementos", "history", "left", "handover", "pause", "guard":
+		return true
+	default:
+		return false
+	}
 }
 
 func (k keys) meta() string     { return k.root + "meta" }

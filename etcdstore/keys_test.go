@@ -59,6 +59,72 @@ func TestKeys_PlanesNeverMeet(t *testing.T) {
 	})
 }
 
+// Promise: where planes of different prefixes can both be opened, none has a key where
+// the other has its own.
+func TestKeys_NoPlaneLiesWithinAnother(t *testing.T) {
+	opens := func(k *planeKeys) bool {
+		cfg := etcdstore.Config{Prefix: k.prefix, Plane: k.plane, Endpoints: []string{"127.0.0.1:1"}, TTL: etcdstore.MinTTL}
+		return cfg.Validate() == nil
+	}
+	both := 0
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]string{
+			"a", "b", "meta", "term", "nodes", "promise", "election", "mementos", "history", "left", "handover", "pause", "guard",
+		})
+		draw := func(label string) planeKeys {
+			k := anyPlane(t)
+			parts := rapid.SliceOfN(part, 2, 6).Draw(t, label)
+			k.prefix, k.plane = "/"+strings.Join(parts[:len(parts)-1], "/"), parts[len(parts)-1]
+			return k
+		}
+		a, b := draw("a"), draw("b")
+		if a.prefix == b.prefix && a.plane == b.plane || !opens(&a) || !opens(&b) {
+			t.Skip("no two planes")
+		}
+		both++
+		within := a.prefix + "/" + a.plane + "/"
+		for _, key := range b.all() {
+			below, inside := strings.CutPrefix(key, within)
+			first, _, _ := strings.Cut(below, "/")
+			for _, own := range a.all() {
+				word, _, _ := strings.Cut(strings.TrimPrefix(own, within), "/")
+				if inside && first == word {
+					t.Fatalf("%s of %s/%s lies among the keys of %s/%s", key, b.prefix, b.plane, a.prefix, a.plane)
+				}
+			}
+		}
+	})
+	if both == 0 {
+		t.Error("no two planes were tried")
+	}
+}
+
+func TestConfig_PlanesWithinPlanesAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		prefix, plane string
+		ok            bool
+	}{
+		{"/coordinator", "default", true},
+		{"/coordinator", "mementos", true},
+		{"/mementos", "nodes", true},
+		{"/coordinator/nodes", "p", true}, // below what can be no plane but of the prefix /coordinator
+		{"/coordinator/default", "p", true},
+		{"/coordinator/default", "mementos-2", true},
+		{"/coordinator/default", "mementos", false},
+		{"/coordinator/default", "nodes", false},
+		{"/coordinator/default", "promise", false},
+		{"/coordinator/default/mementos", "p", false},
+		{"/coordinator/default/mementos/entity", "p", false},
+		{"/a/b/c", "history", false},
+		{"/a/b/c/left/d", "p", false},
+	} {
+		cfg := etcdstore.Config{Prefix: c.prefix, Plane: c.plane, Endpoints: []string{"127.0.0.1:1"}, TTL: etcdstore.MinTTL}
+		if err := cfg.Validate(); (err == nil) != c.ok {
+			t.Errorf("plane %s below %s: %v, want it to do: %t", c.plane, c.prefix, err, c.ok)
+		}
+	}
+}
+
 // Promise: keys of one plane are told apart and read back, and those of terms and of
 // mementos sort as what they are of.
 func TestKeys_SayWhatTheyAreOf(t *testing.T) {

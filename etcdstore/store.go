@@ -29,7 +29,9 @@ type Config struct {
 	// how etcd is reached, and as whom: with it Endpoints, TLS, User, Password and
 	// DialOptions are left out. nil dials Endpoints.
 	Client func() (*clientv3.Client, error)
-	// Prefix stands before all keys: it begins with / and does not end with it.
+	// Prefix stands before all keys: it begins with / and does not end with it. From its
+	// third part on, neither it nor the plane below it may be a word for what planes have
+	// keys of: they could lie within another plane.
 	Prefix string
 	// Plane names the plane.
 	Plane string
@@ -92,7 +94,7 @@ const (
 
 // Validate reports everything that is wrong with c, without asking etcd.
 func (c *Config) Validate() error {
-	err := errors.Join(checkPrefix(c.Prefix), coordinator.CheckPlane(c.Plane))
+	err := errors.Join(checkPrefix(c.Prefix, c.Plane), coordinator.CheckPlane(c.Plane))
 	if len(c.Endpoints) == 0 && c.Client == nil {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
