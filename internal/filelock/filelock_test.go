@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/internal/filelock"
@@ -35,6 +36,69 @@ func TestTake_TellsWhoHoldsIt(t *testing.T) {
 		t.Fatalf("take after release = %v", err)
 	}
 	if err := again.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What somebody has put in the place of the lock is neither followed nor emptied.
+func TestTake_LeavesWhatIsNotItsOwn(t *testing.T) {
+	const precious = "precious\n"
+	for name, plant := range map[string]func(target, path string) error{
+		"a symbolic link":            os.Symlink,
+		"a symbolic link to nothing": func(target, path string) error { return os.Symlink(target+".none", path) },
+		"another name of a file":     os.Link,
+		"a directory":                func(_, path string) error { return os.Mkdir(path, 0o700) },
+		"a pipe":                     func(_, path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			target, path := filepath.Join(dir, "target"), filepath.Join(dir, "lock")
+			if err := os.WriteFile(target, []byte(precious), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := plant(target, path); err != nil {
+				t.Fatal(err)
+			}
+			lock, err := filelock.Take(path)
+			if err == nil {
+				t.Error("the lock is taken")
+				_ = lock.Release()
+			}
+			if name != "a directory" && !errors.Is(err, filelock.ErrForeign) {
+				t.Errorf("take = %v, want ErrForeign", err)
+			}
+			if text, err := os.ReadFile(target); err != nil || string(text) != precious {
+				t.Errorf("the file holds %q now, %v", text, err)
+			}
+			if _, err := os.Lstat(target + ".none"); !errors.Is(err, os.ErrNotExist) {
+				t.Error("a file was made where the link points")
+			}
+		})
+	}
+}
+
+func TestTake_FileOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := filelock.Take(path); !errors.Is(err, filelock.ErrForeign) {
+		t.Errorf("take = %v, want ErrForeign", err)
+	}
+	if err := os.Chown(filepath.Dir(path), 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := filelock.Take(path)
+	if err != nil {
+		t.Fatalf("in that user's own directory: %v", err)
+	}
+	if err := lock.Release(); err != nil {
 		t.Error(err)
 	}
 }
