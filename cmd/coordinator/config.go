@@ -13,7 +13,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
-	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/internal/hostport"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -77,7 +76,7 @@ func (c *runConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.persist, "persist", "auto", "what becomes of the state at start: auto loads what is there, rebind must find some, clean deletes it, disabled keeps none; never taken from the environment or a file")
 	f.StringVar(&c.rebindFailure, "rebind-failure", "continue", "what to do about mementos that cannot be used: continue without them, fail_at_end or fail_fast")
 	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
-	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients")
+	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients; where callers of the API need credentials, and this is left out, a socket that only this user can open")
 	c.secure.flags(f)
 	c.etcd.flags(f)
 	c.log.flags(f)
@@ -215,8 +214,8 @@ func (c *runConfig) checkStore() error {
 		store := c.store(c.endpoints)
 		return store.Validate()
 	}
-	store, etcd := c.store([]string{defaultEmbedURL}), embedded.Config{Dir: c.dataDir, ClientURL: c.embedURL}
-	return errors.Join(store.Validate(), etcd.Validate())
+	store := c.store([]string{defaultEmbedURL})
+	return errors.Join(store.Validate(), checkEmbedURL(c.embedURL))
 }
 
 // checkURLs tells whether the addresses can be what they are for.

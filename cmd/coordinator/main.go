@@ -84,7 +84,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, syscall.EADDRINUSE),
+	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, filelock.ErrForeign), errors.Is(err, syscall.EADDRINUSE),
 		errors.Is(err, client.ErrTrust), errors.Is(err, rebind.ErrDenied):
 		return exitUsage
 	case errors.As(err, &problem):

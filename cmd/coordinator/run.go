@@ -222,6 +222,9 @@ func (d *daemon) keepNothing() error {
 // warn says what an operator may not have meant.
 func (d *daemon) warn() {
 	d.secured.warn(d.cfg.listen, d.log)
+	if len(d.cfg.endpoints) == 0 {
+		warnOfEmbedded(d.embedURL(), d.cfg.secure.controlled(), d.log)
+	}
 	advertised, err := url.Parse(d.uri)
 	if err != nil || !isLoopback(advertised.Hostname()) {
 		return
@@ -254,8 +257,21 @@ func (d *daemon) nameStore() {
 		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), setBy)
 		return
 	}
-	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir),
-		zap.String("client_url", d.cfg.embedURL), setBy)
+	at := zap.String("client_url", d.cfg.embedURL)
+	if d.embedURL() == "" {
+		at = zap.String("client_url", "a socket that only this user can open; other nodes on this machine need --embed-client-url")
+	}
+	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir), at, setBy)
+}
+
+// embedURL is where the embedded etcd listens, empty for a socket of this user's alone:
+// where the API asks callers who they are, no other user of this machine is to go round
+// it, unless the operator has said where to listen.
+func (d *daemon) embedURL() string {
+	if d.cfg.secure.controlled() && originOf(d.settings.Lookup("embed-client-url")).Kind == originDefault {
+		return ""
+	}
+	return d.cfg.embedURL
 }
 
 // nameSettings says which settings are not the defaults, and where they come from.
@@ -280,7 +296,7 @@ func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 	if len(d.cfg.endpoints) > 0 {
 		return d.cfg.endpoints, nil
 	}
-	etcd, err := startEmbedded(ctx, d.cfg.dataDir, d.cfg.embedURL, d.log)
+	etcd, err := startEmbedded(ctx, d.cfg.dataDir, d.embedURL(), d.log)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,9 @@ func (c *secureConfig) check(advertised string) error {
 	return err
 }
 
+// controlled reports whether callers have to say who they are.
+func (c *secureConfig) controlled() bool { return c.tokens != "" || c.clientCA != "" }
+
 // scheme is that of the API's URL.
 func (c *secureConfig) scheme() string {
 	if c.cert != "" {

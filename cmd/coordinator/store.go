@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,9 @@ use a cluster of etcd's own.`,
   coordinator run --endpoints 127.0.0.1:2379`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkEmbedURL(clientURL); err != nil {
+				return usageError{fmt.Errorf("embedded etcd: %w", err)}
+			}
 			return logs.serving(cmd, s, func(log *logger) error {
 				ctx, stop := heedSignals(cmd.Context(), log.Logger, func() { log.Info("hangup ignored: there is nothing to read again") })
 				defer stop()
@@ -41,6 +45,7 @@ use a cluster of etcd's own.`,
 
 // runStore runs the embedded etcd until ctx ends or it cannot go on.
 func runStore(ctx context.Context, dataDir, clientURL string, log *zap.Logger) error {
+	warnOfEmbedded(clientURL, false, log)
 	etcd, err := startEmbedded(ctx, dataDir, clientURL, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -72,4 +77,26 @@ func startEmbedded(ctx context.Context, dataDir, clientURL string, log *zap.Logg
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
 	return etcd, nil
+}
+
+// checkEmbedURL tells whether a URL that was given can be where the embedded etcd listens.
+func checkEmbedURL(clientURL string) error {
+	if clientURL == "" {
+		return fmt.Errorf("embed-client-url %q: write it as http://host:port", clientURL)
+	}
+	etcd := embedded.Config{ClientURL: clientURL}
+	return etcd.Validate()
+}
+
+// warnOfEmbedded says who reaches the embedded etcd that an operator may not have meant:
+// it asks nobody who they are. controlled says that the API does.
+func warnOfEmbedded(clientURL string, controlled bool, log *zap.Logger) {
+	u, err := url.Parse(clientURL)
+	switch {
+	case err != nil || clientURL == "":
+	case beyondLoopback(u.Host):
+		log.Warn("everybody who reaches the embedded etcd may read and change everything in it; use a cluster of etcd's own, with TLS and auth", zap.String("client_url", clientURL))
+	case controlled:
+		log.Warn("every user of this machine may read and change everything in the embedded etcd, without a token or certificate; leave --embed-client-url out", zap.String("client_url", clientURL))
+	}
 }

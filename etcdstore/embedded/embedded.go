@@ -25,13 +25,13 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/hostport"
 )
 
-// Config says where the member keeps its data and listens. All fields but Logger
-// are required.
+// Config says where the member keeps its data and listens. Dir is required.
 type Config struct {
 	// Dir holds the member's data. It is made if it is not there.
 	Dir string
 	// ClientURL is where clients connect, such as http://127.0.0.1:2379. Port 0
-	// takes a free one: see [Etcd.Endpoint].
+	// takes a free one: see [Etcd.Endpoint]. Every user of the machine reaches it. Empty
+	// stands for a socket that only this process's user can open, and root.
 	ClientURL string
 	// Logger gets what etcd warns of; nil means nowhere.
 	Logger *zap.Logger
@@ -55,6 +55,7 @@ type Etcd struct {
 	etcd   *embed.Etcd
 	level  zap.AtomicLevel
 	lock   *filelock.Lock
+	socket *socket // nil where it listens on a port
 	failed chan struct{}
 	done   chan struct{}
 }
@@ -65,8 +66,7 @@ type Etcd struct {
 func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	// While it starts and stops etcd complains of what is meant to be so.
 	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
-	ec, err := cfg.embed(level)
-	if err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -77,18 +77,11 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
 	}
-	// The same goes for its port: etcd's own error does not name the setting.
-	if err := checkFree(ec.ListenClientUrls[0].Host); err != nil {
-		return nil, errors.Join(err, lock.Release())
+	e := &Etcd{level: level, lock: lock, failed: make(chan struct{}), done: make(chan struct{})}
+	if err := e.begin(&cfg); err != nil {
+		return nil, errors.Join(err, e.socket.remove(), lock.Release())
 	}
-	if err := clearUnborn(cfg.Dir, cfg.logger()); err != nil {
-		return nil, errors.Join(err, lock.Release())
-	}
-	etcd, err := embed.StartEtcd(ec)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start etcd in %s: %w", cfg.Dir, err), lock.Release())
-	}
-	e := &Etcd{etcd: etcd, level: level, lock: lock, failed: make(chan struct{}), done: make(chan struct{})}
+	etcd := e.etcd
 	select {
 	case <-etcd.Server.ReadyNotify():
 		level.SetLevel(zap.WarnLevel)
@@ -102,11 +95,41 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	}
 	etcd.Server.Stop() // closing a member that is not ready blocks for ever
 	etcd.Close()
-	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), lock.Release())
+	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), e.socket.remove(), lock.Release())
+}
+
+// begin has the member begin to start, in a directory that is its own.
+func (e *Etcd) begin(cfg *Config) error {
+	var client *url.URL
+	var err error
+	if cfg.ClientURL == "" {
+		if e.socket, err = makeSocket(cfg.Dir); err != nil {
+			return err
+		}
+		client = e.socket.url()
+	} else {
+		if client, err = cfg.clientURL(); err != nil {
+			return err
+		}
+		// etcd's own error of a port that is taken does not name the setting.
+		if err := checkFree(client.Host); err != nil {
+			return err
+		}
+	}
+	if err := clearUnborn(cfg.Dir, cfg.logger()); err != nil {
+		return err
+	}
+	if e.etcd, err = embed.StartEtcd(cfg.embed(client, e.level)); err != nil {
+		return fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
+	}
+	return nil
 }
 
 // Validate reports what is wrong with c, without touching anything.
 func (c *Config) Validate() error {
+	if c.ClientURL == "" {
+		return nil
+	}
 	_, err := c.clientURL()
 	return err
 }
@@ -129,11 +152,7 @@ func (c *Config) logger() *zap.Logger {
 	return c.Logger
 }
 
-func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
-	client, err := c.clientURL()
-	if err != nil {
-		return nil, err
-	}
+func (c *Config) embed(client *url.URL, level zap.AtomicLevel) *embed.Config {
 	log := c.logger().Named("etcd").WithOptions(zap.IncreaseLevel(level))
 	ec := embed.NewConfig()
 	ec.Name = memberName
@@ -147,7 +166,7 @@ func (c *Config) embed(level zap.AtomicLevel) (*embed.Config, error) {
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = retention
 	ec.EnableGRPCGateway = false
-	return ec, nil
+	return ec
 }
 
 func checkFree(address string) error {
@@ -175,7 +194,12 @@ func (e *Etcd) watch() {
 }
 
 // Endpoint is where clients connect.
-func (e *Etcd) Endpoint() string { return "http://" + e.etcd.Clients[0].Addr().String() }
+func (e *Etcd) Endpoint() string {
+	if e.socket != nil {
+		return e.socket.url().String()
+	}
+	return "http://" + e.etcd.Clients[0].Addr().String()
+}
 
 // Failed returns a channel that is closed when the member has stopped, by Close
 // or by itself.
@@ -187,7 +211,7 @@ func (e *Etcd) Close() error {
 	e.level.SetLevel(zap.FatalLevel)
 	e.etcd.Close()
 	<-e.done
-	return e.lock.Release()
+	return errors.Join(e.socket.remove(), e.lock.Release())
 }
 
 // ReadyTimeout is a time within which a healthy member starts even on a slow

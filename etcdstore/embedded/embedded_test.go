@@ -3,7 +3,10 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"net/url"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,5 +74,46 @@ func TestStart_AfterAFirstStartThatWasCutShort(t *testing.T) {
 	}
 	if err := start(t, dir, "http://127.0.0.1:0").Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Without a URL nobody reaches the member but its own user, however long the name of its
+// directory is.
+func TestStart_SocketOfOnesOwn(t *testing.T) {
+	for name, dir := range map[string]string{
+		"short": t.TempDir(), "long": filepath.Join(t.TempDir(), strings.Repeat("long", 50)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 2 { // with what the first left behind
+				e := start(t, dir, "")
+				where, err := url.Parse(e.Endpoint())
+				if err != nil || where.Scheme != "unix" {
+					t.Fatalf("it listens at %s", e.Endpoint())
+				}
+				inside, err := os.Stat(filepath.Dir(where.Path))
+				if err != nil || inside.Mode().Perm() != 0o700 {
+					t.Errorf("the socket's directory: %v, %v", inside.Mode(), err)
+				}
+				c, err := clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint()}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if _, err := c.Put(ctx, "k", "v"); err != nil {
+					t.Error(err)
+				}
+				c.Close()
+				if err := e.Close(); err != nil {
+					t.Error(err)
+				}
+				if _, err := os.Stat(where.Path); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the socket stays: %v", err)
+				}
+				if _, err := os.Stat(filepath.Dir(where.Path)); name == "long" && !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("its directory stays: %v", err)
+				}
+			}
+		})
 	}
 }
