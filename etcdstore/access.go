@@ -28,6 +28,11 @@ type access struct {
 // newAccess takes a valid configuration.
 func newAccess(cfg *Config) access {
 	a := access{secure: newHandshakes(cfg), login: newLogin(cfg), more: cfg.DialOptions, log: cfg.Logger}
+	if cfg.Client == nil {
+		if proxy := proxyFor(cfg.Endpoints[0]); proxy != "" {
+			a.log.Warn("etcd is reached by way of a proxy that the environment names", zap.String("proxy", proxy), zap.Strings("endpoints", cfg.Endpoints))
+		}
+	}
 	if a.login != nil && a.secure == nil {
 		a.log.Warn("the password goes to etcd in clear, and so does everything else; use TLS", zap.Strings("endpoints", cfg.Endpoints))
 	}

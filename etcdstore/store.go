@@ -234,6 +234,9 @@ func (c *Config) where() string {
 	if c.Client != nil {
 		return ""
 	}
+	if proxy := proxyFor(c.Endpoints[0]); proxy != "" { // the first one's counts for all
+		return fmt.Sprintf(" at %v, by way of the proxy %s that HTTPS_PROXY names (NO_PROXY leaves hosts out),", c.Endpoints, proxy)
+	}
 	return fmt.Sprintf(" at %v", c.Endpoints)
 }
 

@@ -39,8 +39,8 @@ func (a *access) wrong(ctx context.Context, endpoints []string) error {
 // who tells why the one who answers at an endpoint cannot be talked to as is configured;
 // nil if he can, or if that is not known.
 func (a *access) who(ctx context.Context, endpoint string) error {
-	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" {
-		return nil
+	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" || proxyFor(endpoint) != "" {
+		return nil // nobody is met there by an address
 	}
 	if a.secure == nil {
 		if speaksTLS(ctx, endpoint) {
@@ -60,6 +60,19 @@ func (a *access) who(ctx context.Context, endpoint string) error {
 		return fmt.Errorf("%w: %w", rebind.ErrDenied, why)
 	}
 	return nil
+}
+
+// proxyFor names the proxy by which grpc goes to an endpoint, as the environment says; empty
+// for none. Like etcdctl, a node heeds HTTPS_PROXY and NO_PROXY, whatever the scheme.
+func proxyFor(endpoint string) string {
+	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" {
+		return ""
+	}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: address(endpoint)}})
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return proxy.Redacted()
 }
 
 // address is the host and port of an endpoint.

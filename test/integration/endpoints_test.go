@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -320,5 +322,73 @@ func TestEndpoints_OldEtcd(t *testing.T) {
 	}
 	if resp, err := raw.Get(t.Context(), "", clientv3.WithPrefix()); err != nil || resp.Count != 0 {
 		t.Errorf("the old etcd holds %v, %v", resp, err)
+	}
+}
+
+// tunnel is an HTTP proxy that connects everybody to one address, or nobody if it is empty.
+func tunnel(t *testing.T, to string) (url string, asked *atomic.Int64) {
+	t.Helper()
+	asked = new(atomic.Int64)
+	var group sync.WaitGroup
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Method != http.MethodConnect || to == "" {
+			http.Error(w, "not through here", http.StatusForbidden)
+			return
+		}
+		far, err := net.Dial("tcp", to)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		near, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			far.Close()
+			return
+		}
+		fmt.Fprint(near, "HTTP/1.1 200 OK\r\n\r\n")
+		for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+			group.Go(func() {
+				_, _ = io.Copy(pair[0], pair[1]) // how it ends makes no difference
+				pair[0].Close()
+				pair[1].Close()
+			})
+		}
+	}))
+	t.Cleanup(func() { proxy.Close(); group.Wait() })
+	return proxy.URL, asked
+}
+
+// Promise: a proxy of the environment is named, where it works and where it does not, and
+// a host that NO_PROXY leaves out is reached without.
+func TestEndpoints_ProxyOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6*time.Second)
+	through, _ := tunnel(t, c.endpoint)
+	closed, refused := tunnel(t, "")
+	start := func(env ...string) *process {
+		p := &process{t: t, name: "a", done: make(chan struct{}), cmd: exec.Command(coordinatorBin,
+			"run", "--node-id", "a", "--endpoints", "etcd.invalid:2379", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(),
+			"--store-timeout", "3s", "--log-format", "json")}
+		p.cmd.Env = append(os.Environ(), env...)
+		p.begin()
+		return p
+	}
+	a := start("HTTPS_PROXY=" + through)
+	c.served(a)
+	a.await("MASTER")
+	a.says("etcd is reached by way of a proxy that the environment names")
+	b := start("HTTPS_PROXY=" + strings.Replace(closed, "http://", "http://user:secret@", 1))
+	if code := b.exit(patience); code != 6 {
+		t.Errorf("exit code %d, want 6", code)
+	}
+	_, told, _ := strings.Cut(b.output(), "Error: ")
+	if !strings.Contains(told, strings.TrimPrefix(closed, "http://")) || !strings.Contains(told, "HTTPS_PROXY") || strings.Contains(b.output(), "secret") {
+		t.Errorf("it says %q", told)
+	}
+	before := refused.Load()
+	d := start("HTTPS_PROXY="+closed, "NO_PROXY=etcd.invalid")
+	if code := d.exit(patience); code != 6 || refused.Load() != before || strings.Contains(d.output(), "proxy") {
+		t.Errorf("exit code %d, %d requests of the proxy, want 6 and none", code, refused.Load()-before)
 	}
 }
