@@ -208,9 +208,9 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// staleness is 0 on a master: nobody else can have written.
+// staleness is 0 on a master whose copy is the store's: nobody else can have written.
 func (s *self) staleness() time.Duration {
-	if s.acting() {
+	if s.acting() && !s.mirror.InDoubt() {
 		return 0
 	}
 	return s.mirror.Staleness()

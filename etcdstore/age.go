@@ -14,7 +14,9 @@ import (
 // same address, goes back in time. etcd's client does not notice: its watches wait
 // in silence for a revision that is now in the future, and a lease that was in
 // the backup is renewed as if nothing had happened. So each linearizable answer is
-// compared with what was known before it was asked for.
+// compared with what was known before it was asked for, from whatever: answers to reads
+// and to writes, and what watches have brought. Where the new history has overtaken the
+// old one's revision, only a copy of the old one can tell: see [rebind.Mirror].
 
 // age is the life of the store between two restores. Everything that relies on
 // what was read in it ends with its context: memberships and streams.
@@ -56,22 +58,38 @@ func (s *Store) answered(q question, h *pb.ResponseHeader) error {
 	case a != s.age:
 		return fmt.Errorf("%w while it was read", rebind.ErrRestored)
 	case a.cluster != 0 && h.ClusterId != a.cluster:
-		return s.restored(h, fmt.Sprintf("it is cluster %x and was %x", h.ClusterId, a.cluster))
+		return s.restored(fmt.Sprintf("it is cluster %x and was %x", h.ClusterId, a.cluster))
 	case h.Revision < q.revision:
-		return s.restored(h, fmt.Sprintf("it is at revision %d and was at %d", h.Revision, q.revision))
+		return s.restored(fmt.Sprintf("it is at revision %d and was at %d", h.Revision, q.revision))
 	}
 	a.cluster, a.revision = h.ClusterId, max(a.revision, h.Revision)
 	return nil
 }
 
-// restored begins a new age; the caller holds mu.
-func (s *Store) restored(h *pb.ResponseHeader, how string) error {
+// saw takes the revision of something that a watch of an age has brought.
+func (s *Store) saw(a *age, revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.revision = max(a.revision, revision)
+}
+
+// Restored begins a new age if the present one is that of the life.
+func (s *Store) Restored(life uint64, how string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.age.number != life {
+		return fmt.Errorf("%w: %s", rebind.ErrRestored, how)
+	}
+	return s.restored(how)
+}
+
+// restored begins a new age, of which nothing is known yet; the caller holds mu.
+func (s *Store) restored(how string) error {
 	err := fmt.Errorf("%w: %s", rebind.ErrRestored, how)
 	s.log.Error("store restored", zap.Error(err))
 	old := s.age
 	s.age = newAge(s.ctx)
 	s.age.number = old.number + 1
-	s.age.cluster, s.age.revision = h.ClusterId, h.Revision
 	old.end(err)
 	return err
 }

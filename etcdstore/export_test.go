@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,9 +50,11 @@ func BootTime() time.Duration { return clock.Boot() }
 
 // SetKV has s do its reads and transactions through kv.
 func SetKV(s *Store, wrap func(clientv3.KV) clientv3.KV) {
-	s.client.KV = wrap(s.client.KV)
-	if s.loads != s.client {
-		s.loads.KV = wrap(s.loads.KV)
+	clients := []*clientv3.Client{s.client, s.loads}
+	for _, c := range slices.Compact(clients) {
+		seen := c.KV.(seenKV)
+		seen.KV = wrap(seen.KV)
+		c.KV = seen
 	}
 }
 

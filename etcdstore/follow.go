@@ -137,6 +137,7 @@ func (f *follower) take(a *arrival) error {
 			continue
 		}
 		f.picture.apply(ev)
+		f.store.saw(f.picture.age, ev.Kv.ModRevision)
 		f.picture.revision = max(f.picture.revision, ev.Kv.ModRevision)
 	}
 	return nil

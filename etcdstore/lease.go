@@ -45,6 +45,9 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("obtain a lease: %w", s.access.meaning(err))
 	}
+	if err := s.answered(asked, resp.ResponseHeader); err != nil {
+		return nil, err // and the lease is left to lapse
+	}
 	l := &lease{store: s, id: resp.ID}
 	s.noteTTL(resp.TTL)
 	l.ctx, l.end = context.WithCancelCause(s.ctx)

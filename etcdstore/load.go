@@ -253,6 +253,19 @@ func (s *Store) page(ctx context.Context, sp span, how ...clientv3.OpOption) (*c
 	return resp, err
 }
 
+// Tally counts the mementos that there were at a revision.
+func (s *Store) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadStalls)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	asked, sp := s.ask(), prefixed(s.keys.mementos())
+	resp, err := s.client.Get(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(int64(at)), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("count mementos at revision %d: %w", at, translate(err))
+	}
+	return resp.Count, s.answered(asked, resp.Header)
+}
+
 // Past returns mementos as they were at a revision.
 func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
 	sp := prefixed(s.keys.mementos())

@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -93,14 +94,26 @@ func (f *front) up(dir string) {
 	f.etcd, f.behind = etcd, strings.TrimPrefix(etcd.Endpoint(), "http://")
 }
 
-// down takes it away.
-func (f *front) down() {
+// drop breaks all connections; the etcd stays.
+func (f *front) drop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.dropAll()
+}
+
+// dropAll is drop for who holds mu.
+func (f *front) dropAll() {
 	for c := range f.conns {
 		c.Close()
 	}
 	clear(f.conns)
+}
+
+// down takes it away.
+func (f *front) down() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dropAll()
 	if f.etcd != nil {
 		f.etcd.Close()
 		f.etcd = nil
@@ -220,8 +233,9 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m coordinator.Membersh
 	if cause := m.Cause(); !errors.Is(cause, coordinator.ErrLeaseLost) || !errors.Is(cause, rebind.ErrRestored) {
 		t.Errorf("cause = %v, want ErrLeaseLost for ErrRestored", cause)
 	}
-	if err := <-followed; !errors.Is(err, rebind.ErrRestored) {
-		t.Errorf("Follow = %v, want ErrRestored", err)
+	// Its stream breaks with the old store, and it does not go on with the new one.
+	if err := <-followed; !errors.Is(err, rebind.ErrRestored) && !errors.Is(err, rebind.ErrUnavailable) {
+		t.Errorf("Follow = %v, want that it ends", err)
 	}
 	// Revisions of the new store are not those of the old one: whoever waits for one
 	// is shown the new store's.
@@ -327,5 +341,130 @@ func TestStore_BusyIsNotRestored(t *testing.T) {
 	}
 	if reads.Load() < 100 || writes.Load() < 100 {
 		t.Errorf("%d reads, %d writes: too few to prove anything", reads.Load(), writes.Load())
+	}
+}
+
+// Promise: a store whose new history has overtaken the old one's revision before anybody
+// asks is found by those who hold a copy of the old one: the membership and the term end,
+// and the copy is made anew. Nothing else shows: the revision has only grown.
+func TestStore_RestoreThatIsOvertaken(t *testing.T) {
+	const x, y, z = rebind.Name("entity/x"), rebind.Name("entity/y"), rebind.Name("entity/z")
+	cases := map[string]struct {
+		lost func(t *testing.T, c *committer) // after the backup
+		tail bool                             // nothing is written again: only what came last is lost
+	}{
+		"puts":                     {lost: func(t *testing.T, c *committer) { c.put(t, x, "phantom"); c.put(t, z, "phantom") }},
+		"a put that is gone again": {lost: func(t *testing.T, c *committer) { c.put(t, z, "phantom"); c.remove(t, z) }},
+		"a delete":                 {lost: func(t *testing.T, c *committer) { c.remove(t, y) }},
+		"the tail, at rest":        {lost: func(t *testing.T, c *committer) { c.put(t, z, "phantom") }, tail: true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dirs := t.TempDir()
+			live, backup := filepath.Join(dirs, "live"), filepath.Join(dirs, "backup")
+			f := newFront(t)
+			f.up(live)
+			s := f.open()
+			m, err := s.Join(t.Context(), recordOf("a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			term, err := m.Campaign(t.Context(), always())
+			if err != nil {
+				t.Fatal(err)
+			}
+			writes := &committer{term: term, base: make(map[rebind.Name]rebind.Revision)}
+			writes.put(t, x, "1")
+			writes.put(t, y, "1")
+			f.down()
+			if err := os.CopyFS(backup, os.DirFS(live)); err != nil {
+				t.Fatal(err)
+			}
+			f.up(live)
+			var group sync.WaitGroup
+			defer group.Wait()
+			work, stop := context.WithCancel(t.Context())
+			defer stop()
+			mirror := rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
+			group.Go(func() { _ = mirror.Run(work) })
+			within(t, "the mirror's load", mirror.Loaded())
+			c.lost(t, writes)
+			if err := mirror.Confirm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			at := mirror.Revision()
+			f.down()
+			if !c.tail {
+				f.overtake(backup, int64(at)+10)
+			}
+			f.up(backup)
+
+			within(t, "the end of the membership", m.Lost())
+			within(t, "the end of the term", term.Context().Done())
+			if cause := m.Cause(); !errors.Is(cause, rebind.ErrRestored) {
+				t.Errorf("cause = %v, want ErrRestored", cause)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for mirror.Confirm(ctx) != nil && ctx.Err() == nil { // while it finds out, and while it reloads
+			}
+			for name, want := range map[rebind.Name]string{x: "1", y: "1", z: ""} {
+				got, err := mirror.View().Get(name)
+				if want == "" && !errors.Is(err, rebind.ErrNotFound) || want != "" && (err != nil || string(got.Payload) != want) {
+					t.Errorf("%s = %v, %v, want %q", name, got, err, want)
+				}
+			}
+		})
+	}
+}
+
+// committer writes through a term.
+type committer struct {
+	term coordinator.Term
+	base map[rebind.Name]rebind.Revision
+}
+
+func (c *committer) put(t *testing.T, name rebind.Name, payload string) {
+	t.Helper()
+	c.commit(t, put(name, payload))
+}
+
+func (c *committer) remove(t *testing.T, name rebind.Name) {
+	t.Helper()
+	c.commit(t, rebind.Op{Name: name})
+	c.base[name] = 0
+}
+
+func (c *committer) commit(t *testing.T, op rebind.Op) {
+	t.Helper()
+	rev, err := c.term.Commit(t.Context(), rebind.Delta{ID: rand.Text(), Ops: []rebind.Op{op}}, []rebind.Revision{c.base[op.Name]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.base[op.Name] = rev
+}
+
+// overtake has the data of a directory go on to a revision, by changes that no plane
+// sees, before anybody can reach them.
+func (f *front) overtake(dir string, to int64) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), embedded.ReadyTimeout)
+	defer cancel()
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer etcd.Close()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer client.Close()
+	for revision := int64(0); revision < to; {
+		resp, err := client.Put(ctx, "/elsewhere", "")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		revision = resp.Header.Revision
 	}
 }

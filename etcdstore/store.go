@@ -27,7 +27,8 @@ type Config struct {
 	// Client makes a client of etcd by other means, such as one of a server in this
 	// very process. It is called twice, and the store closes what it made. It knows
 	// how etcd is reached, and as whom: with it Endpoints, TLS, User, Password and
-	// DialOptions are left out. nil dials Endpoints.
+	// DialOptions are left out. One without a connection whose watches could outlive a
+	// restart of the server needs [OneStream]. nil dials Endpoints.
 	Client func() (*clientv3.Client, error)
 	// Prefix stands before all keys: it begins with / and does not end with it. From its
 	// third part on, neither it nor the plane below it may be a word for what planes have
@@ -211,13 +212,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // connect makes a client of etcd.
 func (s *Store) connect() (*clientv3.Client, error) {
+	var client *clientv3.Client
+	var err error
 	if s.cfg.Client == nil {
-		return s.access.dial(s.cfg.Endpoints, s.scout.options()...)
+		client, err = s.access.dial(s.cfg.Endpoints, s.scout.options()...)
+	} else if client, err = s.cfg.Client(); err != nil {
+		err = fmt.Errorf("connect to etcd: %w", err)
 	}
-	client, err := s.cfg.Client()
 	if err != nil {
-		return nil, fmt.Errorf("connect to etcd: %w", err)
+		return nil, err
 	}
+	s.watched(client)
 	return client, nil
 }
 
@@ -226,7 +231,11 @@ func (s *Store) loader() (*clientv3.Client, error) {
 	if s.cfg.Client != nil {
 		return s.client, nil
 	}
-	return s.bulk(&s.loaded)
+	client, err := s.bulk(&s.loaded)
+	if err == nil {
+		s.watched(client)
+	}
+	return client, err
 }
 
 // where tells where etcd is, after its name.

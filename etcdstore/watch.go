@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/metadata"
@@ -67,7 +68,8 @@ func (s *Store) events(ctx context.Context, after *picture, spans []span, on fun
 		if err := watchErr(ctx, &resp, open); err != nil {
 			return err
 		}
-		if len(resp.Events) > 0 {
+		if n := len(resp.Events); n > 0 {
+			s.saw(after.age, resp.Events[n-1].Kv.ModRevision)
 			on(resp.Events)
 		}
 	}
@@ -76,9 +78,11 @@ func (s *Store) events(ctx context.Context, after *picture, spans []span, on fun
 // watcher is one stream of changes of mementos.
 type watcher struct {
 	store  *Store
+	age    *age
 	ctx    context.Context
 	cancel context.CancelFunc
 	watch  clientv3.WatchChan
+	broken atomic.Bool
 }
 
 // Watch opens a stream of all changes of mementos after the given revision.
@@ -87,10 +91,11 @@ type watcher struct {
 // the fragment anew for each event that it adds, so a hundred thousand deletions at
 // one revision keep it busy for minutes. In one message they take a third of a second.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
-	ctx, cancel := s.stream(ctx, s.ask().age)
+	age := s.ask().age
+	ctx, cancel := s.stream(ctx, age)
 	sp := prefixed(s.keys.mementos())
 	return &watcher{
-		store: s, ctx: ctx, cancel: cancel,
+		store: s, age: age, ctx: ctx, cancel: cancel,
 		watch: s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(int64(after)+1)),
 	}
 }
@@ -104,14 +109,17 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 		select {
 		case resp, open := <-w.watch:
 			if err := watchErr(w.ctx, &resp, open); err != nil {
+				w.broken.Store(true)
 				return rebind.Batch{}, err
 			}
 			if resp.IsProgressNotify() {
+				w.store.saw(w.age, resp.Header.Revision)
 				return rebind.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
 			}
 			if len(resp.Events) == 0 {
 				continue
 			}
+			w.store.saw(w.age, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			return w.batch(resp.Events), nil
 		case <-ctx.Done():
 			return rebind.Batch{}, context.Cause(ctx)
@@ -137,6 +145,9 @@ func (w *watcher) batch(events []*clientv3.Event) rebind.Batch {
 
 // Progress asks etcd how far the stream has come.
 func (w *watcher) Progress(context.Context) error {
+	if w.broken.Load() { // or it would be asked for on a stream of its own
+		return fmt.Errorf("%w: the stream is broken", rebind.ErrUnavailable)
+	}
 	// The watch's own context selects its stream.
 	if err := w.store.client.RequestProgress(w.ctx); err != nil {
 		return translate(err)

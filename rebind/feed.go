@@ -3,6 +3,7 @@ package rebind
 import (
 	"context"
 	"fmt"
+	"sort"
 )
 
 // Step is what happened to mementos at one revision.
@@ -29,20 +30,36 @@ type feed struct {
 // restart forgets everything: the copy was loaded anew, at a revision.
 func (f *feed) restart(at Revision) { *f = feed{base: at} }
 
-// add takes in changes of whole revisions, in order, and forgets the oldest.
-func (f *feed) add(changes []Change) {
+// add takes in changes of whole revisions, in order, and forgets the oldest, but none
+// after a revision: those the store's stream has still to repeat.
+func (f *feed) add(changes []Change, heard Revision) {
 	f.steps = appendSteps(f.steps, changes)
 	for i := range changes {
 		f.bytes += changes[i].size()
 	}
 	drop := 0
-	for ; len(f.steps)-drop > feedSteps || (f.bytes > feedBytes && drop < len(f.steps)); drop++ {
+	for f.full(drop) && f.steps[drop].Revision <= heard {
 		for _, c := range f.steps[drop].Changes {
 			f.bytes -= c.size()
 		}
 		f.base = f.steps[drop].Revision
+		drop++
 	}
 	f.steps = f.steps[drop:]
+}
+
+// full reports whether what is kept, but for the first steps, is too much.
+func (f *feed) full(first int) bool {
+	return len(f.steps)-first > feedSteps || f.bytes > feedBytes && first < len(f.steps)
+}
+
+// between returns the steps after a revision, up to another.
+func (f *feed) between(after, to Revision) []Step {
+	steps := f.steps[f.search(after):]
+	for len(steps) > 0 && steps[len(steps)-1].Revision > to {
+		steps = steps[:len(steps)-1]
+	}
+	return steps
 }
 
 // appendSteps adds changes, which are of whole revisions and in order, to steps.
@@ -63,15 +80,13 @@ func (f *feed) after(r Revision) (steps []Step, ok bool) {
 	if r < f.base {
 		return nil, false
 	}
-	lo, hi := 0, len(f.steps)
-	for lo < hi {
-		if mid := (lo + hi) / 2; f.steps[mid].Revision <= r {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return f.steps[lo:len(f.steps):len(f.steps)], true
+	first := f.search(r)
+	return f.steps[first:len(f.steps):len(f.steps)], true
+}
+
+// search finds the first step after a revision.
+func (f *feed) search(r Revision) int {
+	return sort.Search(len(f.steps), func(i int) bool { return f.steps[i].Revision > r })
 }
 
 // size is what a change counts in sums of memory.

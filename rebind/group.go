@@ -214,8 +214,8 @@ func expectations(d *Delta, actual []Revision) error {
 
 // Advance takes in a delta that the store has committed at revision at on the given
 // base, so that nobody need wait for the watch to bring it. It does so only if the
-// copy has everything that came before; otherwise the watch will. So it will for a
-// delta that only deletes: where the answer to that was lost, it is known to be made at
+// copy has everything that came before, and its past is the store's; otherwise the
+// watch will. So it will for a delta that only deletes: where the answer to that was lost, it is known to be made at
 // or before that revision, which then is another write's.
 func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
 	if !slices.ContainsFunc(d.Ops, func(op Op) bool { return op.Put != nil }) {
@@ -223,7 +223,7 @@ func (m *Mirror) Advance(d *Delta, base []Revision, at Revision) {
 	}
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	if m.draft == nil || m.Revision() != at-1 || m.outlived() {
+	if m.draft == nil || m.Revision() != at-1 || m.outlived() || !m.takesAhead() {
 		return
 	}
 	changes := make([]Change, 0, len(d.Ops))

@@ -181,8 +181,65 @@ type tap struct {
 	beforePage            func()        // before each page of a load
 	slow                  time.Duration // how long a read of the revision takes
 
-	mu   sync.Mutex // guards the field below
-	snap []context.CancelCauseFunc
+	mu      sync.Mutex // guards the fields below
+	snap    []context.CancelCauseFunc
+	noHead  error         // what reads of the revision fail with
+	holding chan struct{} // closed when changes come again; nil while they do
+}
+
+// failHeads has reads of the revision fail, or ends that.
+func (s *tap) failHeads(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noHead = err
+}
+
+// holdBack has streams tell how far they have come, and keep the changes back until
+// letGo.
+func (s *tap) holdBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holding = make(chan struct{})
+}
+
+func (s *tap) letGo() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.holding)
+	s.holding = nil
+}
+
+// late is a stream that may break the order.
+type late struct {
+	rebind.Watcher
+	tap  *tap
+	kept []rebind.Batch
+}
+
+func (w *late) Next(ctx context.Context) (rebind.Batch, error) {
+	w.tap.mu.Lock()
+	holding := w.tap.holding
+	w.tap.mu.Unlock()
+	if holding == nil && len(w.kept) > 0 {
+		b := w.kept[0]
+		w.kept = w.kept[1:]
+		return b, nil
+	}
+	if len(w.kept) > 0 {
+		select {
+		case <-holding:
+			return w.Next(ctx)
+		case <-ctx.Done():
+			return rebind.Batch{}, context.Cause(ctx)
+		}
+	}
+	b, err := w.Watcher.Next(ctx)
+	if holding != nil && len(b.Changes) > 0 {
+		w.kept = append(w.kept, b)
+		head, _ := w.tap.Source.Head(ctx)
+		return rebind.Batch{Revision: head}, nil
+	}
+	return b, err
 }
 
 func (s *tap) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
@@ -205,6 +262,12 @@ func (s *tap) Head(ctx context.Context) (rebind.Revision, error) {
 	if s.slow > 0 {
 		<-time.After(s.slow)
 	}
+	s.mu.Lock()
+	err := s.noHead
+	s.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
 	return s.Source.Head(ctx)
 }
 
@@ -214,7 +277,7 @@ func (s *tap) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snap = append(s.snap, cancel)
-	return s.Source.Watch(ctx, after)
+	return &late{Watcher: s.Source.Watch(ctx, after), tap: s}
 }
 
 // breakWatch ends all streams, as a connection that breaks does.

@@ -15,17 +15,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
-const (
-	// confirmEvery is how often a mirror asks the store whether it is current.
-	confirmEvery = time.Second
-	// askAgain is how long a mirror waits for the answer to a progress request.
-	// etcd drops such a request while a watcher of the stream is catching up,
-	// which takes it up to 100 ms.
-	askAgain = 150 * time.Millisecond
-	// headTimeout bounds one read of the store's revision.
-	headTimeout = 2 * time.Second
-)
-
 // Mirror is a copy of all mementos that follows the store. It reads and never
 // writes. [Mirror.Run] keeps it current; the other methods may be called from
 // any goroutine, before, while and after it runs.
@@ -34,8 +23,10 @@ type Mirror struct {
 	rules  Rules
 	log    *zap.Logger
 
-	writing sync.Mutex // guards draft, and makes views follow each other
+	writing sync.Mutex // guards the next fields, and makes views follow each other
 	draft   *draft     // nil until a load is complete
+	heard   Revision   // up to which a stream has brought, or repeated, all there is
+	recital recital    // of what the draft was loaded with
 
 	view     atomic.Pointer[View]
 	progress atomic.Pointer[Progress]
@@ -47,6 +38,7 @@ type Mirror struct {
 	refused   error      // why there will never be a view
 	feed      feed
 	moved     chan struct{}
+	doubt     bool         // since the last stream broke: is the copy's past the store's?
 	confirmed clock.Moment // when the last read was sent that found the copy current
 }
 
@@ -99,6 +91,12 @@ func (m *Mirror) Run(ctx context.Context) error {
 			m.log.Error("store restored, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.discard()
 			m.stir() // followers are of the old store
+		case errors.Is(err, errUnlike):
+			m.log.Error("store broke the order of its changes, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
+			m.discard()
+		case errors.Is(err, errMissed):
+			m.log.Debug("mirror not confirmed for a while, proving its past", zap.Error(err))
+			continue
 		default:
 			m.log.Log(level, "mirror interrupted, retrying", zap.Duration("wait", wait), zap.Error(err))
 		}
@@ -112,18 +110,27 @@ func (m *Mirror) Run(ctx context.Context) error {
 // follow loads the draft if there is none and keeps it current until the watch
 // ends.
 func (m *Mirror) follow(ctx context.Context) error {
-	if !m.holds() {
+	old := m.holds()
+	if !old {
 		if err := m.load(ctx); err != nil {
 			return fmt.Errorf("load mementos: %w", err)
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	watch := m.source.Watch(ctx, m.Revision())
+	watch := m.source.Watch(ctx, m.resume(old))
 	defer watch.Close()
 	if m.outlived() { // looked at last: the stream is of the copy's life or ends
 		return fmt.Errorf("%w: this copy is of the one before", ErrRestored)
 	}
-	group.Go(func() error { return m.apply(ctx, watch) })
+	group.Go(func() error {
+		defer m.setDoubt(true)
+		if old {
+			if err := m.prove(ctx, watch); err != nil {
+				return err
+			}
+		}
+		return m.apply(ctx, watch)
+	})
 	group.Go(func() error { return m.confirm(ctx, watch) })
 	return group.Wait()
 }
@@ -163,9 +170,10 @@ func (m *Mirror) load(ctx context.Context) error {
 	}
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	m.draft = d
+	m.draft, m.heard = d, at
 	m.mu.Lock()
 	m.feed.restart(at)
+	m.doubt = false
 	m.mu.Unlock()
 	m.publish(d.view(at), nil, sent)
 	return nil
@@ -192,37 +200,40 @@ func (m *Mirror) apply(ctx context.Context, watch Watcher) error {
 		if err != nil {
 			return fmt.Errorf("watch mementos after revision %d: %w", m.Revision(), err)
 		}
-		m.take(batch)
+		if err := m.take(batch); err != nil {
+			return err
+		}
 	}
 }
 
-// take brings a batch into the draft, but for what Advance has brought before.
-func (m *Mirror) take(batch Batch) {
+// take brings a batch into the draft. What it tells of the copy's past, such as of
+// what Advance has brought before, has to be what the copy has.
+func (m *Mirror) take(batch Batch) error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
+	past, news := batch.split(m.Revision())
+	if err := m.repeated(past); err != nil {
+		return err
+	}
+	m.heard = max(m.heard, batch.Revision)
 	if batch.Revision <= m.Revision() {
-		return // a notice of progress already made
+		return nil
 	}
-	before := m.Revision()
-	news := make([]Change, 0, len(batch.Changes))
-	for _, c := range batch.Changes {
-		if c.Revision <= before {
-			continue
-		}
-		c = m.rules.judge(c)
-		m.draft.apply(c)
-		news = append(news, c)
+	for i := range news.Changes {
+		news.Changes[i] = m.rules.judge(news.Changes[i])
+		m.draft.apply(news.Changes[i])
 	}
-	m.publish(m.draft.view(batch.Revision), news, clock.Moment{})
+	m.publish(m.draft.view(batch.Revision), news.Changes, clock.Moment{})
+	return nil
 }
 
 // publish makes v what readers see, and news what followers are told. A sent that is
-// not zero confirms it as of then.
+// not zero confirms it as of then. The caller holds writing.
 func (m *Mirror) publish(v *View, news []Change, sent clock.Moment) {
 	m.mu.Lock()
 	first := m.view.Load() == nil
 	m.view.Store(v)
-	m.feed.add(news)
+	m.feed.add(news, m.heard)
 	if !sent.IsZero() {
 		m.confirmed = sent
 	}
@@ -250,70 +261,6 @@ func (m *Mirror) refuse(err error) {
 	m.mu.Unlock()
 	m.stir()
 	close(m.loaded)
-}
-
-// confirm asks the store's revision once a second, or at once where somebody
-// waits for it, and sees that the copy comes that far.
-func (m *Mirror) confirm(ctx context.Context, watch Watcher) error {
-	tick := time.NewTicker(confirmEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-m.hurry:
-			// Whoever waits knows a revision: the stream can be asked at once, which
-			// most often spares the wait for the store's.
-			if err := watch.Progress(ctx); err != nil {
-				return fmt.Errorf("ask for progress of the watch: %w", err)
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		sent := clock.Now()
-		head, err := m.head(ctx)
-		if m.outlived() {
-			return fmt.Errorf("%w: this copy is of the one before", ErrRestored)
-		}
-		if err != nil {
-			m.log.Debug("store's revision not read", zap.Error(err))
-			continue
-		}
-		if err := m.catchUp(ctx, watch, head); err != nil {
-			return err
-		}
-		m.sure(sent)
-	}
-}
-
-// sure notes that the copy was found to be current by a read sent at that moment.
-func (m *Mirror) sure(sent clock.Moment) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.confirmed.IsZero() || sent.Age() < m.confirmed.Age() {
-		m.confirmed = sent
-	}
-}
-
-func (m *Mirror) head(ctx context.Context) (Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, headTimeout)
-	defer cancel()
-	return m.source.Head(ctx)
-}
-
-// catchUp asks for progress until the copy has reached the revision to.
-func (m *Mirror) catchUp(ctx context.Context, watch Watcher, to Revision) error {
-	for m.Revision() < to {
-		if err := watch.Progress(ctx); err != nil {
-			return fmt.Errorf("ask for progress of the watch: %w", err)
-		}
-		wait, cancel := context.WithTimeout(ctx, askAgain)
-		_ = m.Reach(wait, to) // not in time: ask again
-		cancel()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 // outlived reports whether the view is of a store that was replaced since. Readers
@@ -362,13 +309,15 @@ func (m *Mirror) Staleness() time.Duration {
 
 // Reach blocks until the view's revision is at least to, and returns the cause
 // of ctx if that ends first, or why the mirror was refused. It waits for the
-// store's changes to arrive, which is enough for a revision that changed a memento.
+// store's changes to arrive, which is enough for a revision that changed a memento;
+// and while the stream of them is broken, for the proof that the view is of the
+// store that there is then.
 func (m *Mirror) Reach(ctx context.Context, to Revision) error {
 	for {
 		m.mu.Lock()
 		moved, refused := m.moved, m.refused
 		m.mu.Unlock()
-		if v := m.View(); v != nil && v.revision >= to && !m.outlived() {
+		if m.reached(to) {
 			return nil
 		}
 		if refused != nil {
@@ -385,10 +334,25 @@ func (m *Mirror) Reach(ctx context.Context, to Revision) error {
 // CatchUp is [Mirror.Reach] for any revision of the store: it has the store
 // asked at once, since a revision that changed no memento brings no change.
 func (m *Mirror) CatchUp(ctx context.Context, to Revision) error {
-	if m.Revision() < to {
+	if !m.reached(to) {
 		m.ask()
 	}
 	return m.Reach(ctx, to)
+}
+
+// reached reports whether the view is known to show the store at a revision, or at a
+// later one.
+func (m *Mirror) reached(to Revision) bool {
+	v := m.View()
+	return v != nil && v.revision >= to && !m.InDoubt() && !m.outlived()
+}
+
+// InDoubt reports whether the stream of changes was broken since it was last proved
+// that the view is of the store that there is now.
+func (m *Mirror) InDoubt() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.doubt
 }
 
 // ask has the store asked at once whether the copy is current.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,6 +25,7 @@ func TestMirror_StoreRestoredFromAnOlderCopy(t *testing.T) {
 		l.reads("entity/x", "2")
 		l.server.Restore(early)
 		l.put("entity/y", "new")
+		synctest.Wait() // the stream is broken, and that is seen before anything is read
 		// What waits for a revision is not content with the old store's.
 		if err := l.mirror.CatchUp(t.Context(), l.server.Revision()); err != nil {
 			t.Fatal(err)
@@ -54,6 +56,10 @@ func (f *forgetful) Watch(context.Context, rebind.Revision) rebind.Watcher { ret
 func (f *forgetful) Head(context.Context) (rebind.Revision, error) { return 1, nil }
 
 func (f *forgetful) Life() uint64 { return 0 }
+
+func (f *forgetful) Tally(context.Context, rebind.Revision) (int64, error) { return 0, nil }
+
+func (f *forgetful) Restored(uint64, string) error { return rebind.ErrRestored }
 
 // A load that cannot succeed is tried again, but not without end in no time.
 func TestMirror_PausesBetweenReloads(t *testing.T) {

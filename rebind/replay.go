@@ -31,6 +31,9 @@ func (m *Mirror) Replay(ctx context.Context, after Revision, tell func([]Step) e
 	case kept:
 		return after, nil
 	}
+	if err := m.Reach(ctx, 0); err != nil { // of which store is the copy?
+		return 0, err
+	}
 	select {
 	case m.replays <- struct{}{}:
 		defer func() { <-m.replays }()

@@ -27,6 +27,12 @@ func (s *shelf) Head(context.Context) (rebind.Revision, error) { return s.at, ni
 
 func (s *shelf) Life() uint64 { return 0 }
 
+func (s *shelf) Tally(context.Context, rebind.Revision) (int64, error) {
+	return int64(len(s.changes)), nil
+}
+
+func (s *shelf) Restored(uint64, string) error { return rebind.ErrRestored }
+
 // quiet is a stream on which nothing happens.
 type quiet struct{}
 

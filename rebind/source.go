@@ -19,10 +19,19 @@ type Source interface {
 	// change acknowledged before the call has a higher one.
 	Head(ctx context.Context) (Revision, error)
 
+	// Tally tells, by a linearizable read, how many mementos there were at a
+	// revision. It returns [ErrCompacted] when the store no longer knows, and
+	// [ErrAhead] when it has not come to that revision.
+	Tally(ctx context.Context, at Revision) (int64, error)
+
 	// Life counts how often the store was found, by whoever asked it, to be older
 	// than it was or another one. Load, Head and streams that began in an earlier
 	// life end with an [ErrRestored].
 	Life() uint64
+
+	// Restored ends a life, if it is the present one: whoever calls has found that
+	// the store is no longer what it was. It returns an [ErrRestored] that says how.
+	Restored(life uint64, how string) error
 }
 
 // Page is a part of a load.
@@ -37,7 +46,8 @@ type Page struct {
 }
 
 // Watcher is one open stream of changes. Its methods may be called from
-// different goroutines, each by one.
+// different goroutines, each by one. It never goes on over another connection than it
+// began with: between the two the store may have become another one.
 type Watcher interface {
 	// Next blocks for the next batch. Every batch holds whole revisions, in
 	// order. After an error, which is [ErrCompacted] when changes were lost and

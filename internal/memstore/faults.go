@@ -182,6 +182,14 @@ func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
 	s.announce()
 }
 
+// Delete deletes a memento past all rules.
+func (s *Server) Delete(name rebind.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(s.step(), name)
+	s.announce()
+}
+
 // Fill makes the store refuse puts for want of room, or take them again.
 func (s *Server) Fill(full bool) {
 	s.mu.Lock()
@@ -213,10 +221,10 @@ func (s *Server) Compact() {
 func (s *Server) Restore(to rebind.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.life++
 	s.revision, s.compact, s.log = to, 0, nil
 	s.mementos = make(map[rebind.Name]stored)
 	s.base = s.changes()
+	s.breaks++
 	s.announce()
 }
 

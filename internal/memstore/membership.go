@@ -47,6 +47,9 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 func (s *Store) member() *membership {
 	m := &membership{store: s, lease: s.server.grant()}
 	m.ctx, m.end = context.WithCancelCause(s.server.ctx)
+	life := s.life.ctx
+	stop := context.AfterFunc(life, func() { m.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
+	context.AfterFunc(m.ctx, func() { stop() })
 	m.renewed(time.Now())
 	go m.keep()
 	return m
@@ -83,7 +86,7 @@ func (m *membership) keep() {
 			heard = time.Now()
 		}
 		switch {
-		case s.cut[m.store.node]:
+		case s.cut[m.store.node], m.store.look() != nil: // which ends the membership
 		case time.Since(heard) >= coordinator.Patience(s.ttl):
 			m.end(fmt.Errorf("%w: %w: the store renews it and answers nothing else", coordinator.ErrLeaseLost, coordinator.ErrStuck))
 		case m.lease.gone:

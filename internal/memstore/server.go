@@ -29,36 +29,20 @@ type Server struct {
 	ctx  context.Context // ends all memberships
 	halt context.CancelFunc
 
-	mu       sync.Mutex // guards all below
-	moved    chan struct{}
-	revision rebind.Revision
-	planeID  string
-	format   int
-	pause    *coordinator.Pause
-	lifted   *time.Timer // ends a pause that has an end; nil otherwise
-	guard    *guard
-	left     map[string]coordinator.Left
-	holder   coordinator.Holder
-	termMod  rebind.Revision // revision of the term record, 0: none
-	handover *offer
-	nodes    map[string]*entry             // by node id
-	queue    map[string]rebind.Revision    // candidates: when they were made
-	mementos map[rebind.Name]stored        // what is there
-	log      []rebind.Change               // what happened to mementos, in order
-	life     uint64                        // how often it was restored
-	compact  rebind.Revision               // log before this is gone
-	base     map[rebind.Name]rebind.Change // what was there before log
-	history  []coordinator.HistoryEntry    // oldest first
-	full     bool
-	corrupt  bool
-	writers  map[rebind.Name]string // operation that last put each memento
-	loose    map[string]bool        // keys in queue that hang on no lease
-	cut      map[string]bool        // nodes that cannot reach the store
-	hushed   map[string]bool        // nodes that hear no more than that their lease is renewed
-	mute     map[string]func()      // nodes whose next commit's answer is lost, and what happens meanwhile
-	stalled  map[string]bool        // nodes whose watches bring nothing
-	before   func(node string, call Call) error
-	leases   int
+	mu sync.Mutex // guards all below
+	kept
+	moved   chan struct{}
+	lifted  *time.Timer // ends a pause that has an end; nil otherwise
+	full    bool
+	corrupt bool
+	breaks  int               // how often all streams broke
+	cut     map[string]bool   // nodes that cannot reach the store
+	hushed  map[string]bool   // nodes that hear no more than that their lease is renewed
+	mute    map[string]func() // nodes whose next commit's answer is lost, and what happens meanwhile
+	stalled map[string]bool   // nodes whose watches bring nothing
+	before  func(node string, call Call) error
+	alive   map[*lease]bool
+	leases  int // how many were ever granted
 }
 
 type entry struct {
@@ -93,23 +77,26 @@ type stored struct {
 func New(ttl time.Duration) *Server {
 	ctx, halt := context.WithCancel(context.Background())
 	return &Server{
-		ctx:      ctx,
-		halt:     halt,
-		ttl:      ttl,
-		moved:    make(chan struct{}),
-		revision: 1,
-		nodes:    make(map[string]*entry),
-		left:     make(map[string]coordinator.Left),
-		queue:    make(map[string]rebind.Revision),
-		mementos: make(map[rebind.Name]stored),
-		base:     make(map[rebind.Name]rebind.Change),
-		writers:  make(map[rebind.Name]string),
-		loose:    make(map[string]bool),
-		cut:      make(map[string]bool),
-		hushed:   make(map[string]bool),
-		mute:     make(map[string]func()),
-		stalled:  make(map[string]bool),
-		before:   func(string, Call) error { return nil },
+		ctx:  ctx,
+		halt: halt,
+		ttl:  ttl,
+		kept: kept{
+			revision: 1,
+			nodes:    make(map[string]*entry),
+			left:     make(map[string]coordinator.Left),
+			queue:    make(map[string]rebind.Revision),
+			mementos: make(map[rebind.Name]stored),
+			base:     make(map[rebind.Name]rebind.Change),
+			loose:    make(map[string]bool),
+			writers:  make(map[rebind.Name]string),
+		},
+		moved:   make(chan struct{}),
+		cut:     make(map[string]bool),
+		hushed:  make(map[string]bool),
+		mute:    make(map[string]func()),
+		stalled: make(map[string]bool),
+		before:  func(string, Call) error { return nil },
+		alive:   make(map[*lease]bool),
 	}
 }
 
@@ -119,17 +106,14 @@ func (s *Server) Close() {
 	s.halt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.nodes {
-		e.lease.timer.Stop()
-	}
-	if s.guard != nil {
-		s.guard.lease.timer.Stop()
+	for l := range s.alive {
+		l.timer.Stop()
 	}
 	s.lift()
 }
 
 // Node returns the connection of one node.
-func (s *Server) Node(id string) *Store { return &Store{server: s, node: id} }
+func (s *Server) Node(id string) *Store { return &Store{server: s, node: id, life: s.newLife(0)} }
 
 // step makes the next revision; the caller holds mu and calls announce after it
 // has changed what changes at that revision.
@@ -271,6 +255,7 @@ func (s *Server) expire(l *lease) {
 	}
 	l.gone = true
 	l.timer.Stop()
+	delete(s.alive, l)
 	maps.DeleteFunc(s.nodes, func(_ string, e *entry) bool { return e.lease == l })
 	if !s.loose[l.key] {
 		delete(s.queue, l.key)
@@ -296,6 +281,7 @@ type lease struct {
 func (s *Server) grant() *lease {
 	s.leases++
 	l := &lease{key: fmt.Sprintf("election/%d", s.leases)}
+	s.alive[l] = true
 	l.timer = time.AfterFunc(s.ttl, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -20,12 +20,14 @@ const callTimeout = 2 * time.Second
 type Store struct {
 	server *Server
 	node   string
+	life   *life // guarded by the server's mu
 }
 
 var _ coordinator.Store = (*Store)(nil)
 
 // reach waits until the node can reach the store, or returns an error after
-// callTimeout. It returns with the server locked.
+// callTimeout, or one that tells of a restore. It returns with the server locked if it
+// returns none.
 func (s *Store) reach(ctx context.Context, call Call) error {
 	if err := s.allowed(call); err != nil {
 		return err
@@ -35,11 +37,14 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 	for {
 		s.server.mu.Lock()
 		if ctx.Err() == nil && !s.server.away(s.node) {
-			if s.server.corrupt && call.writes() {
-				s.server.mu.Unlock()
-				return rebind.ErrStoreCorrupt
+			err := s.look()
+			if err == nil && s.server.corrupt && call.writes() {
+				err = rebind.ErrStoreCorrupt
 			}
-			return nil
+			if err != nil {
+				s.server.mu.Unlock()
+			}
+			return err
 		}
 		moved := s.server.moved
 		s.server.mu.Unlock()
@@ -70,13 +75,6 @@ func (s *Store) Standing() coordinator.Standing {
 		return coordinator.Standing{Refuses: rebind.ErrStoreCorrupt}
 	}
 	return coordinator.Standing{}
-}
-
-// Life counts how often the store was restored.
-func (s *Store) Life() uint64 {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	return s.server.life
 }
 
 // Head returns the present revision.
@@ -175,21 +173,9 @@ func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name,
 		return nil, false, err
 	}
 	defer s.server.mu.Unlock()
-	switch {
-	case at < s.server.compact:
-		return nil, false, rebind.ErrCompacted
-	case at > s.server.revision:
-		return nil, false, rebind.ErrAhead
-	}
-	then := maps.Clone(s.server.base)
-	for _, c := range s.server.log {
-		switch {
-		case c.Revision > at:
-		case c.Memento == nil && c.Fault == "":
-			delete(then, c.Name)
-		default:
-			then[c.Name] = c
-		}
+	then, err := s.server.then(at)
+	if err != nil {
+		return nil, false, err
 	}
 	names := slices.Sorted(maps.Keys(then))
 	first, _ := slices.BinarySearch(names, start)
@@ -204,16 +190,24 @@ func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name,
 
 // Watch opens a stream of changes after a revision.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
-	ctx, cancel := context.WithCancel(ctx)
-	return &watcher{store: s, ctx: ctx, cancel: cancel, after: after, asked: make(chan struct{}, 1)}
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watcher{store: s, ctx: ctx, cancel: cancel, after: after, asked: make(chan struct{}, 1), life: s.life, breaks: s.server.breaks}
+	life := s.life.ctx
+	w.stop = context.AfterFunc(life, func() { cancel(context.Cause(life)) })
+	return w
 }
 
 type watcher struct {
 	store  *Store
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
+	stop   func() bool // forgets the life that the stream ends with
 	after  rebind.Revision
 	asked  chan struct{}
+	life   *life
+	breaks int // before it began
 }
 
 // Next returns what has happened since the last call, or how far the store has
@@ -224,7 +218,7 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 		s := w.store.server
 		s.mu.Lock()
 		moved, cut, head := s.moved, s.away(w.store.node) || s.stalled[w.store.node], s.revision
-		compacted := w.after < s.compact
+		compacted, broken := w.after < s.compact, w.breaks != s.breaks
 		var b rebind.Batch
 		for _, c := range s.log {
 			if c.Revision > w.after && c.Revision <= head {
@@ -232,8 +226,13 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 				b.Revision = c.Revision
 			}
 		}
+		if life := w.store.life; !cut && !broken && life == w.life {
+			life.seen = max(life.seen, b.Revision)
+		}
 		s.mu.Unlock()
 		switch {
+		case broken:
+			return rebind.Batch{}, fmt.Errorf("%w: connection lost", rebind.ErrUnavailable)
 		case cut:
 		case compacted:
 			return rebind.Batch{}, rebind.ErrCompacted
@@ -266,4 +265,7 @@ func (w *watcher) Progress(context.Context) error {
 }
 
 // Close ends the stream.
-func (w *watcher) Close() { w.cancel() }
+func (w *watcher) Close() {
+	w.stop()
+	w.cancel(nil)
+}

@@ -118,6 +118,7 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 		return 0, rebind.ErrStoreFull
 	}
 	at := s.apply(&d)
+	_ = t.m.store.look() // it has just gone on
 	meanwhile, lost := s.mute[t.m.store.node]
 	delete(s.mute, t.m.store.node)
 	s.announce()

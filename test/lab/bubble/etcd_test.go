@@ -20,6 +20,8 @@ import (
 	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
 // neverEnds is the channel of the context in which etcd's client keeps its watches.
@@ -147,6 +149,13 @@ func client(g *gate) *clientv3.Client {
 	c.KV = clientv3.NewKVFromKVClient(g, c)
 	c.Lease = clientv3.NewLeaseFromLeaseClient(g, c, time.Second)
 	c.Watcher = clientv3.NewWatchFromWatchClient(g, c)
+	return c
+}
+
+// nodeClient is a client that a node has: its watches end with their streams.
+func nodeClient(g *gate) *clientv3.Client {
+	c := client(g)
+	c.Watcher = clientv3.NewWatchFromWatchClient(etcdstore.OneStream(g), c)
 	return c
 }
 

@@ -57,7 +57,7 @@ func (s *seat) start() *process {
 	})
 	s.process = p
 	cfg := etcdstore.Config{
-		Client: func() (*clientv3.Client, error) { return client(p.gate), nil },
+		Client: func() (*clientv3.Client, error) { return nodeClient(p.gate), nil },
 		Clock:  func() time.Duration { return time.Since(s.lab.began) },
 		Prefix: prefix, Plane: plane, TTL: s.lab.plan.TTL, Logger: s.lab.log(p.name),
 		OnLease: func(lease int64) { p.note(func() { s.lease = lease }) },

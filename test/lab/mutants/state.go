@@ -22,14 +22,15 @@ func mirrors() []Mutant {
 		},
 		{
 			Name: "mirror-resumes-ahead", Invariant: "I-15", Rule: "a mirror goes on from where it is",
-			Edits:    []Edit{{mirror, "m.source.Watch(ctx, m.Revision())", "m.source.Watch(ctx, m.Revision()+1)"}},
-			Catchers: []Catcher{model()},
+			Edits:    []Edit{{mirror, "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(old)+1)"}},
+			Catchers: []Catcher{{Package: copies, Test: "TestMirror_GapWithoutLoss"}},
 		},
 		{
 			Name: "one-by-one", Invariant: "I-14", Rule: "what happened at one revision becomes visible together",
 			Edits: []Edit{{
 				mirror,
-				"\t\tnews = append(news, c)\n", "\t\tnews = append(news, c)\n\t\tm.publish(m.draft.view(c.Revision), nil, clock.Moment{})\n",
+				"\t\tm.draft.apply(news.Changes[i])\n",
+				"\t\tm.draft.apply(news.Changes[i])\n\t\tm.publish(m.draft.view(news.Changes[i].Revision), nil, clock.Moment{})\n",
 			}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_NeverShowsHalfADelta"}},
 		},
@@ -37,11 +38,11 @@ func mirrors() []Mutant {
 			Name: "compaction-ignored", Invariant: "I-16", Rule: "a watch that was compacted says so",
 			Edits: []Edit{{
 				watch,
-				"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\treturn rebind.Batch{}, err",
+				"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\tw.broken.Store(true)",
 				"\t\t\tif resp.CompactRevision != 0 {\n\t\t\t\tsp := prefixed(w.store.keys.mementos())\n" +
 					"\t\t\t\tw.watch = w.store.client.Watch(w.ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(resp.CompactRevision))\n" +
 					"\t\t\t\tcontinue\n\t\t\t}\n" +
-					"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\treturn rebind.Batch{}, err",
+					"\t\t\tif err := watchErr(w.ctx, &resp, open); err != nil {\n\t\t\t\tw.broken.Store(true)",
 			}},
 			Catchers: []Catcher{contract("Watch_from_a_compacted_revision_says_so")},
 		},
@@ -68,6 +69,47 @@ func mirrors() []Mutant {
 				"\t\tc.Fault = err.Error()\n", "",
 			}},
 			Catchers: []Catcher{contract("A_value_that_cannot_be_read_is_a_fault")},
+		},
+	}
+}
+
+// restores have a store that went back in time unnoticed.
+func restores() []Mutant {
+	const proof, seen = "rebind/proof.go", "etcdstore/seen.go"
+	overtaken := Catcher{Package: copies, Test: "TestMirror_RestoreThatIsOvertaken"}
+	return []Mutant{
+		{
+			Name: "overtaken-restore-unnoticed", Invariant: "I-12", Rule: "a copy whose stream broke proves that its past is the store's",
+			Edits: []Edit{
+				{"rebind/mirror.go", "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
+				{proof, "\tm.ask()\n\tv := m.View()\n", "\tv := m.View()\n\tm.setDoubt(false)\n\tif v != nil {\n\t\treturn nil\n\t}\n"},
+			},
+			Catchers: []Catcher{overtaken, {Package: store, Test: "TestStore_RestoreThatIsOvertaken"}},
+		},
+		{
+			Name: "lost-delete-unnoticed", Invariant: "I-12", Rule: "the store has to hold as many mementos as a copy",
+			Edits:    []Edit{{proof, "case count != has:", "case count != has && v == nil:"}},
+			Catchers: []Catcher{overtaken},
+		},
+		{
+			Name: "current-in-doubt", Invariant: "I-12", Rule: "a copy in doubt is not called current",
+			Edits:    []Edit{{"rebind/mirror.go", "v.revision >= to && !m.InDoubt() &&", "v.revision >= to &&"}},
+			Catchers: []Catcher{{Package: copies, Test: "TestMirror_InDoubtIsNotCurrent"}},
+		},
+		{
+			Name: "late-change-dropped", Invariant: "I-12", Rule: "a change that a copy should have had is not dropped",
+			Edits:    []Edit{{proof, "\t\tif !ok {\n", "\t\tif !ok && v == nil {\n"}},
+			Catchers: []Catcher{{Package: copies, Test: "TestMirror_ChangeThatComesTooLate"}},
+		},
+		{
+			Name: "watch-goes-on-elsewhere", Invariant: "I-12", Rule: "a watch ends with the connection it began on",
+			Edits:    []Edit{{seen, "NewWatchFromWatchClient(OneStream(pb.NewWatchClient(conn)), client)", "NewWatchFromWatchClient(pb.NewWatchClient(conn), client)"}},
+			Catchers: []Catcher{{Package: store, Test: "TestWatch_EndsWithItsConnection"}},
+		},
+		{
+			Name: "writes-tell-nothing", Invariant: "I-12", Rule: "the answers to writes tell of a restore too",
+			Edits:    []Edit{{seen, "resp, err := t.Txn.Commit()\n\tif err == nil {", "resp, err := t.Txn.Commit()\n\tif err == nil && resp == nil {"}},
+			Catchers: []Catcher{{Package: store, Test: "TestStore_EveryAnswerIsLookedAt"}},
 		},
 	}
 }

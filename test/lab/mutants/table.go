@@ -4,7 +4,7 @@ package mutants
 // write.
 func All() []Mutant {
 	var all []Mutant
-	for _, some := range [][]Mutant{writers(), leases(), terms(), mirrors(), deltas(), formats()} {
+	for _, some := range [][]Mutant{writers(), leases(), terms(), mirrors(), restores(), deltas(), formats()} {
 		all = append(all, some...)
 	}
 	return all

@@ -1,0 +1,125 @@
+package etcdstore
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// watched makes client one that cannot miss a restore: each answer is looked at, and a
+// stream of watches that breaks ends.
+func (s *Store) watched(client *clientv3.Client) {
+	client.KV = seenKV{client.KV, s}
+	if conn := client.ActiveConnection(); conn != nil {
+		client.Watcher = clientv3.NewWatchFromWatchClient(OneStream(pb.NewWatchClient(conn)), client)
+	}
+}
+
+// seenKV has the store look at the header of each answer, but those of serializable
+// reads, which say how far one member has come.
+type seenKV struct {
+	clientv3.KV
+	store *Store
+}
+
+// Get implements clientv3.KV.
+func (k seenKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	asked := k.store.ask()
+	resp, err := k.KV.Get(ctx, key, opts...)
+	if op := clientv3.OpGet(key, opts...); err == nil && !op.IsSerializable() {
+		_ = k.store.answered(asked, resp.Header)
+	}
+	return resp, err
+}
+
+// Put implements clientv3.KV.
+func (k seenKV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
+	asked := k.store.ask()
+	resp, err := k.KV.Put(ctx, key, value, opts...)
+	if err == nil {
+		_ = k.store.answered(asked, resp.Header)
+	}
+	return resp, err
+}
+
+// Delete implements clientv3.KV.
+func (k seenKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
+	asked := k.store.ask()
+	resp, err := k.KV.Delete(ctx, key, opts...)
+	if err == nil {
+		_ = k.store.answered(asked, resp.Header)
+	}
+	return resp, err
+}
+
+// Txn implements clientv3.KV.
+func (k seenKV) Txn(ctx context.Context) clientv3.Txn { return &seenTxn{k.KV.Txn(ctx), k.store} }
+
+// seenTxn is a transaction whose answer is looked at. What it did is done, whatever
+// store the answer is of.
+type seenTxn struct {
+	clientv3.Txn
+	store *Store
+}
+
+// If implements clientv3.Txn.
+func (t *seenTxn) If(compares ...clientv3.Cmp) clientv3.Txn {
+	t.Txn = t.Txn.If(compares...)
+	return t
+}
+
+// Then implements clientv3.Txn.
+func (t *seenTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Then(ops...)
+	return t
+}
+
+// Else implements clientv3.Txn.
+func (t *seenTxn) Else(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Else(ops...)
+	return t
+}
+
+// Commit implements clientv3.Txn.
+func (t *seenTxn) Commit() (*clientv3.TxnResponse, error) {
+	asked := t.store.ask()
+	resp, err := t.Txn.Commit()
+	if err == nil {
+		_ = t.store.answered(asked, resp.Header)
+	}
+	return resp, err
+}
+
+// OneStream has watches end with the connection they began on. etcd's client would
+// take them up again on the next one without a word, and the store may have been
+// restored between the two. A [Config.Client] that has a connection needs none of it.
+func OneStream(client pb.WatchClient) pb.WatchClient { return oneStream{client} }
+
+type oneStream struct{ pb.WatchClient }
+
+// Watch implements pb.WatchClient.
+func (o oneStream) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
+	stream, err := o.WatchClient.Watch(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return endingStream{stream}, nil
+}
+
+type endingStream struct{ pb.Watch_WatchClient }
+
+// Recv implements pb.Watch_WatchClient. Of the errors that end a stream etcd's client
+// takes these two for passing.
+func (s endingStream) Recv() (*pb.WatchResponse, error) {
+	resp, err := s.Watch_WatchClient.Recv()
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Internal:
+		return nil, status.Errorf(codes.Aborted, "stream of watches broke: %v", status.Convert(err).Message())
+	default:
+		return resp, err
+	}
+}
