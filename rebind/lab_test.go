@@ -212,32 +212,28 @@ func (s *tap) letGo() {
 // late is a stream that may break the order.
 type late struct {
 	rebind.Watcher
-	tap  *tap
-	kept []rebind.Batch
+	tap   *tap
+	kept  rebind.Batch  // told when until is closed
+	until chan struct{} // nil while nothing is kept
 }
 
 func (w *late) Next(ctx context.Context) (rebind.Batch, error) {
-	w.tap.mu.Lock()
-	holding := w.tap.holding
-	w.tap.mu.Unlock()
-	if holding == nil && len(w.kept) > 0 {
-		b := w.kept[0]
-		w.kept = w.kept[1:]
-		return b, nil
-	}
-	if len(w.kept) > 0 {
+	if w.until != nil {
 		select {
-		case <-holding:
-			return w.Next(ctx)
+		case <-w.until:
+			w.until = nil
+			return w.kept, nil
 		case <-ctx.Done():
 			return rebind.Batch{}, context.Cause(ctx)
 		}
 	}
 	b, err := w.Watcher.Next(ctx)
+	w.tap.mu.Lock()
+	holding := w.tap.holding
+	w.tap.mu.Unlock()
 	if holding != nil && len(b.Changes) > 0 {
-		w.kept = append(w.kept, b)
-		head, _ := w.tap.Source.Head(ctx)
-		return rebind.Batch{Revision: head}, nil
+		w.kept, w.until = b, holding
+		return rebind.Batch{Revision: b.Revision + 1}, nil
 	}
 	return b, err
 }
