@@ -109,7 +109,7 @@ func restores() []Mutant {
 		{
 			Name: "writes-tell-nothing", Invariant: "I-12", Rule: "the answers to writes tell of a restore too",
 			Edits:    []Edit{{seen, "resp, err := t.Txn.Commit()\n\tif err == nil {", "resp, err := t.Txn.Commit()\n\tif err == nil && resp == nil {"}},
-			Catchers: []Catcher{{Package: store, Test: "TestStore_EveryAnswerIsLookedAt"}},
+			Catchers: []Catcher{{Package: store, Test: "TestStore_EveryAnswerIsLookedAt/commit"}},
 		},
 	}
 }
