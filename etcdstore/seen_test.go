@@ -76,14 +76,16 @@ func (t *youngerTxn) Commit() (*clientv3.TxnResponse, error) {
 	return resp, err
 }
 
+// on is what calls are made on.
+type on struct {
+	s    coordinator.Store
+	m    coordinator.Membership
+	term coordinator.Term
+}
+
 // Promise: whatever is asked of etcd, an answer that is older than what was known ends
 // what rests on the store that there was.
 func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
-	type on struct {
-		s    coordinator.Store
-		m    coordinator.Membership
-		term coordinator.Term
-	}
 	record := recordOf("a")
 	calls := map[string]func(context.Context, on) error{
 		"head":    func(ctx context.Context, o on) error { _, err := o.s.Head(ctx); return err },
