@@ -19,6 +19,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -326,8 +327,10 @@ var errStoreEnded = errors.New("the embedded etcd has ended, see its last messag
 // serve runs node and API side by side. The API outlasts the node, so that its
 // clients are told what becomes of it.
 func (d *daemon) serve(ctx context.Context) error {
+	still := clock.NewStandstill()
 	api := httpapi.New(httpapi.Config{
-		Node: d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.spool(),
+		Standstill: still,
+		Node:       d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.spool(),
 		Access: d.secured.access, Peers: d.secured.peers,
 		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logged.level,
 	})
@@ -345,6 +348,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		d.dir.keep(ended, d.log)
+		return nil
+	})
+	group.Go(func() error {
+		still.Watch(ended)
 		return nil
 	})
 	group.Go(func() error { return supervise(ctx, ended, d.node.Status, d.log) })

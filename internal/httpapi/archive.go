@@ -92,6 +92,9 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		defer kept.Close()
+		if err := s.begin(r); err != nil {
+			return err
+		}
 		var done *wire.Imported
 		err = atWork(w, r, func() error {
 			done, err = s.bringIn(r.Context(), kept, q)

@@ -81,6 +81,9 @@ func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64
 	defer cancel()
 	stay := r.Header.Get(wire.HeaderForward) == wire.ForwardNever
 	for {
+		if err := f.server.begin(r); err != nil {
+			return err
+		}
 		r.Body = keep(body)
 		if f.server.node.Status().State == modes.StateMaster {
 			err := local(w, r)
@@ -126,6 +129,9 @@ var errTryAgain = errors.New("not applied by the node it was sent to")
 // relay runs local on the master, here or on the node that is, with a body that is too
 // long to be kept. It is passed on once, as it comes, so nothing can be tried again.
 func (f *forwarder) relay(w http.ResponseWriter, r *http.Request, local handler) error {
+	if err := f.server.begin(r); err != nil {
+		return err
+	}
 	st := f.server.node.Status()
 	if st.State == modes.StateMaster {
 		return local(w, r)
@@ -161,6 +167,9 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 
 // pass forwards the request once; fill makes its body.
 func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Request, master coordinator.Member, fill func(out *http.Request)) error {
+	if err := f.server.begin(r); err != nil { // it may have waited for the master
+		return err
+	}
 	target, err := url.Parse(master.URI)
 	if err != nil || target.Host == "" {
 		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)

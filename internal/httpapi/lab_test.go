@@ -50,6 +50,8 @@ type plane struct {
 	bubble bool
 	wrap   func(coordinator.Store) coordinator.Store        // what comes between a node and the store; nil for nothing
 	secure func(id string, cfg *httpapi.Config) *tls.Config // what nodes show and ask for; nil for nothing
+
+	configure func(id string, cfg *httpapi.Config) // changes a node's API; nil for nothing
 }
 
 func newPlane(t *testing.T) *plane {
@@ -112,6 +114,9 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 		p.t.Fatal(err)
 	}
 	api.Node, api.Logger, api.LogLevel = n.Node, cfg.Logger, zap.NewAtomicLevel()
+	if p.configure != nil {
+		p.configure(id, &api)
+	}
 	n.api = httpapi.New(api)
 	p.t.Cleanup(n.api.Close)
 	if listener != nil {

@@ -5,11 +5,11 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
@@ -53,7 +53,51 @@ func connections() int {
 }
 
 // Bounded is a listener that has no more than its share of connections.
-func Bounded(l net.Listener) net.Listener { return netutil.LimitListener(l, connections()) }
+func Bounded(l net.Listener) net.Listener {
+	b := &bounded{Listener: l, places: make(chan struct{}, connections()), closed: make(chan struct{})}
+	b.close = sync.OnceValue(func() error { close(b.closed); return l.Close() })
+	return b
+}
+
+type bounded struct {
+	net.Listener
+	places chan struct{} // holds a token for each connection
+	closed chan struct{}
+	close  func() error
+}
+
+// Accept implements [net.Listener].
+func (b *bounded) Accept() (net.Conn, error) {
+	select {
+	case b.places <- struct{}{}:
+	case <-b.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := b.Listener.Accept()
+	if err != nil {
+		<-b.places
+		return nil, err
+	}
+	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
+}
+
+// Close implements [net.Listener].
+func (b *bounded) Close() error { return b.close() }
+
+// counted is a connection that gives its place back when it is closed.
+type counted struct {
+	net.Conn
+	leave func()
+}
+
+// NetConn returns the connection itself.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
+// Close implements [net.Conn].
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
 
 // HTTPServer makes a server of the API that keeps to its limits. Streams set a time for
 // each of their parts in the place of that for the whole answer.
@@ -61,7 +105,7 @@ func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
 	return &http.Server{
-		Handler: s, Protocols: one, ErrorLog: log.New(serverLog{s.log}, "", 0),
+		Handler: s, Protocols: one, ConnContext: withConnection, ErrorLog: log.New(serverLog{s.log}, "", 0),
 		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
 	}
 }

@@ -33,6 +33,9 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
 	}
+	if err := s.begin(r); err != nil {
+		return err
+	}
 	from := s.cfg.LogLevel.Level()
 	s.cfg.LogLevel.SetLevel(min(from, to)) // so that the log tells of it, whichever way it goes
 	s.log.Info("log level changed", zap.Stringer("from", from), zap.Stringer("to", to))

@@ -53,6 +53,9 @@ func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
 	}
+	if err := s.begin(r); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
 	defer cancel()
 	change, err := s.node.ChangeMode(ctx, mode)
@@ -76,6 +79,9 @@ func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
 	}
 	if req.Priority == nil {
 		return fmt.Errorf(`%w: body needs {"priority": N}`, rebind.ErrInvalid)
+	}
+	if err := s.begin(r); err != nil {
+		return err
 	}
 	previous, err := s.node.SetPriority(r.Context(), *req.Priority)
 	if err != nil {

@@ -127,6 +127,9 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 	if st := s.node.Status(); st.Mode == modes.Disabled && st.State == modes.StateMaster {
 		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", coordinator.ErrRefused)
 	}
+	if err := s.begin(r); err != nil {
+		return err
+	}
 	p, err := s.node.Pause(r.Context(), time.Duration(req.ForMS)*time.Millisecond)
 	if err != nil {
 		return err
@@ -142,6 +145,9 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeOptional(w, r, maxControlBody, &struct{}{}); err != nil {
 		return err
 	}
+	if err := s.begin(r); err != nil {
+		return err
+	}
 	if err := s.node.Resume(r.Context()); err != nil {
 		return err
 	}
@@ -154,6 +160,9 @@ func (s *Server) deleteLeft(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readBody(w, r, 0); err != nil {
+		return err
+	}
+	if err := s.begin(r); err != nil {
 		return err
 	}
 	id := r.PathValue("id")

@@ -73,6 +73,8 @@ type Config struct {
 	Peers *credentials.Client
 	// Metrics answers GET /metrics; nil means that there is nothing to show.
 	Metrics http.Handler
+	// Standstill tells of the process; nil means that it never stands still.
+	Standstill Standstill
 	// Transport comes between the API and the nodes that it forwards to; nil means
 	// that nothing does.
 	Transport func(http.RoundTripper) http.RoundTripper
@@ -124,7 +126,7 @@ func New(cfg Config) *Server {
 				err = checkHeaders(r, pattern)
 			}
 			if err == nil {
-				err = places.run(w, r, handle)
+				err = places.run(w, arrived(r), handle)
 			}
 			switch {
 			case errors.Is(err, errAbandoned):
@@ -292,10 +294,7 @@ func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
 
 // fail answers with the problem that err is.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := wire.ProblemOf(err)
-	if p.Status == http.StatusInternalServerError {
-		s.log.Error("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
-	}
+	p := s.problem(r, err)
 	switch p.Status {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", wire.RetryAfter)
@@ -303,6 +302,22 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="coordinator"`)
 	}
 	writeJSON(w, p.Status, wire.ProblemType, p)
+}
+
+// problem is the problem that err is. What is nobody's fault but this node's is logged; a
+// client that has hung up is not that, whatever was going on for it.
+func (s *Server) problem(r *http.Request, err error) *wire.Problem {
+	p := wire.ProblemOf(err)
+	if p.Status != http.StatusInternalServerError {
+		return p
+	}
+	told := []zap.Field{zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err)}
+	if r.Context().Err() != nil {
+		s.log.Debug("client has hung up", told...)
+		return wire.ProblemOf(fmt.Errorf("%w: the caller has hung up: %w", rebind.ErrUnknown, err))
+	}
+	s.log.Error("request failed", told...)
+	return p
 }
 
 // reply answers with v as JSON.

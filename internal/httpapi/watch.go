@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -178,10 +176,7 @@ func (s *Server) endWatch(r *http.Request, t *watcher, err error) {
 		// the mirror keeps: the client's next request is answered from there, or by 410.
 		err = fmt.Errorf("%w: this node does not keep what happened after revision %d: watch again from there", wire.ErrGone, t.at)
 	}
-	p := wire.ProblemOf(err)
-	if p.Status == http.StatusInternalServerError {
-		s.log.Error("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
-	}
+	p := s.problem(r, err)
 	_ = t.send(wire.EventError, 0, p) // and if it is gone now, it is told nothing
 	_ = t.flush()
 }

@@ -15,7 +15,7 @@ var (
 	// support is what any test may use beside what its package does.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
 	// outer is all that a program made of ours may be wired from.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
 )
 
 // layers is the import order: what of ours each package may import. A package
@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,
-	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive"}),
+	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi, []string{"internal/hostport"}),
 	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,

@@ -49,6 +49,7 @@ const (
 	KindUnknown      = kindPrefix + "outcome-unknown"
 	KindStoreFull    = kindPrefix + "store-full"
 	KindDisk         = kindPrefix + "node-disk"
+	KindNotBegun     = kindPrefix + "not-begun"
 )
 
 // Errors that only the API has.
@@ -71,6 +72,8 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrDisk is returned where a node's own disk does not take what it has to keep.
 	ErrDisk = errors.New("this node's disk cannot keep it")
+	// ErrNotBegun is returned for a write that its caller has given up, or may have.
+	ErrNotBegun = errors.New("not begun")
 )
 
 // problems is the one table of statuses. The first row whose error matches
@@ -102,6 +105,7 @@ var problems = []struct {
 	{ErrGone, KindGone, http.StatusGone, ""},
 	{ErrBusy, KindBusy, http.StatusServiceUnavailable, "try again later, or ask another node"},
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
+	{ErrNotBegun, KindNotBegun, http.StatusServiceUnavailable, "it was not applied: send it again if it is still wanted"},
 	{rebind.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},
 	{coordinator.ErrNoMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},

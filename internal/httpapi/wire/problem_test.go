@@ -60,6 +60,7 @@ var sentinels = map[string]sentinel{
 	"wire.ErrBusy":       {wire.ErrBusy, http.StatusServiceUnavailable, wire.KindBusy},
 	"wire.ErrDisk":       {wire.ErrDisk, http.StatusInsufficientStorage, wire.KindDisk},
 
+	"wire.ErrNotBegun":  {wire.ErrNotBegun, http.StatusServiceUnavailable, wire.KindNotBegun},
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},

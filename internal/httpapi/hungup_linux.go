@@ -1,0 +1,27 @@
+package httpapi
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// hungUp reports whether the other side has ended the connection. The server notices that
+// by itself, but not before it begins a request that was waiting together with its end.
+func hungUp(c net.Conn) bool {
+	s := socket(c)
+	if s == nil {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ended := false
+	err = raw.Control(func(fd uintptr) {
+		look := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(look, 0)
+		ended = err == nil && n > 0
+	})
+	return ended || err != nil
+}
