@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,6 +136,7 @@ func (o *operator) completion(find naming) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		found = slices.DeleteFunc(found, func(name string) bool { return printable(name) != name || strings.Contains(name, "\n") })
 		directive := cobra.ShellCompDirectiveNoFileComp
 		for _, name := range found {
 			if strings.HasSuffix(name, "/") { // an id is to follow

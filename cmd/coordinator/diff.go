@@ -65,7 +65,11 @@ func (o *operator) diff(ctx context.Context, from, to int64) error {
 	if err := newer.next(); err != nil {
 		return err
 	}
-	out := &diffWriter{w: o.out, format: o.output, from: from, to: to}
+	shown := o.shownTo()
+	if o.output == "table" {
+		shown = forPeople{o.out}
+	}
+	out := &diffWriter{w: shown, format: o.output, from: from, to: to}
 	if err := out.begin(); err != nil {
 		return err
 	}

@@ -46,8 +46,12 @@ func (c *logConfig) open(s streams) (*logger, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	enc := encoder(c.format == "console" || c.format == "auto" && isTerminal(s.err))
-	lines := logbuffer.New(s.err, func(lost int64) []byte { return linesLost(enc, lost) })
+	people := c.format == "console" || c.format == "auto" && isTerminal(s.err)
+	enc, out := encoder(people), s.err
+	if people {
+		out = forPeople{s.err}
+	}
+	lines := logbuffer.New(out, func(lost int64) []byte { return linesLost(enc, lost) })
 	level := zap.NewAtomicLevelAt(parsed)
 	return &logger{Logger: zap.New(zapcore.NewCore(enc, lines, level)), level: level, lines: lines}, nil
 }

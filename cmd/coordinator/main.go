@@ -57,7 +57,7 @@ func execute(ctx context.Context, args []string, s streams) int {
 // complain tells people what has kept a command from its work.
 func complain(to io.Writer, cmd *cobra.Command, err error) {
 	if err != nil && !errors.Is(err, errQuiet) {
-		fmt.Fprintf(to, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
+		fmt.Fprintf(forPeople{to}, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
 	}
 }
 

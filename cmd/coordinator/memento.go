@@ -74,7 +74,8 @@ func newGet(s streams) *cobra.Command {
 		Short: "Print a memento's payload as it is stored",
 		Long: `Print a memento's payload as it is stored, byte for byte. With --revision it is
 the one that the store had then; how far back that goes is for etcd's compaction
-to say.`,
+to say. A terminal is shown control characters written out; redirect the output to
+have them.`,
 		Example: `  coordinator memento get entity/web-1
   coordinator memento get entity/web-1 --revision 1200`,
 		Args: cobra.ExactArgs(1),
@@ -96,7 +97,7 @@ to say.`,
 		if err != nil {
 			return err
 		}
-		_, err = o.out.Write(answer.Body)
+		_, err = o.shownTo().Write(answer.Body)
 		return err
 	})
 }

@@ -101,7 +101,7 @@ func statusText(st *coordinator.Status) string {
 	case st.State == modes.StateMaster:
 		text += fmt.Sprintf(", term %d", st.Term)
 	case st.LastError != "":
-		text += ": " + strings.ReplaceAll(st.LastError, "\n", "; ")
+		text += ": " + printable(strings.ReplaceAll(st.LastError, "\n", "; "))
 	}
 	return text
 }

@@ -170,6 +170,9 @@ func (o *operator) explain(err error) error {
 func (o *operator) print(body []byte, table func(w io.Writer) error) error {
 	switch o.output {
 	case "json":
+		if isTerminal(o.out) {
+			body = escaped(body)
+		}
 		_, err := fmt.Fprintf(o.out, "%s\n", bytes.TrimSpace(body))
 		return err
 	case "yaml":
@@ -177,11 +180,19 @@ func (o *operator) print(body []byte, table func(w io.Writer) error) error {
 		if err != nil {
 			return fmt.Errorf("turn answer into YAML: %w", err)
 		}
-		_, err = o.out.Write(text)
+		_, err = o.shownTo().Write(text)
 		return err
 	default:
-		return table(o.out)
+		return table(forPeople{o.out})
 	}
+}
+
+// shownTo is where text goes that programs want as it is, and people may see.
+func (o *operator) shownTo() io.Writer {
+	if isTerminal(o.out) {
+		return forPeople{o.out}
+	}
+	return o.out
 }
 
 // show decodes an answer and writes it.
@@ -210,7 +221,11 @@ func showDone[T any](o *operator, answer *client.Answer, done func(v *T) bool, t
 func columns(w io.Writer, rows ...[]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
+		cells := make([]string, len(row))
+		for i, text := range row {
+			cells[i] = cell(text)
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}

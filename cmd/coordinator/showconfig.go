@@ -122,7 +122,7 @@ with exit code 2.`,
 // warnOfStrays tells of variables that were probably meant to be settings.
 func warnOfStrays(s streams, root *cobra.Command) {
 	for _, stray := range strayVariables(root) {
-		fmt.Fprintf(s.err, "Warning: %s\n", stray)
+		fmt.Fprintf(forPeople{s.err}, "Warning: %s\n", stray)
 	}
 }
 
@@ -145,8 +145,8 @@ func exampleSettings(settings *pflag.FlagSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The settings of a node: coordinator run --config FILE
 #
-# What is left out, or commented out as everything is here, has its default. Each
-# setting can be given as a flag too, --node-id for node-id, and as a variable of the
+# What is left out, or commented out as everything is here, has its default; a key
+# without a value is refused. Each setting can be given as a flag too, --node-id for node-id, and as a variable of the
 # environment, %s; a flag wins over the environment, and that over this
 # file. Keys that are no settings are refused. Secrets are not written here: the
 # settings name the files that hold them.

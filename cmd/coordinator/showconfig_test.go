@@ -21,8 +21,8 @@ func TestExample_IsTheDocumentedOne(t *testing.T) {
 	}
 }
 
-// As it stands the example sets nothing; with every key taken out of its comment it
-// sets everything, to the defaults.
+// As it stands the example sets nothing; with every key that has a default taken out of its
+// comment it sets those, to the defaults. The others wait for a value.
 func TestExample_SetsTheDefaults(t *testing.T) {
 	text := exampleSettings(new(runConfig).settings())
 	settings, err := settled(t, "--config", writeSettings(t, text))
@@ -34,13 +34,20 @@ func TestExample_SetsTheDefaults(t *testing.T) {
 			t.Errorf("%s is set", f.Name)
 		}
 	})
-	text = regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAllString(text, "$1")
+	if _, err = settled(t, "--config", writeSettings(t, regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAllString(text, "$1"))); err == nil {
+		t.Error("keys without a value pass")
+	}
+	text = regexp.MustCompile(`(?m)^#([a-z-]+: .)`).ReplaceAllString(text, "$1")
 	if settings, err = settled(t, "--config", writeSettings(t, text)); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range keysOf(settings) {
 		f := settings.Lookup(key)
-		if originOf(f).Kind != originFile || f.Value.String() != f.DefValue {
+		from := originFile
+		if yamlDefault(f) == "" {
+			from = originDefault
+		}
+		if originOf(f).Kind != from || f.Value.String() != f.DefValue {
 			t.Errorf("%s is %q from %s, want %q from the file", key, f.Value, originOf(f), f.DefValue)
 		}
 		if strings.TrimSpace(f.Usage) == "" {

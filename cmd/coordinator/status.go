@@ -101,7 +101,7 @@ func (o *operator) watchStatus(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			fmt.Fprintf(o.err, "Error: %v\n", err)
+			fmt.Fprintf(forPeople{o.err}, "Error: %s\n", masked(err.Error()))
 		}
 		select {
 		case <-tick.C:

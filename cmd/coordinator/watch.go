@@ -85,7 +85,7 @@ func (w *watch) run(ctx context.Context) error {
 		case w.last == "", errors.As(err, &refused) && refused.Status < http.StatusInternalServerError, errors.As(err, new(*writeError)):
 			return w.explain(err)
 		}
-		fmt.Fprintf(w.err, "interrupted, going on after revision %s: %v\n", w.last, err)
+		fmt.Fprintf(forPeople{w.err}, "interrupted, going on after revision %s: %s\n", w.last, masked(err.Error()))
 		select {
 		case <-time.After(againAfter):
 		case <-ctx.Done():
@@ -149,7 +149,7 @@ func (w *watch) show(body []byte) error {
 	case "yaml":
 		text = []byte("---\n") // a document for each
 	case "table":
-		text = stepLines(&step)
+		text = []byte(printable(string(stepLines(&step))))
 	}
 	if _, err := w.out.Write(text); err != nil {
 		return &writeError{err}
