@@ -82,6 +82,8 @@ func (l *lab) single(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 		p.gate.cut()
 	case "flap":
 		return l.flap(ctx, p, s)
+	case "unread":
+		return l.ignore(ctx, s, p)
 	case "kill":
 		seat.want(false)
 		p.kill()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -92,6 +93,7 @@ var kinds = []kind{
 	{what: "pause", weight: 3, few: true},
 	{what: "program-slow", weight: 2},
 	{what: "program-hangs", weight: 2},
+	{what: "unread", weight: 3},
 	{what: "program-fails", weight: 2},
 	{what: "program-panics", weight: 2},
 	{what: "revoke", weight: 4, brief: true},
@@ -156,6 +158,9 @@ func (p *plan) draw(r *rand.Rand, at time.Duration) step {
 	if !k.brief {
 		// From what a lease outlives to what it does not.
 		s.For = millis(r, 100, int(p.TTL/time.Millisecond)*5/2)
+	}
+	if k.what == "unread" { // of what hangs for less nobody is to notice
+		s.For += coordinator.Patience(p.TTL)
 	}
 	return s
 }

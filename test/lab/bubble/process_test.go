@@ -8,6 +8,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
@@ -32,6 +33,7 @@ type process struct {
 	seat   *seat
 	name   string // with the number of its life
 	gate   *gate
+	log    *valve          // of the node, not of its store
 	asked  context.Context // ends when it is asked to stop
 	cancel context.CancelFunc
 	dead   chan struct{} // closed when it was killed
@@ -55,6 +57,7 @@ func (s *seat) start() *process {
 	p.gate = newGate(s.lab.etcd, s.lab.random("gate "+p.name), func(lease int64, sent time.Time) {
 		s.lab.record.renewed(p, lease, sent)
 	})
+	p.log = &valve{dead: p.dead}
 	s.process = p
 	cfg := etcdstore.Config{
 		Client: func() (*clientv3.Client, error) { return nodeClient(p.gate), nil },
@@ -118,7 +121,7 @@ func (p *process) live(ctx context.Context, cfg etcdstore.Config, highest int64)
 		OnTerm:  func(term int64) { p.note(func() { s.term = max(s.term, term) }) },
 		Observe: func(t coordinator.Transition) { s.lab.record.moved(p, t) },
 		Lead:    func(ctx context.Context, l *coordinator.Leading) error { return p.lead(ctx, l) },
-		Logger:  cfg.Logger,
+		Logger:  zap.New(unread{cfg.Logger.Core(), p.log}),
 	}, store)
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -102,7 +102,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_IsJudgedByTheTimeSinceBoot"}},
 		},
 		{
-			Name: "hung-loop-renews", Invariant: "I-9", Rule: "a node whose role loop hangs keeps its lease no longer than a bound",
+			Name: "hung-loop-renews", Invariant: "I-41", Lab: "I-41", Rule: "a node whose role loop hangs keeps its lease no longer than a bound",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"if well := l.well.Load(); well != 0 {", "if well := l.well.Load(); well < 0 {",

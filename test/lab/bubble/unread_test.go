@@ -1,0 +1,89 @@
+package bubble_test
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+)
+
+// valve is a log that can cease to be read.
+type valve struct {
+	dead <-chan struct{} // closed when its process was killed
+
+	mu   sync.Mutex // guards the field below
+	shut chan struct{}
+}
+
+// close has everybody wait who logs, until the returned func is called.
+func (v *valve) close() (open func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	shut := make(chan struct{})
+	v.shut = shut
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.shut == shut {
+			v.shut = nil
+		}
+		close(shut)
+	}
+}
+
+// unread is what writes to a valve.
+type unread struct {
+	zapcore.Core
+	valve *valve
+}
+
+func (u unread) With(fields []zapcore.Field) zapcore.Core {
+	return unread{u.Core.With(fields), u.valve}
+}
+
+func (u unread) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return ce.AddCore(e, u)
+}
+
+func (u unread) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	u.valve.mu.Lock()
+	shut := u.valve.shut
+	u.valve.mu.Unlock()
+	if shut != nil {
+		select {
+		case <-shut:
+		case <-u.valve.dead:
+		}
+	}
+	return u.Core.Write(e, fields)
+}
+
+// ignore has nobody read what the node logs, and something logged, so that its role loop
+// hangs. Meanwhile it watches how long the node relies on its lease.
+//
+//   - I-41: not beyond coordinator.Patience after its loop came round last
+func (l *lab) ignore(ctx context.Context, s *step, p *process) (undo func()) {
+	open := p.log.close()
+	watching, cancel := context.WithTimeout(ctx, s.For)
+	var group sync.WaitGroup
+	if node := p.up(); node != nil {
+		group.Go(func() { _, _ = node.SetPriority(watching, p.seat.Priority) })
+		group.Go(func() {
+			for wait(watching, 100*time.Millisecond) == nil && !p.killed() {
+				st := node.Status()
+				if st.Turned > coordinator.Patience(l.plan.TTL) && st.LeaseRemaining > 0 {
+					l.broken("I-41", "%s relies on its lease for another %s, %s after its loop came round", p.name, st.LeaseRemaining, st.Turned)
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		open()
+		group.Wait()
+	}
+}
