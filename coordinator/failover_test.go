@@ -152,10 +152,10 @@ func TestNode_ForgedRecordIsPutRight(t *testing.T) {
 			t.Fatal(err)
 		}
 		var taken []string // for the master by c
-		for range 3 {
+		for _, suffix := range []string{"", "another", ""} {
 			for _, m := range want.Members {
 				lie := m.Record
-				lie.URI, lie.Priority, lie.Next = "http://elsewhere", 7, "c"
+				lie.URI, lie.Priority, lie.Next, lie.Instance = "http://elsewhere", 7, "c", m.Instance+suffix
 				l.server.Forge(m.ID, lie)
 				p := l.nodes["c"].Glimpse()
 				if master, ok := p.Master(); ok {

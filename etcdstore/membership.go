@@ -26,7 +26,8 @@ type membership struct {
 	// the lease does that.
 	session *concurrency.Session
 
-	stood atomic.Bool // an election key may have been made under the lease
+	stood atomic.Bool  // an election key may have been made under the lease
+	held  atomic.Int64 // the last revision at which the record was put here by this process
 
 	// The next fields belong to Campaign, of which there is one at a time.
 	queue   *queue // where the node waits; nil while it does not
@@ -151,6 +152,7 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 		return translate(err)
 	}
 	if resp.Succeeded {
+		m.held.Store(resp.Header.Revision)
 		return nil
 	}
 	found := resp.Responses[0].GetResponseRange().Kvs
@@ -207,16 +209,22 @@ func (m *membership) publish(ctx context.Context, r coordinator.Record) error {
 			[]clientv3.Op{put}, []clientv3.Op{clientv3.OpGet(m.key)},
 		)).
 		Commit()
-	if err != nil || resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
+	if err != nil {
 		return err
+	}
+	if resp.Succeeded || resp.Responses[0].GetResponseTxn().Succeeded {
+		m.held.Store(resp.Header.Revision)
+		return nil
 	}
 	found := resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs
 	if len(found) == 0 {
 		return coordinator.ErrNodeTaken // by a disabled node, with the whole plane
 	}
-	// On another lease: somebody has copied it, or written what no process writes.
+	// On another lease. Another process writes its record where there is none. What was put
+	// over this one's, or says what no other process would, is none.
 	holder, err := decodeJSON[coordinator.Record](found[0].Value)
-	if err == nil && holder.ID == r.ID && holder.Instance != r.Instance {
+	another := err == nil && holder.ID == r.ID && holder.Instance != r.Instance
+	if another && found[0].CreateRevision > m.held.Load() {
 		return coordinator.ErrNodeTaken
 	}
 	again, err := m.store.client.Txn(ctx).If(modifiedAt(m.key, found[0].ModRevision), free).Then(put).Commit()

@@ -15,6 +15,7 @@ type membership struct {
 	store *Store
 	lease *lease
 	until atomic.Int64 // Unix nanoseconds
+	held  atomic.Int64 // the last revision at which the record was put here by its holder
 	well  atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
 	ctx   context.Context
 	end   context.CancelCauseFunc
@@ -38,6 +39,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	}
 	m := s.member()
 	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
+	m.held.Store(int64(s.server.revision))
 	delete(s.server.left, r.ID)
 	s.server.announce()
 	return m, nil
@@ -146,15 +148,16 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 		return rebind.ErrStoreFull
 	case !ok:
 		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
-	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance:
+	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance && int64(e.joined) > m.held.Load():
 		return coordinator.ErrNodeTaken
-	case e.lease != m.lease: // somebody has copied it, or written what no process writes
+	case e.lease != m.lease: // somebody has put it over this one, or has written what no process writes
 		s.nodes[r.ID] = &entry{record: r, joined: e.joined, lease: m.lease}
 		s.step()
 	default:
 		e.record = r
 		s.step()
 	}
+	m.held.Store(int64(s.revision))
 	s.announce()
 	return nil
 }

@@ -167,7 +167,9 @@ func forgedRecordIsPutRight(t *testing.T, lab Lab) {
 	if got := own(); m.Carries(got) {
 		t.Errorf("the lease carries %+v, which somebody else has put there", got)
 	}
-	for _, garbled := range []coordinator.Record{forged("a"), record("another")} {
+	thief := forged("a")
+	thief.Instance = "another"
+	for _, garbled := range []coordinator.Record{forged("a"), record("another"), thief} {
 		lab.Forge("a", garbled)
 		if err := m.Publish(limit(t), record("a")); err != nil {
 			t.Fatal(err)
@@ -186,6 +188,7 @@ func recordOfAnotherProcessStays(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	other := forged("a")
 	other.Instance = "another"
+	lab.DeleteRecord("a") // or it could not have joined
 	lab.Forge("a", other)
 	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrNodeTaken) {
 		t.Errorf("publish = %v, want ErrNodeTaken", err)
