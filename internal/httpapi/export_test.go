@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"maps"
+	"net"
 	"slices"
 )
 
@@ -41,3 +42,12 @@ func (s *Server) MaxWatches() int { return int(s.watches.most) }
 
 // Parameters lists what the query of a route may hold.
 func Parameters(pattern string) []string { return parameters(pattern) }
+
+// Places is how many connections a bounded listener takes, and how many more for health.
+func Places(l net.Listener) (places, reserved int) {
+	c := l.(*crowded).crowd
+	return c.places, c.reserved
+}
+
+// PeerOf is whom an address counts as.
+var PeerOf = peerOf

@@ -3,9 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"log"
-	"net"
 	"net/http"
-	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +26,7 @@ const (
 	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 64 << 10
 	// maxConnections bounds the connections at one time, and so the requests: a
-	// connection takes one after the other. Those beyond it wait.
+	// connection takes one after the other. crowd.go says whose they are.
 	maxConnections = 4096
 	// maxExports bounds the exports at one time: each holds on to a view of the state.
 	maxExports = 8
@@ -52,60 +50,13 @@ func connections() int {
 	return int(files.Cur / 2)
 }
 
-// Bounded is a listener that has no more than its share of connections.
-func Bounded(l net.Listener) net.Listener {
-	b := &bounded{Listener: l, places: make(chan struct{}, connections()), closed: make(chan struct{})}
-	b.close = sync.OnceValue(func() error { close(b.closed); return l.Close() })
-	return b
-}
-
-type bounded struct {
-	net.Listener
-	places chan struct{} // holds a token for each connection
-	closed chan struct{}
-	close  func() error
-}
-
-// Accept implements [net.Listener].
-func (b *bounded) Accept() (net.Conn, error) {
-	select {
-	case b.places <- struct{}{}:
-	case <-b.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := b.Listener.Accept()
-	if err != nil {
-		<-b.places
-		return nil, err
-	}
-	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
-}
-
-// Close implements [net.Listener].
-func (b *bounded) Close() error { return b.close() }
-
-// counted is a connection that gives its place back when it is closed.
-type counted struct {
-	net.Conn
-	leave func()
-}
-
-// NetConn returns the connection itself.
-func (c *counted) NetConn() net.Conn { return c.Conn }
-
-// Close implements [net.Conn].
-func (c *counted) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
-}
-
 // HTTPServer makes a server of the API that keeps to its limits. Streams set a time for
 // each of their parts in the place of that for the whole answer.
 func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
 	return &http.Server{
-		Handler: s, Protocols: one, ConnContext: withConnection, ErrorLog: log.New(serverLog{s.log}, "", 0),
+		Handler: s, Protocols: one, ConnContext: withConnection, ConnState: noteState, ErrorLog: log.New(serverLog{s.log}, "", 0),
 		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
 	}
 }

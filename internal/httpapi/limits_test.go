@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -247,47 +245,6 @@ func fewFiles(t *testing.T, l net.Listener, files uint64) net.Listener {
 		}
 	}()
 	return httpapi.Bounded(l)
-}
-
-// Promise: a node takes half of the files it may open for connections, and no more, and
-// whoever waits comes in when another has left.
-func TestLimits_OfConnections(t *testing.T) {
-	const most = 100
-	a := newPlane(t).join("a", modes.HotBackup, modes.StateHotBackup)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := a.api.HTTPServer()
-	server.ReadHeaderTimeout = patience // so that none of them ends by itself
-	bounded := fewFiles(t, l, 2*most)
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(bounded) })
-	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
-	conns := make([]net.Conn, most)
-	for i := range conns {
-		if conns[i], err = net.Dial("tcp", l.Addr().String()); err != nil {
-			t.Fatal(err)
-		}
-		defer conns[i].Close()
-	}
-	late, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
-	if _, err := io.WriteString(late, "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	_ = late.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if n, err := late.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("one connection too many is answered: %d, %v", n, err)
-	}
-	conns[0].Close()
-	_ = late.SetReadDeadline(time.Now().Add(patience))
-	if resp, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("when one has left: %v, %v", resp, err)
-	}
 }
 
 // Whoever does not come to TLS fills no log, and what is wrong with the server is told.

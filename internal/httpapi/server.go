@@ -201,7 +201,10 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")
 	expectBody(w, r)
-	err := s.sameOrigin(r)
+	err := attend(w, r)
+	if err == nil {
+		err = s.sameOrigin(r)
+	}
 	if err == nil {
 		err = checkPath(r.URL)
 	}
