@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -52,6 +53,29 @@ func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
 	c, err := client.At(uri, o.shown)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// reach makes a client for the node of a record, if it is that process which answers at
+// its address: an address can be each machine's own, or have a new owner. Only then is it
+// shown a token.
+func (o *operator) reach(ctx context.Context, asked, uri, id, instance string) (*client.Client, error) {
+	c, err := o.clientAt(asked, uri)
+	if err != nil {
+		return nil, err
+	}
+	node, process, err := c.Identity(ctx)
+	switch {
+	case err != nil:
+	case node == "":
+		err = fmt.Errorf("%w: what answers at %s does not say which node it is", client.ErrStranger, uri)
+	case node != id || process != instance:
+		err = fmt.Errorf("%w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", client.ErrStranger, uri, node)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
 }

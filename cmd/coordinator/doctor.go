@@ -169,17 +169,14 @@ const peerTimeout = 3 * time.Second
 func (p *peer) ask(ctx context.Context, o *operator, asked string) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	c, err := o.clientAt(asked, p.uri)
+	c, err := o.reach(ctx, asked, p.uri, p.id, p.instance)
 	if err != nil {
 		p.silent = err
 		return
 	}
+	defer c.Close()
 	var n wire.Node
 	if p.silent = c.Get(ctx, wire.PathNode, &n); p.silent != nil {
-		return
-	}
-	if n.Instance != p.instance {
-		p.silent = fmt.Errorf("another process answers there: node %s of plane %s", n.ID, n.Plane)
 		return
 	}
 	p.node = &n

@@ -23,11 +23,14 @@ func (o *operator) loadsOf(ctx context.Context, asked string, p *wire.Plane) map
 	var asking sync.WaitGroup
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		c, err := o.clientAt(asked, n.URI)
-		if err != nil || n.State != modes.StateInitializing {
+		if n.State != modes.StateInitializing {
 			continue
 		}
 		asking.Go(func() {
+			c, err := o.reach(ctx, asked, n.URI, n.ID, n.Instance)
+			if err != nil {
+				return
+			}
 			defer c.Close()
 			var is wire.Node
 			if c.Get(ctx, wire.PathNode, &is) == nil && is.Instance == n.Instance {

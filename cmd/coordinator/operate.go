@@ -134,23 +134,13 @@ func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*cl
 	return nil, fmt.Errorf("%w: %s", errNoNode, node)
 }
 
-// doBy sends a request to a node at the address that its record says, if it is that node
-// which answers there: an address can be another machine's own, or have a new owner.
+// doBy sends a request to a node at the address that its record says.
 func (o *operator) doBy(ctx context.Context, asked string, n *wire.PlaneNode, r client.Request) (*client.Answer, error) {
-	at, err := o.clientAt(asked, n.URI)
+	at, err := o.reach(ctx, asked, n.URI, n.ID, n.Instance)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("node %s: %w", n.ID, err)
 	}
 	defer at.Close()
-	id, instance, err := at.Identity(ctx)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("node %s: %w", n.ID, err)
-	case id == "":
-		return nil, fmt.Errorf("node %s: %w: what answers at %s does not say which node it is", n.ID, client.ErrStranger, n.URI)
-	case id != n.ID || instance != n.Instance:
-		return nil, fmt.Errorf("node %s: %w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", n.ID, client.ErrStranger, n.URI, id)
-	}
 	answer, err := at.Do(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.ID, err)

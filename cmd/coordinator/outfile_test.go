@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +78,29 @@ func TestExport_WholeOrNotAtAll(t *testing.T) {
 				t.Errorf("%s: afterwards there is %q", name, inDirectory(t, dir))
 			}
 		}
+	}
+}
+
+// One that is interrupted leaves what was there.
+func TestExport_Interrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	node := httptest.NewServer(aNode(func(w http.ResponseWriter, r *http.Request) {
+		exports(string(anArchive(t))[:30])(w, r)
+		_ = http.NewResponseController(w).Flush()
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer node.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "archive")
+	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	code := execute(ctx, []string{"export", file, "--server", node.URL}, streams{out: io.Discard, err: &said})
+	if code != exitFailed || !strings.Contains(said.String(), "interrupted") || holds(t, file) != "before" || inDirectory(t, dir) != "archive" {
+		t.Errorf("exit code %d, and there is %s: %s", code, inDirectory(t, dir), &said)
 	}
 }
 

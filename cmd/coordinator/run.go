@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -239,8 +240,12 @@ func (d *daemon) warn() {
 	}
 }
 
-// endpointHost is the host of an etcd endpoint, written with a scheme or without.
+// endpointHost is the host of an etcd endpoint, written with a scheme or without; that of a
+// socket is this machine.
 func endpointHost(endpoint string) string {
+	if strings.HasPrefix(endpoint, "unix:") || strings.HasPrefix(endpoint, "unixs:") {
+		return "localhost"
+	}
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
 		return u.Hostname()
 	}

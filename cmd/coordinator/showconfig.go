@@ -145,11 +145,11 @@ func exampleSettings(settings *pflag.FlagSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The settings of a node: coordinator run --config FILE
 #
-# What is left out, or commented out as everything is here, has its default; a key
-# without a value is refused. Each setting can be given as a flag too, --node-id for node-id, and as a variable of the
+# What is left out, or commented out as everything is here, has its default. Each
+# setting can be given as a flag too, --node-id for node-id, and as a variable of the
 # environment, %s; a flag wins over the environment, and that over this
-# file. Keys that are no settings are refused. Secrets are not written here: the
-# settings name the files that hold them.
+# file. Keys that are no settings are refused, and so are keys without a value. Secrets
+# are not written here: the settings name the files that hold them.
 #
 # coordinator config validate --config FILE tells whether a node could start with it,
 # coordinator config show --config FILE what comes from where.
