@@ -94,7 +94,7 @@ func (l *lab) single(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 		return func() { seat.want(true) }
 	case "program-slow", "program-hangs", "program-fails", "program-panics":
 		return seat.spoil(s.What)
-	case "revoke", "drop-candidate", "drop-record":
+	case "revoke", "drop-candidate", "drop-record", "stray-candidate":
 		l.byHand(ctx, s, seat, f)
 	}
 	if node != nil {
@@ -122,6 +122,11 @@ func (s *step) rule() (rule, bool) {
 		return rule{starve: true}, true
 	case "mute":
 		return rule{mute: true}, true
+	case "hush":
+		return rule{hush: true}, true
+	case "deny":
+		keys := []string{"term", "election/", "history/", "nodes/", "meta", "handover"}
+		return rule{deny: keys[s.More%len(keys)]}, true
 	case "lose":
 		few := 1 + s.More%3
 		return rule{lose: &few}, true
@@ -174,7 +179,7 @@ func (l *lab) general(ctx context.Context, s *step, f *evidence.Fault) (undo fun
 	case "pause":
 		f.Target = "plane"
 		return l.pause(ctx, s)
-	case "drop-term", "edit-term":
+	case "drop-term", "edit-term", "stray":
 		f.Target = l.holder()
 		l.byHand(ctx, s, nil, f)
 	case "etcd-restart":
@@ -248,7 +253,7 @@ func (l *lab) compact(ctx context.Context, f *evidence.Fault) {
 func (l *lab) byHand(ctx context.Context, s *step, seat *seat, f *evidence.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	f.Disturbing, f.Taken = true, s.What != "drop-record"
+	f.Disturbing, f.Taken = s.What != "stray", s.What != "drop-record" && s.What != "stray"
 	switch s.What {
 	case "drop-term":
 		l.drop(ctx, root+"term")
@@ -260,6 +265,12 @@ func (l *lab) byHand(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 		resp, err := l.raw.Put(ctx, root+"term", fmt.Sprintf(`{"term":%d,"key":"elsewhere","node":"nobody"}`, t.Term))
 		if err == nil {
 			l.record.touched(resp.Header.Revision)
+		}
+	case "stray":
+		l.stray(ctx, fmt.Sprintf("nobody-%d", s.More))
+	case "stray-candidate":
+		if lease := l.leaseOf(ctx, seat); lease != 0 {
+			l.stray(ctx, id(lease))
 		}
 	case "drop-record":
 		l.drop(ctx, root+"nodes/"+seat.ID)
@@ -276,6 +287,13 @@ func (l *lab) byHand(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 
 func (l *lab) drop(ctx context.Context, key string) {
 	if resp, err := l.raw.Delete(ctx, key); err == nil && resp.Deleted > 0 {
+		l.record.touched(resp.Header.Revision)
+	}
+}
+
+// stray puts a key into the election that hangs on no lease, or takes one off its lease.
+func (l *lab) stray(ctx context.Context, key string) {
+	if resp, err := l.raw.Put(ctx, root+"election/"+key, "nobody"); err == nil {
 		l.record.touched(resp.Header.Revision)
 	}
 }

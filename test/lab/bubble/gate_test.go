@@ -1,12 +1,15 @@
 package bubble_test
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,6 +25,8 @@ type rule struct {
 	starve   bool          // renewals of leases are refused
 	mute     bool          // watches bring nothing until the rule ends
 	lose     *int          // so many answers to writes are lost, with the connection
+	hush     bool          // all but renewals of leases is held until the rule ends
+	deny     string        // writes of the plane's keys that begin so are refused
 }
 
 const (
@@ -113,6 +118,10 @@ func (g *gate) look() weather {
 		w.refuse = w.refuse || r.refuse
 		w.starve = w.starve || r.starve
 		w.mute = w.mute || r.mute
+		w.hush = w.hush || r.hush
+		if r.deny != "" {
+			w.deny = r.deny
+		}
 		if r.lose != nil && *r.lose > 0 {
 			w.lose = r.lose
 		}
@@ -154,9 +163,34 @@ func wait(ctx context.Context, d time.Duration) error {
 // held reports which messages a weather holds.
 type held func(*weather) bool
 
-func requestsHeld(w *weather) bool { return w.requests }
-func answersHeld(w *weather) bool  { return w.answers }
-func watchesHeld(w *weather) bool  { return w.answers || w.mute }
+func requestsHeld(w *weather) bool { return w.requests || w.hush }
+func answersHeld(w *weather) bool  { return w.answers || w.hush }
+func watchesHeld(w *weather) bool  { return w.answers || w.hush || w.mute }
+func renewalsHeld(w *weather) bool { return w.requests }
+func renewedHeld(w *weather) bool  { return w.answers }
+
+// denied returns etcd's refusal of writes that the weather denies, or nil.
+func (g *gate) denied(ops ...*pb.RequestOp) error {
+	deny := g.look().deny
+	if deny == "" {
+		return nil
+	}
+	for _, op := range ops {
+		key := op.GetRequestPut().GetKey()
+		if d := op.GetRequestDeleteRange(); d != nil {
+			key = d.Key
+		}
+		if txn := op.GetRequestTxn(); txn != nil {
+			if err := g.denied(slices.Concat(txn.Success, txn.Failure)...); err != nil {
+				return err
+			}
+		}
+		if bytes.HasPrefix(key, []byte(root+deny)) {
+			return rpctypes.ErrGRPCPermissionDenied
+		}
+	}
+	return nil
+}
 
 // pass takes one message through the gate: it returns when that has come to the other
 // end, or why it never will.
@@ -241,17 +275,30 @@ func (g *gate) RangeStream(ctx context.Context, in *pb.RangeRequest, _ ...grpc.C
 }
 
 func (g *gate) Put(ctx context.Context, in *pb.PutRequest, _ ...grpc.CallOption) (*pb.PutResponse, error) {
-	return ask(ctx, g, true, func(ctx context.Context, s *serving) (*pb.PutResponse, error) { return s.kv.Put(ctx, in) })
+	return ask(ctx, g, true, func(ctx context.Context, s *serving) (*pb.PutResponse, error) {
+		if err := g.denied(&pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: in}}); err != nil {
+			return nil, err
+		}
+		return s.kv.Put(ctx, in)
+	})
 }
 
 func (g *gate) DeleteRange(ctx context.Context, in *pb.DeleteRangeRequest, _ ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
 	return ask(ctx, g, true, func(ctx context.Context, s *serving) (*pb.DeleteRangeResponse, error) {
+		if err := g.denied(&pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: in}}); err != nil {
+			return nil, err
+		}
 		return s.kv.DeleteRange(ctx, in)
 	})
 }
 
 func (g *gate) Txn(ctx context.Context, in *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
-	return ask(ctx, g, true, func(ctx context.Context, s *serving) (*pb.TxnResponse, error) { return s.kv.Txn(ctx, in) })
+	return ask(ctx, g, true, func(ctx context.Context, s *serving) (*pb.TxnResponse, error) {
+		if err := g.denied(slices.Concat(in.Success, in.Failure)...); err != nil {
+			return nil, err
+		}
+		return s.kv.Txn(ctx, in)
+	})
 }
 
 func (g *gate) Compact(ctx context.Context, in *pb.CompactionRequest, _ ...grpc.CallOption) (*pb.CompactionResponse, error) {

@@ -81,6 +81,8 @@ var kinds = []kind{
 	{what: "flap", weight: 2},
 	{what: "starve", weight: 4},
 	{what: "mute", weight: 4},
+	{what: "hush", weight: 4},
+	{what: "deny", weight: 6},
 	{what: "break", weight: 4, brief: true},
 	{what: "lose", weight: 8},
 	{what: "kill", weight: 8},
@@ -101,6 +103,8 @@ var kinds = []kind{
 	{what: "drop-record", weight: 3, brief: true},
 	{what: "drop-term", weight: 1, brief: true, few: true},
 	{what: "edit-term", weight: 1, brief: true, few: true},
+	{what: "stray", weight: 2, brief: true, few: true},
+	{what: "stray-candidate", weight: 2, brief: true},
 	{what: "etcd-restart", weight: 4, few: true},
 	{what: "compact", weight: 4, brief: true, few: true},
 }

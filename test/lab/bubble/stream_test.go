@@ -19,7 +19,11 @@ type brook struct {
 
 // open begins a stream to the server that serves now.
 func (g *gate) open(ctx context.Context, starve bool) (*brook, *serving, error) {
-	if err := g.pass(ctx, requestsHeld); err != nil {
+	hold := requestsHeld
+	if starve {
+		hold = renewalsHeld
+	}
+	if err := g.pass(ctx, hold); err != nil {
 		return nil, nil, err
 	}
 	s := g.etcd.present()
@@ -134,7 +138,7 @@ func (r *renewal) Send(m *pb.LeaseKeepAliveRequest) error {
 	r.mu.Lock()
 	r.sent = append(r.sent, time.Now())
 	r.mu.Unlock()
-	if err := r.pass(requestsHeld); err != nil {
+	if err := r.pass(renewalsHeld); err != nil {
 		return err
 	}
 	return r.broken(r.caller, r.Lease_LeaseKeepAliveClient.Send(m))
@@ -147,7 +151,7 @@ func (r *renewal) Recv() (*pb.LeaseKeepAliveResponse, error) {
 		r.sever()
 		return nil, err
 	}
-	if err := r.pass(answersHeld); err != nil {
+	if err := r.pass(renewedHeld); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()

@@ -131,7 +131,8 @@ func (p *plane) apply(events []evidence.Event) {
 		dir, name, _ := strings.Cut(ev.Key, "/")
 		switch dir {
 		case "election":
-			set(p.candidates, ev.Key, ev.Deleted, candidate{string(ev.Value), ev.Created, ev.Lease})
+			// What hangs on no lease is nobody's candidacy.
+			set(p.candidates, ev.Key, ev.Deleted || ev.Lease == 0, candidate{string(ev.Value), ev.Created, ev.Lease})
 		case "nodes":
 			set(p.left, name, !ev.Deleted, p.records[name].lease)
 			set(p.records, name, ev.Deleted, readRecord(ev))

@@ -4,7 +4,7 @@ package mutants
 // write.
 func All() []Mutant {
 	var all []Mutant
-	for _, some := range [][]Mutant{writers(), leases(), terms(), mirrors(), restores(), deltas(), formats()} {
+	for _, some := range [][]Mutant{writers(), leases(), terms(), mirrors(), restores(), deltas(), formats(), waits()} {
 		all = append(all, some...)
 	}
 	return all

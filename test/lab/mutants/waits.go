@@ -1,0 +1,62 @@
+package mutants
+
+// waits break what keeps one node from being waited for without end.
+func waits() []Mutant {
+	return []Mutant{
+		{
+			Name: "stuck-candidate-stays", Invariant: "I-28", Rule: "a candidate whose tries fail makes room for others",
+			Edits: []Edit{
+				{"coordinator/tries.go", "case failing >= Patience(ttl):", "case failing < 0:"},
+			},
+			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_TheOnlyCandidateGoesOnTrying/claim"}},
+		},
+		{
+			Name: "stuck-master-stays", Invariant: "I-28", Rule: "an elected node that comes no further gives its term up",
+			Edits: []Edit{{
+				"coordinator/promote.go",
+				"return time.Since(began) >= Patience(n.store.TTL())", "return time.Since(began) < 0",
+			}},
+			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_AnotherNodeLeads/it_may_not_announce_itself", Says: "c does not lead"}},
+		},
+		{
+			Name: "silence-keeps-lease", Invariant: "I-28", Rule: "a lease is not kept for a node whose requests etcd does not answer",
+			Edits: []Edit{{
+				"etcdstore/lease.go",
+				"case <-silence.C:", "case <-make(chan int):",
+			}},
+			Catchers: []Catcher{{Package: store, Test: "TestStuck_RequestsGoNowhere/master", Says: "c is HOT_STANDBY after"}},
+		},
+		{
+			Name: "queue-is-law", Invariant: "I-28", Rule: "a vacancy that lasts is filled out of turn",
+			Edits: []Edit{{
+				"coordinator/campaign.go",
+				"if !named && !late {", "if !named {",
+			}},
+			Catchers: []Catcher{{Package: nodes, Test: "TestStray_KeepsNobodyFromLeading", Says: "a does not lead"}},
+		},
+		{
+			Name: "stray-key-counts", Invariant: "I-2", Rule: "a key in the election that hangs on no lease holds no term",
+			Edits: []Edit{{
+				"etcdstore/plane.go",
+				"if kv.Lease == 0 || p.keys.candidate(clientv3.LeaseID(kv.Lease)) != key {", "if kv.Lease < 0 {",
+			}},
+			Catchers: []Catcher{contract("A_key_that_is_nobody's_in_the_holder's_place_holds_no_term")},
+		},
+		{
+			Name: "pause-outlives-its-end", Invariant: "I-28", Rule: "a pause is over at its end, whatever becomes of its key",
+			Edits: []Edit{{
+				"etcdstore/vacancy.go",
+				"if p.pause.Over(time.Now()) {", "if p.pause == nil && time.Now().IsZero() {",
+			}},
+			Catchers: []Catcher{{Package: store, Test: "TestPause_IsOverThoughItsKeyStays"}},
+		},
+		{
+			Name: "any-number-is-a-term", Invariant: "I-3", Rule: "a number from which terms cannot rise is none",
+			Edits: []Edit{{
+				"etcdstore/plane.go",
+				"(h.Term < 1 || h.Term > coordinator.MaxTerm)", "h.Term == 0",
+			}},
+			Catchers: []Catcher{contract("A_term_record_of_a_number_that_cannot_rise_is_garbled")},
+		},
+	}
+}
