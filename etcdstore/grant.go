@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/api/v3/authpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // User is a user of etcd with those of a plane's roles that are his.
@@ -82,7 +84,13 @@ func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enable
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.whenHopeless(cancel)()
-	status, err := client.AuthStatus(ctx)
+	status, err := firstAnswer(ctx, client)
+	if err != nil && !errors.Is(a.meaning(err), rebind.ErrDenied) && ctx.Err() == nil {
+		if why := a.wrong(ctx, cfg.Endpoints); why != nil {
+			return false, fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), why)
+		}
+		status, err = client.AuthStatus(ctx) // it may be about to start
+	}
 	if err != nil {
 		return false, fmt.Errorf("ask etcd whether its auth is enabled: %w", a.meaning(err))
 	}
@@ -90,6 +98,13 @@ func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enable
 		return status.Enabled, a.meaning(err)
 	}
 	return status.Enabled, nil
+}
+
+// firstAnswer asks etcd whether its auth is enabled, and does not wait long for it.
+func firstAnswer(ctx context.Context, client *clientv3.Client) (*clientv3.AuthStatusResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return client.AuthStatus(ctx)
 }
 
 func (g *Grants) apply(ctx context.Context, auth clientv3.Auth, told func(Step)) error {

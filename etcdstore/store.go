@@ -199,7 +199,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		switch {
 		case errors.Is(err, rebind.ErrDenied):
 			what = "does not let this node in"
-		case errors.Is(err, errNotEtcd):
+		case errors.Is(err, ErrNotEtcd):
 			what = "cannot be used"
 		}
 		return nil, errors.Join(fmt.Errorf("etcd%s %s: %w", cfg.where(), what, err), s.Close())
@@ -253,7 +253,7 @@ func (c *Config) where() string {
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
 		err := s.knock(ctx)
-		if err == nil || errors.Is(err, rebind.ErrDenied) || errors.Is(err, errNotEtcd) {
+		if err == nil || errors.Is(err, rebind.ErrDenied) || errors.Is(err, ErrNotEtcd) {
 			return s.access.explain(ctx, s.client, err)
 		}
 		if retry.Wait(ctx, pause.Next()) != nil {

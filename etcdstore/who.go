@@ -19,8 +19,8 @@ import (
 // grpc says of an endpoint that it cannot talk to only that it has waited. This file
 // finds out who answers there, so that whoever made a mistake is told which.
 
-// errNotEtcd is the error of endpoints at which somebody else answers.
-var errNotEtcd = errors.New("not etcd")
+// ErrNotEtcd is returned for endpoints at which somebody else than etcd answers.
+var ErrNotEtcd = errors.New("not etcd")
 
 // wrong tells why none of the endpoints can ever be used as they are written. It returns
 // nil if that is not known of one of them: it may be away.
@@ -54,7 +54,7 @@ func (a *access) who(ctx context.Context, endpoint string) error {
 	}
 	defer client.Close()
 	if _, err := portray(ctx, client); err != nil && strings.Contains(err.Error(), "unexpected HTTP status code") {
-		return fmt.Errorf("%w: a web server answers there: %w", errNotEtcd, err)
+		return fmt.Errorf("%w: a web server answers there: %w", ErrNotEtcd, err)
 	}
 	if why := a.secure.reason(address(endpoint)); why != nil {
 		return fmt.Errorf("%w: %w", rebind.ErrDenied, why)
@@ -94,7 +94,7 @@ func (g greeting) problem() error {
 	if g.what == "" {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", errNotEtcd, g.what)
+	return fmt.Errorf("%w: %s", ErrNotEtcd, g.what)
 }
 
 // preface is with what a client of HTTP/2 begins: its magic and empty settings.

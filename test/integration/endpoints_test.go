@@ -392,3 +392,21 @@ func TestEndpoints_ProxyOfTheEnvironment(t *testing.T) {
 		t.Errorf("exit code %d, %d requests of the proxy, want 6 and none", code, refused.Load()-before)
 	}
 }
+
+// Promise: auth bootstrap tells of wrong endpoints as a node does.
+func TestEndpoints_OfAuthBootstrap(t *testing.T) {
+	t.Parallel()
+	plain, secured := newCluster(t, 6*time.Second), newSecured(t, 6*time.Second)
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	for endpoints, says := range map[string]string{
+		"https://" + plain.endpoint:  "does not speak TLS",
+		"http://" + secured.endpoint: "write endpoints with https://",
+		web.URL:                      "a web server answers there",
+	} {
+		code, _, told := command(t, "auth", "bootstrap", "--apply", "--node", "a=auto", "--endpoints", endpoints, "--timeout", "5m")
+		if code != 2 || !strings.Contains(told, says) {
+			t.Errorf("%s: exit code %d, %q, want %q", endpoints, code, told, says)
+		}
+	}
+}

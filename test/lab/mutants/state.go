@@ -57,8 +57,8 @@ func mirrors() []Mutant {
 		{
 			Name: "reload-over-revisions", Invariant: "I-16", Rule: "a load reads everything at one revision",
 			Edits: []Edit{
-				{"etcdstore/load.go", "clientv3.WithRange(sp.to), clientv3.WithRev(revision))", "clientv3.WithRange(sp.to))"},
-				{"etcdstore/load.go", "s.page(ctx, sp, clientv3.WithRev(revision), clientv3.WithLimit(limit))", "s.page(ctx, sp, clientv3.WithLimit(limit))"},
+				{"etcdstore/load.go", "clientv3.WithRange(l.rest.to), clientv3.WithRev(l.revision))", "clientv3.WithRange(l.rest.to))"},
+				{"etcdstore/load.go", "l.store.page(ctx, l.rest, clientv3.WithRev(l.revision), clientv3.WithLimit(l.limit))", "l.store.page(ctx, l.rest, clientv3.WithLimit(l.limit))"},
 			},
 			Catchers: []Catcher{{Package: store, Test: "TestLoad_IsOfOneRevision"}},
 		},
