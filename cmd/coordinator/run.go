@@ -47,7 +47,8 @@ explains settings. SIGHUP has the node read its file again, and ends nothing.
 
 Mode disabled takes the plane for this node alone: it starts only where no other
 node lives, and none can join while it does. With --persist disabled it brings an
-etcd that keeps nothing.`,
+etcd that keeps nothing, in the directory of temporary files ($TMPDIR), or the data
+directory where there is none.`,
 		Example: `  coordinator run
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b --mode hot_standby`,
 		Args: cobra.NoArgs,

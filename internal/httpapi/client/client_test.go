@@ -170,6 +170,20 @@ func TestClient_TellsInTheEndWhatEachSaid(t *testing.T) {
 	}
 }
 
+// A plane without a master has a write wait for one. No such wait is begun that would not
+// end in time: the outcome would be unknown.
+func TestClient_BeginsNoWriteThatTimeEnds(t *testing.T) {
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		<-time.After(400 * time.Millisecond)
+		refuse(503, wire.KindNoMaster)(w, r)
+	}
+	a, b := serve(t, "a", slow), serve(t, "b", slow)
+	_, err := newClient(t, a.URL, b.URL).Do(within(t, 1500*time.Millisecond), write)
+	if !errors.As(err, new(*wire.Problem)) || errors.Is(err, client.ErrUnknown) {
+		t.Errorf("error = %v, want the refusal", err)
+	}
+}
+
 // A single server is asked once.
 func TestClient_AsksASingleServerOnce(t *testing.T) {
 	a := serve(t, "a", refuse(503, wire.KindNoMaster))

@@ -3,6 +3,7 @@ package client
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -24,12 +25,32 @@ type Events struct {
 // NewEvents returns a reader of a stream's events.
 func NewEvents(from io.Reader) *Events { return &Events{from: bufio.NewReader(from)} }
 
+// maxEvent bounds one event, in bytes. What one revision can hold, in base64, is far less.
+const maxEvent = 64 << 20
+
+// line reads a line of at most so many bytes.
+func (e *Events) line(most int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := e.from.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > most:
+			return nil, fmt.Errorf("an event is longer than %d bytes", maxEvent)
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
 // Next returns the next event. The error is an [ErrLost]: whatever ends a stream, more
 // was to come.
 func (e *Events) Next() (Event, error) {
 	ev := Event{Kind: "message"}
 	for {
-		line, err := e.from.ReadBytes('\n')
+		line, err := e.line(maxEvent - len(ev.Data))
 		if err != nil {
 			return Event{}, fmt.Errorf("%w: the stream of events ended: %w", ErrLost, err)
 		}

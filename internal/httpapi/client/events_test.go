@@ -39,3 +39,18 @@ func TestEvents_AsTheStandardReadsThem(t *testing.T) {
 		t.Errorf("at the end: %v, want ErrLost and why", err)
 	}
 }
+
+// endless gives the same line without end.
+type endless string
+
+// Read implements [io.Reader].
+func (e endless) Read(part []byte) (int, error) { return copy(part, e), nil }
+
+// An event that never ends takes no more than its share of memory.
+func TestEvents_AreBounded(t *testing.T) {
+	for _, stream := range []endless{"data: never an end", "data: line after line\n"} {
+		if _, err := client.NewEvents(stream).Next(); !errors.Is(err, client.ErrLost) {
+			t.Errorf("%q: %v, want ErrLost", stream, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -63,18 +64,26 @@ func parseServer(item string) (*url.URL, error) {
 //
 // Of several servers it asks the one that has answered last, and then the others, round
 // and round until ctx ends: as long as the request was not sent, was answered by 503,
-// which says that it was not applied, or changes nothing. A single server is asked once.
+// which says that it was not applied, or changes nothing. A single server is asked once. A
+// write that is under way when ctx ends has an unknown outcome, so none is begun again for
+// which little time is left, as long as tries take.
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	counted := &countedReader{from: r.Upload}
 	if r.Upload != nil {
 		r.Upload = counted
 	}
 	said := make([]error, len(c.servers))
+	var longest time.Duration
 	for {
 		first := int(c.last.Load())
 		for i := range c.servers {
 			n := (first + i) % len(c.servers)
+			if said[n] != nil && r.writes() && left(ctx) < 2*longest {
+				return nil, summary(said)
+			}
+			began := time.Now()
 			stream, err := c.ask(ctx, c.servers[n], &r)
+			longest = max(longest, time.Since(began))
 			if err == nil {
 				c.last.Store(int64(n))
 				return stream, nil
@@ -95,6 +104,15 @@ func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 			return nil, summary(said)
 		}
 	}
+}
+
+// left is how much time ctx leaves.
+func left(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return math.MaxInt64
+	}
+	return time.Until(deadline)
 }
 
 // another reports whether a request that has failed can be sent to another server.
@@ -166,11 +184,7 @@ func (c *Client) ask(ctx context.Context, server *url.URL, r *Request) (*Stream,
 // patience is how long a server is waited for where there are others: so that each of
 // them has its turn.
 func (c *Client) patience(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return tryWithin
-	}
-	return min(tryWithin, time.Until(deadline)/time.Duration(len(c.servers)))
+	return min(tryWithin, left(ctx)/time.Duration(len(c.servers)))
 }
 
 // open sends the request and looks at what the answer is.
