@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -34,16 +35,22 @@ func (r *reader) Write(b []byte) (int, error) {
 func TestServing_LogsToNobody(t *testing.T) {
 	r := &reader{there: make(chan struct{})}
 	c := &logConfig{level: "info", format: "json"}
+	open := sync.OnceFunc(func() { close(r.there) })
+	late := time.AfterFunc(20*time.Second, func() {
+		t.Error("who logs waits for who reads")
+		open()
+	})
+	defer late.Stop()
 	var lost int64
 	err := c.serving(&cobra.Command{}, streams{err: r}, func(log *logger) error {
-		for log.lines.Lost() < 10 {
+		for n := 0; n < 5000 && log.lines.Lost() < 10; n++ {
 			log.Info("line", zap.String("long", strings.Repeat("x", 1000)))
 		}
 		lost = log.lines.Lost()
 		if err := log.lines.Sync(); !errors.Is(err, logbuffer.ErrUnread) {
 			t.Errorf("sync = %v, want ErrUnread", err)
 		}
-		close(r.there)
+		open()
 		return errors.Join(log.lines.Sync(), usageError{errors.New("out of work")})
 	})
 	if exitCode(err) != exitUsage || !errors.Is(err, errQuiet) {

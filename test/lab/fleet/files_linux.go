@@ -1,9 +1,12 @@
 package fleet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,4 +41,36 @@ func limitFiles(pid int) (open int, restore func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// canFill reports whether a pipe can be filled from its reading end.
+func canFill() bool { return true }
+
+// fillPipe fills a pipe of which this process has the reading end, with lines that say nothing.
+func fillPipe(out io.Reader) error {
+	pipe, ok := out.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("fill a pipe: %w", errors.ErrUnsupported)
+	}
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("fill a pipe: %w", err)
+	}
+	control := raw.Control(func(fd uintptr) {
+		var end int
+		if end, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		defer unix.Close(end)
+		lines := append(bytes.Repeat([]byte{' '}, 1023), '\n')
+		for size := len(lines); size > 0 && err == nil; {
+			if _, err = unix.Write(end, lines[len(lines)-size:]); errors.Is(err, unix.EAGAIN) {
+				size, err = size/2, nil
+			}
+		}
+	})
+	if err = errors.Join(control, err); err != nil {
+		return fmt.Errorf("fill a pipe: %w", err)
+	}
+	return nil
 }

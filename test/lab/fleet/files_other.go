@@ -2,10 +2,19 @@
 
 package fleet
 
-import "errors"
+import (
+	"errors"
+	"io"
+)
 
 // canLimit reports whether the limits of another process can be set.
 func canLimit() bool { return false }
 
 // limitFiles does nothing where the kernel offers nothing.
 func limitFiles(int) (int, func() error, error) { return 0, nil, errors.ErrUnsupported }
+
+// canFill reports whether a pipe can be filled from its reading end.
+func canFill() bool { return false }
+
+// fillPipe does nothing where the kernel offers nothing.
+func fillPipe(io.Reader) error { return errors.ErrUnsupported }

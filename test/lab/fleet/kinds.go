@@ -64,6 +64,7 @@ func kinds() map[string]kind {
 		"freezelong":  {weight: 8, on: []string{onMaster, onMaster, onHot, onBackup}, lasts: beyondTTL, costs: costsMaster, do: (*harm).freeze},
 		"frost":       {weight: 2, on: []string{onMaster}, lasts: beyondTTL, costs: costsMaster, do: (*harm).frost, needs: canFreeze},
 		"starve":      {weight: 2, on: []string{onMaster, onHot}, lasts: toTwiceTTL, costs: costsMaster, do: (*harm).starve, needs: canStarve},
+		"unread":      {weight: 3, on: []string{onMaster, onMaster, onHot, onCold, onBackup}, lasts: beyondTTL, alone: true, do: (*harm).unread, needs: canFill},
 		"nofile":      {weight: 2, on: []string{onMaster, onHot}, lasts: aroundTTL, do: (*harm).noFile, needs: canLimit},
 	}
 	maps.Copy(all, storeKinds())

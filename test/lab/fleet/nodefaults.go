@@ -172,6 +172,14 @@ func (h *harm) starve(ctx context.Context) error {
 	return errors.Join(err, g.remove())
 }
 
+// unread has nobody read a node's log, which is a pipe that is full. It is to cost nothing.
+func (h *harm) unread(ctx context.Context) error {
+	if err := h.node.Process().ignore(ctx, h.step.For); err != nil {
+		return err
+	}
+	return pause(ctx, time.Second) // now it says what it has kept
+}
+
 // noFile leaves a node no file to open, and no connection.
 func (h *harm) noFile(ctx context.Context) error {
 	p := h.node.Process()

@@ -26,6 +26,9 @@ type Process struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when it has ended
 	log   *os.File
+	out   io.ReadCloser // what it writes
+	// reading is held while nobody reads that.
+	reading sync.Mutex
 	// expected is set when somebody ends it.
 	expected atomic.Bool
 
@@ -68,7 +71,7 @@ func (f *Fleet) spawn(name string, at Place, env []string, args ...string) (*Pro
 	if p.log, err = os.OpenFile(filepath.Join(f.logs(), name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", name, err)
 	}
-	out, err := p.cmd.StderrPipe()
+	p.out, err = p.cmd.StderrPipe()
 	if err == nil {
 		err = f.starter.start(p.cmd)
 	}
@@ -81,7 +84,7 @@ func (f *Fleet) spawn(name string, at Place, env []string, args ...string) (*Pro
 	f.group.Go(func() {
 		defer close(p.done)
 		defer p.log.Close()
-		p.read(out)
+		p.read(p.out)
 		_ = p.cmd.Wait() // how it ended is read by Exit
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -95,7 +98,9 @@ func (p *Process) read(from io.Reader) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		p.reading.Lock()
 		_, _ = fmt.Fprintf(p.log, "%s\n", lines.Bytes()) // a log that is cut short is missed by whoever reads it
+		p.reading.Unlock()
 		var e entry
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
 			continue // it stands in the log
@@ -104,6 +109,21 @@ func (p *Process) read(from io.Reader) {
 		p.said = append(p.said, e)
 		p.mu.Unlock()
 	}
+}
+
+// ignore leaves what it says unread for a time, in a pipe that is full.
+func (p *Process) ignore(ctx context.Context, lasting time.Duration) error {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	for range 2 { // what was being read at that moment has made room again
+		if err := fillPipe(p.out); err != nil {
+			return err
+		}
+		if err := pause(ctx, lasting/2); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PID is its process id.

@@ -110,6 +110,14 @@ func leases() []Mutant {
 			Catchers: []Catcher{contract("A_node_that_hangs_loses_its_lease")},
 		},
 		{
+			Name: "log-waits", Invariant: "I-41", Rule: "nobody who logs waits for who reads",
+			Edits: []Edit{{
+				"cmd/coordinator/logging.go",
+				"zapcore.NewCore(enc, lines, level)", "zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)",
+			}},
+			Catchers: []Catcher{{Package: "cmd/coordinator", Test: "TestServing_LogsToNobody"}},
+		},
+		{
 			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record hangs on its node's lease",
 			Edits: []Edit{{
 				"etcdstore/membership.go",
