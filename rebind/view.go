@@ -44,6 +44,10 @@ type Fault struct {
 // Revision returns the revision the view shows.
 func (v *View) Revision() Revision { return v.revision }
 
+// Life tells views of different stores apart: it counts the restores that this node had
+// found before the view was loaded. Revisions of different lives say nothing of each other.
+func (v *View) Life() uint64 { return v.life }
+
 // Len returns the number of mementos, quarantined ones not counted.
 func (v *View) Len() int { return v.tree.Len() }
 

@@ -29,9 +29,18 @@ type listings struct {
 	node Node
 
 	mu      sync.Mutex // guards the fields below
-	views   map[rebind.Revision]*kept
+	views   map[moment]*kept
 	sweeper *time.Timer // nil while nothing is kept
 }
+
+// moment is a revision of one life of the store.
+type moment struct {
+	life uint64
+	at   rebind.Revision
+}
+
+// momentOf is when a view is of.
+func momentOf(v *rebind.View) moment { return moment{v.Life(), v.Revision()} }
 
 // kept is a listing that may go on.
 type kept struct {
@@ -41,32 +50,32 @@ type kept struct {
 }
 
 func newListings(node Node) *listings {
-	return &listings{node: node, views: make(map[rebind.Revision]*kept)}
+	return &listings{node: node, views: make(map[moment]*kept)}
 }
 
 // keep holds on to a view for a while after it was last used.
 func (l *listings) keep(v *rebind.View) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rev := v.Revision()
-	if k, ok := l.views[rev]; ok {
+	then := momentOf(v)
+	if k, ok := l.views[then]; ok {
 		k.used = time.Now()
 		return
 	}
 	if len(l.views) == maxListings {
 		l.dropOldest()
 	}
-	l.views[rev] = &kept{view: v, past: v.Past(), used: time.Now()}
+	l.views[then] = &kept{view: v, past: v.Past(), used: time.Now()}
 	if l.sweeper == nil {
 		l.sweeper = time.AfterFunc(sweepEvery, l.sweep)
 	}
 }
 
 func (l *listings) dropOldest() {
-	var oldest rebind.Revision
-	for rev, k := range l.views {
-		if oldest == 0 || k.used.Before(l.views[oldest].used) {
-			oldest = rev
+	var oldest moment
+	for then, k := range l.views {
+		if oldest.at == 0 || k.used.Before(l.views[oldest].used) {
+			oldest = then
 		}
 	}
 	delete(l.views, oldest)
@@ -80,9 +89,9 @@ func (l *listings) sweep() {
 	if l.sweeper == nil {
 		return // closed
 	}
-	for rev, k := range l.views {
-		if time.Since(k.used) >= keepListing {
-			delete(l.views, rev)
+	for then, k := range l.views {
+		if time.Since(k.used) >= keepListing || err == nil && then.life != reading.View.Life() {
+			delete(l.views, then)
 		} else if err != nil || dear(reading.View, k.past, changeTakes) {
 			k.view = nil
 		}
@@ -101,12 +110,13 @@ func dear(now *rebind.View, past rebind.Past, each int64) bool {
 }
 
 // get tells whether a listing is kept, and returns its view: nil if it has to be read
-// from the store, which is the one of the view as long as now has the same past.
-func (l *listings) get(rev rebind.Revision, now *rebind.View) (v *rebind.View, ok bool) {
+// from the store, which is the one of the view as long as now has the same past. None
+// outlives its store.
+func (l *listings) get(then moment, now *rebind.View) (v *rebind.View, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k, ok := l.views[rev]
-	if !ok || time.Since(k.used) >= keepListing {
+	k, ok := l.views[then]
+	if !ok || then.life != now.Life() || time.Since(k.used) >= keepListing {
 		return nil, false
 	}
 	if _, same := now.Since(k.past); k.view == nil && !same {

@@ -34,8 +34,8 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	if q.past != 0 {
 		return s.listPast(w, r, &q, &reading)
 	}
-	if at := q.after.kept; at != 0 {
-		view, ok := s.listings.get(at, reading.View)
+	if then := q.after.kept; then.at != 0 {
+		view, ok := s.listings.get(then, reading.View)
 		switch {
 		case !ok:
 			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
@@ -50,7 +50,7 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	}
 	if page.more {
 		s.listings.keep(reading.View)
-		page.next = place{kept: page.revision, last: page.last()}.encode()
+		page.next = place{kept: momentOf(reading.View), last: page.last()}.encode()
 	}
 	s.describe(w.Header(), &reading)
 	return page.write(w)
@@ -81,7 +81,7 @@ func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
 // for as long as the store has the revision; or from this one, if it is that of a listing
 // whose view is no longer kept.
 func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listQuery, reading *coordinator.Reading) error {
-	at := max(q.past, q.after.kept)
+	at := max(q.past, q.after.kept.at)
 	// It is nobody else's, and what it weighs is only known when it has been read.
 	if err := patientOf(w).keep(r.Context(), s.answers, maxPageBytes+partBytes); err != nil {
 		return err
@@ -239,7 +239,7 @@ func itemOf(m *rebind.Memento) wire.Memento {
 
 // place is where a page of a listing ended. Its text form is the next of that page.
 type place struct {
-	kept rebind.Revision // of a listing that this node keeps, or
+	kept moment          // of a listing that this node keeps, or
 	past rebind.Revision // of one that is read from the store
 	last rebind.Name
 }
@@ -247,7 +247,7 @@ type place struct {
 const pastPlace = "past "
 
 func (p place) encode() string {
-	text := fmt.Sprintf("%d %s", p.kept, p.last)
+	text := fmt.Sprintf("%d/%d %s", p.kept.life, p.kept.at, p.last)
 	if p.past != 0 {
 		text = fmt.Sprintf("%s%d %s", pastPlace, p.past, p.last)
 	}
@@ -258,20 +258,20 @@ func decodePlace(token string) (place, error) {
 	var p place
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	rest, old := strings.CutPrefix(string(text), pastPlace)
-	var rev rebind.Revision
-	if err == nil {
-		_, err = fmt.Sscanf(rest, "%d %s", &rev, &p.last)
+	at := &p.kept.at
+	switch {
+	case err != nil:
+	case old:
+		at = &p.past
+		_, err = fmt.Sscanf(rest, "%d %s", at, &p.last)
+	default:
+		_, err = fmt.Sscanf(rest, "%d/%d %s", &p.kept.life, at, &p.last)
 	}
 	if err == nil {
 		_, err = rebind.ParseName(string(p.last))
 	}
-	if err != nil || rev < 1 {
+	if err != nil || *at < 1 {
 		return place{}, fmt.Errorf("%w: after %.50q is not what a listing gave as next", rebind.ErrInvalid, token)
-	}
-	if old {
-		p.past = rev
-	} else {
-		p.kept = rev
 	}
 	return p, nil
 }

@@ -232,10 +232,10 @@ func TestList_BadQueries(t *testing.T) {
 		"a limit over the largest":    {"limit", strconv.Itoa(httpapi.MaxPage + 1)},
 		"a limit that is no number":   {"limit", "all"},
 		"an after that is none":       {"after", "a/b"},
-		"an after without a name":     {"after", token("7")},
-		"an after of revision 0":      {"after", token("0 a/b")},
-		"an after of a bad name":      {"after", token("7 a/..")},
-		"an after that is no number":  {"after", token("x a/b")},
+		"an after without a name":     {"after", token("0/7")},
+		"an after of revision 0":      {"after", token("0/0 a/b")},
+		"an after of a bad name":      {"after", token("0/7 a/..")},
+		"an after that is no number":  {"after", token("0/x a/b")},
 		"a type that is no type":      {"type", "A"},
 		"a type with a slash":         {"type", "a/b"},
 		"an unknown parameter":        {"typ", "a"},
@@ -266,6 +266,28 @@ func TestList_IsKeptForItsNextPage(t *testing.T) {
 		<-time.After(httpapi.KeepListing + time.Second)
 		a.list(t, "limit", "5", "after", second.Next).refused(http.StatusGone, wire.KindGone)
 		a.list(t, "limit", "5").page()
+	})
+}
+
+// A listing is of one store alone: after a restore its next page is gone, even where the
+// store comes to that revision again.
+func TestList_EndsWithItsStore(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *plane) {
+		a := p.lead("a")
+		a.stock(t)
+		backup := p.store.Backup()
+		a.put(t, "z/1", "phantom").want(http.StatusCreated)
+		page := a.list(t, "limit", "5").page()
+		p.store.PutBack(backup, 0)
+		<-time.After(time.Second)
+		a.await(t, modes.StateMaster)
+		for int64(p.store.Revision()) < page.Revision {
+			p.write("z/2", "new")
+		}
+		a.list(t, "limit", "5", "after", page.Next).refused(http.StatusGone, wire.KindGone)
+		if again := a.list(t, "limit", "5").page(); again.Next == page.Next {
+			t.Errorf("the pages of two stores have the same next")
+		}
 	})
 }
 
