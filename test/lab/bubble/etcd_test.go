@@ -2,6 +2,7 @@ package bubble_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -80,7 +81,10 @@ func newEtcd(t testing.TB) *etcd {
 }
 
 // start returns when the server serves.
-func (e *etcd) start() {
+func (e *etcd) start() { e.startAfter(func(pb.KVClient) {}) }
+
+// startAfter is start where first is done before anybody else can ask the server.
+func (e *etcd) startAfter(first func(pb.KVClient)) {
 	server, err := etcdserver.NewServer(e.config())
 	if err != nil {
 		e.t.Fatalf("start etcd: %v", err)
@@ -93,6 +97,7 @@ func (e *etcd) start() {
 		lease:  adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(server)),
 		watch:  adapter.WatchServerToWatchClient(v3rpc.NewWatchServer(server)),
 	}
+	first(s.kv)
 	s.life, s.end = context.WithCancel(context.Background())
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -112,9 +117,38 @@ func (e *etcd) stop() {
 	s.server.HardStop()
 }
 
+// save copies what is on the disk, with the server away meanwhile.
+func (e *etcd) save() (dir string) {
+	e.stop()
+	defer e.start()
+	dir = e.dir + "-saved"
+	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(e.dir))); err != nil {
+		e.t.Fatalf("save etcd's data: %v", err)
+	}
+	return dir
+}
+
+// putBack has a copy take the place of what is on the disk, and the server go on from
+// there to a revision, by changes that no plane sees, before anybody can ask it.
+func (e *etcd) putBack(dir string, goOn int64) {
+	e.stop()
+	if err := errors.Join(os.RemoveAll(e.dir), os.CopyFS(e.dir, os.DirFS(dir))); err != nil {
+		e.t.Fatalf("put back etcd's data: %v", err)
+	}
+	e.startAfter(func(kv pb.KVClient) {
+		for at := int64(0); at < goOn; {
+			resp, err := kv.Put(context.Background(), &pb.PutRequest{Key: []byte("/elsewhere")})
+			if err != nil {
+				e.t.Fatalf("go on: %v", err)
+			}
+			at = resp.Header.Revision
+		}
+	})
+}
+
 // remove deletes what is on the disk of a server that is stopped.
 func (e *etcd) remove() {
-	if err := os.RemoveAll(e.dir); err != nil {
+	if err := errors.Join(os.RemoveAll(e.dir), os.RemoveAll(e.dir+"-saved")); err != nil {
 		e.t.Errorf("remove etcd's data: %v", err)
 	}
 }

@@ -98,26 +98,49 @@ func (l *lab) rest() time.Duration { return l.plan.TTL + 10*time.Second }
 // run runs the plan and returns what it left behind, and what the lab itself found to
 // be broken. It is called in a bubble.
 func run(t *testing.T, p *plan, told io.Writer) (*evidence.Run, []string) {
+	l := newLab(t, p, told)
+	defer l.remove()
+	observer := evidence.Observe(context.Background(), l.raw, root)
+
+	stop, leave := l.live()
+	l.harm()
+	l.comeToRest()
+	stop()
+	l.settle()
+	l.close(observer)
+	leave()
+	return &l.record.run, l.failed
+}
+
+// newLab makes a lab whose store runs. Remove it when done.
+func newLab(t *testing.T, p *plan, told io.Writer) *lab {
 	l := &lab{t: t, plan: p, began: time.Now()}
 	l.told = logs(l.began, told)
 	l.record = newRecord(l.began)
 	l.etcd = newEtcd(t)
-	defer l.etcd.remove()
-	defer l.etcd.stop()
 	open := newGate(l.etcd, l.random("observer"), func(int64, time.Time) {})
 	l.raw = client(open)
-	defer l.raw.Close()
-	observer := evidence.Observe(context.Background(), l.raw, root)
+	return l
+}
 
-	tending, leave := context.WithCancel(context.Background())
-	for _, n := range p.Nodes {
+// remove ends the store and what it left on disk.
+func (l *lab) remove() {
+	l.raw.Close()
+	l.etcd.stop()
+	l.etcd.remove()
+}
+
+// live starts nodes and clients; stop ends the clients, leave the nodes.
+func (l *lab) live() (stop, leave func()) {
+	tending, untended := context.WithCancel(context.Background())
+	for _, n := range l.plan.Nodes {
 		s := &seat{nodePlan: n, lab: l, wanted: true}
 		l.seats = append(l.seats, s)
 	}
 	for _, s := range l.seats {
 		l.group.Go(func() { s.tend(tending) })
 	}
-	working, stop := context.WithCancel(context.Background())
+	working, end := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
 	for i := range writers {
 		c := l.caller(fmt.Sprintf("writer-%d", i))
@@ -128,18 +151,17 @@ func run(t *testing.T, p *plan, told io.Writer) (*evidence.Run, []string) {
 		clients.Go(func() { c.read(working) })
 	}
 	clients.Go(func() { l.copy(working) })
-
-	l.harm()
-	l.comeToRest()
-	stop()
-	clients.Wait()
-	l.settle()
-	l.close(observer)
-	leave()
-	l.stop()
-	l.group.Wait()
-	l.programs.Wait()
-	return &l.record.run, l.failed
+	stop = func() {
+		end()
+		clients.Wait()
+	}
+	leave = func() {
+		untended()
+		l.stop()
+		l.group.Wait()
+		l.programs.Wait()
+	}
+	return stop, leave
 }
 
 // harm does all that the plan says, and undoes what is still in force at its end.
