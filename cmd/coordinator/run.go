@@ -337,7 +337,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	api := httpapi.New(httpapi.Config{
 		Standstill: still,
 		Node:       d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.spool(),
-		Access: d.secured.access, Peers: d.secured.peers,
+		Access: d.secured.access, Names: ownNames(d.cfg.listen), Peers: d.secured.peers,
 		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logged.level,
 	})
 	defer api.Close()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -19,7 +20,10 @@ import (
 )
 
 // secureConfig says what the API shows to callers and what it asks of them.
-type secureConfig struct{ cert, key, clientCA, ca, tokens string }
+type secureConfig struct {
+	cert, key, clientCA, ca, tokens string
+	noLoopback                      bool
+}
 
 func (c *secureConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.cert, "tls-cert", "", "file of the certificate of the API, and what other nodes are shown (default: the API is plain HTTP)")
@@ -27,6 +31,7 @@ func (c *secureConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.clientCA, "tls-client-ca", "", "file of the CAs of which callers need a certificate (default: they need none)")
 	f.StringVar(&c.ca, "tls-ca", "", "file of the CAs of the other nodes' certificates (default: --tls-client-ca, else the CAs of the system)")
 	f.StringVar(&c.tokens, "auth-token-file", "", "file of the tokens that callers may show (default: none, and only callers over loopback may change anything)")
+	f.BoolVar(&c.noLoopback, "no-loopback-trust", false, "trust callers over loopback no more than others, for a node behind a proxy or a service mesh: without credentials nobody may change anything then")
 }
 
 // check tells which settings do not go together.
@@ -64,7 +69,7 @@ type secured struct {
 
 // read reads the files.
 func (c *secureConfig) read(log *zap.Logger) (secured, error) {
-	s := secured{access: httpapi.Access{Certificates: c.clientCA != ""}}
+	s := secured{access: httpapi.Access{Certificates: c.clientCA != "", NoLoopback: c.noLoopback}}
 	var err error
 	if c.cert != "" {
 		if s.server, err = credentials.OpenServer(c.cert, c.key, c.clientCA, log); err != nil {
@@ -93,9 +98,12 @@ const expiresSoon = 14 * 24 * time.Hour
 
 // warn says of what is secured, and what is not, what an operator may not have meant.
 func (s *secured) warn(listen string, log *zap.Logger) {
-	open := beyondLoopback(listen)
+	open, asks := beyondLoopback(listen), s.access.Tokens != nil || s.access.Certificates
+	if !asks && s.access.NoLoopback {
+		log.Warn("nobody may change anything through the API; set --auth-token-file or --tls-client-ca", zap.String("listen", listen))
+	}
 	switch {
-	case open && s.access == (httpapi.Access{}):
+	case open && !asks:
 		log.Warn("everybody who reaches the API may read everything; set --auth-token-file or --tls-client-ca", zap.String("listen", listen))
 	case open && s.server == nil:
 		log.Warn("tokens and state go over the network unencrypted; set --tls-cert and --tls-key", zap.String("listen", listen))
@@ -114,6 +122,19 @@ func (s *secured) warn(listen string, log *zap.Logger) {
 // aliveWithin is how long a process may take to say that it is there. One that has ended is
 // told at once where its machine still is.
 const aliveWithin = time.Second
+
+// ownNames are those by which callers may mean this machine's node, beside the address that
+// it advertises.
+func ownNames(listen string) []string {
+	var found []string
+	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
+		found = append(found, host)
+	}
+	if host, err := os.Hostname(); err == nil {
+		found = append(found, host)
+	}
+	return found
+}
 
 // serve serves the API until the server is shut down.
 func (s *secured) serve(server *http.Server, l net.Listener) error {

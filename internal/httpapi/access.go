@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/coordinator-ha/coordinator/internal/credentials"
@@ -17,13 +18,17 @@ import (
 // carries it out decides for itself, by the same credentials.
 
 // Access says how callers identify themselves. The zero value asks for nothing: then
-// everybody may read, and only callers over loopback may change anything.
+// everybody may read who asks the node by a name that is its own, and only callers over
+// loopback may change anything.
 type Access struct {
 	// Tokens knows the bearer tokens; nil means that none are asked for.
 	Tokens Tokens
 	// Certificates asks each caller for a certificate that the listener has verified.
 	// Without Tokens whoever has one may do everything.
 	Certificates bool
+	// NoLoopback ends the trust in callers over loopback: without Tokens and Certificates
+	// nobody may change anything then.
+	NoLoopback bool
 }
 
 // Tokens tells whose a bearer token is.
@@ -60,7 +65,13 @@ func (s *Server) allow(r *http.Request, needs credentials.Role) error {
 		return fmt.Errorf("%w: this node asks for a client certificate of its CA: give yours with --cert and --key", wire.ErrForbidden)
 	case access.Tokens != nil:
 		return s.allowHolder(r, needs)
-	case access.Certificates, needs == credentials.Viewer:
+	case access.Certificates:
+		return nil
+	case !s.ownName(r.Host):
+		// A page in a browser can be made to reach this node by a name of the page's own,
+		// and read what it is answered.
+		return fmt.Errorf("%w: this was sent to %.100q, which is no name of this node: use its address, localhost, its machine's name or that of --listen or --advertise-url, or have the nodes ask for credentials", wire.ErrForbidden, r.Host)
+	case needs == credentials.Viewer:
 		return nil
 	default:
 		return s.allowLocal(r)
@@ -85,32 +96,47 @@ func (s *Server) allowHolder(r *http.Request, needs credentials.Role) error {
 	return nil
 }
 
-// allowLocal lets pass what was sent on this machine, by somebody who meant this node.
+// allowLocal lets pass what was sent on this machine.
 func (s *Server) allowLocal(r *http.Request) error {
 	const instead = "without --auth-token-file or --tls-client-ca a node takes changes over loopback only"
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	peer, err := netip.ParseAddr(host)
 	switch {
+	case s.cfg.Access.NoLoopback:
+		return fmt.Errorf("%w: with --no-loopback-trust and neither --auth-token-file nor --tls-client-ca a node takes no changes: start it with one of these", wire.ErrForbidden)
 	case err != nil || !peer.IsLoopback():
 		return fmt.Errorf("%w: %s, and this came from %.50s: send it to 127.0.0.1 on the node's machine, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
-	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
+	case proxied(r):
 		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)
-	case !s.ownName(r.Host):
-		// A page in a browser here can be made to reach this node by a name of its own.
-		return fmt.Errorf("%w: %s, and this was sent to %.100q: use the node's address, or localhost", wire.ErrForbidden, instead, r.Host)
 	}
 	return nil
 }
 
+// proxied reports whether a proxy says that it has passed a request on: to a node behind
+// one on its own machine everybody seems local.
+func proxied(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
+		if _, there := r.Header[name]; there {
+			return true
+		}
+	}
+	return false
+}
+
 // ownName reports whether a request's host is one by which this node is meant: an
-// address, localhost or what the node advertises.
+// address, which nobody can make a name of, localhost, what the node advertises, or one
+// of its configured names.
 func (s *Server) ownName(host string) bool {
-	name := (&url.URL{Host: host}).Hostname()
+	name := strings.TrimSuffix((&url.URL{Host: host}).Hostname(), ".")
 	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
 		return true
 	}
+	if name == "" {
+		return false
+	}
 	own, err := url.Parse(s.node.Status().URI)
-	return err == nil && name != "" && strings.EqualFold(name, own.Hostname())
+	return err == nil && strings.EqualFold(name, own.Hostname()) ||
+		slices.ContainsFunc(s.cfg.Names, func(known string) bool { return strings.EqualFold(name, known) })
 }
 
 // sameOrigin refuses a request that a page of another site has had a browser make.

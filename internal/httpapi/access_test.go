@@ -49,7 +49,7 @@ func (nobody) Status() coordinator.Status {
 }
 
 func newDoorkeeper(t *testing.T, access httpapi.Access) *doorkeeper {
-	api := httpapi.New(httpapi.Config{Node: nobody{}, MaxPayload: maxPayload, Access: access})
+	api := httpapi.New(httpapi.Config{Node: nobody{}, MaxPayload: maxPayload, Access: access, Names: []string{"node-a"}})
 	t.Cleanup(api.Close)
 	return &doorkeeper{t, api}
 }
@@ -183,9 +183,12 @@ func TestAccess_TokensThatAreNone(t *testing.T) {
 	}
 }
 
-// Promise: without credentials everybody reads, and only this machine changes anything.
+// Promise: without credentials everybody reads who means this node, and only this machine
+// changes anything; a page in a browser that has given itself an address of this node reads
+// nothing. A node's health is for all.
 func TestAccess_WithoutCredentials(t *testing.T) {
 	d := newDoorkeeper(t, httpapi.Access{})
+	trusting := newDoorkeeper(t, httpapi.Access{NoLoopback: true})
 	from := func(address string) func(*http.Request) {
 		return func(r *http.Request) { r.RemoteAddr = address }
 	}
@@ -196,31 +199,44 @@ func TestAccess_WithoutCredentials(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*http.Request)
 		local  bool
+		astray bool // meant for another
 	}{
-		"loopback":                        {from("127.0.0.1:1"), true},
-		"another loopback":                {from("127.8.9.10:1"), true},
-		"loopback in version 6":           {from("[::1]:1"), true},
-		"loopback of 4 within 6":          {from("[::ffff:127.0.0.1]:1"), true},
-		"another machine":                 {from("192.0.2.1:1"), false},
-		"another machine, version 6":      {from("[2001:db8::1]:1"), false},
-		"an address that begins alike":    {from("127.0.0.1.example:1"), false},
-		"no address":                      {from(""), false},
-		"a socket's name":                 {from("@"), false},
-		"through a proxy":                 {with("X-Forwarded-For"), false},
-		"through a proxy of the standard": {with("Forwarded"), false},
-		"to localhost":                    {to("localhost:7400"), true},
-		"to the address":                  {to("[::1]:7400"), true},
-		"to what the node advertises":     {to("Node-A.example"), true},
-		"to a name of somebody's own":     {to("rebound.example:7400"), false},
-		"to nobody":                       {to(""), false},
+		"loopback":                        {from("127.0.0.1:1"), true, false},
+		"another loopback":                {from("127.8.9.10:1"), true, false},
+		"loopback in version 6":           {from("[::1]:1"), true, false},
+		"loopback of 4 within 6":          {from("[::ffff:127.0.0.1]:1"), true, false},
+		"another machine":                 {from("192.0.2.1:1"), false, false},
+		"another machine, version 6":      {from("[2001:db8::1]:1"), false, false},
+		"an address that begins alike":    {from("127.0.0.1.example:1"), false, false},
+		"no address":                      {from(""), false, false},
+		"a socket's name":                 {from("@"), false, false},
+		"through a proxy":                 {with("X-Forwarded-For"), false, false},
+		"through a proxy of the standard": {with("Forwarded"), false, false},
+		"to localhost":                    {to("localhost:7400"), true, false},
+		"to the address":                  {to("[::1]:7400"), true, false},
+		"to what the node advertises":     {to("Node-A.example"), true, false},
+		"through a proxy, by its name":    {with("Via"), false, false},
+		"through a proxy, by its address": {with("X-Real-IP"), false, false},
+		"through a proxy of no name":      {func(r *http.Request) { r.Header["X-Forwarded-For"] = []string{""} }, false, false},
+		"to localhost as a whole name":    {to("LOCALHOST.:7400"), true, false},
+		"to what the node is called":      {to("Node-A:7400"), true, false},
+		"to a name of somebody's own":     {to("rebound.example:7400"), false, true},
+		"to a name that begins alike":     {to("127.0.0.1.example:7400"), false, true},
+		"to a name that ends alike":       {to("evil.node-a.example"), false, true},
+		"to nobody":                       {to(""), false, true},
 	} {
 		for pattern, r := range requests(d.api) {
 			a := d.asks(c.change, r[0], r[1], `{"to":"b"}`)
-			if reads := r[0] == http.MethodGet; a.denied() == (reads || c.local) {
+			open := strings.HasPrefix(pattern, "GET "+wire.PathRole) || pattern == "GET "+wire.PathLive || pattern == "GET "+wire.PathReady
+			reads := r[0] == http.MethodGet && !c.astray
+			if a.denied() == (open || reads || c.local) {
 				t.Errorf("%s, %s: %d %s", name, pattern, a.status, a.body)
 			}
+			if a := trusting.asks(c.change, r[0], r[1], `{"to":"b"}`); a.denied() == (open || reads) {
+				t.Errorf("%s, %s without trust in loopback: %d %s", name, pattern, a.status, a.body)
+			}
 		}
-		if a := d.asks(c.change, http.MethodPost, wire.PathHandover, `{"dry_run":true}`); a.denied() {
+		if a := d.asks(c.change, http.MethodPost, wire.PathHandover, `{"dry_run":true}`); a.denied() != c.astray {
 			t.Errorf("%s, dry run of a handover: %d", name, a.status)
 		}
 	}

@@ -190,7 +190,7 @@ func TestHealth_ShortMoments(t *testing.T) {
 		change(&st)
 		api := httpapi.New(httpapi.Config{Node: posed{status: st}})
 		t.Cleanup(api.Close)
-		return &peer{id: "a", api: api}
+		return &peer{id: "a", url: "http://localhost", api: api}
 	}
 	lapsed := pose(modes.StateMaster, func(st *coordinator.Status) { st.LeaseRemaining, st.Acting = -time.Second, false })
 	lapsed.healthy(t, wire.PathRole+"master", false)

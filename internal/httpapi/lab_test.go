@@ -85,7 +85,7 @@ type peer struct {
 func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *peer {
 	p.t.Helper()
 	n := &peer{id: id, url: "http://" + id}
-	api := httpapi.Config{MaxPayload: maxPayload}
+	api := httpapi.Config{MaxPayload: maxPayload, Names: []string{id}}
 	var tlsConfig *tls.Config
 	if p.secure != nil {
 		tlsConfig = p.secure(id, &api)

@@ -68,6 +68,9 @@ type Config struct {
 	SpoolDir string
 	// Access says how callers identify themselves.
 	Access Access
+	// Names are those by which callers may mean this node, beside addresses, localhost and
+	// the name in its URI. They count where callers are not asked who they are.
+	Names []string
 	// Peers is what this node shows the others when it forwards to them, and whom it
 	// trusts to be one; nil means nothing, and the CAs of the system.
 	Peers *credentials.Client

@@ -66,7 +66,7 @@ func TestServer_PanicIsAnAnswer(t *testing.T) {
 	api := httpapi.New(httpapi.Config{Node: nobody{}}) // every method but Status panics
 	defer api.Close()
 	rec := httptest.NewRecorder()
-	req := httptest.NewRequest(http.MethodGet, wire.PathHistory, nil)
+	req := httptest.NewRequest(http.MethodGet, "http://localhost"+wire.PathHistory, nil)
 	api.ServeHTTP(rec, req)
 	a := &answer{t: t, what: "a request that panics", status: rec.Code, header: rec.Header(), body: rec.Body.Bytes()}
 	a.refused(http.StatusInternalServerError, wire.KindInternal)
@@ -84,7 +84,7 @@ func TestServer_ShowsMetricsWhereThereAreSome(t *testing.T) {
 	})})
 	defer api.Close()
 	rec := httptest.NewRecorder()
-	api.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, wire.PathMetrics, nil))
+	api.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "http://localhost"+wire.PathMetrics, nil))
 	if rec.Code != http.StatusAccepted {
 		t.Errorf("status = %d, want that of the metrics", rec.Code)
 	}

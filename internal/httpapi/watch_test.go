@@ -88,7 +88,7 @@ func TestWatch_Bookmarks(t *testing.T) {
 		rec := httptest.NewRecorder()
 		var watching sync.WaitGroup
 		watching.Go(func() {
-			req := httptest.NewRequestWithContext(ctx, http.MethodGet, wire.PathWatch+"?type=policy", nil)
+			req := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+wire.PathWatch+"?type=policy", nil)
 			a.api.ServeHTTP(rec, req)
 		})
 		synctest.Wait()
