@@ -75,7 +75,11 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 	if others := resp.Responses[1].GetResponseRange().Kvs; len(others) > 0 {
 		return 0, "", fmt.Errorf("%w: node %s is in this one", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
 	}
-	return 0, "", secluded(resp.Responses[0].GetResponseRange().Kvs)
+	found := resp.Responses[0].GetResponseRange().Kvs
+	if strays := p.stray(); len(found) == 0 && len(strays) > 0 {
+		return 0, "", fmt.Errorf("%w: key %q %s; if nobody needs it, delete it", coordinator.ErrSecluded, strays[0].Key, strays[0].Why)
+	}
+	return 0, "", secluded(found)
 }
 
 // secluded is the error of a node that finds a guard.

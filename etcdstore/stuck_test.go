@@ -259,6 +259,16 @@ func TestStray_KeysOfAllKinds(t *testing.T) {
 	l.comesTo(b, modes.StateMaster, 10*time.Second)
 }
 
+// A disabled node shares its plane with no key of the election, and says which it is.
+func TestStray_KeepsADisabledNodeOutAndIsNamed(t *testing.T) {
+	l := newLab(t)
+	l.Stray("nobody")
+	_, _, err := l.node("a").Seclude(l.ctx(), recordOf("a"), "")
+	if !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("election/nobody")) {
+		t.Errorf("seclude = %v", err)
+	}
+}
+
 // A record that names a key outside of the election keeps nobody from leading.
 func TestTerm_NamesAnotherKey(t *testing.T) {
 	l := newLab(t)
