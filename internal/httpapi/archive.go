@@ -39,6 +39,7 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	patientOf(w).stream(bodyWithin)
+	patientOf(w).askAgain(func() error { return s.allow(r, credentials.Viewer) })
 	err = writeArchive(w, archive.Header{Plane: st.Plane, PlaneID: st.PlaneID, Revision: view.Revision()}, view)
 	if err != nil {
 		s.log.Debug("export not taken to its end", zap.Error(err))

@@ -34,6 +34,9 @@ type patient struct {
 	hold    hold          // what the request has of a room
 	part    int           // how much of a part of the body has come
 	gone    bool          // there will be no end of the answer
+
+	allowed func() error // whether the caller may still have the answer; nil where that is not asked again
+	asked   time.Time    // when that was asked last
 }
 
 func newPatient(w http.ResponseWriter, r *http.Request, bodies *room) *patient {
@@ -67,8 +70,33 @@ func (p *patient) stream(within time.Duration) {
 	_ = p.control.SetWriteDeadline(time.Time{}) // that of the server is for the whole of an answer
 }
 
+// askAgain has it asked again and again, while a stream lasts, whether its caller may have
+// it: a token can be taken away meanwhile.
+func (p *patient) askAgain(allowed func() error) { p.allowed, p.asked = allowed, time.Now() }
+
+// askEvery is how often that is asked. A stream ends within twice that time.
+const askEvery = 5 * time.Second
+
+// still tells why the caller may no longer have the answer; nil if he may.
+func (p *patient) still() error {
+	if p.allowed == nil || time.Since(p.asked) < askEvery {
+		return nil
+	}
+	p.asked = time.Now()
+	if err := p.allowed(); err != nil {
+		return fmt.Errorf("%w: %w", errNoLonger, err)
+	}
+	return nil
+}
+
+// errNoLonger ends a stream whose caller was allowed to have it and is no more.
+var errNoLonger = errors.New("taken away")
+
 // Write writes some of the answer.
 func (p *patient) Write(b []byte) (n int, err error) {
+	if err := p.still(); err != nil {
+		return 0, err
+	}
 	for len(b) > 0 || n == 0 {
 		part := b[:min(len(b), sendBytes)]
 		if err := p.hold.await(p.expectTaking); err != nil {

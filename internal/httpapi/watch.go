@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -25,8 +26,9 @@ const (
 	replayWithin = time.Minute
 )
 
-// errBookmark is the cause of a wait that ends for a bookmark.
-var errBookmark = errors.New("time for a bookmark")
+// errAwake is the cause of a wait that ends for a bookmark, or for another look at the
+// caller's token.
+var errAwake = errors.New("time to look around")
 
 // getWatch tells a client of changes for as long as both are there. All watchers of a
 // node are fed from its mirror, so the store has one watch, however many they are.
@@ -63,6 +65,7 @@ type watcher struct {
 func (s *Server) watcher(w http.ResponseWriter, r *http.Request) (*watcher, error) {
 	t := &watcher{w: patientOf(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
 	t.w.stream(takeWithin)
+	t.w.askAgain(func() error { return s.allow(r, credentials.Viewer) })
 	if t.typ != "" {
 		if err := rebind.CheckType(t.typ); err != nil {
 			return nil, err
@@ -144,17 +147,24 @@ func (s *Server) replay(ctx context.Context, t *watcher) error {
 func (s *Server) follow(ctx context.Context, t *watcher) error {
 	next := time.Now().Add(bookmarkEvery)
 	for {
+		if err := t.w.still(); err != nil {
+			return err
+		}
 		if time.Until(next) <= 0 {
 			next = time.Now().Add(bookmarkEvery)
 			if err := t.bookmark(); err != nil {
 				return err
 			}
 		}
-		wait, cancel := context.WithDeadlineCause(ctx, next, errBookmark)
+		until := next
+		if again := time.Now().Add(askEvery); again.Before(until) {
+			until = again
+		}
+		wait, cancel := context.WithDeadlineCause(ctx, until, errAwake)
 		steps, at, err := s.node.Steps(wait, t.at)
 		cancel()
 		switch {
-		case errors.Is(err, errBookmark):
+		case errors.Is(err, errAwake):
 		case err != nil:
 			return err
 		default:
@@ -259,11 +269,13 @@ func (t *watcher) flush() error { return t.took(t.w.flush()) }
 
 // took notes whether the client has taken what was written.
 func (t *watcher) took(err error) error {
-	if err != nil {
+	switch {
+	case err == nil, errors.Is(err, errNoLonger):
+		return err
+	default:
 		t.gone = true
 		return fmt.Errorf("client does not take what it is sent: %w", err)
 	}
-	return nil
 }
 
 // changeOf is a change without its payload.
