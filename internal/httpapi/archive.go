@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -88,7 +90,7 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 	client.stream(bodyWithin)
 	r.Body = slowBody{client}
 	return s.forward.relay(w, r, func(w http.ResponseWriter, r *http.Request) error {
-		kept, err := s.keep(r.Body)
+		kept, err := s.keep(r.Body, r.ContentLength)
 		if err != nil {
 			return err
 		}
@@ -137,8 +139,28 @@ func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
 	return do()
 }
 
-// keep copies an archive to disk while it checks it, and returns it once it is whole.
-func (s *Server) keep(from io.Reader) (*os.File, error) {
+// free is how many bytes a directory has room for; an empty name is that of the system's
+// directory for temporary files.
+func free(dir string) (int64, error) {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(cmp.Or(dir, os.TempDir()), &disk); err != nil {
+		return 0, fmt.Errorf("look at %s: %w", cmp.Or(dir, os.TempDir()), err)
+	}
+	return int64(disk.Bavail) * int64(disk.Bsize), nil
+}
+
+// keep copies an archive to disk while it checks it, and returns it once it is whole. It
+// takes half of the room that there is at most: the node has other things to keep there,
+// perhaps a store. size is what the client says that it sends; less than 0 if it does not.
+func (s *Server) keep(from io.Reader, size int64) (*os.File, error) {
+	room, err := s.free(s.cfg.SpoolDir)
+	if err != nil {
+		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
+	}
+	disk := &keeper{left: room / 2}
+	if size > disk.left {
+		return nil, disk.tooLarge()
+	}
 	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
 	if err != nil {
 		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
@@ -147,9 +169,12 @@ func (s *Server) keep(from io.Reader) (*os.File, error) {
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, errors.Join(fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err), file.Close())
 	}
-	disk := &keeper{to: file}
+	disk.to = file
 	if err := s.check(io.TeeReader(from, disk)); err != nil {
-		if disk.err != nil {
+		switch {
+		case errors.Is(disk.err, rebind.ErrTooLarge):
+			err = disk.err
+		case disk.err != nil:
 			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, disk.err)
 		}
 		return nil, errors.Join(err, file.Close())
@@ -159,12 +184,21 @@ func (s *Server) keep(from io.Reader) (*os.File, error) {
 
 // keeper remembers why a disk takes no more, which is not the archive's fault.
 type keeper struct {
-	to  io.Writer
-	err error
+	to   io.Writer
+	left int64 // bytes
+	err  error
+}
+
+func (k *keeper) tooLarge() error {
+	return fmt.Errorf("%w: the archive takes more than half of the room on this node's disk: make room there, or have it kept elsewhere with --data-dir", rebind.ErrTooLarge)
 }
 
 // Write implements [io.Writer].
 func (k *keeper) Write(part []byte) (int, error) {
+	if k.left -= int64(len(part)); k.left < 0 {
+		k.err = k.tooLarge()
+		return 0, k.err
+	}
 	n, err := k.to.Write(part)
 	k.err = err
 	return n, err

@@ -43,6 +43,9 @@ func (s *Server) MaxWatches() int { return int(s.watches.most) }
 // Parameters lists what the query of a route may hold.
 func Parameters(pattern string) []string { return parameters(pattern) }
 
+// HasFree has the server believe that its disk has so much room.
+func (s *Server) HasFree(bytes int64) { s.free = func(string) (int64, error) { return bytes, nil } }
+
 // Places is how many connections a bounded listener takes, and how many more for health.
 func Places(l net.Listener) (places, reserved int) {
 	c := l.(*crowded).crowd

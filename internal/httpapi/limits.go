@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"log"
 	"net/http"
 	"syscall"
@@ -32,6 +33,10 @@ const (
 	maxExports = 8
 	// maxImports bounds the archives that are taken in at one time: each is kept on disk.
 	maxImports = 2
+	// maxPasts bounds the reads of the past at one time, and maxRehearsals the dry runs of
+	// a handover, which read all state.
+	maxPasts      = 2
+	maxRehearsals = 2
 	// maxMemory bounds, in bytes, what bodies may take together, and what answers may.
 	maxMemory = 32 << 20
 	// waitFor is how long a request waits for memory, and slowAfter how long a client may
@@ -93,6 +98,9 @@ type rooms struct {
 	watches *room
 	exports *room
 	imports *room
+
+	// What is read from the store for whoever asks, in turns.
+	pasts, rehearsals *room
 }
 
 func newRooms() rooms {
@@ -102,6 +110,9 @@ func newRooms() rooms {
 		watches: newRoom("watches", int64(connections()*3/4), 0, takeWithin),
 		exports: newRoom("exports", maxExports, slowAfter, takeWithin),
 		imports: newRoom("imports", maxImports, slowAfter, takeWithin),
+
+		pasts:      newRoom("reads of the past", maxPasts, waitFor, 0),
+		rehearsals: newRoom("dry runs of a handover", maxRehearsals, waitFor, 0),
 	}
 }
 
@@ -119,6 +130,16 @@ func (s *rooms) placesOf(pattern string) *room {
 	default:
 		return nil
 	}
+}
+
+// turn does something that takes a place in r.
+func (r *room) turn(ctx context.Context, do func() error) error {
+	var h hold
+	if err := r.take(ctx, &h, 1); err != nil {
+		return err
+	}
+	defer h.leave()
+	return do()
 }
 
 // run handles a request in a place of r.

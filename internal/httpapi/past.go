@@ -13,25 +13,35 @@ import (
 const (
 	partBytes = 2 << 20
 	firstPart = 16
-	maxPart   = 1000
+	maxPart   = 250
 )
 
 // past is what the store had at a revision. Like a bufio.Scanner it keeps the error
 // that ended its reading.
 type past struct {
-	ctx  context.Context
-	node Node
-	at   rebind.Revision
-	err  error
+	ctx    context.Context
+	server *Server
+	at     rebind.Revision
+	err    error
 }
 
 func (s *Server) pastAt(ctx context.Context, at rebind.Revision) *past {
-	return &past{ctx: ctx, node: s.node, at: at}
+	return &past{ctx: ctx, server: s, at: at}
+}
+
+// readPast reads a part of the past when its turn has come: whoever reads it reads what
+// the store has on disk, and keeps it from taking writes meanwhile.
+func (s *Server) readPast(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
+	err = s.pasts.turn(ctx, func() error {
+		found, more, err = s.node.Past(ctx, at, start, limit)
+		return err
+	})
+	return found, more, err
 }
 
 // get returns one memento, or the error that [rebind.View.Get] has for it.
 func (p *past) get(name rebind.Name) (*rebind.Memento, error) {
-	found, _, err := p.node.Past(p.ctx, p.at, name, 1)
+	found, _, err := p.server.readPast(p.ctx, p.at, name, 1)
 	switch {
 	case err != nil:
 		p.err = err
@@ -48,7 +58,7 @@ func (p *past) get(name rebind.Name) (*rebind.Memento, error) {
 func (p *past) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 	return func(yield func(*rebind.Memento) bool) {
 		for limit := firstPart; ; {
-			found, more, err := p.node.Past(p.ctx, p.at, start, limit)
+			found, more, err := p.server.readPast(p.ctx, p.at, start, limit)
 			if err != nil {
 				p.err = err
 				return
@@ -67,7 +77,7 @@ func (p *past) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 				return
 			}
 			start = found[len(found)-1].Name + "\x00" // the next name there can be
-			limit = min(max(len(found)*partBytes/size, 1), maxPart)
+			limit = min(max(len(found)*partBytes/size, 1), 4*limit, maxPart)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,8 +18,42 @@ import (
 // longer than that means until it is resumed.
 const maxPause = 365 * 24 * time.Hour
 
+// checkEvery is how often the store is asked at most whether it takes this node's writes:
+// it has to take that for one.
+const checkEvery = time.Second
+
+// checkStore tells whether the store takes this node's writes, as it did a moment ago.
+func (s *Server) checkStore(ctx context.Context) error {
+	if c := s.checked.Load(); c != nil && time.Since(c.at) < checkEvery {
+		return c.err
+	}
+	err := s.node.CheckStore(ctx)
+	if ctx.Err() == nil {
+		s.checked.Store(&checked{time.Now(), err})
+	}
+	return err
+}
+
+// checked is what came of a check.
+type checked struct {
+	at  time.Time
+	err error
+}
+
 func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.node.Plane(r.Context())
+	body, err := s.planes.get(r.Context(), func(ctx context.Context) ([]byte, error) {
+		return encoded(s.showPlane(ctx)), nil
+	})
+	if err != nil {
+		return err
+	}
+	writeBody(w, http.StatusOK, "application/json", body)
+	return nil
+}
+
+// showPlane is the plane as the store has it, or as it was last seen, saying why.
+func (s *Server) showPlane(ctx context.Context) wire.Plane {
+	p, err := s.node.Plane(ctx)
 	st := s.node.Status()
 	shown := planeOf(st.Plane, &p)
 	shown.StoreNotes = st.Store.Notes
@@ -27,13 +62,13 @@ func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 		if errors.Is(err, rebind.ErrDenied) {
 			shown.StoreError = "it answers, but not this node, and this is what was last seen: " + wire.ProblemOf(err).Detail
 		}
-	} else if err := s.node.CheckStore(r.Context()); err != nil {
+	} else if err := s.checkStore(ctx); err != nil {
 		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
 		if errors.Is(err, rebind.ErrDenied) {
 			shown.StoreError = "it does not take what this node has to write: " + wire.ProblemOf(err).Detail
 		}
 	}
-	return reply(w, http.StatusOK, shown)
+	return shown
 }
 
 // planeOf is the plane as it is shown.
@@ -60,11 +95,18 @@ func planeOf(name string, p *coordinator.Plane) wire.Plane {
 }
 
 func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
-	items, err := s.node.History(r.Context())
+	body, err := s.histories.get(r.Context(), func(ctx context.Context) ([]byte, error) {
+		items, err := s.node.History(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return encoded(wire.History{Items: items}), nil
+	})
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, wire.History{Items: items})
+	writeBody(w, http.StatusOK, "application/json", body)
+	return nil
 }
 
 func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
@@ -98,7 +140,11 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 
 // rehearse looks at everything that a handover depends on.
 func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, to string) error {
-	checks, err := s.node.Rehearse(r.Context(), to)
+	var checks []coordinator.Check
+	err := s.rehearsals.turn(r.Context(), func() (err error) {
+		checks, err = s.node.Rehearse(r.Context(), to)
+		return err
+	})
 	if err != nil {
 		return err
 	}

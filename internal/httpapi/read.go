@@ -90,7 +90,7 @@ func (s *Server) reach(ctx context.Context, to rebind.Revision, limit time.Durat
 func (s *Server) confirm(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	err := s.node.Confirm(ctx)
+	_, err := s.confirms.get(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.node.Confirm(ctx) })
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: the store's present one: %w", wire.ErrBehind, err)
 	}

@@ -21,6 +21,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -100,8 +101,13 @@ type Server struct {
 	forward  *forwarder
 	origins  http.CrossOriginProtection
 	rooms
-	importing chan struct{} // holds a token while an archive is written
-	id        func() string // the node's
+	planes    *shared[[]byte] // as they are sent
+	histories *shared[[]byte]
+	confirms  *shared[struct{}]
+	checked   atomic.Pointer[checked]
+	free      func(dir string) (int64, error) // bytes on its disk
+	importing chan struct{}                   // holds a token while an archive is written
+	id        func() string                   // the node's
 }
 
 // New makes a server.
@@ -114,8 +120,10 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{
 		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(cfg.Node),
-		rooms: newRooms(), importing: make(chan struct{}, 1),
-		id: sync.OnceValue(func() string { return cfg.Node.Status().ID }),
+		rooms: newRooms(), planes: newShared[[]byte](), histories: newShared[[]byte](), confirms: newShared[struct{}](),
+		free:      free,
+		importing: make(chan struct{}, 1),
+		id:        sync.OnceValue(func() string { return cfg.Node.Status().ID }),
 	}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
@@ -332,16 +340,25 @@ func reply(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// writeJSON is for what is small, or shared: it is in memory as a whole.
+// writeJSON is for what is small: it is in memory as a whole.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	writeBody(w, status, contentType, encoded(v))
+}
+
+// encoded is v as JSON.
+func encoded(v any) []byte {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
 	encode(enc, v)
+	return body.Bytes()
+}
+
+func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // a client that is gone is told nothing
+	_, _ = w.Write(body) // a client that is gone is told nothing
 }
 
 func encode(enc *json.Encoder, v any) {

@@ -115,7 +115,7 @@ func watchFrom(r *http.Request) (asked bool, from rebind.Revision, err error) {
 // not have it: then it was restored, and whoever knows that revision knows another
 // history.
 func (s *Server) awaitRevision(ctx context.Context, to rebind.Revision) error {
-	_, _, err := s.node.Past(ctx, to, "", 1)
+	_, _, err := s.readPast(ctx, to, "", 1)
 	switch {
 	case errors.Is(err, rebind.ErrAhead):
 		return fmt.Errorf("%w: the store has not come to revision %d, it was restored: read the state anew and watch from its revision", wire.ErrGone, to)

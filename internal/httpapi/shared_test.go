@@ -1,0 +1,158 @@
+package httpapi_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// asked is a store that counts what it is asked, and takes its time.
+type asked struct {
+	coordinator.Store
+	takes                         time.Duration
+	all, planes, checks, together atomic.Int64
+	most                          atomic.Int64 // of all at one time
+}
+
+func (a *asked) count(what *atomic.Int64) (done func()) {
+	if a.takes == 0 {
+		return func() {}
+	}
+	a.all.Add(1)
+	if what != nil {
+		what.Add(1)
+	}
+	a.most.Store(max(a.most.Load(), a.together.Add(1)))
+	<-time.After(a.takes)
+	return func() { a.together.Add(-1) }
+}
+
+func (a *asked) Plane(ctx context.Context) (coordinator.Plane, error) {
+	defer a.count(&a.planes)()
+	return a.Store.Plane(ctx)
+}
+
+func (a *asked) Writable(ctx context.Context, r coordinator.Record) error {
+	defer a.count(&a.checks)()
+	return a.Store.Writable(ctx, r)
+}
+
+func (a *asked) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+	defer a.count(nil)()
+	return a.Store.History(ctx)
+}
+
+func (a *asked) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
+	defer a.count(nil)()
+	return a.Store.Past(ctx, at, start, limit)
+}
+
+func (a *asked) Head(ctx context.Context) (rebind.Revision, error) {
+	defer a.count(nil)()
+	return a.Store.Head(ctx)
+}
+
+// Promise: what any reader can make of load for the store is bounded, however many ask:
+// they share one answer, or take turns, and each gets an answer that is not older than
+// its question.
+func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
+	const readers = 200
+	// The node asks for the store's revision by itself as well, once a second.
+	for name, c := range map[string]struct {
+		method, path, body string
+		all, most          int64 // what the store is asked in all, and at a time, at most
+	}{
+		"the plane":         {http.MethodGet, wire.PathPlane, "", 5, 1},
+		"the history":       {http.MethodGet, wire.PathHistory, "", 3, 1},
+		"consistent reads":  {http.MethodGet, at("entity/x") + "?consistent=true", "", 5, 3},
+		"fresh reads":       {http.MethodGet, wire.PathMementos + "?max_staleness=0s", "", 5, 3},
+		"reads of the past": {http.MethodGet, at("entity/x") + "?revision=%d", "", readers + 5, 3},
+		"lists of the past": {http.MethodGet, wire.PathMementos + "?revision=%d", "", readers + 5, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, p *plane) {
+				store := new(asked)
+				p.lead("a")
+				p.wrap = func(s coordinator.Store) coordinator.Store { store.Store = s; return store }
+				b := p.join("b", modes.HotBackup, modes.StateHotBackup)
+				b.connect(t)
+				p.store.Put("entity/x", rebind.Content{}, "")
+				synctest.Wait()
+				path := strings.ReplaceAll(c.path, "%d", fmt.Sprint(p.store.Revision()))
+				store.takes = 10 * time.Millisecond
+				var asking sync.WaitGroup
+				for range readers {
+					asking.Go(func() { b.get(t, path).want(http.StatusOK) })
+				}
+				asking.Wait()
+				store.takes = 0
+				if all, most := store.all.Load(), store.most.Load(); all > c.all || most > c.most || all == 0 {
+					t.Errorf("%d readers ask the store %d times, %d at a time, want at most %d and %d", readers, all, most, c.all, c.most)
+				}
+			})
+		})
+	}
+}
+
+// Promise: a reader is not answered with what was true before it asked.
+func TestShared_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *plane) {
+		store := new(asked)
+		p.wrap = func(s coordinator.Store) coordinator.Store { store.Store = s; return store }
+		a := p.lead("a")
+		store.takes = 100 * time.Millisecond
+		var asking sync.WaitGroup
+		for i := range 50 {
+			asking.Go(func() {
+				<-time.After(time.Duration(i*7) * time.Millisecond)
+				known := int64(p.store.Revision())
+				p.store.Put("entity/x", rebind.Content{}, "")
+				var got wire.Plane
+				a.get(t, wire.PathPlane).want(http.StatusOK).decode(&got)
+				if got.Revision <= known {
+					t.Errorf("the plane is shown at revision %d to who knew %d", got.Revision, known)
+				}
+			})
+		}
+		asking.Wait()
+	})
+}
+
+// Promise: an archive that would fill the disk is refused: at once where its size is told.
+func TestArchive_MayTakeHalfOfTheDisk(t *testing.T) {
+	p := newPlane(t)
+	a := p.lead("a")
+	archive := pack(t, []rebind.Name{"entity/x", "entity/y"}, stock)
+	for free, want := range map[int]int{2*len(archive) + 2: http.StatusOK, 2*len(archive) - 2: http.StatusRequestEntityTooLarge, 0: http.StatusRequestEntityTooLarge} {
+		a.api.HasFree(int64(free))
+		a.do(t, http.MethodPost, wire.PathImport, archive, "Content-Type", wire.Archive).want(want)
+		req, err := http.NewRequest(http.MethodPost, a.url+wire.PathImport, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Body, req.ContentLength = sized{strings.NewReader(string(archive))}, -1
+		resp, err := a.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("an archive of %d bytes that does not tell its size, %d free: %d, want %d", len(archive), free, resp.StatusCode, want)
+		}
+	}
+}
+
+type sized struct{ *strings.Reader }
+
+func (sized) Close() error { return nil }
