@@ -163,3 +163,41 @@ func (c *cluster) holdsOnly(want map[string]string) {
 		})
 	}
 }
+
+// Promise: a store put back to an older copy under sixteen writers, who bring it beyond
+// the old revision before anybody has asked for that, leaves no node with another copy
+// than the store's: no phantom, and nothing missing, deletes included.
+func TestStore_IsOvertakenByWriters(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 4*time.Second)
+	c.begin()
+	var through []*process
+	for _, p := range c.nodes {
+		through = append(through, p)
+	}
+	w := startWriters(t, 16, through...)
+	w.more(t, 50)
+	from := c.backup()
+	for range 2 {
+		w.more(t, 40)
+		c.nodes["a"].mustPut("entity/phantom", "of a past that is lost")
+		c.swap(from)
+		w.more(t, 200)
+	}
+	w.stop()
+	c.led()
+	want := make(map[string]string)
+	prefix := c.key("mementos/")
+	resp, err := c.raw.Get(t.Context(), prefix, clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range resp.Kvs {
+		_, payload, _ := strings.Cut(string(kv.Value), "\n")
+		want[strings.TrimPrefix(string(kv.Key), prefix)] = payload
+	}
+	if _, there := want["entity/phantom"]; there {
+		t.Fatal("the store has what was lost")
+	}
+	c.holdsOnly(want)
+}
