@@ -271,7 +271,9 @@ func (s *Store) knock(ctx context.Context) error {
 	if err == nil || errors.Is(err, rebind.ErrDenied) || s.cfg.Client != nil {
 		return err
 	}
-	if why := s.access.wrong(s.ctx, s.cfg.Endpoints); why != nil {
+	look, done := context.WithTimeout(s.ctx, callTimeout)
+	defer done()
+	if why := s.access.wrong(look, s.cfg.Endpoints); why != nil {
 		return why
 	}
 	return err
