@@ -187,7 +187,12 @@ func (c *cluster) startEtcd() {
 }
 
 // etcdURL is where etcd is reached.
-func (c *cluster) etcdURL() string { return c.scheme + "://" + c.endpoint }
+func (c *cluster) etcdURL() string {
+	if c.scheme == "" {
+		return c.endpoint
+	}
+	return c.scheme + "://" + c.endpoint
+}
 
 // node starts a node and waits until its API is served.
 func (c *cluster) node(id, mode string, args ...string) *process {
