@@ -151,3 +151,77 @@ func TestLimits_NuisancesKeepNobodyOut(t *testing.T) {
 	}
 	c.judge()
 }
+
+// resident is how much memory the process has, in MiB.
+func (p *process) resident() int {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Skip("memory is looked at in /proc")
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib int
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
+			return kib >> 10
+		}
+	}
+	p.t.Fatalf("no resident memory in %s", status)
+	return 0
+}
+
+// Promise: 64 clients that ask for everything, or send nearly all of a body, and then do
+// nothing, take 100 MiB at most; the lease, health and others' requests are unharmed.
+func TestLimits_ClientsThatReadNothing(t *testing.T) {
+	t.Parallel()
+	const clients, most = 64, 100
+	c := newCluster(t, 2*time.Second)
+	a := c.node("a", "auto")
+	a.await("MASTER")
+	large := strings.Repeat("x", 100<<10)
+	for i := range 120 { // 12 MB
+		a.mustPut(fmt.Sprintf("blob/b%d", i), large)
+	}
+	_, term := c.led()
+	for name, text := range map[string]string{
+		"list":   "GET /v1/mementos?values=true&limit=5000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"export": "GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"plane":  "GET /v1/plane HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"batch":  "POST /v1/mementos/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n" + strings.Repeat(" ", 4<<20-1),
+	} {
+		before, grown := a.resident(), 0
+		var sending sync.WaitGroup
+		conns := make([]net.Conn, clients)
+		for i := range conns {
+			conn, err := net.Dial("tcp", a.address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conns[i] = conn
+			sending.Go(func() { _, _ = io.WriteString(conn, text) }) // until it is cut
+		}
+		for i := range 20 {
+			payload := fmt.Sprint(name, i)
+			began := time.Now()
+			a.mustPut("entity/x", payload)
+			if err := errors.Join(a.reads("entity/x", payload), a.role("writable", http.StatusOK), a.role("master", http.StatusOK), a.is("MASTER")); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > slack {
+				t.Errorf("%s: others waited for %s", name, took)
+			}
+			grown = max(grown, a.resident()-before)
+			<-time.After(100 * time.Millisecond)
+		}
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		sending.Wait()
+		t.Logf("%s: %d MiB more", name, grown)
+		if grown > most {
+			t.Errorf("%s: %d clients take %d MiB", name, clients, grown)
+		}
+	}
+	if master, after := c.led(); master != a || after != term {
+		t.Errorf("%s leads term %d, want a and term %d", master.name, after, term)
+	}
+}
