@@ -85,6 +85,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 		wait := pause.Next()
 		switch {
 		case errors.Is(err, ErrCompacted):
+			if m.holds() {
+				level = zap.WarnLevel // what is lost is news, whatever else was told before
+			}
 			m.log.Log(level, "watch compacted, reloading mirror", zap.Int64("rev", int64(m.Revision())), zap.Error(err))
 			m.discard()
 		case errors.Is(err, ErrRestored):
