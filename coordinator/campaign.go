@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/coordinator-ha/coordinator/internal/clock"
 )
 
 const (
@@ -30,6 +32,7 @@ type candidacy struct {
 
 	// Of the role loop.
 	forward chan struct{} // holds a token when the campaign is to step forward
+	given   clock.Moment  // when this node was seen to hold the term; zero if it does not
 	stepped int64         // the term for whose vacancy it last was to as the named next
 	overdue time.Time     // when a vacancy that is in sight has lasted too long; zero without one
 
@@ -250,12 +253,32 @@ func (n *Node) stand() step {
 			}
 			continue
 		}
-		for _, look := range []step{n.identify, n.mindCompany, n.heedOffer, n.review} {
+		for _, look := range []step{n.identify, n.mindCampaign, n.mindCompany, n.heedOffer, n.review} {
 			if next := look(); next != nil {
 				return next
 			}
 		}
 	}
+}
+
+// mindCampaign gives the lease up under which this node was elected, if the campaign does
+// not say so: what hangs there would keep the plane without a master.
+func (n *Node) mindCampaign() step {
+	c, p := n.candidacy, n.outlook.plane()
+	switch {
+	case c == nil:
+		return nil
+	case !p.Held || p.Holder.Node != n.cfg.ID:
+		c.given = clock.Moment{}
+		return nil
+	case c.given.IsZero():
+		c.given = clock.Now()
+		return nil
+	case c.given.Age() < Patience(n.store.TTL()):
+		return nil
+	}
+	n.log.Warn("campaign hangs although this node was elected, joining again", zap.Int64("term", p.Holder.Term))
+	return n.rejoin
 }
 
 // review looks whether a pending change has come to its end in the election.

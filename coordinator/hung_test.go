@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,57 @@ func TestNode_HungMasterIsFollowed(t *testing.T) {
 		if !strings.Contains(reason, coordinator.ErrHung.Error()) {
 			t.Errorf("a left MASTER for %q, want %q", reason, coordinator.ErrHung)
 		}
+	})
+}
+
+// deaf is a store of which campaigns do not return that have won, until they are let go.
+type deaf struct {
+	coordinator.Store
+	letGo chan struct{}
+}
+
+func (s deaf) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+	m, err := s.Store.Join(ctx, r)
+	return deafMember{m, s.letGo}, err
+}
+
+type deafMember struct {
+	coordinator.Membership
+	letGo chan struct{}
+}
+
+func (m deafMember) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
+	term, err := m.Membership.Campaign(ctx, bid)
+	<-m.letGo
+	return term, err
+}
+
+// A node whose campaign has won and hangs does not keep what it has won.
+func TestNode_HungCampaignGivesWay(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.start("a", modes.Auto)
+		settle()
+		letGo := make(chan struct{})
+		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return deaf{s, letGo} }
+		b := l.start("b", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 1 })
+		settle()
+		l.wrap = nil
+		c := l.start("c", modes.HotStandby)
+		settle()
+		l.server.Revoke("a")
+		l.server.Cut("a")
+		settle()
+		if p := c.Glimpse(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
+			t.Fatalf("term of %s, b is %s: want b elected, and deaf", p.Holder.Node, b.Status().State)
+		}
+		pass(longest)
+		if s := c.Status().State; s != modes.StateMaster {
+			t.Errorf("c is %s %s after b hung, want it to lead", s, longest)
+		}
+		close(letGo)
+		l.server.Heal("a")
+		pass(10 * time.Second)
+		l.want(map[string]modes.State{"a": modes.StateHotStandby, "b": modes.StateHotStandby, "c": modes.StateMaster})
 	})
 }
 
