@@ -16,8 +16,14 @@ import (
 // It can: a process that is stopped, or whose machine is suspended, finds on waking what
 // was sent to it meanwhile, and has no way to tell how long ago that was.
 
-// waking is how long a node that stood still takes to read what was waiting for it.
-const waking = 500 * time.Millisecond
+const (
+	// waited is for how long a request has to have waited before the node woke for its caller
+	// to have had a reason to give it up. It is more than the kernel's clock is coarse.
+	waited = 50 * time.Millisecond
+	// waking is how long a node that stood still takes to read what was waiting for it. It
+	// counts where the kernel does not tell when a request came.
+	waking = 500 * time.Millisecond
+)
 
 // Standstill tells when the process was last found to have stood still; no moment if it
 // never was.
@@ -56,8 +62,15 @@ func (s *Server) begin(r *http.Request) error {
 	case s.cfg.Standstill == nil || came.at.IsZero():
 		return nil
 	}
-	if found := s.cfg.Standstill.Found(); !found.IsZero() && found.Age() < came.at.Age()+waking {
-		return fmt.Errorf("%w: this node stood still, and cannot tell how long the request has waited", wire.ErrNotBegun)
+	found := s.cfg.Standstill.Found()
+	age := came.at.Age()
+	if ago, known := received(c); known {
+		age = max(age, ago)
+	} else {
+		age += waking
+	}
+	if !found.IsZero() && found.Age()+waited < age {
+		return fmt.Errorf("%w: this node stood still while the request waited", wire.ErrNotBegun)
 	}
 	return nil
 }

@@ -26,21 +26,19 @@ import (
 )
 
 // froze is a node's standstill as a test has it.
-type froze struct{ at atomic.Pointer[clock.Moment] }
+type froze struct{ waits atomic.Bool }
 
-// Found implements [httpapi.Standstill].
+// Found implements [httpapi.Standstill]. Who asks first has waited for a while.
 func (f *froze) Found() clock.Moment {
-	if at := f.at.Load(); at != nil {
-		return *at
+	if f.waits.Swap(false) {
+		<-time.After(httpapi.Waited + 10*time.Millisecond)
+		return clock.Now()
 	}
 	return clock.Moment{}
 }
 
-// woke has the node find that it stood still, now.
-func (f *froze) woke() {
-	now := clock.Now()
-	f.at.Store(&now)
-}
+// woke has the node find, when it looks next, that it stood still until then.
+func (f *froze) woke() { f.waits.Store(true) }
 
 // everyWrite is a request of each route that changes something, as it would succeed.
 func everyWrite(api *httpapi.Server) map[string]string {

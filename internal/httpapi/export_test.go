@@ -13,6 +13,7 @@ const (
 	ChangeTimeout = changeTimeout
 	KeepListing   = keepListing
 	LiveWithin    = liveWithin
+	Waited        = waited
 	BodyWithin    = bodyWithin
 	TakeWithin    = takeWithin
 	HeaderWithin  = headerWithin

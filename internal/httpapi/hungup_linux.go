@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,4 +25,24 @@ func hungUp(c net.Conn) bool {
 		ended = err == nil && n > 0
 	})
 	return ended || err != nil
+}
+
+// received tells how long ago the last of what has come over a connection came to this
+// machine.
+func received(c net.Conn) (ago time.Duration, known bool) {
+	s := socket(c)
+	if s == nil {
+		return 0, false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if known = err == nil; known {
+			ago = time.Duration(info.Last_data_recv) * time.Millisecond
+		}
+	})
+	return ago, known && err == nil
 }
