@@ -104,7 +104,7 @@ func (a *access) dial(endpoints []string, more ...grpc.DialOption) (*clientv3.Cl
 // dialTrying is dial for a client that tries so many times what is safe to send again; 0
 // leaves that to etcd's.
 func (a *access) dialTrying(tries uint, endpoints []string, more ...grpc.DialOption) (*clientv3.Client, error) {
-	options := append(a.login.options(), grpc.WithConnectParams(reconnect))
+	options := append(a.login.options(), grpc.WithConnectParams(reconnect), grpc.WithChainStreamInterceptor(boundWatch))
 	if a.secure != nil {
 		options = append(options, grpc.WithTransportCredentials(a.secure))
 	}

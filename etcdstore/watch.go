@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -29,12 +31,28 @@ func (s *Store) stream(ctx context.Context, a *age) (context.Context, context.Ca
 	return ctx, func() { stopAge(); stopRoute(); cancel(nil) }
 }
 
+// maxMessage bounds, in bytes, what a watch brings at a time. To one that begins in the
+// past etcd sends a thousand revisions in one message, however large they are; and a copy
+// is loaded anew in less memory than that. A delta of ours is far below it, and so are the
+// deletions of all mementos at once.
+const maxMessage = 64 << 20
+
+// boundWatch has watches fail that are sent more than that.
+func boundWatch(ctx context.Context, desc *grpc.StreamDesc, on *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	if method == "/etcdserverpb.Watch/Watch" {
+		options = append(options, grpc.MaxCallRecvMsgSize(maxMessage))
+	}
+	return open(ctx, desc, on, method, options...)
+}
+
 // watchErr tells why a watch channel brought resp, or was closed.
 func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := resp.Err(); err != nil {
+	if err := resp.Err(); err != nil && strings.Contains(err.Error(), "received message larger than max") {
+		return fmt.Errorf("%w: too much has changed to be told at once: %w", rebind.ErrCompacted, err)
+	} else if err != nil {
 		return translate(refusedWatch(err))
 	}
 	if !open {
