@@ -195,10 +195,11 @@ func attend(w http.ResponseWriter, r *http.Request) error {
 	if n == nil {
 		return nil
 	}
-	n.set(true)
+	n.set(!n.vital)
 	if !n.vital {
 		return nil
 	}
+	// It is answered at once. Who does not take that, or sends more, gives way.
 	w.Header().Set("Connection", "close") // the place is for others who ask for health
 	if vital(r.URL.Path) {
 		return nil

@@ -178,6 +178,19 @@ func TestCrowd_HealthKeepsItsPlaces(t *testing.T) {
 	}
 }
 
+// Promise: a place for health that was made use of is free again, though the client does
+// not take part in the end: it holds back a body that it has announced.
+func TestCrowd_HealthGivesWayToHealth(t *testing.T) {
+	c := newCrowded(t, 100)
+	c.watch("127.0.0.1", c.places/2)
+	for range 2 * c.spare {
+		c.from("127.0.0.1", "GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nx")
+	}
+	for _, path := range vital {
+		c.want("127.0.0.1", path, http.StatusOK)
+	}
+}
+
 func TestCrowd_PeersOfIPv6AreNetworks(t *testing.T) {
 	same := func(a, b string) bool {
 		return httpapi.PeerOf(&net.TCPAddr{IP: net.ParseIP(a)}) == httpapi.PeerOf(&net.TCPAddr{IP: net.ParseIP(b)})
