@@ -189,7 +189,6 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
-			p.Out.Header = passedOn(r, until)
 			fill(p.Out)
 		},
 		Transport:      f.transport,
@@ -197,7 +196,9 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
 		ErrorLog:       f.quiet,
 	}
-	proxy.ServeHTTP(w, r.WithContext(traced))
+	in := r.WithContext(traced)
+	in.Header = passedOn(r, until) // before the proxy looks at it, which may refuse it
+	proxy.ServeHTTP(w, in)
 	distrust := credentials.Explain(failure, credentials.Flags{CA: "--tls-ca", Cert: "--tls-cert"})
 	switch {
 	case failure == nil, errors.Is(failure, errTryAgain):

@@ -91,7 +91,7 @@ func deadlineOf(r *http.Request) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	at, err := time.Parse(time.RFC3339, given)
-	if err != nil {
+	if err != nil || at.IsZero() { // which stands for none, and nobody means it
 		return time.Time{}, fmt.Errorf("%w: %s %.50q: write it as 2006-01-02T15:04:05.999Z", rebind.ErrInvalid, wire.HeaderDeadline, given)
 	}
 	return at, nil

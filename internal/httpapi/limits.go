@@ -61,7 +61,7 @@ func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
 	return &http.Server{
-		Handler: s, Protocols: one, ConnContext: withConnection, ConnState: noteState, ErrorLog: log.New(serverLog{s.log}, "", 0),
+		Handler: s, DisableGeneralOptionsHandler: true, Protocols: one, ConnContext: withConnection, ConnState: noteState, ErrorLog: log.New(serverLog{s.log}, "", 0),
 		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
 	}
 }

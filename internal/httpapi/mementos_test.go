@@ -192,6 +192,7 @@ func TestMemento_BadNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, method := range []string{"GET", "PUT", "DELETE"} {
 				a.do(t, method, at(escaped), nil).refused(http.StatusBadRequest, wire.KindBadRequest).has("Location", "")
+				a.do(t, method, "/%761/m%65mentos/"+escaped, nil).refused(http.StatusBadRequest, wire.KindBadRequest).has("Location", "")
 			}
 		})
 	}

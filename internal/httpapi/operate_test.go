@@ -146,6 +146,7 @@ func TestLeft_IsShownAndForgotten(t *testing.T) {
 	c.do(t, http.MethodDelete, path+"nobody", nil).refused(http.StatusNotFound, wire.KindNotFound)
 	for _, id := range []string{"", ".", "..", "%2e%2e", "b/", "b%2F", "b/c", "b%20c", "%C3%A9", strings.Repeat("x", 65)} {
 		c.do(t, http.MethodDelete, path+id, nil).refused(http.StatusBadRequest, wire.KindBadRequest)
+		c.do(t, http.MethodDelete, "/v1/pl%61ne/%6ceft/"+id, nil).refused(http.StatusBadRequest, wire.KindBadRequest)
 	}
 	c.do(t, http.MethodDelete, path+"b", nil).want(http.StatusOK).holds(`{"forgotten":"b"}` + "\n")
 	c.do(t, http.MethodDelete, path+"b", nil).refused(http.StatusNotFound, wire.KindNotFound)

@@ -233,7 +233,7 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 // checkPath refuses paths that routing would otherwise clean, decode or redirect
 // before anybody has looked at the names in them.
 func checkPath(u *url.URL) error {
-	escaped := u.EscapedPath()
+	escaped := plain(u.EscapedPath())
 	if rest, ok := strings.CutPrefix(escaped, wire.PathMementos+"/"); ok && escaped != wire.PathBatch {
 		_, err := parseName(rest)
 		return err
@@ -242,9 +242,24 @@ func checkPath(u *url.URL) error {
 		return checkNode(rest)
 	}
 	if path.Clean("/"+escaped) != escaped && escaped != "/" {
-		return fmt.Errorf("%w: path %.100q: use no empty, . or .. parts", rebind.ErrInvalid, escaped)
+		return fmt.Errorf("%w: path %.100q: begin it with / and use no empty, . or .. parts", rebind.ErrInvalid, escaped)
 	}
 	return nil
+}
+
+// plain is an escaped path without the escapes that it does not need: routing takes
+// /%761/node for /v1/node.
+func plain(escaped string) string {
+	if !strings.Contains(escaped, "%") {
+		return escaped
+	}
+	parts := strings.Split(escaped, "/")
+	for i, part := range parts {
+		if text, err := url.PathUnescape(part); err == nil {
+			parts[i] = url.PathEscape(text)
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 // parseName reads the escaped form of type/id.

@@ -43,6 +43,16 @@ func TestServer_RefusesWhatItHasNoRouteFor(t *testing.T) {
 	}
 }
 
+// Promise: what is asked of no path is answered by the API as well, as a node.
+func TestServer_AnswersWhatHasNoPath(t *testing.T) {
+	a := newPlane(t).lead("a")
+	for _, line := range []string{"OPTIONS * HTTP/1.1", "CONNECT localhost:1 HTTP/1.1"} {
+		if got := a.verbatim(t, line+"\r\nHost: localhost\r\nConnection: close\r\n\r\n"); got != http.StatusBadRequest {
+			t.Errorf("%s: %d", line, got)
+		}
+	}
+}
+
 func TestServer_ShowsItsDocument(t *testing.T) {
 	// A node that is nothing yet shows it as well.
 	inBubble(t, func(t *testing.T, p *plane) {

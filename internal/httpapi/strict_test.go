@@ -136,7 +136,7 @@ func TestStrict_ValuesOfHeaders(t *testing.T) {
 		wire.HeaderSchema:   {"-1", "+1", "01", "1.0", "x", "9223372036854775808"},
 		wire.HeaderParent:   {"x", "/", "a/", "a/b/c", "A/b"},
 		wire.HeaderForward:  {"Never", "always", "never, never", "1"},
-		wire.HeaderDeadline: {"now", "2026-01-01", "2026-01-01 00:00:00Z", "1767225600", "30s", "2026-01-01T00:00:00"},
+		wire.HeaderDeadline: {"now", "2026-01-01", "2026-01-01 00:00:00Z", "1767225600", "30s", "2026-01-01T00:00:00", "0001-01-01T00:00:00Z"},
 		wire.HeaderKey:      {"a b", strings.Repeat("k", 129)},
 		"Content-Type":      {"json", "a/b/c;", "text/plain; x"},
 		"Content-Range":     {"bytes 0-0/2", "bytes */2", "x"},
@@ -242,7 +242,7 @@ func TestForward_ConnectionDropsNothing(t *testing.T) {
 		return b.verbatim(t, h+"\r\n"+body)
 	}
 	for _, connection := range []string{"If-Match", "close, if-match", "IF-MATCH, If-None-Match", "If-Match, Content-Length", "upgrade, If-Match", "keep-alive, If-Match, TE"} {
-		for _, upgrade := range []string{"h2c", "websocket"} {
+		for _, upgrade := range []string{"h2c", "websocket", "\xff"} {
 			if got := write("PUT", "entity/x", connection, "2", "If-Match", `"1"`, "Upgrade", upgrade); got != http.StatusPreconditionFailed {
 				t.Errorf("Connection %q: put with another revision: %d", connection, got)
 			}
