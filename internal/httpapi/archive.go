@@ -159,7 +159,7 @@ func (s *Server) keep(from io.Reader, size int64) (*os.File, error) {
 	}
 	disk := &keeper{left: room / 2}
 	if size > disk.left {
-		return nil, disk.tooLarge()
+		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, errNoRoom)
 	}
 	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
 	if err != nil {
@@ -171,10 +171,7 @@ func (s *Server) keep(from io.Reader, size int64) (*os.File, error) {
 	}
 	disk.to = file
 	if err := s.check(io.TeeReader(from, disk)); err != nil {
-		switch {
-		case errors.Is(disk.err, rebind.ErrTooLarge):
-			err = disk.err
-		case disk.err != nil:
+		if disk.err != nil {
 			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, disk.err)
 		}
 		return nil, errors.Join(err, file.Close())
@@ -189,14 +186,12 @@ type keeper struct {
 	err  error
 }
 
-func (k *keeper) tooLarge() error {
-	return fmt.Errorf("%w: the archive takes more than half of the room on this node's disk: make room there, or have it kept elsewhere with --data-dir", rebind.ErrTooLarge)
-}
+var errNoRoom = errors.New("no space left for it: an archive may take half of what is free")
 
 // Write implements [io.Writer].
 func (k *keeper) Write(part []byte) (int, error) {
 	if k.left -= int64(len(part)); k.left < 0 {
-		k.err = k.tooLarge()
+		k.err = errNoRoom
 		return 0, k.err
 	}
 	n, err := k.to.Write(part)

@@ -149,6 +149,10 @@ func TestEndpoints_AnotherClusterComesUp(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 6*time.Second)
 	late := newCluster(t, 6*time.Second)
+	// An etcd that is killed before its first entry is stored never leads again.
+	if _, err := late.raw.Put(t.Context(), "/elsewhere", ""); err != nil {
+		t.Fatal(err)
+	}
 	late.etcd.kill()
 	c.endpoint += ",http://" + late.endpoint
 	a := c.node("a", "auto")

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"syscall"
@@ -74,9 +75,12 @@ func TestStoreFull(t *testing.T) {
 	a.want(http.MethodDelete, "/v1/mementos/entity/y", "", http.StatusNoContent)
 	a.says("store is full")
 	for _, p := range c.nodes {
-		if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "full") {
-			t.Errorf("%s does not say in /v1/plane that the store is full: %+v, %v", p.name, v, err)
-		}
+		eventually(t, patience, func() error { // the store is asked once a second
+			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "full") {
+				return fmt.Errorf("%s does not say in /v1/plane that the store is full: %+v, %w", p.name, v, err)
+			}
+			return nil
+		})
 		if code, out, _ := command(t, "status", "--server", p.url); code != 0 || !strings.Contains(out, "full") {
 			t.Errorf("status of %s does not say that the store is full: %d\n%s", p.name, code, out)
 		}
