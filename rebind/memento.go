@@ -1,10 +1,12 @@
 package rebind
 
 import (
+	"bytes"
 	"fmt"
 	"hash/maphash"
 	"mime"
 	"strings"
+	"sync/atomic"
 )
 
 // Revision is a position in the store's history. Each committed change of the
@@ -151,6 +153,8 @@ type Memento struct {
 	Version int64
 	// By stands for the operation that last put it.
 	By Mark
+
+	decoded atomic.Pointer[decoded] // what a [Kind] has made of the payload
 }
 
 // Mark stands for the id of an operation where a million of them are kept: beside
@@ -167,6 +171,16 @@ func MarkOf(id string) Mark {
 		return 0
 	}
 	return Mark(maphash.String(markSeed, id))
+}
+
+// Equal reports whether two mementos are the same in all that their fields tell.
+func (m *Memento) Equal(to *Memento) bool {
+	if m == nil || to == nil {
+		return m == to
+	}
+	return m.Name == to.Name && m.Parent == to.Parent && m.ContentType == to.ContentType && m.Schema == to.Schema &&
+		bytes.Equal(m.Payload, to.Payload) &&
+		m.Created == to.Created && m.Modified == to.Modified && m.Version == to.Version && m.By == to.By
 }
 
 // size is what a memento counts in sums of memory: its name and its payload.

@@ -235,6 +235,7 @@ func (m *Mirror) take(batch Batch) error {
 func (m *Mirror) publish(v *View, news []Change, sent clock.Moment) {
 	m.mu.Lock()
 	first := m.view.Load() == nil
+	v.mirror = m
 	m.view.Store(v)
 	m.feed.add(news, m.heard)
 	if !sent.IsZero() {

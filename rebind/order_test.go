@@ -16,7 +16,7 @@ import (
 func TestOrder(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		mementos []rebind.Memento
+		mementos []*rebind.Memento
 		types    []string
 		want     []string
 		stray    int
@@ -24,51 +24,51 @@ func TestOrder(t *testing.T) {
 		{name: "nothing", want: []string{}},
 		{
 			name:     "by name if nothing else is said",
-			mementos: []rebind.Memento{child("b/1", ""), child("a/2", ""), child("a/1", ""), child("a-b/1", "")},
+			mementos: []*rebind.Memento{child("b/1", ""), child("a/2", ""), child("a/1", ""), child("a-b/1", "")},
 			want:     []string{"a-b/1", "a/1", "a/2", "b/1"},
 		},
 		{
 			name:     "types as declared, the others by name",
-			mementos: []rebind.Memento{child("a/1", ""), child("b/1", ""), child("c/1", ""), child("d/1", "")},
+			mementos: []*rebind.Memento{child("a/1", ""), child("b/1", ""), child("c/1", ""), child("d/1", "")},
 			types:    []string{"d", "b"},
 			want:     []string{"d/1", "b/1", "a/1", "c/1"},
 		},
 		{
 			name:     "a declared type does not draw in one that begins alike",
-			mementos: []rebind.Memento{child("b/1", ""), child("b-x/1", ""), child("a/1", "")},
+			mementos: []*rebind.Memento{child("b/1", ""), child("b-x/1", ""), child("a/1", "")},
 			types:    []string{"b"},
 			want:     []string{"b/1", "a/1", "b-x/1"},
 		},
 		{
 			name:     "a type declared twice or not there changes nothing",
-			mementos: []rebind.Memento{child("a/1", ""), child("b/1", "")},
+			mementos: []*rebind.Memento{child("a/1", ""), child("b/1", "")},
 			types:    []string{"b", "none", "b"},
 			want:     []string{"b/1", "a/1"},
 		},
 		{
 			name:     "parents before children",
-			mementos: []rebind.Memento{child("a/1", "a/3"), child("a/2", "a/1"), child("a/3", "")},
+			mementos: []*rebind.Memento{child("a/1", "a/3"), child("a/2", "a/1"), child("a/3", "")},
 			want:     []string{"a/3", "a/1", "a/2"},
 		},
 		{
 			name:     "a parent of a later type is brought forward",
-			mementos: []rebind.Memento{child("a/1", "b/2"), child("a/2", ""), child("b/1", ""), child("b/2", "")},
+			mementos: []*rebind.Memento{child("a/1", "b/2"), child("a/2", ""), child("b/1", ""), child("b/2", "")},
 			types:    []string{"a", "b"},
 			want:     []string{"b/2", "a/1", "a/2", "b/1"},
 		},
 		{
 			name:     "those without their parent last, with all that depends on them",
-			mementos: []rebind.Memento{child("a/1", "x/1"), child("a/2", "a/1"), child("a/3", "")},
+			mementos: []*rebind.Memento{child("a/1", "x/1"), child("a/2", "a/1"), child("a/3", "")},
 			want:     []string{"a/3", "a/1", "a/2"}, stray: 2,
 		},
 		{
 			name:     "its own parent",
-			mementos: []rebind.Memento{child("a/1", "a/1"), child("a/2", "")},
+			mementos: []*rebind.Memento{child("a/1", "a/1"), child("a/2", "")},
 			want:     []string{"a/2", "a/1"}, stray: 1,
 		},
 		{
 			name:     "a circle, and what hangs on it behind it",
-			mementos: []rebind.Memento{child("a/1", "b/1"), child("b/1", "c/1"), child("c/1", "b/1"), child("d/1", "")},
+			mementos: []*rebind.Memento{child("a/1", "b/1"), child("b/1", "c/1"), child("c/1", "b/1"), child("d/1", "")},
 			want:     []string{"d/1", "c/1", "b/1", "a/1"}, stray: 3,
 		},
 	} {
@@ -89,7 +89,7 @@ func TestOrder_ParentInQuarantine(t *testing.T) {
 	m := child("a/2", "a/1")
 	s := &shelf{at: 2, changes: []rebind.Change{
 		{Name: "a/1", Fault: "garbage", Revision: 1},
-		{Name: "a/2", Memento: &m, Revision: 2},
+		{Name: "a/2", Memento: m, Revision: 2},
 	}}
 	if got := rebind.Order(s.view()); len(got.Mementos) != 1 || got.Stray != 1 {
 		t.Errorf("order = %v, stray %d, want the child as a stray", namesOf(got.Mementos), got.Stray)
@@ -101,7 +101,7 @@ func TestOrder_ParentInQuarantine(t *testing.T) {
 func TestOrder_LongLine(t *testing.T) {
 	const length = 100_000
 	name := func(i int) string { return fmt.Sprintf("a/%06d", length-i) } // the youngest comes first
-	line := make([]rebind.Memento, length)
+	line := make([]*rebind.Memento, length)
 	for i := range line {
 		line[i] = child(name(i), "")
 		if i > 0 {
@@ -128,12 +128,12 @@ func TestOrder_LongLine(t *testing.T) {
 }
 
 // family draws a set of mementos whose parents may be missing or go in circles.
-func family(t *rapid.T) []rebind.Memento {
+func family(t *rapid.T) []*rebind.Memento {
 	name := rapid.Custom(func(t *rapid.T) string {
 		return rapid.SampledFrom([]string{"a", "b", "b-x", "c"}).Draw(t, "type") + "/" + rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "id")
 	})
 	members := rapid.SliceOfNDistinct(name, 0, 12, rapid.ID[string]).Draw(t, "names")
-	mementos := make([]rebind.Memento, len(members))
+	mementos := make([]*rebind.Memento, len(members))
 	for i, m := range members {
 		parent := ""
 		if rapid.IntRange(0, 3).Draw(t, "has parent") > 0 {
@@ -146,7 +146,7 @@ func family(t *rapid.T) []rebind.Memento {
 
 // naive orders by the words of the rule: take the mementos by type and name, each
 // behind its parents.
-func naive(mementos []rebind.Memento, types []string) (sound []string, stray map[string]string) {
+func naive(mementos []*rebind.Memento, types []string) (sound []string, stray map[string]string) {
 	parents := make(map[string]string)
 	var list []string
 	for _, m := range mementos {

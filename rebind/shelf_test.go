@@ -47,12 +47,11 @@ func (quiet) Close() {}
 
 // viewOf makes a view the way every view is made: a mirror loads it. The
 // mementos come at revisions 1, 2, 3 in the order given.
-func viewOf(mementos ...rebind.Memento) *rebind.View {
+func viewOf(mementos ...*rebind.Memento) *rebind.View {
 	s := &shelf{at: rebind.Revision(len(mementos))}
 	for i := range mementos {
-		m := mementos[i]
-		m.Created, m.Modified, m.Version = rebind.Revision(i+1), rebind.Revision(i+1), 1
-		s.changes = append(s.changes, rebind.Change{Name: m.Name, Memento: &m, Revision: m.Modified})
+		m := &rebind.Memento{Name: mementos[i].Name, Content: mementos[i].Content, Created: rebind.Revision(i + 1), Modified: rebind.Revision(i + 1), Version: 1}
+		s.changes = append(s.changes, rebind.Change{Name: m.Name, Memento: m, Revision: m.Modified})
 	}
 	return s.view()
 }
@@ -70,8 +69,8 @@ func (s *shelf) view() *rebind.View {
 }
 
 // child is a memento that has a parent, or has none.
-func child(name, parent string) rebind.Memento {
-	return rebind.Memento{Name: rebind.Name(name), Content: rebind.Content{Parent: rebind.Name(parent)}}
+func child(name, parent string) *rebind.Memento {
+	return &rebind.Memento{Name: rebind.Name(name), Content: rebind.Content{Parent: rebind.Name(parent)}}
 }
 
 // namesOf lists the names of mementos.

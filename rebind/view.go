@@ -21,6 +21,7 @@ type View struct {
 	first    []Fault                    // of faults, at most MaxFirstFaults
 	bytes    int64
 	past     Past
+	mirror   *Mirror // that showed it, and may still know what came after
 }
 
 // Past is what a copy had before a view and has no more: what was replaced or deleted
@@ -106,6 +107,37 @@ func (v *View) FirstFaults() []Fault { return v.first }
 
 // FaultCount returns the number of quarantined mementos.
 func (v *View) FaultCount() int { return v.faults.Len() }
+
+// place tells which view of which load one is, without keeping it in memory.
+type place struct {
+	load     maphash.Seed
+	revision Revision
+}
+
+func (v *View) place() place { return place{v.past.load, v.revision} }
+
+// changedSince returns the names of what was put or deleted after an older view of the
+// same load; ok is false where that is not known.
+func (v *View) changedSince(old place) (names []Name, ok bool) {
+	if old.load != v.past.load || old.revision > v.revision {
+		return nil, false
+	}
+	v.mirror.mu.Lock()
+	steps, ok := v.mirror.feed.after(old.revision)
+	v.mirror.mu.Unlock()
+	if !ok {
+		return nil, false
+	}
+	for _, step := range steps {
+		if step.Revision > v.revision {
+			break
+		}
+		for i := range step.Changes {
+			names = append(names, step.Changes[i].Name)
+		}
+	}
+	return names, true
+}
 
 // modified returns the revision that last put name, readable or not, and 0 if it
 // is absent.

@@ -71,7 +71,7 @@ func TestView_Sums(t *testing.T) {
 
 // Promise: a local read by id allocates nothing, found or not.
 func TestView_GetDoesNotAllocate(t *testing.T) {
-	mementos := make([]rebind.Memento, 10_000)
+	mementos := make([]*rebind.Memento, 10_000)
 	for i := range mementos {
 		mementos[i] = child(fmt.Sprintf("entity/%05d", i), "")
 	}
