@@ -112,7 +112,8 @@ func (p *Pause) Over(at time.Time) bool {
 	return p == nil || p.Until != nil && !at.Before(*p.Until)
 }
 
-// Stray is a key of the plane that is not what its place says, and counts for nothing.
+// Stray is a key of the plane that is not what its place says. It counts for nothing,
+// unless Why tells what it does all the same.
 type Stray struct {
 	Key string `json:"key"`
 	Why string `json:"why"`

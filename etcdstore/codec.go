@@ -160,7 +160,7 @@ func encodeJSON(v any) string {
 func decodeJSON[T any](value []byte) (T, error) {
 	var v, none T
 	if err := json.Unmarshal(value, &v); err != nil {
-		return none, fmt.Errorf("decode %T: %w", v, err)
+		return none, fmt.Errorf("cannot be read: %w", err)
 	}
 	return v, nil
 }

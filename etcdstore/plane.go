@@ -81,7 +81,7 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 		*p.pause, err = decodeJSON[coordinator.Pause](kv.Value)
 	case key == p.keys.guard():
 		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
-		*p.guard, err = decodeJSON[coordinator.Seclusion](kv.Value)
+		*p.guard, err = decodeGuard(kv)
 	case strings.HasPrefix(key, p.keys.left()):
 		err = take(p.left, kv, func([]byte) (coordinator.Left, error) { return p.gone(kv) })
 	case strings.HasPrefix(key, p.keys.election()):
@@ -91,8 +91,22 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 	}
 	delete(p.unreadable, key)
 	if err != nil {
-		p.unreadable[key] = err.Error()
+		p.unreadable[key] = err.Error() + p.effect(key)
 		p.complain(kv, err)
+	}
+}
+
+// effect is what a key does all the same that is not what its place says.
+func (p *picture) effect(key string) string {
+	switch key {
+	case p.keys.guard():
+		return ": no node can join, and none can begin a term, until it is deleted"
+	case p.keys.pause():
+		return ": nobody is promoted by itself until \"coordinator resume\""
+	case p.keys.meta():
+		return ": the plane's id is in it, which is another once it was deleted"
+	default:
+		return ": it counts for nothing"
 	}
 }
 
@@ -111,6 +125,22 @@ func (p *picture) stand(kv *mvccpb.KeyValue) {
 // made returns the create revision of a key in the election, whatever it is; 0 if it is
 // not there.
 func (p *picture) made(key string) int64 { return max(p.candidates[key], p.strays[key]) }
+
+// decodeGuard reads a guard. One that hangs on no lease, or names nobody, was not
+// written by a disabled node, and no node's end takes it away. It is one nevertheless:
+// the node that it was taken from may not know yet.
+func decodeGuard(kv *mvccpb.KeyValue) (coordinator.Seclusion, error) {
+	by, err := decodeJSON[coordinator.Seclusion](kv.Value)
+	switch {
+	case err != nil:
+		return by, err
+	case by.Node == "":
+		return by, errors.New("names no node that has the plane to itself")
+	case kv.Lease == 0:
+		return by, errors.New("hangs on no lease: it does not end with its node")
+	}
+	return by, nil
+}
 
 // decodeHolder reads the term record. A number that is none, or could not rise for long,
 // was not written by a node.
@@ -146,7 +176,7 @@ func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
 	case kv.Lease == 0:
 		return nodeKey{}, errors.New("record is not on a lease")
 	case p.keys.node(r.ID) != string(kv.Key):
-		return nodeKey{}, fmt.Errorf("record is that of node %q", r.ID)
+		return nodeKey{}, fmt.Errorf("holds a record of node %q", r.ID)
 	case !r.Mode.Valid() || !r.State.Valid():
 		return nodeKey{}, errNoMode
 	}
@@ -164,7 +194,7 @@ func (p *picture) gone(kv *mvccpb.KeyValue) (coordinator.Left, error) {
 	case err != nil:
 		return coordinator.Left{}, err
 	case p.keys.leftNode(l.ID) != string(kv.Key):
-		return coordinator.Left{}, fmt.Errorf("record is that of node %q", l.ID)
+		return coordinator.Left{}, fmt.Errorf("holds a record of node %q", l.ID)
 	case !l.Mode.Valid() || !l.State.Valid() || !l.Was.Valid():
 		return coordinator.Left{}, errNoMode
 	}

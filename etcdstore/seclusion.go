@@ -2,7 +2,6 @@ package etcdstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -82,11 +81,14 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 	return 0, "", secluded(found)
 }
 
-// secluded is the error of a node that finds a guard.
+// secluded is the error of a node that finds a guard, or somebody in the plane.
 func secluded(guard []*mvccpb.KeyValue) error {
-	var by coordinator.Seclusion
-	if len(guard) == 0 || json.Unmarshal(guard[0].Value, &by) != nil {
+	if len(guard) == 0 {
 		return fmt.Errorf("%w: others are in this one, or on their way", coordinator.ErrSecluded)
+	}
+	by, err := decodeGuard(guard[0])
+	if err != nil {
+		return fmt.Errorf("%w: key %q %w; if nobody needs it, delete it", coordinator.ErrSecluded, guard[0].Key, err)
 	}
 	return fmt.Errorf("%w: node %s at %s has this one", coordinator.ErrSecluded, by.Node, by.URI)
 }

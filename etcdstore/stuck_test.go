@@ -290,3 +290,33 @@ func TestTerm_NamesAnotherKey(t *testing.T) {
 }
 
 func hex(lease int64) string { return strconv.FormatInt(lease, 16) }
+
+// A guard that no disabled node's end takes away keeps others out, and is named to
+// whom it keeps out, and to whoever looks at the plane; so is a pause that says nothing.
+func TestStray_GuardAndPauseAreNamed(t *testing.T) {
+	l := newLab(t)
+	for _, value := range []string{"", "garbage", "{}", "null", `{"node":"q","uri":"http://q"}`} {
+		_, err := l.raw.Put(l.ctx(), l.key("guard"), value)
+		l.must(err)
+		if _, err := l.node("a").Join(l.ctx(), recordOf("a")); !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("guard")) {
+			t.Errorf("join with guard %q = %v", value, err)
+		}
+		if _, _, err := l.node("b").Seclude(l.ctx(), recordOf("b"), ""); !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("guard")) {
+			t.Errorf("seclude with guard %q = %v", value, err)
+		}
+		p, err := l.node("c").Plane(l.ctx())
+		l.must(err)
+		if len(p.Strays) != 1 || !strings.Contains(p.Strays[0].Why, "no node can join") || p.Seclusion == nil {
+			t.Errorf("guard %q: strays %+v, seclusion %+v", value, p.Strays, p.Seclusion)
+		}
+	}
+	_, err := l.raw.Delete(l.ctx(), l.key("guard"))
+	l.must(err)
+	_, err = l.raw.Put(l.ctx(), l.key("pause"), "garbage")
+	l.must(err)
+	p, err := l.node("c").Plane(l.ctx())
+	l.must(err)
+	if p.Pause == nil || len(p.Strays) != 1 || !strings.Contains(p.Strays[0].Why, "nobody is promoted") {
+		t.Errorf("pause %+v, strays %+v", p.Pause, p.Strays)
+	}
+}

@@ -85,7 +85,7 @@ func (f *facts) storeNotes() []finding {
 }
 
 func (f *facts) disabled() []finding {
-	if s := f.plane.Seclusion; s != nil {
+	if s := f.plane.Seclusion; s != nil && s.Node != "" {
 		return wrong("disabled", fmt.Sprintf("when its work is done stop node %s, and start it in another mode", s.Node),
 			"node %s at %s has the plane to itself, no other can join", s.Node, s.URI)
 	}
@@ -127,7 +127,7 @@ func (f *facts) strays() []finding {
 	var found []finding
 	for _, s := range f.plane.Strays {
 		found = append(found, wrong("strays",
-			fmt.Sprintf("it counts for nothing. See who put it there; if nobody needs it, delete it: etcdctl del %q", s.Key),
+			fmt.Sprintf("see who put it there; if nobody needs it, delete it: etcdctl del %q", s.Key),
 			"key %q %s", s.Key, s.Why)...)
 	}
 	return found

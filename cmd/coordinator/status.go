@@ -158,7 +158,7 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	if p.Pause != nil {
 		head = append(head, []string{"PAUSED", fmt.Sprintf("%s, by %s since %s: nobody is promoted by itself", pauseEnd(p.Pause), p.Pause.By, p.Pause.Since.Format(time.RFC3339))})
 	}
-	if s := p.Seclusion; s != nil {
+	if s := p.Seclusion; s != nil && s.Node != "" {
 		head = append(head, []string{"DISABLED", fmt.Sprintf("node %s at %s has the plane to itself: no other can join", s.Node, orDash(s.URI))})
 	}
 	for _, s := range p.Strays {
