@@ -109,6 +109,19 @@ func (s *source[T]) complain(err error) {
 	s.log.Warn("changed credentials cannot be used, going on with those before", zap.Strings("files", s.paths), zap.Error(err))
 }
 
+// read reads a file. All who show credentials wait for it, so what may keep them waiting
+// is read at the start alone: a pipe has no end before somebody writes to it.
+func (s *source[T]) read(i int, now *look) ([]byte, error) {
+	switch first := s.texts[i] == nil; {
+	case first || now.info == nil || now.info.Mode().IsRegular():
+		return os.ReadFile(s.paths[i])
+	case s.seen[i].same(now):
+		return s.texts[i], nil
+	default:
+		return nil, fmt.Errorf("%s is no regular file any more", s.paths[i])
+	}
+}
+
 // refresh takes up what the files hold, and reports whether that is another value. Only
 // what was read has been seen: a file that cannot be read is tried again each time.
 func (s *source[T]) refresh() (anew bool, err error) {
@@ -126,7 +139,7 @@ func (s *source[T]) refresh() (anew bool, err error) {
 	files := make([]pemfile.File, len(s.paths))
 	texts := make([][]byte, len(s.paths))
 	for i, path := range s.paths {
-		if texts[i], err = os.ReadFile(path); err != nil {
+		if texts[i], err = s.read(i, &now[i]); err != nil {
 			return false, fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
 		files[i] = pemfile.File{Path: path, Text: texts[i]}

@@ -97,6 +97,13 @@ func TestTokens_FileThatIsPutRightIsRead(t *testing.T) {
 			},
 			func(path string) error { _ = os.Remove(path); return os.Rename(path+".real", path) },
 		},
+		"a pipe in its place": { // that nobody writes to
+			func(path string) error {
+				_ = os.Rename(path, path+".real")
+				return syscall.Mkfifo(path, 0o644)
+			},
+			func(path string) error { _ = os.Remove(path); return os.Rename(path+".real", path) },
+		},
 		"gone": {
 			func(path string) error { return os.Rename(path, path+".real") },
 			func(path string) error { return os.Rename(path+".real", path) },
