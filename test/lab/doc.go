@@ -5,7 +5,7 @@
 //	judge       replays evidence and says which invariant was broken, and where
 //	check       the command that judges kept evidence again
 //	bubble      whole planes on a real etcd in fake time, by the thousand
-//	fleet       real processes of etcd and coordinator, killed, frozen and starved
+//	fleet       real processes of etcd and coordinator, killed, frozen, starved and denied, and an etcd that loses its past
 //	wire        a network of namespaces that delays, loses and cuts, one way or both
 //	network     planes on such a wire, and the rows of the fault matrix that are about it
 //	mutants     the product with a rule broken, and the tests that have to notice

@@ -31,23 +31,30 @@ func (f *Fleet) watchCopies(ctx context.Context) {
 
 // takeCopy notes the copy that a node holds, when it has come to a revision.
 func (f *Fleet) takeCopy(ctx context.Context, n *Node, least int64) error {
+	c, err := f.copyOf(ctx, n, fmt.Sprint("min_revision=", least))
+	if err == nil {
+		f.note(func(run *evidence.Run) { run.Copies = append(run.Copies, c) })
+	}
+	return err
+}
+
+// copyOf asks a node for the copy that it holds, on a condition.
+func (f *Fleet) copyOf(ctx context.Context, n *Node, condition string) (evidence.Copy, error) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	url := fmt.Sprintf("%s/v1/mementos?values=true&limit=5000&min_revision=%d", n.url, least)
-	a, err := f.call(ctx, http.MethodGet, url, nil, nil)
+	a, err := f.call(ctx, http.MethodGet, n.url+"/v1/mementos?values=true&limit=5000&"+condition, nil, nil)
 	if err != nil {
-		return err
+		return evidence.Copy{}, err
 	}
 	if a.status != http.StatusOK {
-		return fmt.Errorf("copy of %s: %d %.200s: %w", n.ID, a.status, a.body, errNotServing)
+		return evidence.Copy{}, fmt.Errorf("copy of %s: %d %.200s: %w", n.ID, a.status, a.body, errNotServing)
 	}
 	c, err := readCopy(a.body)
 	if err != nil {
-		return fmt.Errorf("copy of %s: %w", n.ID, err)
+		return c, fmt.Errorf("copy of %s: %w", n.ID, err)
 	}
 	c.Node, c.At = n.ID, f.Now()
-	f.note(func(run *evidence.Run) { run.Copies = append(run.Copies, c) })
-	return nil
+	return c, nil
 }
 
 // readCopy reads a listing with values, all on one page.

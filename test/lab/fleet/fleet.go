@@ -36,8 +36,9 @@ const patience = 60 * time.Second
 
 // plane is the name of the plane, root what its keys begin with.
 const (
-	plane = "lab"
-	root  = "/coordinator/" + plane + "/"
+	plane  = "lab"
+	prefix = "/coordinator"
+	root   = prefix + "/" + plane + "/"
 )
 
 // Place is where a process runs.
@@ -55,6 +56,7 @@ type Config struct {
 	TTL      time.Duration // of the nodes' leases
 	Members  []Place       // of etcd
 	Nodes    []NodeConfig
+	Guarded  bool // etcd asks for passwords, and each node is a user with a role of its own
 	// Dial is how the laboratory itself reaches processes; nil where everybody can.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *zap.Logger // is told what is done
@@ -205,18 +207,20 @@ func (f *Fleet) note(add func(*evidence.Run)) {
 
 func (f *Fleet) logs() string { return filepath.Join(f.cfg.Dir, "logs") }
 
-func (f *Fleet) openStore(endpoints []string) error {
+func (f *Fleet) openStore(endpoints []string, guarded bool) (*clientv3.Client, error) {
 	cfg := clientv3.Config{
 		Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
 		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: time.Second,
 		DialOptions: f.dialOptions(),
 	}
+	if guarded {
+		cfg.Username, cfg.Password = "root", password
+	}
 	client, err := clientv3.New(cfg)
 	if err != nil {
-		return fmt.Errorf("make etcd client: %w", err)
+		return nil, fmt.Errorf("make etcd client: %w", err)
 	}
-	f.store = client
-	return nil
+	return client, nil
 }
 
 // await asks again and again until what is awaited is there, and fails with the last

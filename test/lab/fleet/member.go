@@ -71,10 +71,13 @@ func (f *Fleet) startMembers(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := f.openStore(endpoints); err != nil {
+	var err error
+	if f.store, err = f.openStore(endpoints, false); err != nil {
 		return err
 	}
-	_, err := f.Leader(ctx, patience)
+	if _, err = f.Leader(ctx, patience); err == nil && f.cfg.Guarded {
+		err = f.guard(ctx)
+	}
 	return err
 }
 
@@ -82,23 +85,30 @@ func (f *Fleet) startMembers(ctx context.Context) error {
 func (m *Member) Endpoint() string { return m.client }
 
 // Start starts it, on the data it had if it had any.
-func (m *Member) Start() error {
+func (m *Member) Start() error { return m.startAt(m.client) }
+
+// startAt starts it where clients reach it at another address, if not at its own.
+func (m *Member) startAt(client string, args ...string) error {
 	var all []string
 	for _, other := range m.fleet.Members {
 		all = append(all, other.Name+"=http://"+other.peer)
 	}
-	p, err := m.fleet.spawn(m.Name, m.place, nil,
-		m.fleet.cfg.Binaries.Etcd,
-		"--data-dir", filepath.Join(m.fleet.cfg.Dir, "etcd", m.Name), "--name", m.Name, "--log-level", "warn",
-		"--listen-client-urls", "http://"+m.client, "--advertise-client-urls", "http://"+m.client,
-		"--listen-peer-urls", "http://"+m.peer, "--initial-advertise-peer-urls", "http://"+m.peer,
-		"--initial-cluster", strings.Join(all, ","))
+	args = append([]string{
+		m.fleet.cfg.Binaries.Etcd, "--data-dir", m.data(), "--name", m.Name, "--log-level", "warn", "--bcrypt-cost", "4",
+		"--listen-client-urls", "http://" + client, "--advertise-client-urls", "http://" + m.client,
+		"--listen-peer-urls", "http://" + m.peer, "--initial-advertise-peer-urls", "http://" + m.peer,
+		"--initial-cluster", strings.Join(all, ","),
+	}, args...)
+	p, err := m.fleet.spawn(m.Name, m.place, nil, args...)
 	if err != nil {
 		return err
 	}
 	m.current.Store(p)
 	return nil
 }
+
+// data is the directory of its data.
+func (m *Member) data() string { return filepath.Join(m.fleet.cfg.Dir, "etcd", m.Name) }
 
 // AwaitServing waits until it answers its clients.
 func (m *Member) AwaitServing(ctx context.Context, limit time.Duration) error {

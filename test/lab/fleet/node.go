@@ -48,6 +48,9 @@ func (n *Node) Start() error {
 		"--log-format", "json", "--log-level", "debug", "--store-timeout", patience.String(),
 		"--auth-token-file", n.fleet.tokenFile(),
 	}, n.Args...)
+	if n.fleet.cfg.Guarded {
+		args = append(args, "--etcd-user", userOf(n.ID), "--etcd-password-file", n.fleet.passwordFile())
+	}
 	if n.Mode == "standby" || n.Mode == "hot_standby" {
 		args = append(args, "--wait-for-master", patience.String())
 	}

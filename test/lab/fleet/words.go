@@ -26,6 +26,7 @@ type entry struct {
 	Reason  string    `json:"reason"`
 	Lease   int64     `json:"lease"`
 	SentAgo string    `json:"sent_ago"`
+	Error   string    `json:"error"`
 }
 
 // master is the state of who leads, as logs spell it.

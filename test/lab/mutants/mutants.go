@@ -39,6 +39,11 @@ func (m *Mutant) InLab() Catcher {
 	return Catcher{Package: "test/lab/bubble", Test: "TestSeeds", Args: []string{"-seeds", "24"}, Says: m.Lab + " at "}
 }
 
+// inFleet returns the catcher that runs a fleet of real processes which are the mutant.
+func inFleet(mutant, test, says string) Catcher {
+	return Catcher{Package: "test/lab/fleet", Test: test, Args: []string{"-mutant", mutant}, Says: says}
+}
+
 // Edit replaces a text that a file of the product holds exactly once. The file is named
 // from the module's root, with slashes.
 type Edit struct{ File, Old, New string }

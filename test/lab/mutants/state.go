@@ -84,7 +84,12 @@ func restores() []Mutant {
 				{"rebind/mirror.go", "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
 				{proof, "\tm.ask()\n\tv := m.View()\n", "\tv := m.View()\n\tm.setDoubt(false)\n\tif v != nil {\n\t\treturn nil\n\t}\n"},
 			},
-			Catchers: []Catcher{overtaken, {Package: store, Test: "TestStore_RestoreThatIsOvertaken"}, {Package: "test/lab/bubble", Test: "TestRestores"}},
+			Catchers: []Catcher{
+				overtaken,
+				{Package: store, Test: "TestStore_RestoreThatIsOvertaken"},
+				{Package: "test/lab/bubble", Test: "TestRestores"},
+				inFleet("overtaken-restore-unnoticed", "TestFleet_PastsThatAreLost", "and they are not the same"),
+			},
 		},
 		{
 			Name: "lost-delete-unnoticed", Invariant: "I-12", Rule: "the store has to hold as many mementos as a copy",

@@ -35,6 +35,15 @@ func waits() []Mutant {
 			Catchers: []Catcher{{Package: nodes, Test: "TestStray_KeepsNobodyFromLeading", Says: "a does not lead"}},
 		},
 		{
+			// stuck-candidate-stays and queue-is-law: each of the two rules covers for the other where only one node is in the way.
+			Name: "stuck-candidate-is-waited-for", Invariant: "I-28", Rule: "one candidate that may not begin a term keeps nobody from leading",
+			Edits: []Edit{
+				{"coordinator/tries.go", "case failing >= Patience(ttl):", "case failing < 0:"},
+				{"coordinator/campaign.go", "if !named && !late {", "if !named {"},
+			},
+			Catchers: []Catcher{inFleet("stuck-candidate-is-waited-for", "TestFleet_CandidatesThatAreDenied", "I-28: ")},
+		},
+		{
 			Name: "stray-key-counts", Invariant: "I-2", Rule: "a key in the election that hangs on no lease holds no term",
 			Edits: []Edit{{
 				"etcdstore/plane.go",
