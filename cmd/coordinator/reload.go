@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -52,6 +53,10 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 	read := cfg.settings()
 	if err := carry(read, d.settings); err != nil {
 		return nil, err
+	}
+	// A pipe can have been read at the start, and may have no end now.
+	if info, err := os.Stat(d.cfg.file); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", d.cfg.file)
 	}
 	if _, err := cfg.resolve(read); err != nil {
 		return nil, err
