@@ -49,12 +49,6 @@ var reloadable = []string{"priority", "log-level"}
 // needs no restart, and returns what it has read. A file that a node could not start
 // with changes nothing, nor does one that was emptied: somebody is about to write it.
 func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.FlagSet, error) {
-	// A pipe would keep the reader, and with it the end of the node, waiting for a writer.
-	if at, err := os.Stat(d.cfg.file); err != nil {
-		return nil, err
-	} else if !at.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file: put the settings into one to have them read again", d.cfg.file)
-	}
 	var cfg runConfig
 	read := cfg.settings()
 	if err := carry(read, d.settings); err != nil {
