@@ -33,6 +33,7 @@ type Mirror struct {
 	loaded   chan struct{} // closed with the first view, or with refused
 	hurry    chan struct{} // asks confirm not to wait; one pending request is enough
 	replays  chan struct{} // holds a token for each replay under way
+	recalls  chan struct{} // and for each watch that one has open
 
 	mu        sync.Mutex // guards the fields below
 	refused   error      // why there will never be a view
@@ -56,6 +57,7 @@ func NewMirror(source Source, rules Rules, log *zap.Logger) *Mirror {
 		loaded:  make(chan struct{}),
 		hurry:   make(chan struct{}, 1),
 		replays: make(chan struct{}, maxReplays),
+		recalls: make(chan struct{}, maxRecalls),
 		moved:   make(chan struct{}),
 	}
 	m.progress.Store(&Progress{})

@@ -7,13 +7,18 @@ import (
 	"time"
 )
 
-// maxReplays bounds the watches that a mirror opens for those who come from the
-// past; further ones wait.
-const maxReplays = 8
+const (
+	// maxReplays bounds how many come from the past at a time; further ones wait.
+	maxReplays = 4
+	// maxRecalls bounds the watches that a mirror opens for them at a time, and
+	// recallBytes what one of these brings, but for its last message.
+	maxRecalls  = 1
+	recallBytes = 4 << 20
+)
 
 // Replay brings whoever follows from further back than [Mirror.Steps] reaches to where
 // it does. It calls tell with what happened after a revision, in order, as the store
-// still knows it, which costs the store a watch while it lasts, and returns the
+// still knows it, which costs the store watches that are short, and returns the
 // revision up to which that is complete. Where Steps reaches back to the revision,
 // Replay returns it at once.
 //
@@ -31,14 +36,41 @@ func (m *Mirror) Replay(ctx context.Context, after Revision, tell func([]Step) e
 	case kept:
 		return after, nil
 	}
-	if err := m.Reach(ctx, 0); err != nil { // of which store is the copy?
-		return 0, err
-	}
 	select {
 	case m.replays <- struct{}{}:
 		defer func() { <-m.replays }()
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
+	}
+	life := m.source.Life()
+	for at := after; at < to; {
+		if err := m.Reach(ctx, 0); err != nil { // of which store is the copy?
+			return 0, err
+		}
+		if m.View().life != life {
+			return 0, ErrRestored
+		}
+		steps, reached, err := m.recall(ctx, at, to)
+		if err != nil {
+			return 0, fmt.Errorf("watch mementos after revision %d: %w", at, err)
+		}
+		if err := tell(steps); err != nil {
+			return 0, err
+		}
+		at = reached
+	}
+	return to, nil
+}
+
+// recall returns what happened after a revision, up to another or until it is much, and
+// how far that goes. Its watch has ended by then: the store's client may keep without
+// bound what is not taken from it, and whoever is told may be slow.
+func (m *Mirror) recall(ctx context.Context, after, to Revision) (steps []Step, at Revision, err error) {
+	select {
+	case m.recalls <- struct{}{}:
+		defer func() { <-m.recalls }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	watch := m.source.Watch(ctx, after)
@@ -47,17 +79,19 @@ func (m *Mirror) Replay(ctx context.Context, after Revision, tell func([]Step) e
 	defer asking.Wait()
 	defer cancel()
 	asking.Go(func() { askFor(ctx, watch) })
-	for at := after; at < to; {
+	bytes := int64(0)
+	for at = after; at < to && bytes < recallBytes; {
 		batch, err := watch.Next(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("watch mementos after revision %d: %w", at, err)
+			return nil, 0, err
 		}
 		at = batch.Revision
-		if err := tell(m.judged(batch.Changes, to)); err != nil {
-			return 0, err
+		for i := range batch.Changes {
+			bytes += batch.Changes[i].size()
 		}
+		steps = append(steps, m.judged(batch.Changes, to)...)
 	}
-	return to, nil
+	return steps, at, nil
 }
 
 // askFor asks how far a watch has come until ctx ends: the last revisions may have

@@ -4,8 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -51,6 +57,84 @@ func TestReplay_ReachesTheSteps(t *testing.T) {
 		if err != nil || len(steps) != 1 || steps[0].Changes[0].Name != "entity/d" {
 			t.Errorf("steps after the replay = %v, %v", steps, err)
 		}
+	})
+}
+
+// opened counts the streams of a source that are open, and has them bring one revision
+// at a time.
+type opened struct {
+	rebind.Source
+	now, ever atomic.Int64
+}
+
+func (o *opened) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+	o.now.Add(1)
+	o.ever.Add(1)
+	return &openedWatcher{Watcher: o.Source.Watch(ctx, after), of: o}
+}
+
+type openedWatcher struct {
+	rebind.Watcher
+	of   *opened
+	rest rebind.Batch
+}
+
+func (w *openedWatcher) Next(ctx context.Context) (rebind.Batch, error) {
+	if len(w.rest.Changes) == 0 {
+		b, err := w.Watcher.Next(ctx)
+		if err != nil || len(b.Changes) == 0 {
+			return b, err
+		}
+		w.rest = b
+	}
+	one := rebind.Batch{Revision: w.rest.Changes[0].Revision, Changes: w.rest.Changes[:1]}
+	w.rest.Changes = w.rest.Changes[1:]
+	return one, nil
+}
+
+func (w *openedWatcher) Close() {
+	w.of.now.Add(-1)
+	w.Watcher.Close()
+}
+
+// Promise: whoever is slow to take what happened keeps no stream of the store open, which
+// its client would have to keep the rest for.
+func TestReplay_TellsWithoutAStream(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		const many = 20
+		from := l.server.Revision()
+		for i := range many {
+			l.put(rebind.Name(fmt.Sprintf("big/%02d", i)), strings.Repeat("x", 1<<20))
+		}
+		source := &opened{Source: l.server.Node("reader")}
+		mirror := rebind.NewMirror(source, rebind.Rules{}, zap.NewNop())
+		ctx, cancel := context.WithCancel(l.ctx)
+		var running sync.WaitGroup
+		running.Go(func() { _ = mirror.Run(ctx) }) // the cause is the cancel below
+		<-mirror.Loaded()
+		synctest.Wait()
+		told := 0
+		to, err := mirror.Replay(l.ctx, from, func(steps []rebind.Step) error {
+			pass(time.Second) // the client takes its time
+			if n := source.now.Load(); n != 1 {
+				t.Errorf("%d streams are open while a client is told, want the mirror's alone", n)
+			}
+			for _, s := range steps {
+				if want := rebind.Name(fmt.Sprintf("big/%02d", told)); len(s.Changes) != 1 || s.Changes[0].Name != want {
+					t.Fatalf("told of %v, want %s", s.Changes, want)
+				}
+				told++
+			}
+			return nil
+		})
+		if err != nil || told != many || to < l.server.Revision() {
+			t.Errorf("told of %d up to %d, %v", told, to, err)
+		}
+		if n := source.ever.Load(); n < 3 {
+			t.Errorf("%d streams, want it to come in parts", n)
+		}
+		cancel()
+		running.Wait()
 	})
 }
 

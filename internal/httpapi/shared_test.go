@@ -20,13 +20,14 @@ import (
 // asked is a store that counts what it is asked, and takes its time.
 type asked struct {
 	coordinator.Store
-	takes                         time.Duration
+	takes                         atomic.Int64 // nanoseconds; 0 counts nothing
 	all, planes, checks, together atomic.Int64
 	most                          atomic.Int64 // of all at one time
 }
 
 func (a *asked) count(what *atomic.Int64) (done func()) {
-	if a.takes == 0 {
+	takes := time.Duration(a.takes.Load())
+	if takes == 0 {
 		return func() {}
 	}
 	a.all.Add(1)
@@ -34,7 +35,7 @@ func (a *asked) count(what *atomic.Int64) (done func()) {
 		what.Add(1)
 	}
 	a.most.Store(max(a.most.Load(), a.together.Add(1)))
-	<-time.After(a.takes)
+	<-time.After(takes)
 	return func() { a.together.Add(-1) }
 }
 
@@ -90,13 +91,13 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 				p.store.Put("entity/x", rebind.Content{}, "")
 				synctest.Wait()
 				path := strings.ReplaceAll(c.path, "%d", fmt.Sprint(p.store.Revision()))
-				store.takes = 10 * time.Millisecond
+				store.takes.Store(int64(10 * time.Millisecond))
 				var asking sync.WaitGroup
 				for range readers {
 					asking.Go(func() { b.get(t, path).want(http.StatusOK) })
 				}
 				asking.Wait()
-				store.takes = 0
+				store.takes.Store(0)
 				if all, most := store.all.Load(), store.most.Load(); all > c.all || most > c.most || all == 0 {
 					t.Errorf("%d readers ask the store %d times, %d at a time, want at most %d and %d", readers, all, most, c.all, c.most)
 				}
@@ -111,7 +112,7 @@ func TestShared_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
 		store := new(asked)
 		p.wrap = func(s coordinator.Store) coordinator.Store { store.Store = s; return store }
 		a := p.lead("a")
-		store.takes = 100 * time.Millisecond
+		store.takes.Store(int64(100 * time.Millisecond))
 		var asking sync.WaitGroup
 		for i := range 50 {
 			asking.Go(func() {
