@@ -138,9 +138,12 @@ type Answer struct {
 	request *Request
 }
 
-// Decode reads the answer's JSON into v. An answer that is none was not given by this
-// API: the error is an [ErrLost].
+// Decode reads the answer's JSON object into v. An answer that is none was not given by
+// this API: the error is an [ErrLost].
 func (a *Answer) Decode(v any) error {
+	if !bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("{")) {
+		return a.Incomplete("it is no JSON object") // null would be taken for one without fields
+	}
 	if err := json.Unmarshal(a.Body, v); err != nil {
 		return a.Incomplete(err.Error())
 	}

@@ -326,6 +326,7 @@ func TestClient_TakesNoHalfAnswer(t *testing.T) {
 		},
 		"no JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") },
 		"empty":   func(http.ResponseWriter, *http.Request) {},
+		"null":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, " null\n") },
 	} {
 		c := newClient(t, serve(t, "a", handler).URL)
 		ask := func(request client.Request) error {
