@@ -58,8 +58,8 @@ type Config struct {
 	// asked before LastLease is ended, if a record hangs on that; while it says so, Join
 	// returns a [*coordinator.TakenError]. nil means never.
 	StillAlive func(ctx context.Context, r coordinator.Record) bool
-	// OnLease is told of each new lease before anything is put under it, and must return
-	// at once; nil means nobody wants to know.
+	// OnLease is told of each new lease before anything is put under it, which waits for
+	// it: it must return soon. nil means nobody wants to know.
 	OnLease func(lease int64)
 	// OnRenewal is told of each try to renew the lease, but those under way when it
 	// ends: how long it took, and its error. It is called for one try after the other

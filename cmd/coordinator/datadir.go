@@ -27,6 +27,10 @@ const (
 	diskWithin = 3 * time.Second
 	// noteAgain is how soon a note that could not be written is tried again.
 	noteAgain = 10 * time.Second
+	// noteWithin is how long a node that is about to join waits for its lease to be
+	// noted. A process that is killed right after it has joined is followed at once by the
+	// next one if that knows the lease.
+	noteWithin = 250 * time.Millisecond
 )
 
 // nodeDir is what a node keeps of itself on disk: a lock, the lease it last held,
@@ -34,15 +38,15 @@ const (
 // one before it is dead, and need not wait for that one's lease to lapse. Terms
 // rise above the highest one even where the store was restored from a backup.
 //
-// The notes are a convenience: nobody waits for them, and a node on an external store
-// goes on without.
+// The notes are a convenience: nobody waits for them for long, and a node on an external
+// store goes on without.
 type nodeDir struct {
 	path        string
 	lock        *filelock.Lock // nil: the directory cannot be used
 	place       string         // where this directory is, on this machine since it was started
 	lastLease   int64          // 0: none
 	highestTerm int64          // 0: none
-	leases      chan int64     // holds the newest one that is not yet on disk
+	leases      chan leaseNote // holds the newest one that is not yet on disk
 	terms       chan int64     // likewise
 
 	trouble atomic.Pointer[string]    // what is wrong; nil: nothing
@@ -52,7 +56,7 @@ type nodeDir struct {
 
 func newNodeDir(path string) *nodeDir {
 	return &nodeDir{
-		path: path, leases: make(chan int64, 1), terms: make(chan int64, 1),
+		path: path, leases: make(chan leaseNote, 1), terms: make(chan int64, 1),
 		write: func(path string, data []byte) error { return renameio.WriteFile(path, data, 0o600) },
 	}
 }
@@ -181,14 +185,31 @@ func (d *nodeDir) spool() string {
 	return d.path
 }
 
-// noteLease has keep keep the lease for the next process, and noteTerm the highest term.
-// Neither waits for the disk: their callers are those that join the plane and watch it.
-func (d *nodeDir) noteLease(lease int64) { newest(d.leases, lease) }
+// leaseNote is a lease to be noted.
+type leaseNote struct {
+	lease int64
+	tried chan struct{} // closed when it was written, or could not be
+}
 
+// noteLease has keep keep the lease for the next process. It waits for that a moment, and
+// not at all for a disk that is known to be in trouble: its caller is about to join.
+func (d *nodeDir) noteLease(lease int64) {
+	n := leaseNote{lease, make(chan struct{})}
+	newest(d.leases, n)
+	if d.lock == nil || d.Trouble() != "" {
+		return
+	}
+	select {
+	case <-n.tried:
+	case <-time.After(noteWithin):
+	}
+}
+
+// noteTerm has keep keep the highest term. It does not wait: its caller watches the plane.
 func (d *nodeDir) noteTerm(term int64) { newest(d.terms, term) }
 
 // newest puts v in the place of what waits in c. Nobody else sends.
-func newest(c chan int64, v int64) {
+func newest[T any](c chan T, v T) {
 	select {
 	case <-c: // overtaken
 	default:
@@ -223,7 +244,8 @@ func (d *nodeDir) soon(do func() error) error {
 func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
 	again := time.NewTicker(noteAgain)
 	defer again.Stop()
-	var lease, term int64 // yet to be written
+	var lease leaseNote
+	var term int64 // they are yet to be written
 	for last := false; !last; {
 		select {
 		case lease = <-d.leases:
@@ -234,14 +256,18 @@ func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
 			lease, term = left(d.leases, lease), left(d.terms, term)
 		}
 		var errLease, errTerm error
-		if lease != 0 {
-			errLease = d.put(d.leaseFile(), fmt.Sprintf("%x %s\n", lease, d.place))
+		if lease.lease != 0 {
+			errLease = d.put(d.leaseFile(), fmt.Sprintf("%x %s\n", lease.lease, d.place))
 		}
 		if term != 0 {
 			errTerm = d.put(d.termFile(), fmt.Sprintf("%d\n", term))
 		}
+		if lease.tried != nil {
+			close(lease.tried)
+			lease.tried = nil
+		}
 		if errLease == nil {
-			lease = 0
+			lease.lease = 0
 		}
 		if errTerm == nil {
 			term = 0
@@ -251,7 +277,7 @@ func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
 }
 
 // left is what waits in c; v if nothing does.
-func left(c chan int64, v int64) int64 {
+func left[T any](c chan T, v T) T {
 	select {
 	case v = <-c:
 	default:

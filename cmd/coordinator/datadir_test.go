@@ -43,7 +43,7 @@ func TestNodeDir_KeepsTheNewestNotes(t *testing.T) {
 	}
 	end := keeping(d, zap.NewNop())
 	for n := range int64(1000) {
-		d.noteTerm(n + 1) // never waits for the disk
+		d.noteTerm(n + 1)
 		d.noteLease(0xabc + n)
 	}
 	end()
@@ -53,6 +53,23 @@ func TestNodeDir_KeepsTheNewestNotes(t *testing.T) {
 	again := reopen(t, path)
 	if again.highestTerm != 1000 || again.lastLease != 0xabc+999 {
 		t.Errorf("the next process knows term %d and lease %x", again.highestTerm, again.lastLease)
+	}
+}
+
+// A process that is killed right after it has joined has left its lease for the next one.
+func TestNodeDir_NotesALeaseBeforeItIsUsed(t *testing.T) {
+	d := reopen(t, filepath.Join(t.TempDir(), "a"))
+	write := d.write
+	d.write = func(path string, data []byte) error {
+		<-time.After(20 * time.Millisecond)
+		return write(path, data)
+	}
+	defer keeping(d, zap.NewNop())()
+	for lease := int64(1); lease <= 3; lease++ {
+		d.noteLease(lease)
+		if noted, err := readLease(d.leaseFile(), d.place); err != nil || noted != lease {
+			t.Errorf("lease %d is used, and lease %d is noted, %v", lease, noted, err)
+		}
 	}
 }
 
@@ -138,11 +155,11 @@ func TestNodeDir_HangsAlone(t *testing.T) {
 	defer close(release)
 	d.write = func(string, []byte) error { <-release; return nil }
 	end := keeping(d, zap.NewNop())
-	for n := range int64(10) {
+	began := time.Now()
+	for n := range int64(3) {
 		d.noteTerm(n)
 		d.noteLease(n)
 	}
-	began := time.Now()
 	end()
 	if err := d.Close(); err != nil || time.Since(began) > 4*diskWithin {
 		t.Errorf("close: %v after %s", err, time.Since(began))
