@@ -234,6 +234,31 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 	})
 }
 
+// The same of a lone master, to whom nothing else happens that would have it look again.
+func TestNode_MastersRecordDeletedUnseenIsPublishedAgain(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
+		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return blind{s, held, letGo} }
+		a := l.start("a", modes.Auto)
+		settle()
+		held.Store(true)
+		if _, err := a.SetPriority(within(t, time.Minute), 7); err != nil {
+			t.Fatal(err)
+		}
+		l.server.DeleteRecord("a")
+		held.Store(false)
+		letGo <- struct{}{}
+		pass(30 * time.Second)
+		p, err := l.server.Node("x").Plane(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, ok := p.Member("a"); !ok || m.Priority != 7 {
+			t.Errorf("the store has a as %+v, want its record", m)
+		}
+	})
+}
+
 func TestNode_StoreAwayLongerThanTTL(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		pair(l)

@@ -51,6 +51,9 @@ func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 		n.stop = nil
 		return false, n.leave
 	case <-n.beat.C:
+		if !n.amiss.IsZero() {
+			n.heal() // nothing more may come that shows it
+		}
 		return false, nil // what failed is tried again
 	}
 }
