@@ -13,6 +13,7 @@ import (
 type plane struct {
 	root       string
 	candidates map[string]candidate // by election key, without the root
+	detached   map[string]int64     // keys in the election that hang on no lease: when they were created
 	records    map[string]record    // by node
 	left       map[string]int64     // the lease of the last record of each node that has none
 	term       term
@@ -23,7 +24,7 @@ type plane struct {
 func newPlane(root string) *plane {
 	return &plane{
 		root: root, candidates: make(map[string]candidate), records: make(map[string]record),
-		left: make(map[string]int64), mementos: make(map[string]memento),
+		detached: make(map[string]int64), left: make(map[string]int64), mementos: make(map[string]memento),
 	}
 }
 
@@ -109,9 +110,9 @@ func readMemento(value []byte, modified int64) (memento, error) {
 }
 
 // holder returns who may write now: the node that the term record names, while the
-// election key lives that won the term, or the one that has the guard.
+// election key is there that won the term, or the one that has the guard.
 func (p *plane) holder() (Term, bool) {
-	if p.held() {
+	if p.fenced() {
 		return Term{Number: p.term.Number, Node: p.term.Node}, true
 	}
 	return Term{Number: p.guard.created, Node: p.guard.Node}, p.guard.created != 0
@@ -121,6 +122,15 @@ func (p *plane) holder() (Term, bool) {
 func (p *plane) held() bool {
 	c, ok := p.candidates[p.term.key]
 	return ok && c.created == p.term.created
+}
+
+// fenced reports whether the fence of the last term still holds: the key that won it is
+// there, as it was created. Somebody may have taken it off its lease by hand: then the
+// next term may begin, which ends this fence, and until it does, or the holder has seen
+// it, the holder's writes are its own.
+func (p *plane) fenced() bool {
+	created, detached := p.detached[p.term.key]
+	return p.held() || detached && created == p.term.created
 }
 
 // apply applies what happened at a revision. What cannot be read counts for
@@ -133,6 +143,7 @@ func (p *plane) apply(events []evidence.Event) {
 		case "election":
 			// What hangs on no lease is nobody's candidacy.
 			set(p.candidates, ev.Key, ev.Deleted || ev.Lease == 0, candidate{string(ev.Value), ev.Created, ev.Lease})
+			set(p.detached, ev.Key, ev.Deleted || ev.Lease != 0, ev.Created)
 		case "nodes":
 			set(p.left, name, !ev.Deleted, p.records[name].lease)
 			set(p.records, name, ev.Deleted, readRecord(ev))

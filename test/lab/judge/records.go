@@ -29,9 +29,9 @@ func (t *trial) recordsTold(events []evidence.Event) {
 		case err != nil || r.ID != node:
 			t.broken("I-26", ev.Revision, "the record of %s is %.40q: %v", node, ev.Value, err)
 		case r.State != "MASTER":
-		case !t.now.held() || r.Term != t.now.term.Number || node != t.now.term.Node:
+		case !t.now.fenced() || r.Term != t.now.term.Number || node != t.now.term.Node:
 			t.broken("I-26", ev.Revision, "%s says it is MASTER of term %d, the last one is %d of %s, held: %t",
-				node, r.Term, t.now.term.Number, t.now.term.Node, t.now.held())
+				node, r.Term, t.now.term.Number, t.now.term.Node, t.now.fenced())
 		case t.now.records[node].State != "MASTER" && !promotable(r.Mode):
 			t.broken("I-5", ev.Revision, "%s becomes MASTER in mode %s", node, r.Mode)
 		}

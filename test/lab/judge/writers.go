@@ -58,8 +58,8 @@ func (t *trial) termWritten(what string, ev *evidence.Event) {
 	if what == "handover" {
 		writer = said.From
 	}
-	if !t.now.held() || writer != t.now.term.Node {
-		t.broken("I-1", ev.Revision, "%s is written by %s, the term is %s's, held: %t", ev.Key, writer, t.now.term.Node, t.now.held())
+	if !t.now.fenced() || writer != t.now.term.Node {
+		t.broken("I-1", ev.Revision, "%s is written by %s, the term is %s's, held: %t", ev.Key, writer, t.now.term.Node, t.now.fenced())
 	}
 }
 
