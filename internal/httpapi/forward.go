@@ -183,8 +183,13 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() { f.giveUp(ctx, cancel, master.Term) })
-	var sent atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	var sent, incomplete atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { sent.Store(true) },
+		// Nobody acts on a part of a request: a master that closes the connection meanwhile,
+		// as one does that does not trust this node, has not carried it out.
+		WroteRequest: func(info httptrace.WroteRequestInfo) { incomplete.Store(info.Err != nil) },
+	})
 	var failure error
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -205,7 +210,7 @@ func (f *forwarder) pass(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return failure
 	case distrust != nil:
 		return fmt.Errorf("%w: master %s at %s: %w", coordinator.ErrNoMaster, master.ID, master.URI, distrust)
-	case !sent.Load():
+	case !sent.Load(), incomplete.Load():
 		f.server.log.Debug("master not reached", zap.String("master", master.ID), zap.Error(failure))
 		return errTryAgain
 	default:
