@@ -242,14 +242,16 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 // long as the term lasts, and for [Patience] at most.
 func (n *Node) announce() step {
 	entry, began := n.reign.entry, time.Now()
+	var announced Record
 	for pause := retry.NewPause(maxPause); ; {
 		entry.Since = now()
+		announced = n.recordAs(modes.StateMaster, entry.Since)
 		if !n.reign.vacated.IsZero() {
 			gap := time.Since(n.reign.vacated).Milliseconds()
 			entry.GapMS = &gap
 		}
 		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
-		err := n.reign.Announce(ctx, n.recordAs(modes.StateMaster, entry.Since), entry)
+		err := n.reign.Announce(ctx, announced, entry)
 		cancel()
 		if err == nil {
 			break
@@ -264,7 +266,7 @@ func (n *Node) announce() step {
 	}
 	n.readyFor, n.gaveUp, n.gaveUpFor, n.lastError = "", 0, "", ""
 	n.become(modes.EventLead, entry.Since, string(entry.Reason))
-	n.published = n.record()
+	n.published, n.amiss = announced, time.Time{} // what has changed since is published next
 	close(n.reign.announced)
 	return nil
 }
