@@ -117,7 +117,7 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 	}
 	n.log.Info("term given up", zap.Int64("term", r.Number()), zap.String("why", string(why)))
 	n.retire(event, at, reason)
-	n.published = record
+	n.hasPublished(record)
 	return nil
 }
 

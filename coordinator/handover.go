@@ -228,7 +228,7 @@ func (n *Node) pass(target Member) (step, error) {
 	case err == nil:
 		n.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
 		n.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
-		n.published = record
+		n.hasPublished(record)
 		return func() step { return n.seeOff(target.ID, r.Number()) }, nil
 	case r.Context().Err() != nil || passing && errors.Is(err, rebind.ErrUnknown):
 		return n.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)

@@ -266,7 +266,7 @@ func (n *Node) announce() step {
 	}
 	n.readyFor, n.gaveUp, n.gaveUpFor, n.lastError = "", 0, "", ""
 	n.become(modes.EventLead, entry.Since, string(entry.Reason))
-	n.published, n.amiss = announced, time.Time{} // what has changed since is published next
+	n.hasPublished(announced) // what has changed since is published next
 	close(n.reign.announced)
 	return nil
 }

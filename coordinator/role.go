@@ -138,8 +138,11 @@ func (n *Node) publish() {
 		}
 		return
 	}
-	n.published, n.amiss = r, time.Time{}
+	n.hasPublished(r)
 }
+
+// hasPublished notes what the store holds now. A picture may be late to show it.
+func (n *Node) hasPublished(r Record) { n.published, n.amiss = r, time.Time{} }
 
 // member reports whether the node has a membership that is not lost.
 func (n *Node) member() bool {
