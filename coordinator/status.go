@@ -177,6 +177,13 @@ func (s *self) acting() bool {
 	return s.term != nil && s.term.Err() == nil && s.remaining() > 0
 }
 
+// ID returns the node's id, which never changes.
+func (n *Node) ID() string { return n.cfg.ID }
+
+// State returns the node's state at this moment, as [Node.Status] shows it. It never waits
+// and copies nothing.
+func (n *Node) State() modes.State { return n.me().record.State }
+
 // Status tells how the node is. It never waits for the role loop, and costs the same
 // however much there is to tell.
 func (n *Node) Status() Status {

@@ -43,6 +43,9 @@ type doorkeeper struct {
 // nobody is a node of which only its address is known.
 type nobody struct{ httpapi.Node }
 
+// ID implements [httpapi.Node].
+func (nobody) ID() string { return "a" }
+
 // Status implements [httpapi.Node].
 func (nobody) Status() coordinator.Status {
 	return coordinator.Status{Record: coordinator.Record{ID: "a", URI: "http://node-a.example:7400"}}

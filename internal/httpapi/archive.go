@@ -215,7 +215,7 @@ func (s *Server) check(from io.Reader) error {
 func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Content) error) error {
 	a, err := archive.NewReader(from, s.cfg.MaxPayload)
 	if err != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		return badRequest("%w", err)
 	}
 	for {
 		name, c, err := a.Next()
@@ -226,7 +226,7 @@ func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Cont
 			err = each(name, c)
 		}
 		if errors.Is(err, archive.ErrBroken) {
-			err = fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+			err = badRequest("%w", err)
 		}
 		if err != nil {
 			return err

@@ -40,24 +40,21 @@ func expectBody(w http.ResponseWriter, r *http.Request) {
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close") // what is still to come is not waited for
-		return nil, fmt.Errorf("%w: the body has %d bytes, the limit is %d bytes", rebind.ErrTooLarge, r.ContentLength, limit)
-	}
-	if kept, ok := r.Body.(*keptBody); ok {
-		return kept.all, nil
+		return nil, bodyTooLarge("the body has %d bytes, the limit is %d bytes", r.ContentLength, limit)
 	}
 	body, err := patientOf(w).readAll(r, limit)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		w.Header().Set("Connection", "close")
-		return nil, fmt.Errorf("%w: the body has more than %d bytes", rebind.ErrTooLarge, limit)
+		return nil, bodyTooLarge("the body has more than %d bytes", limit)
 	case errors.Is(err, wire.ErrBusy):
 		w.Header().Set("Connection", "close")
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, fmt.Errorf("%w: the body did not come within %s", rebind.ErrInvalid, bodyWithin)
+		return nil, badRequest("the body did not come within %s", bodyWithin)
 	case err != nil:
-		return nil, fmt.Errorf("%w: read body: %w", rebind.ErrInvalid, err)
+		return nil, badRequest("read body: %w", err)
 	}
 	// From here on the connection is watched for the client's leaving, for as long
 	// as the answer takes.

@@ -13,11 +13,11 @@ func expectation(r *http.Request) (rebind.Expect, error) {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	switch {
 	case match != "" && none != "":
-		return 0, fmt.Errorf("%w: send If-Match or If-None-Match, not both", rebind.ErrInvalid)
+		return 0, badRequest("send If-Match or If-None-Match, not both")
 	case none == "*":
 		return rebind.ExpectAbsent, nil
 	case none != "":
-		return 0, fmt.Errorf("%w: If-None-Match %.50q: a write takes only *", rebind.ErrInvalid, none)
+		return 0, badRequest("If-None-Match %.50q: a write takes only *", none)
 	case match == "*":
 		return rebind.ExpectPresent, nil
 	case match == "":
@@ -27,7 +27,7 @@ func expectation(r *http.Request) (rebind.Expect, error) {
 	digits, ok2 := strings.CutSuffix(digits, `"`)
 	rev, ok3 := number(digits)
 	if !ok || !ok2 || !ok3 || rev < 1 {
-		return 0, fmt.Errorf("%w: If-Match %.50q: use one ETag as it was given, such as \"123\"", rebind.ErrInvalid, match)
+		return 0, badRequest("If-Match %.50q: use one ETag as it was given, such as \"123\"", match)
 	}
 	return rebind.Expect(rev), nil
 }
@@ -42,7 +42,7 @@ func readConditions(r *http.Request) (c conditions, err error) {
 			continue
 		}
 		if *to, err = readTags(given); err != nil {
-			return c, fmt.Errorf("%w: %s: %w", rebind.ErrInvalid, header, err)
+			return c, badRequest("%s: %w", header, err)
 		}
 	}
 	return c, nil

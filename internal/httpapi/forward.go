@@ -72,11 +72,7 @@ func (f *forwarder) close() { f.direct.CloseIdleConnections() }
 // atMaster runs local on the master: here, or on the node that is, with the same
 // request. A request of the kind that was not applied is tried again while the
 // plane changes its master; one whose answer is lost is not.
-func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64, local handler) error {
-	body, err := readBody(w, r, limit)
-	if err != nil {
-		return err
-	}
+func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, body []byte, local handler) error {
 	deadline, cancel := context.WithTimeout(r.Context(), masterWithin)
 	defer cancel()
 	stay := r.Header.Get(wire.HeaderForward) == wire.ForwardNever
@@ -84,8 +80,7 @@ func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64
 		if err := f.server.begin(r); err != nil {
 			return err
 		}
-		r.Body = keep(body)
-		if f.server.node.Status().State == modes.StateMaster {
+		if f.server.node.State() == modes.StateMaster {
 			err := local(w, r)
 			if !errors.Is(err, coordinator.ErrNotMaster) {
 				return err
@@ -98,7 +93,7 @@ func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64
 		if err != nil {
 			return fmt.Errorf("%w within %s", coordinator.ErrNoMaster, masterWithin)
 		}
-		if master.ID != f.server.node.Status().ID {
+		if master.ID != f.server.node.ID() {
 			err := f.send(w, r, body, master)
 			if !errors.Is(err, errTryAgain) {
 				return err
@@ -116,7 +111,7 @@ func (f *forwarder) atMaster(w http.ResponseWriter, r *http.Request, limit int64
 func (f *forwarder) misdirected(w http.ResponseWriter) error {
 	p := f.server.node.Glimpse()
 	master, ok := p.Master()
-	if !ok || master.ID == f.server.node.Status().ID {
+	if !ok || master.ID == f.server.node.ID() {
 		return coordinator.ErrNoMaster
 	}
 	w.Header().Set("Location", master.URI)
@@ -132,8 +127,7 @@ func (f *forwarder) relay(w http.ResponseWriter, r *http.Request, local handler)
 	if err := f.server.begin(r); err != nil {
 		return err
 	}
-	st := f.server.node.Status()
-	if st.State == modes.StateMaster {
+	if f.server.node.State() == modes.StateMaster {
 		return local(w, r)
 	}
 	if r.Header.Get(wire.HeaderForward) == wire.ForwardNever {
@@ -145,7 +139,7 @@ func (f *forwarder) relay(w http.ResponseWriter, r *http.Request, local handler)
 	if err != nil {
 		return fmt.Errorf("%w within %s", coordinator.ErrNoMaster, masterWithin)
 	}
-	if master.ID == st.ID { // by now
+	if master.ID == f.server.node.ID() { // by now
 		return local(w, r)
 	}
 	err = f.pass(r.Context(), w, r, master, func(*http.Request) {})
@@ -159,8 +153,10 @@ func (f *forwarder) relay(w http.ResponseWriter, r *http.Request, local handler)
 func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master coordinator.Member) error {
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
 	defer cancel()
+	r = r.WithContext(ctx)
+	r.Body = http.NoBody // it was read, and each try sends it anew
 	return f.pass(ctx, w, r, master, func(out *http.Request) {
-		out.Body = keep(body)
+		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.ContentLength = int64(len(body))
 	})
 }
@@ -243,7 +239,7 @@ func (f *forwarder) received(ctx context.Context, own http.Header, resp *http.Re
 		return fmt.Errorf("what answers at its address is no node: %s", resp.Status)
 	}
 	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
-	if err == nil && resp.StatusCode < 300 && f.server.node.Status().State.Hot() {
+	if err == nil && resp.StatusCode < 300 && f.server.node.State().Hot() {
 		// Late is not wrong: the write is stored, this copy will show it.
 		_ = f.server.reach(ctx, rebind.Revision(rev), ownCopyWithin)
 	}

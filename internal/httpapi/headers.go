@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // readHeader is a header that the API reads.
@@ -55,13 +54,13 @@ func checkHeaders(r *http.Request, pattern string) error {
 		only := readHeaders[i].only
 		switch {
 		case len(given) != 1 || given[0] == "":
-			return fmt.Errorf("%w: send %s once, with a value", rebind.ErrInvalid, name)
+			return badRequest("send %s once, with a value", name)
 		case only != nil && !slices.ContainsFunc(only, func(route string) bool { return strings.HasPrefix(pattern, route) }):
-			return fmt.Errorf("%w: %s would have no effect here: it goes with %s", rebind.ErrInvalid, name, strings.Join(only, ", "))
+			return badRequest("%s would have no effect here: it goes with %s", name, strings.Join(only, ", "))
 		}
 	}
 	if v := r.Header.Get(wire.HeaderForward); v != "" && v != wire.ForwardNever {
-		return fmt.Errorf("%w: %s %.50q: send %s, or leave it out", rebind.ErrInvalid, wire.HeaderForward, v, wire.ForwardNever)
+		return badRequest("%s %.50q: send %s, or leave it out", wire.HeaderForward, v, wire.ForwardNever)
 	}
 	if _, err := deadlineOf(r); err != nil {
 		return err
@@ -76,7 +75,7 @@ func checkRepresentation(r *http.Request) error {
 		return nil
 	}
 	if part := r.Header.Get("Content-Range"); part != "" {
-		return fmt.Errorf("%w: Content-Range %.50q: a part cannot be stored, send the whole without it", rebind.ErrInvalid, part)
+		return badRequest("Content-Range %.50q: a part cannot be stored, send the whole without it", part)
 	}
 	if packed := r.Header.Get("Content-Encoding"); packed != "" {
 		return fmt.Errorf("%w: Content-Encoding %.50q: send the body as it is, without this header", wire.ErrMediaType, packed)
@@ -92,7 +91,7 @@ func deadlineOf(r *http.Request) (time.Time, error) {
 	}
 	at, err := time.Parse(time.RFC3339, given)
 	if err != nil || at.IsZero() { // which stands for none, and nobody means it
-		return time.Time{}, fmt.Errorf("%w: %s %.50q: write it as 2006-01-02T15:04:05.999Z", rebind.ErrInvalid, wire.HeaderDeadline, given)
+		return time.Time{}, badRequest("%s %.50q: write it as 2006-01-02T15:04:05.999Z", wire.HeaderDeadline, given)
 	}
 	return at, nil
 }

@@ -179,6 +179,7 @@ type posed struct {
 	status coordinator.Status
 }
 
+func (n posed) ID() string                 { return n.status.ID }
 func (n posed) Status() coordinator.Status { return n.status }
 
 func TestHealth_ShortMoments(t *testing.T) {

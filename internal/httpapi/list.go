@@ -124,7 +124,7 @@ func parseListQuery(v url.Values) (listQuery, error) {
 	if limit := v.Get("limit"); limit != "" {
 		n, ok := number(limit)
 		if !ok || n < 1 || n > maxPage {
-			return q, fmt.Errorf("%w: limit %.50q: use 1 to %d", rebind.ErrInvalid, limit, maxPage)
+			return q, badRequest("limit %.50q: use 1 to %d", limit, maxPage)
 		}
 		q.limit = int(n)
 	}
@@ -133,7 +133,7 @@ func parseListQuery(v url.Values) (listQuery, error) {
 			return q, err
 		}
 		if q.past != 0 && q.past != q.after.past {
-			return q, fmt.Errorf("%w: after goes on with a listing of another revision than %d", rebind.ErrInvalid, q.past)
+			return q, badRequest("after goes on with a listing of another revision than %d", q.past)
 		}
 		// The listing was as current as it was asked to be when it began.
 		q.wants = wants{past: q.after.past}
@@ -271,7 +271,7 @@ func decodePlace(token string) (place, error) {
 		_, err = rebind.ParseName(string(p.last))
 	}
 	if err != nil || *at < 1 {
-		return place{}, fmt.Errorf("%w: after %.50q is not what a listing gave as next", rebind.ErrInvalid, token)
+		return place{}, badRequest("after %.50q is not what a listing gave as next", token)
 	}
 	return p, nil
 }

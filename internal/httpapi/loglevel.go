@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // ParseLevel reads a level that a node can log at: debug, info, warn or error.
@@ -31,7 +30,7 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
 	}
 	to, err := ParseLevel(req.Level)
 	if err != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		return badRequest("%w", err)
 	}
 	if err := s.begin(r); err != nil {
 		return err

@@ -33,14 +33,14 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 	if schema := r.Header.Get(wire.HeaderSchema); schema != "" {
 		n, ok := number(schema)
 		if !ok {
-			return fmt.Errorf("%w: %s %.50q is not a number", rebind.ErrInvalid, wire.HeaderSchema, schema)
+			return badRequest("%s %.50q is not a number", wire.HeaderSchema, schema)
 		}
 		content.Schema = n
 	}
-	return s.forward.atMaster(w, r, int64(s.cfg.MaxPayload), func(w http.ResponseWriter, r *http.Request) error {
-		if content.Payload, err = readBody(w, r, int64(s.cfg.MaxPayload)); err != nil {
-			return err
-		}
+	if content.Payload, err = readBody(w, r, int64(s.cfg.MaxPayload)); err != nil {
+		return err
+	}
+	return s.forward.atMaster(w, r, content.Payload, func(w http.ResponseWriter, r *http.Request) error {
 		if err := checkJSON(content.ContentType, content.Payload); err != nil {
 			return err
 		}
@@ -66,7 +66,10 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	if expect == rebind.ExpectAny {
 		expect = rebind.ExpectPresent
 	}
-	return s.forward.atMaster(w, r, 0, func(w http.ResponseWriter, r *http.Request) error {
+	if _, err := readBody(w, r, 0); err != nil {
+		return err
+	}
+	return s.forward.atMaster(w, r, nil, func(w http.ResponseWriter, r *http.Request) error {
 		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Expect: expect})
 		var conflict *rebind.ConflictError
 		absent := errors.As(err, &conflict) && conflict.Actual == 0
@@ -94,13 +97,17 @@ func (s *Server) written(h http.Header, rev rebind.Revision) {
 }
 
 func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atMaster(w, r, maxBatchBody, func(w http.ResponseWriter, r *http.Request) error {
+	body, err := readJSON(w, r, maxBatchBody)
+	if err != nil {
+		return err
+	}
+	return s.forward.atMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
 		var batch wire.Batch
-		if err := decodeBody(w, r, maxBatchBody, &batch); err != nil {
+		if err := decodeJSON(body, &batch); err != nil {
 			return err
 		}
 		if len(batch.Ops) > rebind.MaxOps {
-			return fmt.Errorf("%w: %d operations, a batch holds at most %d", rebind.ErrTooLarge, len(batch.Ops), rebind.MaxOps)
+			return bodyTooLarge("%d operations, a batch holds at most %d", len(batch.Ops), rebind.MaxOps)
 		}
 		ops := make([]rebind.Op, len(batch.Ops))
 		for i := range batch.Ops {
@@ -127,18 +134,18 @@ func operation(o *wire.Op) (rebind.Op, error) {
 	op := rebind.Op{Name: name}
 	if o.IfRevision != nil {
 		if *o.IfRevision < 0 {
-			return rebind.Op{}, fmt.Errorf("%w: if_revision %d is negative", rebind.ErrInvalid, *o.IfRevision)
+			return rebind.Op{}, badRequest("if_revision %d is negative", *o.IfRevision)
 		}
 		op.Expect = rebind.ExpectRevision(rebind.Revision(*o.IfRevision))
 	}
 	hasContent := o.Data != nil || o.DataBase64 != nil || o.ContentType != "" || o.Parent != "" || o.Schema != 0
 	switch {
 	case o.Op == "delete" && hasContent:
-		return rebind.Op{}, fmt.Errorf("%w: a delete takes type, id and if_revision only", rebind.ErrInvalid)
+		return rebind.Op{}, badRequest("a delete takes type, id and if_revision only")
 	case o.Op == "delete":
 		return op, nil
 	case o.Op != "put":
-		return rebind.Op{}, fmt.Errorf("%w: unknown op %.50q: use put or delete", rebind.ErrInvalid, o.Op)
+		return rebind.Op{}, badRequest("unknown op %.50q: use put or delete", o.Op)
 	}
 	op.Put, err = contentOf(o)
 	return op, err
@@ -148,7 +155,7 @@ func contentOf(o *wire.Op) (*rebind.Content, error) {
 	c := &rebind.Content{Parent: rebind.Name(o.Parent), ContentType: o.ContentType, Schema: o.Schema}
 	switch {
 	case (o.Data == nil) == (o.DataBase64 == nil):
-		return nil, fmt.Errorf("%w: a put needs either data or data_base64", rebind.ErrInvalid)
+		return nil, badRequest("a put needs either data or data_base64")
 	case o.Data != nil:
 		c.Payload = o.Data
 		if c.ContentType == "" {
@@ -158,7 +165,7 @@ func contentOf(o *wire.Op) (*rebind.Content, error) {
 	}
 	payload, err := base64.StdEncoding.DecodeString(*o.DataBase64)
 	if err != nil {
-		return nil, fmt.Errorf("%w: data_base64: %w", rebind.ErrInvalid, err)
+		return nil, badRequest("data_base64: %w", err)
 	}
 	c.Payload = payload
 	return c, checkJSON(c.ContentType, payload)

@@ -4,14 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // changeTimeout is how long a change of mode is waited for; it goes on after that.
@@ -51,7 +49,7 @@ func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
 	}
 	mode, err := modes.ParseMode(req.Mode)
 	if err != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		return badRequest("%w", err)
 	}
 	if err := s.begin(r); err != nil {
 		return err
@@ -78,7 +76,7 @@ func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if req.Priority == nil {
-		return fmt.Errorf(`%w: body needs {"priority": N}`, rebind.ErrInvalid)
+		return badRequest(`body needs {"priority": N}`)
 	}
 	if err := s.begin(r); err != nil {
 		return err

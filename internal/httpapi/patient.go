@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -228,14 +227,3 @@ func (b slowBody) Read(part []byte) (int, error) {
 
 // Close closes the body.
 func (b slowBody) Close() error { return b.body.Close() }
-
-// keptBody is a body that is at hand.
-type keptBody struct {
-	*bytes.Reader
-	all []byte
-}
-
-func keep(body []byte) *keptBody { return &keptBody{bytes.NewReader(body), body} }
-
-// Close does nothing.
-func (*keptBody) Close() error { return nil }

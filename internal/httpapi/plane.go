@@ -123,8 +123,7 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	r.Body = keep(body)
-	return s.forward.atMaster(w, r, maxControlBody, func(w http.ResponseWriter, r *http.Request) error {
+	return s.forward.atMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
 		if req.DryRun {
 			return s.rehearse(w, r, req.To)
 		}
@@ -168,7 +167,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if req.ForMS < 0 || req.ForMS > maxPause.Milliseconds() {
-		return fmt.Errorf("%w: for_ms %d: use 1 to %d, or leave it out to pause until it is resumed", rebind.ErrInvalid, req.ForMS, maxPause.Milliseconds())
+		return badRequest("for_ms %d: use 1 to %d, or leave it out to pause until it is resumed", req.ForMS, maxPause.Milliseconds())
 	}
 	if st := s.node.Status(); st.Mode == modes.Disabled && st.State == modes.StateMaster {
 		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", coordinator.ErrRefused)

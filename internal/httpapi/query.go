@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,18 +39,18 @@ func parameters(pattern string) []string {
 func checkQuery(r *http.Request, known []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return fmt.Errorf("%w: query %.100q: %w", rebind.ErrInvalid, r.URL.RawQuery, err)
+		return badRequest("query %.100q: %w", r.URL.RawQuery, err)
 	}
 	for key, values := range query {
 		switch {
 		case len(known) == 0:
-			return fmt.Errorf("%w: unknown parameter %.50q: none is taken here", rebind.ErrInvalid, key)
+			return badRequest("unknown parameter %.50q: none is taken here", key)
 		case !slices.Contains(known, key):
-			return fmt.Errorf("%w: unknown parameter %.50q: use %s", rebind.ErrInvalid, key, strings.Join(known, ", "))
+			return badRequest("unknown parameter %.50q: use %s", key, strings.Join(known, ", "))
 		case len(values) > 1:
-			return fmt.Errorf("%w: parameter %s is given %d times: give it once", rebind.ErrInvalid, key, len(values))
+			return badRequest("parameter %s is given %d times: give it once", key, len(values))
 		case values[0] == "" && key != verbose:
-			return fmt.Errorf("%w: parameter %s has no value: give it one, or leave it out", rebind.ErrInvalid, key)
+			return badRequest("parameter %s has no value: give it one, or leave it out", key)
 		}
 	}
 	return nil
@@ -65,7 +64,7 @@ func boolIn(v url.Values, key string) (bool, error) {
 	case given == "true":
 		return true, nil
 	default:
-		return false, fmt.Errorf("%w: %s %.50q: use true or false", rebind.ErrInvalid, key, given)
+		return false, badRequest("%s %.50q: use true or false", key, given)
 	}
 }
 
@@ -76,7 +75,7 @@ func revisionIn(v url.Values, key string, least int64) (rebind.Revision, error) 
 	}
 	rev, ok := number(v.Get(key))
 	if !ok || rev < least {
-		return 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, key, v.Get(key))
+		return 0, badRequest("%s %.50q is not a revision", key, v.Get(key))
 	}
 	return rebind.Revision(rev), nil
 }

@@ -38,12 +38,12 @@ func parseWants(v url.Values) (w wants, err error) {
 	if given := v.Get("max_staleness"); v.Has("max_staleness") {
 		limit, err := time.ParseDuration(given)
 		if err != nil || limit < 0 {
-			return w, fmt.Errorf("%w: max_staleness %.50q: use a time such as 500ms or 2s", rebind.ErrInvalid, given)
+			return w, badRequest("max_staleness %.50q: use a time such as 500ms or 2s", given)
 		}
 		w.within = &limit
 	}
 	if w.past != 0 && (w.atLeast != 0 || w.within != nil || w.present) {
-		return w, fmt.Errorf("%w: revision reads the past, which gets no newer: leave min_revision, max_staleness and consistent out", rebind.ErrInvalid)
+		return w, badRequest("revision reads the past, which gets no newer: leave min_revision, max_staleness and consistent out")
 	}
 	return w, nil
 }

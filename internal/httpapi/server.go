@@ -20,7 +20,6 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +34,8 @@ import (
 
 // Node is what the API needs of a node: [coordinator.Node] is one.
 type Node interface {
+	ID() string
+	State() modes.State
 	Status() coordinator.Status
 	Plane(ctx context.Context) (coordinator.Plane, error)
 	CheckStore(ctx context.Context) error
@@ -107,7 +108,6 @@ type Server struct {
 	checked   atomic.Pointer[checked]
 	free      func(dir string) (int64, error) // bytes on its disk
 	importing chan struct{}                   // holds a token while an archive is written
-	id        func() string                   // the node's
 }
 
 // New makes a server.
@@ -123,7 +123,6 @@ func New(cfg Config) *Server {
 		rooms: newRooms(), planes: newShared[[]byte](), histories: newShared[[]byte](), confirms: newShared[struct{}](),
 		free:      free,
 		importing: make(chan struct{}, 1),
-		id:        sync.OnceValue(func() string { return cfg.Node.Status().ID }),
 	}
 	s.forward = newForwarder(s)
 	for pattern, handle := range s.routes() {
@@ -206,7 +205,7 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
 	h := w.Header()
-	h.Set(wire.HeaderNode, s.id())
+	h.Set(wire.HeaderNode, s.node.ID())
 	// Whatever is stored or repeated here, a browser neither guesses that it is a page nor
 	// runs it as one.
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -242,7 +241,7 @@ func checkPath(u *url.URL) error {
 		return checkNode(rest)
 	}
 	if path.Clean("/"+escaped) != escaped && escaped != "/" {
-		return fmt.Errorf("%w: path %.100q: begin it with / and use no empty, . or .. parts", rebind.ErrInvalid, escaped)
+		return badRequest("path %.100q: begin it with / and use no empty, . or .. parts", escaped)
 	}
 	return nil
 }
@@ -266,12 +265,12 @@ func plain(escaped string) string {
 func parseName(escaped string) (rebind.Name, error) {
 	typ, id, ok := strings.Cut(escaped, "/")
 	if !ok {
-		return "", fmt.Errorf("%w: memento name %.100q: write it as type/id", rebind.ErrInvalid, escaped)
+		return "", badRequest("memento name %.100q: write it as type/id", escaped)
 	}
 	typ, errType := url.PathUnescape(typ)
 	id, errID := url.PathUnescape(id)
 	if err := errors.Join(errType, errID); err != nil {
-		return "", fmt.Errorf("%w: memento name %.100q: %w", rebind.ErrInvalid, escaped, err)
+		return "", badRequest("memento name %.100q: %w", escaped, err)
 	}
 	return rebind.NewName(typ, id)
 }
@@ -283,7 +282,7 @@ func checkNode(escaped string) error {
 		err = coordinator.CheckNode(id)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		return badRequest("%w", err)
 	}
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // decodeJSON reads a JSON text into v: one value, and all of it as it is meant. A field
@@ -20,21 +18,21 @@ import (
 // takes whatever there is.
 func decodeJSON(body []byte, v any) error {
 	if !utf8.Valid(body) {
-		return fmt.Errorf("%w: body is not JSON: it is not UTF-8", rebind.ErrInvalid)
+		return badRequest("body is not JSON: it is not UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	var whole json.RawMessage
 	if err := dec.Decode(&whole); err != nil {
-		return fmt.Errorf("%w: body is not JSON: %w", rebind.ErrInvalid, err)
+		return badRequest("body is not JSON: %w", err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: body has more than one JSON value", rebind.ErrInvalid)
+		return badRequest("body has more than one JSON value")
 	}
 	if err := checkShape(json.NewDecoder(bytes.NewReader(whole)), reflect.TypeOf(v), "body"); err != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrInvalid, err)
+		return badRequest("%w", err)
 	}
 	if err := json.Unmarshal(whole, v); err != nil {
-		return fmt.Errorf("%w: body is not the JSON that is wanted here: %w", rebind.ErrInvalid, err)
+		return badRequest("body is not the JSON that is wanted here: %w", err)
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func watchFrom(r *http.Request) (asked bool, from rebind.Revision, err error) {
 	if last := r.Header.Get(wire.HeaderLastEvent); last != "" {
 		rev, ok := number(last)
 		if !ok || rev < 0 {
-			return false, 0, fmt.Errorf("%w: %s %.50q is not a revision", rebind.ErrInvalid, wire.HeaderLastEvent, last)
+			return false, 0, badRequest("%s %.50q is not a revision", wire.HeaderLastEvent, last)
 		}
 		return true, rebind.Revision(rev), nil
 	}

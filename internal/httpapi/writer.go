@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -30,7 +28,6 @@ func (f *forwarder) atWriter(w http.ResponseWriter, r *http.Request, local handl
 	}
 	p, _ := f.server.node.Plane(r.Context()) // or what was last seen of it
 	for _, m := range writers(&p) {
-		r.Body = io.NopCloser(bytes.NewReader(body))
 		err := f.send(w, r, body, m)
 		if !errors.Is(err, errTryAgain) && !errors.Is(err, coordinator.ErrNoMaster) {
 			return err

@@ -54,6 +54,11 @@ const (
 
 // Errors that only the API has.
 var (
+	// ErrBadRequest is returned for a request whose path, query, headers or body are not as
+	// the API wants them.
+	ErrBadRequest = errors.New("bad request")
+	// ErrBodyTooLarge is returned for a request whose body is over a limit of the API.
+	ErrBodyTooLarge = errors.New("too large")
 	// ErrGone is returned for a listing or a revision that is no longer kept.
 	ErrGone = errors.New("gone")
 	// ErrMediaType is returned for a body of a type that cannot be taken.
@@ -84,12 +89,14 @@ var problems = []struct {
 	status int
 	hint   string // what to do, where the error itself does not say
 }{
+	{ErrBadRequest, KindBadRequest, http.StatusBadRequest, ""},
 	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrNoIdentity, KindNoIdentity, http.StatusUnauthorized, ""},
 	{ErrForbidden, KindForbidden, http.StatusForbidden, ""},
 	{coordinator.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
+	{ErrBodyTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{rebind.ErrTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{ErrMediaType, KindMediaType, http.StatusUnsupportedMediaType, ""},
 	{ErrStayed, KindNotMaster, http.StatusMisdirectedRequest, "send it to the node named in Location"},

@@ -55,6 +55,9 @@ var sentinels = map[string]sentinel{
 	"rebind.ErrCompacted": {rebind.ErrCompacted, http.StatusGone, wire.KindGone},
 	"rebind.ErrAhead":     {rebind.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
 
+	"wire.ErrBadRequest":   {wire.ErrBadRequest, http.StatusBadRequest, wire.KindBadRequest},
+	"wire.ErrBodyTooLarge": {wire.ErrBodyTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
+
 	"wire.ErrNoIdentity": {wire.ErrNoIdentity, http.StatusUnauthorized, wire.KindNoIdentity},
 	"wire.ErrForbidden":  {wire.ErrForbidden, http.StatusForbidden, wire.KindForbidden},
 	"wire.ErrBusy":       {wire.ErrBusy, http.StatusServiceUnavailable, wire.KindBusy},
