@@ -85,7 +85,7 @@ func (f *facts) storeNotes() []finding {
 }
 
 func (f *facts) disabled() []finding {
-	if s := f.plane.Seclusion; s != nil && s.Node != "" {
+	if s := f.plane.ExclusiveNode(); s != nil && s.Node != "" {
 		return wrong("disabled", fmt.Sprintf("when its work is done stop node %s, and start it in another mode", s.Node),
 			"node %s at %s has the plane to itself, no other can join", s.Node, s.URI)
 	}
@@ -94,7 +94,7 @@ func (f *facts) disabled() []finding {
 
 func (f *facts) master() []finding {
 	switch {
-	case f.plane.Seclusion != nil:
+	case f.plane.ExclusiveNode() != nil:
 		return nil
 	case f.plane.Master != nil:
 		return well("master", "%s leads term %d", *f.plane.Master, f.plane.Term)
@@ -135,7 +135,7 @@ func (f *facts) strays() []finding {
 
 func (f *facts) next() []finding {
 	switch {
-	case f.plane.Seclusion != nil, f.plane.Master == nil:
+	case f.plane.ExclusiveNode() != nil, f.plane.Master == nil:
 		return nil
 	case f.plane.Next == nil:
 		found := "nobody could take over from " + *f.plane.Master

@@ -93,6 +93,10 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureStopped, At: time.Now()}}
 		}, ""},
 		"a disabled node": {func(f *facts) {
+			f.plane = wire.Plane{Exclusive: &coordinator.Seclusion{Node: "a", URI: "http://a"}}
+			f.peers, f.rehearsal = f.peers[:1], nil
+		}, "disabled"},
+		"a disabled node of an older version": {func(f *facts) {
 			f.plane = wire.Plane{Seclusion: &coordinator.Seclusion{Node: "a", URI: "http://a"}}
 			f.peers, f.rehearsal = f.peers[:1], nil
 		}, "disabled"},

@@ -67,7 +67,7 @@ func TestShown_NothingActsOnTheTerminal(t *testing.T) {
 	record := `{"id":` + e + `,"instance":` + e + `,"mode":"auto","state":"FAILED","version":` + e + `,"uri":` + e + `,"last_error":` + e + `,"why_not":` + e + `,"since":"2026-01-01T00:00:00Z"}`
 	answers := map[string]string{
 		wire.PathPlane: `{"plane":` + e + `,"plane_id":` + e + `,"master":` + e + `,"next":` + e + `,"next_why":` + e + `,"nodes":[` + record + `],"store_error":` + e +
-			`,"seclusion":{"node":` + e + `,"uri":` + e + `},"pause":{"since":"2026-01-01T00:00:00Z","by":` + e + `},` +
+			`,"exclusive":{"node":` + e + `,"uri":` + e + `},"pause":{"since":"2026-01-01T00:00:00Z","by":` + e + `},` +
 			`"left":[{"id":` + e + `,"version":` + e + `,"uri":` + e + `,"how":` + e + `,"was":"MASTER","mode":"auto","reason":` + e + `}]}`,
 		wire.PathNode:     `{"id":` + e + `,"instance":"i","mode":"auto","state":"FAILED","last_error":` + e + `,"quarantined":1,"quarantine":[{"name":` + e + `,"reason":` + e + `}]}`,
 		wire.PathHistory:  `{"items":[{"term":3,"node":` + e + `,"from":` + e + `,"reason":` + e + `,"since":"2026-01-01T00:00:00Z"}]}`,

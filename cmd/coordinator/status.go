@@ -158,7 +158,7 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	if p.Pause != nil {
 		head = append(head, []string{"PAUSED", fmt.Sprintf("%s, by %s since %s: nobody is promoted by itself", pauseEnd(p.Pause), p.Pause.By, p.Pause.Since.Format(time.RFC3339))})
 	}
-	if s := p.Seclusion; s != nil && s.Node != "" {
+	if s := p.ExclusiveNode(); s != nil && s.Node != "" {
 		head = append(head, []string{"DISABLED", fmt.Sprintf("node %s at %s has the plane to itself: no other can join", s.Node, orDash(s.URI))})
 	}
 	for _, s := range p.Strays {
@@ -170,7 +170,7 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	for _, note := range p.StoreNotes {
 		head = append(head, []string{"NOTE", note})
 	}
-	if !member && (p.Seclusion == nil || p.Seclusion.Node != asked.ID) {
+	if s := p.ExclusiveNode(); !member && (s == nil || s.Node != asked.ID) {
 		head = append(head, []string{"ASKED", fmt.Sprintf("%s is %s in mode %s, not among the nodes below. %s", asked.ID, asked.State, asked.Mode, asked.LastError)})
 	}
 	if asked.Quarantined > 0 {

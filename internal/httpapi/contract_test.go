@@ -245,7 +245,7 @@ var schemaTypes = map[string]any{
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
 	"LogLevel": wire.LogLevel{}, "LogLevelRequest": wire.LogLevelRequest{}, "LogLevelReply": wire.LogLevelReply{},
 	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
-	"Seclusion": coordinator.Seclusion{}, "Left": coordinator.Left{}, "Stray": coordinator.Stray{},
+	"ExclusiveNode": coordinator.Seclusion{}, "Left": coordinator.Left{}, "Stray": coordinator.Stray{},
 	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},
 	"Memento": wire.Memento{}, "Batch": wire.Batch{}, "Written": wire.Written{},
 	"Health": wire.Health{}, "Check": wire.Check{},
@@ -358,7 +358,7 @@ func TestContract_CatchesMistakes(t *testing.T) {
 		node    = `{"id":"a","plane":"p","instance":"i","mode":"auto","state":"MASTER","priority":0,"version":"1","uri":"u",` +
 			`"started":"2026-01-01T00:00:00Z","since":"2026-01-01T00:00:00Z","promotable":true,"why_not":""}`
 		plane = `{"plane":"p","plane_id":"i","master":null,"term":1,"revision":5,"paused":false,"pause":null,` +
-			`"next":"b","next_why":"the only candidate","seclusion":null,"nodes":[` + node + `],"left":[]}`
+			`"next":"b","next_why":"the only candidate","exclusive":null,"seclusion":null,"nodes":[` + node + `],"left":[]}`
 		gone = `{"type":"urn:x","title":"Not Found","status":404,"detail":"it is not there"}`
 	)
 	for name, c := range map[string]struct {

@@ -217,8 +217,12 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 	p := newPlane(t)
 	a := p.join("a", modes.Disabled, modes.StateMaster)
 	shown := a.plane(t)
-	if shown.Master != nil || shown.Next != nil || len(shown.Nodes) != 0 || shown.Seclusion == nil || *shown.Seclusion != (coordinator.Seclusion{Node: "a", URI: a.url}) {
-		t.Errorf("master %s, next %s, nodes %v, seclusion %+v", idOf(shown.Master), idOf(shown.Next), shown.Nodes, shown.Seclusion)
+	want := coordinator.Seclusion{Node: "a", URI: a.url}
+	if shown.Master != nil || shown.Next != nil || len(shown.Nodes) != 0 || shown.Exclusive == nil || *shown.Exclusive != want {
+		t.Errorf("master %s, next %s, nodes %v, exclusive %+v", idOf(shown.Master), idOf(shown.Next), shown.Nodes, shown.Exclusive)
+	}
+	if shown.Seclusion == nil || *shown.Seclusion != want {
+		t.Errorf("under its former name: %+v, want %+v", shown.Seclusion, want)
 	}
 	if n := a.shown(t); n.Term < 1 || n.PlaneID == "" || n.LeaseRemainingMS < 1 {
 		t.Errorf("term %d, plane id %q, lease for %d ms", n.Term, n.PlaneID, n.LeaseRemainingMS)
@@ -275,7 +279,7 @@ func TestDisabled_AtRunTimeIsFailedAndSaysWhy(t *testing.T) {
 	if n := a.shown(t); n.State != modes.StateFailed || !strings.Contains(n.LastError, "disabled") {
 		t.Errorf("state %s, last error %q", n.State, n.LastError)
 	}
-	if shown := a.plane(t); shown.Master != nil || shown.Seclusion != nil || len(shown.Nodes) != 0 {
+	if shown := a.plane(t); shown.Master != nil || shown.Exclusive != nil || shown.Seclusion != nil || len(shown.Nodes) != 0 {
 		t.Errorf("plane %+v", shown)
 	}
 	a.send(t, http.MethodPut, wire.PathMode, `{"mode":"auto"}`).want(http.StatusOK)

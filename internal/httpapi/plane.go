@@ -75,7 +75,7 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 func planeOf(name string, p *coordinator.Plane) wire.Plane {
 	shown := wire.Plane{
 		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
-		Paused: p.Pause != nil, Pause: p.Pause, Seclusion: p.Seclusion,
+		Paused: p.Pause != nil, Pause: p.Pause, Exclusive: p.Seclusion, Seclusion: p.Seclusion,
 		Nodes: make([]wire.PlaneNode, len(p.Members)),
 		Left:  append([]coordinator.Left{}, p.Left...), // never null
 

@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -162,8 +163,11 @@ type Plane struct {
 	// Next would lead if the master went now, NextWhy says why that one.
 	Next    *string `json:"next"`
 	NextWhy string  `json:"next_why"`
-	// Seclusion is the disabled node that has the plane to itself. It is none of
-	// Nodes.
+	// Exclusive is the disabled node that has the plane to itself, nil if there is none. It
+	// is not one of Nodes.
+	Exclusive *coordinator.Seclusion `json:"exclusive"`
+	// Seclusion is the former name of Exclusive, with the same value. It goes in 0.2; older
+	// nodes send no other.
 	Seclusion *coordinator.Seclusion `json:"seclusion"`
 	Nodes     []PlaneNode            `json:"nodes"`
 	// Left are the nodes that are gone since not long ago.
@@ -178,6 +182,10 @@ type Plane struct {
 	// it should be.
 	StoreNotes []string `json:"store_notes,omitempty"`
 }
+
+// ExclusiveNode returns the disabled node that has the plane to itself, under whichever
+// name the answering node sent it, or nil if there is none.
+func (p *Plane) ExclusiveNode() *coordinator.Seclusion { return cmp.Or(p.Exclusive, p.Seclusion) }
 
 // PlaneNode is a live node's record, and whether it could be promoted.
 type PlaneNode struct {
