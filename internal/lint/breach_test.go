@@ -2,12 +2,14 @@ package lint
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// breach is a small source that is sound, or that breaks one rule.
+// breach is a small source that is sound, or that breaks one rule. Its text may hold
+// further sources, each after a line "-- path --".
 type breach struct {
 	name string
 	path string
@@ -33,7 +35,30 @@ func breaches() map[string][]breach {
 		"only keys.go spells keys":                          keyBreaches(),
 		"only telemetry knows Prometheus and OpenTelemetry": tellingBreaches(),
 		"nothing is left to do":                             markerBreaches(),
+		"no two names of a type differ by case alone":       twinBreaches(),
+		"a type name has one meaning":                       typeNameBreaches(),
+		"names are in the glossary's words":                 nameBreaches(),
+		"comments are in the glossary's words":              commentBreaches(),
 	}
+}
+
+var nextSource = regexp.MustCompile(`(?m)^-- (\S+) --\n`)
+
+// sources returns what b holds.
+func (b *breach) sources(t *testing.T) (files []*source) {
+	t.Helper()
+	paths := []string{b.path}
+	for _, next := range nextSource.FindAllStringSubmatch(b.text, -1) {
+		paths = append(paths, next[1])
+	}
+	for i, text := range nextSource.Split(b.text, -1) {
+		s, err := newSource(paths[i], text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, s)
+	}
+	return files
 }
 
 // TestRules shows of each rule that it is able to fail, and that it knows what is
@@ -45,11 +70,7 @@ func TestRules(t *testing.T) {
 		for _, b := range all[r.name] {
 			failed = failed || b.want != ""
 			t.Run(r.name+"/"+b.name, func(t *testing.T) {
-				s, err := newSource(b.path, b.text)
-				if err != nil {
-					t.Fatal(err)
-				}
-				found := r.find([]*source{s})
+				found := r.find(b.sources(t))
 				switch {
 				case b.want == "" && len(found) > 0:
 					t.Errorf("found %q, want nothing", found)
@@ -264,5 +285,60 @@ func tellingBreaches() []breach {
 		{"another library", "coordinator/x.go", "package coordinator\nimport _ \"go.uber.org/zap\"\n", ""},
 		{"metrics elsewhere", "internal/httpapi/x.go", "package httpapi\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", what},
 		{"traces elsewhere", "coordinator/x.go", "package coordinator\nimport _ \"go.opentelemetry.io/otel/trace\"\n", what},
+	}
+}
+
+func twinBreaches() []breach {
+	return []breach{
+		{"a getter of a field", "a/x.go", "package a\ntype T struct{ name string }\nfunc (t T) Name() string { return t.name }\n", ""},
+		{"two types", "a/x.go", "package a\nfunc (T) Do() {}\nfunc (*U) do() {}\n", ""},
+		{"a test's methods", "a/x_test.go", "package a\nfunc (T) Do() {}\nfunc (T) do() {}\n", ""},
+		{"two methods", "a/x.go", "package a\nfunc (T) Do() {}\nfunc (*T) do() {}\n", "a/x.go:3: T.Do and T.do differ"},
+		{"two methods in two files", "a/x.go", "package a\nfunc (T) CatchUp() {}\n-- a/y.go --\npackage a\nfunc (t *T[K]) catchUp() {}\n", "T.CatchUp and T.catchUp"},
+		{"two fields", "a/x.go", "package a\ntype T struct { Name, name string }\n", "T.Name and T.name"},
+		{"two methods of an interface", "a/x.go", "package a\ntype T interface { Do()\n do() }\n", "T.Do and T.do"},
+	}
+}
+
+func typeNameBreaches() []breach {
+	importing := func(pkg, typ string) string {
+		return "package p\nimport _ \"" + module + "/" + pkg + "\"\n" + typ + "\n"
+	}
+	return []breach{
+		{"two packages that do not meet", "a/x.go", "package a\ntype Span int\n-- b/y.go --\npackage b\ntype span int\n", ""},
+		{"a test's type", "a/x_test.go", importing("b", "type span int") + "-- b/y.go --\npackage b\ntype span int\n", ""},
+		{"the laboratory", "test/x.go", importing("b", "type Span int") + "-- b/y.go --\npackage b\ntype Span int\n", ""},
+		{"a name with a reason", "a/x.go", "package a\ntype Config int\n-- b/y.go --\npackage b\ntype Config int\n", ""},
+		{"a reason without need", "a/x.go", "package a\ntype Config int\n", "allowed without need"},
+		{"two that others see", "a/x.go", "package a\ntype Span int\n-- b/y.go --\npackage b\ntype Span int\n", "a/x.go:2,b/y.go:2: type span"},
+		{"one that meets another", "a/x.go", importing("b", "type span int") + "-- b/y.go --\npackage b\ntype Span int\n", "a/x.go:3,b/y.go:2: type span"},
+	}
+}
+
+// old is a word of the old dialect, spelled so that it does not find itself.
+const old = "rei" + "gn"
+
+func nameBreaches() []breach {
+	return []breach{
+		{"a word that holds one", "a/x.go", "package a\nvar sove" + old + "s, fore" + old + "Key int\n", ""},
+		{"a use", "a/x.go", "package a\nvar x = other." + old + "\n", ""},
+		{"a type", "a/x.go", "package a\ntype " + old + " int\n", "name " + old},
+		{"a part of a function's name", "a/x.go", "package a\nfunc TestX_TheRei" + "gnEnds() {}\n", "name TestX_TheRei" + "gnEnds"},
+		{"a part behind letters", "a/x.go", "package a\nvar httpAPIRei" + "gn2 int\n", ""},
+		{"a parameter", "a/x.go", "package a\nfunc f(" + old + " int) {}\n", "name " + old},
+		{"a local", "a/x.go", "package a\nfunc f() { " + old + " := 1 }\n", "name " + old},
+		{"two parts that stand together", "a/x.go", "package a\nfunc drawLevelWith() {}\n", "name drawLevelWith"},
+		{"two parts that do not", "a/x.go", "package a\nfunc drawTheLevel() {}\n", ""},
+	}
+}
+
+func commentBreaches() []breach {
+	return []breach{
+		{"a word that holds one", "a/x.go", "package a // sove" + old + "\n", ""},
+		{"a string", "a/x.go", "package a\nvar s = \"" + old + "\"\n", ""},
+		{"a word that sentences need", "a/x.go", "package a // out of sight\n", ""},
+		{"what was", "CHANGELOG.md", old + "\n", ""},
+		{"a comment", "a/x.go", "package a\n\n/* the\nRei" + "gn */\n", "a/x.go:4: comment: instead of \"rei" + "gn\""},
+		{"a document", "docs/x.md", "# X\n\nA " + old + ".\n", "docs/x.md:3: comment"},
 	}
 }

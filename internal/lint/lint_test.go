@@ -41,6 +41,10 @@ func rules() []rule {
 		{"only keys.go spells keys", keyParts},
 		{"only telemetry knows Prometheus and OpenTelemetry", telling},
 		{"nothing is left to do", markers},
+		{"no two names of a type differ by case alone", twins},
+		{"a type name has one meaning", sharedTypeNames},
+		{"names are in the glossary's words", dialectNames},
+		{"comments are in the glossary's words", dialectComments},
 	}
 }
 
@@ -50,10 +54,13 @@ func TestTree(t *testing.T) {
 	if len(files) < 50 {
 		t.Fatalf("read %d files, that is not the module", len(files))
 	}
+	pending := readPending(t)
 	for _, r := range rules() {
 		t.Run(r.name, func(t *testing.T) {
 			for _, found := range r.find(files) {
-				t.Error(found)
+				if !pending.covers(found) {
+					t.Error(found)
+				}
 			}
 		})
 	}
