@@ -9,26 +9,33 @@
 //	election/{lease} a candidate, on the same lease; made by etcd's election
 //	mementos/{t}/{i} one memento
 //	history/{term}   how a term began
-//	handover         a master's offer to pass its term on, on its lease
+//	handover         a master's offer to hand its term over, on its lease
+//	pause            no automatic promotion; on a lease if the pause has an end
+//	left/{node}      the last record of a node that departed, for an hour
+//	guard            a disabled node has the plane to itself, on its lease
 //
-// Who writes what is decided by the comparisons of etcd transactions, never by
-// having looked before:
+// The comparisons of etcd transactions decide who writes what; an earlier read
+// alone never does:
 //
-//	join          no record of that node                       record
+//	join          no record of that node, no guard             record
 //	term          own election key as looked at; term record,  term record, meta
-//	              the key it names and meta as read
+//	              the key it names and meta as read; no guard;
+//	              no pause, unless it is over or an operator
+//	              ordered the promotion
 //	every write   the fence: term record and own election      mementos, record,
 //	of a term     key are this term's                          history, handover
 //	delta         the fence, and each memento's revision       mementos
-//	pass          the fence, the target's key, the offer       term record; own key gone
+//	transfer      the fence, the target's key, the offer       term record; own key gone
 //	resign        the fence                                    record; own key gone
+//	departure     the fence, no record of the node             left
+//	exclusive     no node, no candidate, no guard              guard, meta
 //
 // The local clock only ever ends things: a lease is relied on until a margin
 // before it can lapse, counted from the sending of the last renewal (file
 // lease.go), and a term is over at that moment, whatever etcd says later.
 //
-// Which keys a node writes in its mode stands in file roles.go, and etcd can be had to
-// enforce it: see [Roles] and [Grants].
+// File roles.go says which keys a node writes in its mode, and etcd can enforce it: see
+// [Roles] and [Grants].
 //
 // A write whose answer is lost is settled by reading (file write.go). Watches
 // always start at a known revision, on a stream of their own.
