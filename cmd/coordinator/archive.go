@@ -196,11 +196,11 @@ func (o *operator) bringIn(ctx context.Context, from io.Reader, length int64, qu
 		return err
 	}
 	answer, err := c.Do(ctx, client.Request{
-		Method: http.MethodPost, Path: wire.PathImport, Query: query, Rehearsal: query.Has("dry_run"),
+		Method: http.MethodPost, Path: wire.PathImport, Query: query, ReadOnly: query.Has("dry_run"),
 		// A node that takes no archive says so before it is sent one.
-		Header: http.Header{"Content-Type": {wire.Archive}, "Expect": {"100-continue"}},
-		Upload: &moving{from: from, moved: func(n int) { stop.moved(); progress.add(int64(n)) }},
-		Alive:  stop.moved,
+		Header:     http.Header{"Content-Type": {wire.Archive}, "Expect": {"100-continue"}},
+		Upload:     &moving{from: from, moved: func(n int) { stop.moved(); progress.add(int64(n)) }},
+		OnProgress: stop.moved,
 	})
 	progress.close()
 	if err != nil {

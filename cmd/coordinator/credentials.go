@@ -69,9 +69,9 @@ func (o *operator) reach(ctx context.Context, asked, uri, id, instance string) (
 	switch {
 	case err != nil:
 	case node == "":
-		err = fmt.Errorf("%w: what answers at %s does not say which node it is", client.ErrStranger, uri)
+		err = fmt.Errorf("%w: what answers at %s does not say which node it is", client.ErrNotNode, uri)
 	case node != id || process != instance:
-		err = fmt.Errorf("%w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", client.ErrStranger, uri, node)
+		err = fmt.Errorf("%w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", client.ErrNotNode, uri, node)
 	}
 	if err != nil {
 		c.Close()

@@ -16,7 +16,7 @@ import (
 // healthy are the facts of a plane of which nothing is wrong.
 func healthy() *facts {
 	a, b := "a", "b"
-	f := &facts{rehearsal: &wire.Rehearsal{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
+	f := &facts{rehearsal: &wire.DryRunReply{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
 	f.plane = wire.Plane{Plane: "p", Master: &a, Next: &b, NextWhy: "the only candidate", Term: 4, Revision: 10}
 	for i, id := range []string{a, b} {
 		state := []modes.State{modes.StateMaster, modes.StateHotStandby}[i]

@@ -116,7 +116,7 @@ type facts struct {
 	peers []peer
 	// rehearsal is a dry run of a handover to the best candidate, or why it could
 	// not be had; neither where nobody leads.
-	rehearsal   *wire.Rehearsal
+	rehearsal   *wire.DryRunReply
 	unrehearsed error
 }
 
@@ -191,11 +191,11 @@ func (f *facts) rehearse(ctx context.Context, o *operator) {
 	req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{DryRun: true})
 	var answer *client.Answer
 	if err == nil {
-		req.Rehearsal = true
+		req.ReadOnly = true
 		answer, err = o.do(ctx, req)
 	}
 	if err == nil {
-		f.rehearsal = new(wire.Rehearsal)
+		f.rehearsal = new(wire.DryRunReply)
 		err = answer.Decode(f.rehearsal)
 	}
 	f.unrehearsed = err

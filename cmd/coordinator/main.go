@@ -98,7 +98,7 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.Is(err, errNoNode), errors.Is(err, coordinator.ErrNoNode):
 		return exitNotFound
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, client.ErrStranger),
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, client.ErrNotNode),
 		errors.Is(err, rebind.ErrUnavailable):
 		return exitUnreachable
 	default:

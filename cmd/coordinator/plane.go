@@ -39,7 +39,7 @@ looked at, and the exit code is 3 if any of it does not pass.`,
 		if err != nil {
 			return err
 		}
-		req.Rehearsal = want.DryRun
+		req.ReadOnly = want.DryRun
 		answer, err := o.do(ctx, req)
 		switch {
 		case err != nil:
@@ -60,7 +60,7 @@ var errWouldFail = fmt.Errorf("%w: the handover would not succeed", coordinator.
 
 // showRehearsal shows a dry run's checks, and fails if one of them does.
 func showRehearsal(o *operator, answer *client.Answer) error {
-	var r wire.Rehearsal
+	var r wire.DryRunReply
 	if err := answer.Decode(&r); err != nil {
 		return err
 	}

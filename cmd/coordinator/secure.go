@@ -138,7 +138,7 @@ func ownNames(listen string) []string {
 
 // serve serves the API until the server is shut down.
 func (s *secured) serve(server *http.Server, l net.Listener) error {
-	l = httpapi.Bounded(l)
+	l = httpapi.LimitListener(l)
 	if s.server == nil {
 		return server.Serve(l)
 	}

@@ -36,9 +36,9 @@ type Tokens interface {
 	Holder(token string) (credentials.Holder, bool)
 }
 
-// needed is the role that a route needs. A route that reads is for viewers, and one that
+// requiredRole is the role that a route needs. A route that reads is for viewers, and one that
 // nobody has thought of here for admins.
-func needed(pattern string) credentials.Role {
+func requiredRole(pattern string) credentials.Role {
 	switch pattern {
 	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
 		return credentials.Nobody // supervisors and load balancers have no credentials
@@ -56,32 +56,32 @@ func needed(pattern string) credentials.Role {
 	return credentials.Admin
 }
 
-// allow returns why the caller of r may not do what needs that role, or nil.
-func (s *Server) allow(r *http.Request, needs credentials.Role) error {
+// authorize returns why the caller of r may not do what needs that role, or nil.
+func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 	switch access := s.cfg.Access; {
-	case needs == credentials.Nobody:
+	case required == credentials.Nobody:
 		return nil
-	case access.Certificates && !verified(r):
+	case access.Certificates && !hasVerifiedCert(r):
 		return fmt.Errorf("%w: this node asks for a client certificate of its CA: give yours with --cert and --key", wire.ErrForbidden)
 	case access.Tokens != nil:
-		return s.allowHolder(r, needs)
+		return s.authorizeToken(r, required)
 	case access.Certificates:
 		return nil
-	case !s.ownName(r.Host):
+	case !s.isOwnName(r.Host):
 		// A page in a browser can be made to reach this node by a name of the page's own,
 		// and read what it is answered.
 		return fmt.Errorf("%w: this was sent to %.100q, which is no name of this node: use its address, localhost, its machine's name or that of --listen or --advertise-url, or have the nodes ask for credentials", wire.ErrForbidden, r.Host)
-	case needs == credentials.Viewer:
+	case required == credentials.Viewer:
 		return nil
 	default:
-		return s.allowLocal(r)
+		return s.authorizeLoopback(r)
 	}
 }
 
-func verified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
+func hasVerifiedCert(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
 
-// allowHolder goes by the role of the token that comes with the request.
-func (s *Server) allowHolder(r *http.Request, needs credentials.Role) error {
+// authorizeToken goes by the role of the token that comes with the request.
+func (s *Server) authorizeToken(r *http.Request, required credentials.Role) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || len(r.Header.Values("Authorization")) > 1 {
 		return fmt.Errorf("%w: this node asks for a token: name the file of yours with --token-file", wire.ErrNoIdentity)
@@ -90,14 +90,14 @@ func (s *Server) allowHolder(r *http.Request, needs credentials.Role) error {
 	switch {
 	case !known:
 		return fmt.Errorf("%w: this node does not know the token: it may have been replaced", wire.ErrNoIdentity)
-	case holder.Role < needs:
-		return fmt.Errorf("%w: the token of %s is that of a %s, and this needs the role %s", wire.ErrForbidden, holder.Name, holder.Role, needs)
+	case holder.Role < required:
+		return fmt.Errorf("%w: the token of %s is that of a %s, and this needs the role %s", wire.ErrForbidden, holder.Name, holder.Role, required)
 	}
 	return nil
 }
 
-// allowLocal lets pass what was sent on this machine.
-func (s *Server) allowLocal(r *http.Request) error {
+// authorizeLoopback lets pass what was sent on this machine.
+func (s *Server) authorizeLoopback(r *http.Request) error {
 	const instead = "without --auth-token-file or --tls-client-ca a node takes changes over loopback only"
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	peer, err := netip.ParseAddr(host)
@@ -106,15 +106,15 @@ func (s *Server) allowLocal(r *http.Request) error {
 		return fmt.Errorf("%w: with --no-loopback-trust and neither --auth-token-file nor --tls-client-ca a node takes no changes: start it with one of these", wire.ErrForbidden)
 	case err != nil || !peer.IsLoopback():
 		return fmt.Errorf("%w: %s, and this came from %.50s: send it to 127.0.0.1 on the node's machine, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
-	case proxied(r):
+	case isProxied(r):
 		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)
 	}
 	return nil
 }
 
-// proxied reports whether a proxy says that it has passed a request on: to a node behind
+// isProxied reports whether a proxy says that it has passed a request on: to a node behind
 // one on its own machine everybody seems local.
-func proxied(r *http.Request) bool {
+func isProxied(r *http.Request) bool {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
 		if _, there := r.Header[name]; there {
 			return true
@@ -123,10 +123,10 @@ func proxied(r *http.Request) bool {
 	return false
 }
 
-// ownName reports whether a request's host is one by which this node is meant: an
+// isOwnName reports whether a request's host is one by which this node is meant: an
 // address, which nobody can make a name of, localhost, what the node advertises, or one
 // of its configured names.
-func (s *Server) ownName(host string) bool {
+func (s *Server) isOwnName(host string) bool {
 	name := strings.TrimSuffix((&url.URL{Host: host}).Hostname(), ".")
 	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
 		return true
@@ -139,15 +139,15 @@ func (s *Server) ownName(host string) bool {
 		slices.ContainsFunc(s.cfg.Names, func(known string) bool { return strings.EqualFold(name, known) })
 }
 
-// sameOrigin refuses a request that a page of another site has had a browser make.
-func (s *Server) sameOrigin(r *http.Request) error {
+// checkOrigin refuses a request that a page of another site has had a browser make.
+func (s *Server) checkOrigin(r *http.Request) error {
 	if err := s.origins.Check(r); err != nil {
 		return fmt.Errorf("%w: a page of another site asks for it: %w", wire.ErrForbidden, err)
 	}
 	return nil
 }
 
-// identify tells which process answers, to whoever has found its address in a record.
-func (s *Server) identify(h http.Header) {
+// setInstance tells which process answers, to whoever has found its address in a record.
+func (s *Server) setInstance(h http.Header) {
 	h.Set(wire.HeaderInstance, s.node.Status().Instance)
 }

@@ -32,7 +32,7 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	}
 	st := s.node.Status()
 	h, view := w.Header(), reading.View
-	s.describe(h, &reading)
+	s.setReadHeaders(h, &reading)
 	h.Set("Content-Type", wire.Archive)
 	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", fmt.Sprintf("%s-%d.archive", st.Plane, view.Revision())))
 	h.Set("Cache-Control", "no-store")
@@ -40,8 +40,8 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	patientOf(w).stream(bodyWithin)
-	patientOf(w).askAgain(func() error { return s.allow(r, credentials.Viewer) })
+	deadlineWriterOf(w).stream(bodyTimeout)
+	deadlineWriterOf(w).recheck(func() error { return s.authorize(r, credentials.Viewer) })
 	err = writeArchive(w, archive.Header{Plane: st.Plane, PlaneID: st.PlaneID, Revision: view.Revision()}, view)
 	if err != nil {
 		s.log.Debug("export not taken to its end", zap.Error(err))
@@ -63,72 +63,72 @@ func writeArchive(to io.Writer, h archive.Header, view *rebind.View) error {
 	return err
 }
 
-// importQuery is what an import is asked to do.
-type importQuery struct{ dryRun, replace bool }
+// importOptions is what an import is asked to do.
+type importOptions struct{ dryRun, replace bool }
 
-func parseImportQuery(v url.Values) (q importQuery, err error) {
-	if q.dryRun, err = boolIn(v, "dry_run"); err != nil {
-		return q, err
+func parseImportOptions(v url.Values) (opts importOptions, err error) {
+	if opts.dryRun, err = boolParam(v, "dry_run"); err != nil {
+		return opts, err
 	}
-	q.replace, err = boolIn(v, "replace")
-	return q, err
+	opts.replace, err = boolParam(v, "replace")
+	return opts, err
 }
 
 // postImport brings in an archive. Nothing is written before all of it is here and
 // found to be whole.
 func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseImportQuery(r.URL.Query())
+	opts, err := parseImportOptions(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	if q.replace && !q.dryRun {
-		if err := s.allow(r, credentials.Admin); err != nil {
+	if opts.replace && !opts.dryRun {
+		if err := s.authorize(r, credentials.Admin); err != nil {
 			return err
 		}
 	}
-	client := patientOf(w)
-	client.stream(bodyWithin)
-	r.Body = slowBody{client}
-	return s.forward.relay(w, r, func(w http.ResponseWriter, r *http.Request) error {
-		kept, err := s.keep(r.Body, r.ContentLength)
+	body := deadlineWriterOf(w)
+	body.stream(bodyTimeout)
+	r.Body = deadlineBody{body}
+	return s.forwarder.streamToMaster(w, r, func(w http.ResponseWriter, r *http.Request) error {
+		spooled, err := s.spool(r.Body, r.ContentLength)
 		if err != nil {
 			return err
 		}
-		defer kept.Close()
-		if err := s.begin(r); err != nil {
+		defer spooled.Close()
+		if err := s.checkStale(r); err != nil {
 			return err
 		}
 		var done *wire.Imported
-		err = atWork(w, r, func() error {
-			done, err = s.bringIn(r.Context(), kept, q)
+		err = withProgress(w, r, func() error {
+			done, err = s.importArchive(r.Context(), spooled, opts)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		s.written(w.Header(), rebind.Revision(done.Revision))
+		s.setRevision(w.Header(), rebind.Revision(done.Revision))
 		return reply(w, http.StatusOK, done)
 	})
 }
 
-// stillEvery is how often a client that waits long is told that it does not wait in
+// progressInterval is how often a client that waits long is told that it does not wait in
 // vain.
-const stillEvery = 10 * time.Second
+const progressInterval = 10 * time.Second
 
-// atWork does what takes long, and meanwhile tells the client that it is being done.
-func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
+// withProgress does what takes long, and meanwhile tells the client that it is being done.
+func withProgress(w http.ResponseWriter, r *http.Request, do func() error) error {
 	over := make(chan struct{})
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	defer close(over)
 	telling.Go(func() {
 		control := http.NewResponseController(w)
-		tick := time.NewTicker(stillEvery)
+		tick := time.NewTicker(progressInterval)
 		defer tick.Stop()
 		for r.ProtoAtLeast(1, 1) {
 			select {
 			case <-tick.C:
-				_ = control.SetWriteDeadline(time.Now().Add(bodyWithin)) // only a recorder in a test has none
+				_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout)) // only a recorder in a test has none
 				w.WriteHeader(http.StatusProcessing)
 				_ = control.SetWriteDeadline(time.Time{})
 			case <-over:
@@ -139,9 +139,9 @@ func atWork(w http.ResponseWriter, r *http.Request, do func() error) error {
 	return do()
 }
 
-// free is how many bytes a directory has room for; an empty name is that of the system's
+// freeSpace is how many bytes a directory has room for; an empty name is that of the system's
 // directory for temporary files.
-func free(dir string) (int64, error) {
+func freeSpace(dir string) (int64, error) {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(cmp.Or(dir, os.TempDir()), &disk); err != nil {
 		return 0, fmt.Errorf("look at %s: %w", cmp.Or(dir, os.TempDir()), err)
@@ -149,17 +149,17 @@ func free(dir string) (int64, error) {
 	return int64(disk.Bavail) * int64(disk.Bsize), nil
 }
 
-// keep copies an archive to disk while it checks it, and returns it once it is whole. It
+// spool copies an archive to disk while it checks it, and returns it once it is whole. It
 // takes half of the room that there is at most: the node has other things to keep there,
 // perhaps a store. size is what the client says that it sends; less than 0 if it does not.
-func (s *Server) keep(from io.Reader, size int64) (*os.File, error) {
-	room, err := s.free(s.cfg.SpoolDir)
+func (s *Server) spool(from io.Reader, size int64) (*os.File, error) {
+	space, err := s.freeSpace(s.cfg.SpoolDir)
 	if err != nil {
 		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
 	}
-	disk := &keeper{left: room / 2}
-	if size > disk.left {
-		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, errNoRoom)
+	out := &spoolWriter{remaining: space / 2}
+	if size > out.remaining {
+		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, errNoSpace)
 	}
 	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
 	if err != nil {
@@ -169,39 +169,39 @@ func (s *Server) keep(from io.Reader, size int64) (*os.File, error) {
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, errors.Join(fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err), file.Close())
 	}
-	disk.to = file
-	if err := s.check(io.TeeReader(from, disk)); err != nil {
-		if disk.err != nil {
-			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, disk.err)
+	out.to = file
+	if err := s.checkArchive(io.TeeReader(from, out)); err != nil {
+		if out.err != nil {
+			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, out.err)
 		}
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
 
-// keeper remembers why a disk takes no more, which is not the archive's fault.
-type keeper struct {
-	to   io.Writer
-	left int64 // bytes
-	err  error
+// spoolWriter remembers why a disk takes no more, which is not the archive's fault.
+type spoolWriter struct {
+	to        io.Writer
+	remaining int64 // bytes
+	err       error
 }
 
-var errNoRoom = errors.New("no space left for it: an archive may take half of what is free")
+var errNoSpace = errors.New("no space left for it: an archive may take half of what is free")
 
 // Write implements [io.Writer].
-func (k *keeper) Write(part []byte) (int, error) {
-	if k.left -= int64(len(part)); k.left < 0 {
-		k.err = errNoRoom
-		return 0, k.err
+func (w *spoolWriter) Write(part []byte) (int, error) {
+	if w.remaining -= int64(len(part)); w.remaining < 0 {
+		w.err = errNoSpace
+		return 0, w.err
 	}
-	n, err := k.to.Write(part)
-	k.err = err
+	n, err := w.to.Write(part)
+	w.err = err
 	return n, err
 }
 
-// check reads an archive to its end. Whatever a write would be refused for, whatever
+// checkArchive reads an archive to its end. Whatever a write would be refused for, whatever
 // the store holds, is refused here, so that an import does not end half-way for it.
-func (s *Server) check(from io.Reader) error {
+func (s *Server) checkArchive(from io.Reader) error {
 	return s.readArchive(from, func(name rebind.Name, c *rebind.Content) error {
 		d := rebind.Delta{Ops: []rebind.Op{{Name: name, Put: c}}}
 		if err := d.Check(s.cfg.MaxPayload); err != nil {
@@ -234,9 +234,9 @@ func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Cont
 	}
 }
 
-// bringIn makes the state what an archive says, or tells what that would change.
-func (s *Server) bringIn(ctx context.Context, kept *os.File, q importQuery) (*wire.Imported, error) {
-	if !q.dryRun {
+// importArchive makes the state what an archive says, or tells what that would change.
+func (s *Server) importArchive(ctx context.Context, spooled *os.File, opts importOptions) (*wire.Imported, error) {
+	if !opts.dryRun {
 		select {
 		case s.importing <- struct{}{}:
 			defer func() { <-s.importing }()
@@ -244,17 +244,17 @@ func (s *Server) bringIn(ctx context.Context, kept *os.File, q importQuery) (*wi
 			return nil, fmt.Errorf("%w: another archive is being imported", coordinator.ErrRefused)
 		}
 	}
-	if _, err := kept.Seek(0, io.SeekStart); err != nil {
+	if _, err := spooled.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read what was kept of the archive: %w", err)
 	}
 	reading, err := s.node.Read()
 	if err != nil {
 		return nil, err
 	}
-	i := newImporter(ctx, s, reading.View, q)
-	err = s.readArchive(kept, i.take)
+	imp := newImporter(ctx, s, reading.View, opts)
+	err = s.readArchive(spooled, imp.compare)
 	if err == nil {
-		i.rest()
+		imp.skipRest()
 	}
-	return i.finish(err)
+	return imp.finish(err)
 }

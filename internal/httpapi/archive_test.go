@@ -305,8 +305,8 @@ func TestImport_GivesEachPartItsTime(t *testing.T) {
 		pause time.Duration
 		want  int
 	}{
-		"a steady client": {httpapi.BodyWithin - time.Second, http.StatusOK},
-		"a stalled one":   {httpapi.BodyWithin + time.Second, http.StatusBadRequest},
+		"a steady client": {httpapi.BodyTimeout - time.Second, http.StatusOK},
+		"a stalled one":   {httpapi.BodyTimeout + time.Second, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
@@ -378,7 +378,7 @@ func TestExport_NotTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		<-time.After(httpapi.BodyWithin + time.Second)
+		<-time.After(httpapi.BodyTimeout + time.Second)
 		if text, err := io.ReadAll(resp.Body); err == nil {
 			t.Errorf("the answer comes to its end after %d bytes", len(text))
 		}

@@ -21,17 +21,17 @@ const (
 	// maxBatchBody bounds the body of a batch: payloads that fit the store's
 	// request limit, as base64, with everything around them.
 	maxBatchBody = 4 << 20
-	// bodyWithin is how long a body may take to come: the largest over a slow line.
-	bodyWithin = 30 * time.Second
+	// bodyTimeout is how long a body may take to come: the largest over a slow line.
+	bodyTimeout = 30 * time.Second
 )
 
-// expectBody gives the request's body its time. One that does not end in it is
+// setBodyDeadline gives the request's body its time. One that does not end in it is
 // cut off with its connection, whether or not anybody reads it: the server itself
 // reads what a handler has left before it answers.
-func expectBody(w http.ResponseWriter, r *http.Request) {
+func setBodyDeadline(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		// Only a recorder in a test has no connection to set this on.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
 }
 
@@ -42,7 +42,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		w.Header().Set("Connection", "close") // what is still to come is not waited for
 		return nil, bodyTooLarge("the body has %d bytes, the limit is %d bytes", r.ContentLength, limit)
 	}
-	body, err := patientOf(w).readAll(r, limit)
+	body, err := deadlineWriterOf(w).readAll(r, limit)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -52,7 +52,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		w.Header().Set("Connection", "close")
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, badRequest("the body did not come within %s", bodyWithin)
+		return nil, badRequest("the body did not come within %s", bodyTimeout)
 	case err != nil:
 		return nil, badRequest("read body: %w", err)
 	}
@@ -71,8 +71,8 @@ func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, v any) erro
 	return decodeJSON(body, v)
 }
 
-// decodeOptional is decodeBody for a body that may be left out.
-func decodeOptional(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+// decodeOptionalBody is decodeBody for a body that may be left out.
+func decodeOptionalBody(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	body, err := readJSON(w, r, limit)
 	if err != nil || len(body) == 0 {
 		return err

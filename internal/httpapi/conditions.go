@@ -8,8 +8,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// expectation reads the If-Match or If-None-Match of a write.
-func expectation(r *http.Request) (rebind.Expect, error) {
+// writeCondition reads the If-Match or If-None-Match of a write.
+func writeCondition(r *http.Request) (rebind.Expect, error) {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	switch {
 	case match != "" && none != "":
@@ -25,23 +25,23 @@ func expectation(r *http.Request) (rebind.Expect, error) {
 	}
 	digits, ok := strings.CutPrefix(match, `"`)
 	digits, ok2 := strings.CutSuffix(digits, `"`)
-	rev, ok3 := number(digits)
+	rev, ok3 := parseNumber(digits)
 	if !ok || !ok2 || !ok3 || rev < 1 {
 		return 0, badRequest("If-Match %.50q: use one ETag as it was given, such as \"123\"", match)
 	}
 	return rebind.Expect(rev), nil
 }
 
-// conditions are those of a read, each the set of ETags that it names; nil without one.
-type conditions struct{ match, none map[string]bool }
+// parseReadConditions are those of a read, each the set of ETags that it names; nil without one.
+type readConditions struct{ match, none map[string]bool }
 
-func readConditions(r *http.Request) (c conditions, err error) {
+func parseReadConditions(r *http.Request) (c readConditions, err error) {
 	for header, to := range map[string]*map[string]bool{"If-Match": &c.match, "If-None-Match": &c.none} {
 		given := r.Header.Get(header)
 		if given == "" {
 			continue
 		}
-		if *to, err = readTags(given); err != nil {
+		if *to, err = parseETags(given); err != nil {
 			return c, badRequest("%s: %w", header, err)
 		}
 	}
@@ -50,7 +50,7 @@ func readConditions(r *http.Request) (c conditions, err error) {
 
 // check holds the conditions against the memento that was found. It reports whether the
 // client has it already.
-func (c *conditions) check(m *rebind.Memento) (same bool, err error) {
+func (c *readConditions) check(m *rebind.Memento) (same bool, err error) {
 	tag := etag(m.Modified)
 	if c.match != nil && !c.match["*"] && !c.match[tag] {
 		return false, fmt.Errorf("%w: it is at revision %d", rebind.ErrConflict, m.Modified)
@@ -58,8 +58,8 @@ func (c *conditions) check(m *rebind.Memento) (same bool, err error) {
 	return c.none["*"] || c.none[tag] || c.none["W/"+tag], nil // a cache may have made it weak
 }
 
-// readTags reads a list of ETags, or *.
-func readTags(list string) (map[string]bool, error) {
+// parseETags reads a list of ETags, or *.
+func parseETags(list string) (map[string]bool, error) {
 	tags := make(map[string]bool)
 	if list == "*" {
 		tags[list] = true

@@ -241,7 +241,7 @@ var schemaTypes = map[string]any{
 	"Transition": wire.Transition{}, "ModeRequest": wire.ModeRequest{}, "ModeState": wire.ModeState{},
 	"ModeReply": wire.ModeReply{}, "PriorityRequest": wire.PriorityRequest{},
 	"PriorityReply": wire.PriorityReply{}, "Plane": wire.Plane{}, "PlaneNode": wire.PlaneNode{},
-	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{}, "Rehearsal": wire.Rehearsal{},
+	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{}, "DryRunReply": wire.DryRunReply{},
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
 	"LogLevel": wire.LogLevel{}, "LogLevelRequest": wire.LogLevelRequest{}, "LogLevelReply": wire.LogLevelReply{},
 	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},

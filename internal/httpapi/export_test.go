@@ -8,18 +8,18 @@ import (
 
 // The product's own limits, so that a test in virtual time can name them.
 const (
-	ReachTimeout  = reachTimeout
-	MasterWithin  = masterWithin
-	ChangeTimeout = changeTimeout
-	KeepListing   = keepListing
-	LiveWithin    = liveWithin
-	Waited        = waited
-	BodyWithin    = bodyWithin
-	TakeWithin    = takeWithin
-	HeaderWithin  = headerWithin
-	IdleFor       = idleFor
-	AnswerWithin  = answerWithin
-	WaitFor       = waitFor
+	CurrentTimeout = currentTimeout
+	MasterTimeout  = masterTimeout
+	ChangeTimeout  = changeTimeout
+	ListingTTL     = listingTTL
+	LiveTimeout    = liveTimeout
+	MinStale       = minStale
+	BodyTimeout    = bodyTimeout
+	PartTimeout    = partTimeout
+	HeaderTimeout  = headerTimeout
+	IdleTimeout    = idleTimeout
+	AnswerTimeout  = answerTimeout
+	MemoryWait     = memoryWait
 
 	MaxHeader  = maxHeader
 	MaxExports = maxExports
@@ -39,19 +39,21 @@ func Document() []byte { return openAPI }
 func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }
 
 // MaxWatches is how many watches a server takes.
-func (s *Server) MaxWatches() int { return int(s.watches.most) }
+func (s *Server) MaxWatches() int { return int(s.watches.capacity) }
 
 // Parameters lists what the query of a route may hold.
-func Parameters(pattern string) []string { return parameters(pattern) }
+func Parameters(pattern string) []string { return knownParams(pattern) }
 
-// HasFree has the server believe that its disk has so much room.
-func (s *Server) HasFree(bytes int64) { s.free = func(string) (int64, error) { return bytes, nil } }
-
-// Places is how many connections a bounded listener takes, and how many more for health.
-func Places(l net.Listener) (places, reserved int) {
-	c := l.(*crowded).crowd
-	return c.places, c.reserved
+// SetFreeSpace has the server believe that its disk has so much room.
+func (s *Server) SetFreeSpace(bytes int64) {
+	s.freeSpace = func(string) (int64, error) { return bytes, nil }
 }
 
-// PeerOf is whom an address counts as.
-var PeerOf = peerOf
+// Slots is how many connections a bounded listener takes, and how many more for health.
+func Slots(l net.Listener) (general, health int) {
+	c := l.(*limitedListener).limiter
+	return c.slots, c.healthSlots
+}
+
+// PeerPrefix is whom an address counts as.
+var PeerPrefix = peerPrefix

@@ -135,8 +135,8 @@ func TestForward_WaitsForAMasterAndGivesUp(t *testing.T) {
 		} {
 			began := time.Now()
 			write().refused(http.StatusServiceUnavailable, wire.KindNoMaster).has("Retry-After", "1")
-			if took := time.Since(began); took != httpapi.MasterWithin {
-				t.Errorf("%s: answered after %s, want %s", name, took, httpapi.MasterWithin)
+			if took := time.Since(began); took != httpapi.MasterTimeout {
+				t.Errorf("%s: answered after %s, want %s", name, took, httpapi.MasterTimeout)
 			}
 			began = time.Now()
 			write(wire.HeaderForward, wire.ForwardNever).refused(http.StatusServiceUnavailable, wire.KindNoMaster).has("Retry-After", "1").has("Location", "")
@@ -154,7 +154,7 @@ func TestForward_WaitsForAMasterThatComes(t *testing.T) {
 		var err error
 		var writing sync.WaitGroup
 		writing.Go(func() { got, err = a.try(t, http.MethodPut, at("entity/x"), []byte("1")) })
-		<-time.After(httpapi.MasterWithin / 2)
+		<-time.After(httpapi.MasterTimeout / 2)
 		synctest.Wait()
 		a.send(t, http.MethodPut, wire.PathMode, `{"mode":"auto"}`).want(http.StatusOK)
 		writing.Wait()
@@ -289,8 +289,8 @@ func TestForward_MasterOutOfReachWasNotAsked(t *testing.T) {
 	b.sees(t, "a")
 	began := time.Now()
 	b.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindNoMaster).has("Retry-After", "1")
-	if took := time.Since(began); took < httpapi.MasterWithin {
-		t.Errorf("gave up after %s, want %s: a master may come back", took, httpapi.MasterWithin)
+	if took := time.Since(began); took < httpapi.MasterTimeout {
+		t.Errorf("gave up after %s, want %s: a master may come back", took, httpapi.MasterTimeout)
 	}
 }
 

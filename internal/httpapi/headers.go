@@ -10,32 +10,32 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// readHeader is a header that the API reads.
-type readHeader struct {
+// knownHeader is a header that the API reads.
+type knownHeader struct {
 	name string
-	// only lists the beginnings of the routes that take it; none means that all do.
-	only []string
-	// goesOn says that a forwarder has to pass it on to the master.
-	goesOn bool
+	// routes lists the beginnings of the routes that take it; none means that all do.
+	routes []string
+	// forwarded says that a forwarder has to pass it on to the master.
+	forwarded bool
 }
 
 const (
-	putsMemento    = "PUT " + wire.PathMementos + "/{type}/{id}"
-	deletesMemento = "DELETE " + wire.PathMementos + "/{type}/{id}"
-	readsAnything  = "GET /"
+	routePutMemento    = "PUT " + wire.PathMementos + "/{type}/{id}"
+	routeDeleteMemento = "DELETE " + wire.PathMementos + "/{type}/{id}"
+	routeGet           = "GET /"
 )
 
-// readHeaders are all of them, in canonical form. Authorization is not here: whoever does
+// knownHeaders are all of them, in canonical form. Authorization is not here: whoever does
 // not show one token is not identified, and is told that.
-var readHeaders = []readHeader{
-	{name: "Content-Type", goesOn: true},
+var knownHeaders = []knownHeader{
+	{name: "Content-Type", forwarded: true},
 	{name: "Content-Encoding"},
 	{name: "Content-Range"},
-	{name: "If-Match", only: []string{putsMemento, deletesMemento, readsAnything}, goesOn: true},
-	{name: "If-None-Match", only: []string{putsMemento, deletesMemento, readsAnything}, goesOn: true},
-	{name: wire.HeaderKey, only: []string{putsMemento}, goesOn: true},
-	{name: wire.HeaderParent, only: []string{putsMemento}, goesOn: true},
-	{name: wire.HeaderSchema, only: []string{putsMemento}, goesOn: true},
+	{name: "If-Match", routes: []string{routePutMemento, routeDeleteMemento, routeGet}, forwarded: true},
+	{name: "If-None-Match", routes: []string{routePutMemento, routeDeleteMemento, routeGet}, forwarded: true},
+	{name: wire.HeaderKey, routes: []string{routePutMemento}, forwarded: true},
+	{name: wire.HeaderParent, routes: []string{routePutMemento}, forwarded: true},
+	{name: wire.HeaderSchema, routes: []string{routePutMemento}, forwarded: true},
 	{name: wire.HeaderForward},
 	{name: wire.HeaderDeadline},
 	{name: http.CanonicalHeaderKey(wire.HeaderLastEvent)},
@@ -47,22 +47,22 @@ var readHeaders = []readHeader{
 // no effect on the route: whoever sends one means something by it, and would not get it.
 func checkHeaders(r *http.Request, pattern string) error {
 	for name, given := range r.Header {
-		i := slices.IndexFunc(readHeaders, func(h readHeader) bool { return h.name == name })
+		i := slices.IndexFunc(knownHeaders, func(h knownHeader) bool { return h.name == name })
 		if i < 0 {
 			continue
 		}
-		only := readHeaders[i].only
+		routes := knownHeaders[i].routes
 		switch {
 		case len(given) != 1 || given[0] == "":
 			return badRequest("send %s once, with a value", name)
-		case only != nil && !slices.ContainsFunc(only, func(route string) bool { return strings.HasPrefix(pattern, route) }):
-			return badRequest("%s would have no effect here: it goes with %s", name, strings.Join(only, ", "))
+		case routes != nil && !slices.ContainsFunc(routes, func(route string) bool { return strings.HasPrefix(pattern, route) }):
+			return badRequest("%s would have no effect here: it goes with %s", name, strings.Join(routes, ", "))
 		}
 	}
 	if v := r.Header.Get(wire.HeaderForward); v != "" && v != wire.ForwardNever {
 		return badRequest("%s %.50q: send %s, or leave it out", wire.HeaderForward, v, wire.ForwardNever)
 	}
-	if _, err := deadlineOf(r); err != nil {
+	if _, err := requestDeadline(r); err != nil {
 		return err
 	}
 	return checkRepresentation(r)
@@ -83,8 +83,8 @@ func checkRepresentation(r *http.Request) error {
 	return nil
 }
 
-// deadlineOf reads until when the caller waits; zero if it does not say.
-func deadlineOf(r *http.Request) (time.Time, error) {
+// requestDeadline reads until when the caller waits; zero if it does not say.
+func requestDeadline(r *http.Request) (time.Time, error) {
 	given := r.Header.Get(wire.HeaderDeadline)
 	if given == "" {
 		return time.Time{}, nil
@@ -96,13 +96,13 @@ func deadlineOf(r *http.Request) (time.Time, error) {
 	return at, nil
 }
 
-// passedOn is the header of a request with which another node carries it out: what was
+// forwardedHeader is the header of a request with which another node carries it out: what was
 // read of it here, and nothing else. It is made anew, since a client can name any header
 // in Connection, and a proxy then drops it.
-func passedOn(r *http.Request, until time.Time) http.Header {
+func forwardedHeader(r *http.Request, until time.Time) http.Header {
 	out := http.Header{wire.HeaderForward: {wire.ForwardNever}}
-	for _, h := range readHeaders {
-		if given, there := r.Header[h.name]; there && h.goesOn {
+	for _, h := range knownHeaders {
+		if given, there := r.Header[h.name]; there && h.forwarded {
 			out[h.name] = given
 		}
 	}
@@ -111,7 +111,7 @@ func passedOn(r *http.Request, until time.Time) http.Header {
 			out[name] = given
 		}
 	}
-	if at, err := deadlineOf(r); err == nil && !at.IsZero() && (until.IsZero() || at.Before(until)) {
+	if at, err := requestDeadline(r); err == nil && !at.IsZero() && (until.IsZero() || at.Before(until)) {
 		until = at
 	}
 	if !until.IsZero() {

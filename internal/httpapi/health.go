@@ -10,28 +10,28 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// liveWithin is how recently a live node's own loop has come round.
-const liveWithin = 10 * time.Second
+// liveTimeout is how recently a live node's own loop has come round.
+const liveTimeout = 10 * time.Second
 
 // getLive tells whether the process is worth keeping. It never asks etcd: a store
 // that is away is no reason to restart a node.
 func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
-	s.identify(w.Header())
+	s.setInstance(w.Header())
 	st := s.node.Status()
-	return health(w, r, wire.Check{
+	return replyHealth(w, r, wire.Check{
 		Name: "loop", OK: Live(&st),
 		Reason: fmt.Sprintf("the node's loop came round %s ago", st.Turned.Round(time.Millisecond)),
 	})
 }
 
 // Live is what /livez tells, for whoever else has to know.
-func Live(st *coordinator.Status) bool { return st.Turned < liveWithin }
+func Live(st *coordinator.Status) bool { return st.Turned < liveTimeout }
 
 // getReady tells whether the node does what its mode says. A plane without a
 // master makes no node unready.
 func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	st := s.node.Status()
-	return health(w, r,
+	return replyHealth(w, r,
 		wire.Check{
 			Name: "state", OK: st.State.Readable() || st.State == modes.StateStandby,
 			Reason: fmt.Sprintf("state is %s", st.State),
@@ -62,7 +62,7 @@ func runningReason(st *coordinator.Status) string {
 func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
 	role := r.PathValue("role")
 	st := s.node.Status()
-	ok, known := inRole(&st, role)
+	ok, known := hasRole(&st, role)
 	if !known {
 		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such role: %.50q; see %s", role, wire.PathOpenAPI))
 	}
@@ -70,10 +70,10 @@ func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
 	if role == "writable" && st.Store.Refuses != nil {
 		reason += fmt.Sprintf(", and the store takes no writes: %v", st.Store.Refuses)
 	}
-	return health(w, r, wire.Check{Name: role, OK: ok, Reason: reason})
+	return replyHealth(w, r, wire.Check{Name: role, OK: ok, Reason: reason})
 }
 
-func inRole(st *coordinator.Status, role string) (ok, known bool) {
+func hasRole(st *coordinator.Status, role string) (ok, known bool) {
 	switch role {
 	case "master":
 		return st.Acting, true
@@ -96,8 +96,8 @@ func inRole(st *coordinator.Status, role string) (ok, known bool) {
 	}
 }
 
-// health answers 200 if all checks pass and 503 otherwise; ?verbose lists them.
-func health(w http.ResponseWriter, r *http.Request, checks ...wire.Check) error {
+// replyHealth answers 200 if all checks pass and 503 otherwise; ?verbose lists them.
+func replyHealth(w http.ResponseWriter, r *http.Request, checks ...wire.Check) error {
 	for _, c := range checks {
 		if !c.OK {
 			return wire.NewProblem(http.StatusServiceUnavailable, wire.KindNotReady, fmt.Sprintf("check %s fails: %s", c.Name, c.Reason))

@@ -166,7 +166,7 @@ func TestHealth_StuckLoopIsNotAlive(t *testing.T) {
 		second := p.start("a", modes.Auto, func(cfg *coordinator.Config) {
 			cfg.StillAlive = func(context.Context, coordinator.Record) bool { <-release; return true }
 		})
-		<-time.After(httpapi.LiveWithin - time.Second)
+		<-time.After(httpapi.LiveTimeout - time.Second)
 		second.healthy(t, wire.PathLive, true)
 		<-time.After(time.Second)
 		second.healthy(t, wire.PathLive, false)

@@ -27,92 +27,92 @@ const (
 // importer goes through an archive and a view side by side, both in the order of their
 // names, and writes what differs.
 type importer struct {
-	server *Server
-	view   *rebind.View
-	query  importQuery
-	ctx    context.Context // the client's
-	group  *errgroup.Group
-	going  context.Context // ends when a delta has failed
+	server  *Server
+	view    *rebind.View
+	opts    importOptions
+	ctx     context.Context // the client's
+	group   *errgroup.Group
+	running context.Context // ends when a delta has failed
 
-	next func() (*rebind.Memento, bool) // of the view
-	stop func()
-	here *rebind.Memento // where the view is; nil at its end
+	next    func() (*rebind.Memento, bool) // of the view
+	stop    func()
+	current *rebind.Memento // where the view is; nil at its end
 
-	done  wire.Imported
-	names wire.ImportNames
-	ops   []rebind.Op
-	bytes int
+	result       wire.Imported
+	changedNames wire.ImportNames
+	ops          []rebind.Op
+	bytes        int
 
 	mu       sync.Mutex // guards the fields below
 	written  int        // mementos
-	doubtful bool       // the outcome of some is not known
+	unknown  bool       // the outcome of some is not known
 	revision rebind.Revision
 }
 
-func newImporter(ctx context.Context, s *Server, view *rebind.View, q importQuery) *importer {
-	i := &importer{server: s, view: view, query: q, ctx: ctx, revision: view.Revision()}
-	i.group, i.going = errgroup.WithContext(ctx)
+func newImporter(ctx context.Context, s *Server, view *rebind.View, q importOptions) *importer {
+	i := &importer{server: s, view: view, opts: q, ctx: ctx, revision: view.Revision()}
+	i.group, i.running = errgroup.WithContext(ctx)
 	i.group.SetLimit(importWriters)
-	i.names = wire.ImportNames{Created: []string{}, Changed: []string{}, Deleted: []string{}}
+	i.changedNames = wire.ImportNames{Created: []string{}, Changed: []string{}, Deleted: []string{}}
 	i.next, i.stop = iter.Pull(view.From(""))
-	i.here, _ = i.next()
+	i.current, _ = i.next()
 	return i
 }
 
-// take compares one memento of the archive.
-func (i *importer) take(name rebind.Name, c *rebind.Content) error {
-	for i.here != nil && i.here.Name < name {
-		i.lacking()
+// compare compares one memento of the archive.
+func (i *importer) compare(name rebind.Name, c *rebind.Content) error {
+	for i.current != nil && i.current.Name < name {
+		i.skip()
 	}
 	switch {
-	case i.here == nil || i.here.Name != name:
+	case i.current == nil || i.current.Name != name:
 		i.add(rebind.Op{Name: name, Put: c})
-	case same(&i.here.Content, c):
-		i.done.Unchanged++
-		i.here, _ = i.next()
+	case sameContent(&i.current.Content, c):
+		i.result.Unchanged++
+		i.current, _ = i.next()
 	default:
-		i.here, _ = i.next()
-		i.count(&i.done.Changed, &i.names.Changed, name)
+		i.current, _ = i.next()
+		i.count(&i.result.Changed, &i.changedNames.Changed, name)
 		i.queue(rebind.Op{Name: name, Put: c})
 	}
-	return context.Cause(i.going) // a delta failed, or the client is gone
+	return context.Cause(i.running) // a delta failed, or the client is gone
 }
 
 // add takes in a memento that the view does not have, or not in a form that can be
 // used.
 func (i *importer) add(op rebind.Op) {
 	if _, err := i.view.Get(op.Name); errors.Is(err, rebind.ErrQuarantined) {
-		i.count(&i.done.Changed, &i.names.Changed, op.Name)
+		i.count(&i.result.Changed, &i.changedNames.Changed, op.Name)
 	} else {
-		i.count(&i.done.Created, &i.names.Created, op.Name)
+		i.count(&i.result.Created, &i.changedNames.Created, op.Name)
 	}
 	i.queue(op)
 }
 
-// lacking passes over a memento that the archive does not have.
-func (i *importer) lacking() {
-	if i.query.replace {
-		i.count(&i.done.Deleted, &i.names.Deleted, i.here.Name)
-		i.queue(rebind.Op{Name: i.here.Name})
+// skip passes over a memento that the archive does not have.
+func (i *importer) skip() {
+	if i.opts.replace {
+		i.count(&i.result.Deleted, &i.changedNames.Deleted, i.current.Name)
+		i.queue(rebind.Op{Name: i.current.Name})
 	}
-	i.here, _ = i.next()
+	i.current, _ = i.next()
 }
 
-// rest passes over what the view has after the archive's end.
-func (i *importer) rest() {
-	for i.here != nil && i.going.Err() == nil {
-		i.lacking()
+// skipRest passes over what the view has after the archive's end.
+func (i *importer) skipRest() {
+	for i.current != nil && i.running.Err() == nil {
+		i.skip()
 	}
 }
 
 func (i *importer) count(kind *int64, names *[]string, name rebind.Name) {
 	*kind++
-	if i.query.dryRun && len(*names) < maxNames {
+	if i.opts.dryRun && len(*names) < maxNames {
 		*names = append(*names, string(name))
 	}
 }
 
-func same(a, b *rebind.Content) bool {
+func sameContent(a, b *rebind.Content) bool {
 	return a.Parent == b.Parent && a.ContentType == b.ContentType && a.Schema == b.Schema && bytes.Equal(a.Payload, b.Payload)
 }
 
@@ -125,7 +125,7 @@ func (i *importer) queue(op rebind.Op) {
 	if len(i.ops) == rebind.MaxOps || i.bytes+size > importBytes {
 		i.write()
 	}
-	if !i.query.dryRun {
+	if !i.opts.dryRun {
 		i.ops, i.bytes = append(i.ops, op), i.bytes+size
 	}
 }
@@ -140,14 +140,14 @@ func (i *importer) write() {
 		return
 	}
 	i.group.Go(func() error {
-		if i.going.Err() != nil {
-			return context.Cause(i.going)
+		if i.running.Err() != nil {
+			return context.Cause(i.running)
 		}
 		receipt, err := i.server.commit(i.ctx, ops...)
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		if err != nil {
-			i.doubtful = i.doubtful || errors.Is(err, rebind.ErrUnknown)
+			i.unknown = i.unknown || errors.Is(err, rebind.ErrUnknown)
 			return err
 		}
 		i.written += len(ops)
@@ -168,16 +168,16 @@ func (i *importer) finish(err error) (*wire.Imported, error) {
 	}
 	switch {
 	case err == nil:
-	case i.written == 0 && !i.doubtful:
+	case i.written == 0 && !i.unknown:
 		return nil, err
 	default:
 		// Not refused: some of it is there. What comes before "unknown" in the table of
 		// problems is still told as what it is.
 		return nil, fmt.Errorf("%w: the import ended after %d mementos were written; importing the same archive again does the rest: %w", rebind.ErrUnknown, i.written, err)
 	}
-	i.done.Revision = int64(i.revision)
-	if i.query.dryRun {
-		i.done.DryRun, i.done.Names = true, &i.names
+	i.result.Revision = int64(i.revision)
+	if i.opts.dryRun {
+		i.result.DryRun, i.result.Names = true, &i.changedNames
 	}
-	return &i.done, nil
+	return &i.result, nil
 }

@@ -16,14 +16,14 @@ import (
 // What a client may take of a node, so that no client takes what the others need, nor
 // what the node needs to keep its lease. Bodies have their limits in body.go.
 const (
-	// headerWithin is how long a client may take to make a connection and to say what it
-	// wants, and idleFor how long it may say nothing after that: longer than the nodes keep
+	// headerTimeout is how long a client may take to make a connection and to say what it
+	// wants, and idleTimeout how long it may say nothing after that: longer than the nodes keep
 	// the connections over which they forward, or a write would be lost on one that closes.
-	headerWithin = 5 * time.Second
-	idleFor      = 2 * time.Minute
-	// answerWithin is how long a request may take with its answer: longer than the longest
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// answerTimeout is how long a request may take with its answer: longer than the longest
 	// that is not a stream, which waits for a change of mode or a handover.
-	answerWithin = 3 * time.Minute
+	answerTimeout = 3 * time.Minute
 	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 64 << 10
 	// maxConnections bounds the connections at one time, and so the requests: a
@@ -33,21 +33,21 @@ const (
 	maxExports = 8
 	// maxImports bounds the archives that are taken in at one time: each is kept on disk.
 	maxImports = 2
-	// maxPasts bounds the reads of the past at one time, and maxRehearsals the dry runs of
+	// maxPastReads bounds the reads of the past at one time, and maxDryRuns the dry runs of
 	// a handover, which read all state.
-	maxPasts      = 2
-	maxRehearsals = 2
+	maxPastReads = 2
+	maxDryRuns   = 2
 	// maxMemory bounds, in bytes, what bodies may take together, and what answers may.
 	maxMemory = 32 << 20
-	// waitFor is how long a request waits for memory, and slowAfter how long a client may
+	// memoryWait is how long a request waits for memory, and stallLimit how long a client may
 	// keep its memory to itself when it does not take its answer or does not send its body.
-	waitFor   = 5 * time.Second
-	slowAfter = time.Second
+	memoryWait = 5 * time.Second
+	stallLimit = time.Second
 )
 
-// connections is how many connections there may be: where the process may not open as
+// maxConns is how many connections there may be: where the process may not open as
 // many files it keeps one half of them for its store and its disk.
-func connections() int {
+func maxConns() int {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur/2 > maxConnections {
 		return maxConnections
@@ -61,8 +61,8 @@ func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
 	return &http.Server{
-		Handler: s, DisableGeneralOptionsHandler: true, Protocols: one, ConnContext: withConnection, ConnState: noteState, ErrorLog: log.New(serverLog{s.log}, "", 0),
-		ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, WriteTimeout: answerWithin, MaxHeaderBytes: maxHeader,
+		Handler: s, DisableGeneralOptionsHandler: true, Protocols: one, ConnContext: withConnection, ConnState: trackConnState, ErrorLog: log.New(serverLog{s.log}, "", 0),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
 	}
 }
 
@@ -91,64 +91,64 @@ func (l debugLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// rooms are what requests of some kinds may take together.
-type rooms struct {
-	bodies  *room // bytes
-	answers *room // bytes that are theirs alone
-	watches *room
-	exports *room
-	imports *room
+// limiters are what requests of some kinds may take together.
+type limiters struct {
+	bodies  *limiter // bytes
+	answers *limiter // bytes that are theirs alone
+	watches *limiter
+	exports *limiter
+	imports *limiter
 
 	// What is read from the store for whoever asks, in turns.
-	pasts, rehearsals *room
+	pastReads, dryRuns *limiter
 }
 
-func newRooms() rooms {
-	return rooms{
-		bodies:  newRoom("large bodies", maxMemory, waitFor, slowAfter),
-		answers: newRoom("large answers", maxMemory, waitFor, slowAfter),
-		watches: newRoom("watches", int64(connections()*3/4), 0, takeWithin),
-		exports: newRoom("exports", maxExports, slowAfter, takeWithin),
-		imports: newRoom("imports", maxImports, slowAfter, takeWithin),
+func newLimiters() limiters {
+	return limiters{
+		bodies:  newLimiter("large bodies", maxMemory, memoryWait, stallLimit),
+		answers: newLimiter("large answers", maxMemory, memoryWait, stallLimit),
+		watches: newLimiter("watches", int64(maxConns()*3/4), 0, partTimeout),
+		exports: newLimiter("exports", maxExports, stallLimit, partTimeout),
+		imports: newLimiter("imports", maxImports, stallLimit, partTimeout),
 
-		pasts:      newRoom("reads of the past", maxPasts, waitFor, 0),
-		rehearsals: newRoom("dry runs of a handover", maxRehearsals, waitFor, 0),
+		pastReads: newLimiter("reads of the past", maxPastReads, memoryWait, 0),
+		dryRuns:   newLimiter("dry runs of a handover", maxDryRuns, memoryWait, 0),
 	}
 }
 
-// placesOf is the room that each request of a route takes a place in, and nil for the
+// limiterFor is the room that each request of a route takes a place in, and nil for the
 // others. What else a request takes is only known when it has been read: those that keep
 // much ask for memory, and those that read the past for their turn.
-func (s *rooms) placesOf(pattern string) *room {
+func (l *limiters) limiterFor(pattern string) *limiter {
 	switch pattern {
 	case "GET " + wire.PathWatch:
-		return s.watches
+		return l.watches
 	case "GET " + wire.PathExport:
-		return s.exports
+		return l.exports
 	case "POST " + wire.PathImport:
-		return s.imports
+		return l.imports
 	default:
 		return nil
 	}
 }
 
-// turn does something that takes a place in r.
-func (r *room) turn(ctx context.Context, do func() error) error {
-	var h hold
-	if err := r.take(ctx, &h, 1); err != nil {
+// do does something that takes a place in r.
+func (l *limiter) do(ctx context.Context, do func() error) error {
+	var p permit
+	if err := l.acquire(ctx, &p, 1); err != nil {
 		return err
 	}
-	defer h.leave()
+	defer p.release()
 	return do()
 }
 
-// run handles a request in a place of r.
-func (r *room) run(w http.ResponseWriter, req *http.Request, handle handler) error {
-	if r == nil {
-		return handle(w, req)
+// serve handles a request in a place of r.
+func (l *limiter) serve(w http.ResponseWriter, r *http.Request, handle handler) error {
+	if l == nil {
+		return handle(w, r)
 	}
-	if err := r.take(req.Context(), &patientOf(w).hold, 1); err != nil {
+	if err := l.acquire(r.Context(), &deadlineWriterOf(w).permit, 1); err != nil {
 		return err
 	}
-	return handle(w, req)
+	return handle(w, r)
 }

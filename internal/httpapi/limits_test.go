@@ -53,10 +53,10 @@ func TestLimits_OfSilence(t *testing.T) {
 		drips bool
 		limit time.Duration
 	}{
-		"nothing at all":          {"", false, httpapi.HeaderWithin},
-		"half a line":             {"GET /v1/no", false, httpapi.HeaderWithin},
-		"a header without end":    {"GET /v1/node HTTP/1.1\r\nHost: a\r\n", true, httpapi.HeaderWithin},
-		"silence after a request": {"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", false, httpapi.IdleFor},
+		"nothing at all":          {"", false, httpapi.HeaderTimeout},
+		"half a line":             {"GET /v1/no", false, httpapi.HeaderTimeout},
+		"a header without end":    {"GET /v1/node HTTP/1.1\r\nHost: a\r\n", true, httpapi.HeaderTimeout},
+		"silence after a request": {"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", false, httpapi.IdleTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
@@ -119,7 +119,7 @@ func TestLimits_AnswerThatIsNotTaken(t *testing.T) {
 		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", at("blob/large")); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(httpapi.AnswerWithin + time.Second)
+		<-time.After(httpapi.AnswerTimeout + time.Second)
 		if n, err := io.Copy(io.Discard, conn); n > maxPayload/2 {
 			t.Errorf("%d bytes come after all, %v", n, err)
 		}
@@ -129,7 +129,7 @@ func TestLimits_AnswerThatIsNotTaken(t *testing.T) {
 // Promise: what is a stream may last longer than any answer: a watch that is taken, an
 // export that is taken slowly, an import that takes its time.
 func TestLimits_StreamsOutlastThem(t *testing.T) {
-	const long = 3 * httpapi.AnswerWithin
+	const long = 3 * httpapi.AnswerTimeout
 	inBubble(t, func(t *testing.T, p *plane) {
 		for i := range 120 {
 			p.store.Put(rebind.Name(fmt.Sprintf("blob/b%d", i)), rebind.Content{Payload: make([]byte, maxPayload)}, "")
@@ -150,7 +150,7 @@ func TestLimits_StreamsOutlastThem(t *testing.T) {
 				var n int
 				n, err = io.ReadFull(resp.Body, part)
 				size += n
-				<-time.After(httpapi.BodyWithin / 5)
+				<-time.After(httpapi.BodyTimeout / 5)
 			}
 			if !errors.Is(err, io.ErrUnexpectedEOF) || size < 120*maxPayload {
 				t.Errorf("the export ends after %d bytes: %v", size, err)
@@ -244,7 +244,7 @@ func fewFiles(t *testing.T, l net.Listener, files uint64) net.Listener {
 			t.Fatal(err)
 		}
 	}()
-	return httpapi.Bounded(l)
+	return httpapi.LimitListener(l)
 }
 
 // Whoever does not come to TLS fills no log, and what is wrong with the server is told.

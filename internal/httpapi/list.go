@@ -23,19 +23,19 @@ const (
 )
 
 func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseListQuery(r.URL.Query())
+	q, err := parseListOptions(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	reading, err := s.read(r, q.wants)
+	reading, err := s.read(r, q.readOptions)
 	if err != nil {
 		return err
 	}
-	if q.past != 0 {
+	if q.revision != 0 {
 		return s.listPast(w, r, &q, &reading)
 	}
-	if then := q.after.kept; then.at != 0 {
-		view, ok := s.listings.get(then, reading.View)
+	if id := q.after.view; id.at != 0 {
+		view, ok := s.listings.find(id, reading.View)
 		switch {
 		case !ok:
 			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
@@ -45,21 +45,21 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 		reading.View = view
 	}
 	page := q.page(reading.View.Revision(), reading.View.From)
-	if err := s.pin(r.Context(), w, page.size(), reading.View); err != nil {
+	if err := s.pinView(r.Context(), w, page.size(), reading.View); err != nil {
 		return err
 	}
 	if page.more {
-		s.listings.keep(reading.View)
-		page.next = place{kept: momentOf(reading.View), last: page.last()}.encode()
+		s.listings.save(reading.View)
+		page.next = cursor{view: viewIDOf(reading.View), last: page.last()}.encode()
 	}
-	s.describe(w.Header(), &reading)
+	s.setReadHeaders(w.Header(), &reading)
 	return page.write(w)
 }
 
 // getTypes names the types of the mementos that there are. It costs a look per type,
 // not per memento: a type's mementos stand together, and "0" is what follows "/".
 func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
-	reading, err := s.read(r, wants{})
+	reading, err := s.read(r, readOptions{})
 	if err != nil {
 		return err
 	}
@@ -73,47 +73,47 @@ func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	slices.Sort(answer.Types) // whose order is not that of their keys
-	s.describe(w.Header(), &reading)
+	s.setReadHeaders(w.Header(), &reading)
 	return reply(w, http.StatusOK, answer)
 }
 
 // listPast answers with a page of the past. Its next page can be read from any node,
 // for as long as the store has the revision; or from this one, if it is that of a listing
 // whose view is no longer kept.
-func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listQuery, reading *coordinator.Reading) error {
-	at := max(q.past, q.after.kept.at)
+func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listOptions, reading *coordinator.Reading) error {
+	at := max(q.revision, q.after.view.at)
 	// It is nobody else's, and what it weighs is only known when it has been read.
-	if err := patientOf(w).keep(r.Context(), s.answers, maxPageBytes+partBytes); err != nil {
+	if err := deadlineWriterOf(w).reserve(r.Context(), s.answers, maxPageBytes+pastPartSize); err != nil {
 		return err
 	}
-	old := s.pastAt(r.Context(), at)
-	page := q.page(at, old.from)
-	if old.err != nil {
-		return old.err
+	past := s.pastReader(r.Context(), at)
+	page := q.page(at, past.from)
+	if past.err != nil {
+		return past.err
 	}
 	if page.more {
-		page.next = place{past: q.past, kept: q.after.kept, last: page.last()}.encode()
+		page.next = cursor{past: q.revision, view: q.after.view, last: page.last()}.encode()
 	}
-	s.describePast(w.Header(), reading, at)
+	s.setPastHeaders(w.Header(), reading, at)
 	return page.write(w)
 }
 
-// listQuery is what a page of a listing asks for.
-type listQuery struct {
-	wants
+// listOptions is what a page of a listing asks for.
+type listOptions struct {
+	readOptions
 	typ, prefix string
 	limit       int
 	values      bool
-	after       place
+	after       cursor
 }
 
-func parseListQuery(v url.Values) (listQuery, error) {
-	q := listQuery{typ: v.Get("type"), prefix: v.Get("prefix"), limit: defaultPage}
+func parseListOptions(v url.Values) (listOptions, error) {
+	q := listOptions{typ: v.Get("type"), prefix: v.Get("prefix"), limit: defaultPage}
 	var err error
-	if q.wants, err = parseWants(v); err != nil {
+	if q.readOptions, err = parseReadOptions(v); err != nil {
 		return q, err
 	}
-	if q.values, err = boolIn(v, "values"); err != nil {
+	if q.values, err = boolParam(v, "values"); err != nil {
 		return q, err
 	}
 	if q.typ != "" {
@@ -122,21 +122,21 @@ func parseListQuery(v url.Values) (listQuery, error) {
 		}
 	}
 	if limit := v.Get("limit"); limit != "" {
-		n, ok := number(limit)
+		n, ok := parseNumber(limit)
 		if !ok || n < 1 || n > maxPage {
 			return q, badRequest("limit %.50q: use 1 to %d", limit, maxPage)
 		}
 		q.limit = int(n)
 	}
 	if after := v.Get("after"); after != "" {
-		if q.after, err = decodePlace(after); err != nil {
+		if q.after, err = decodeCursor(after); err != nil {
 			return q, err
 		}
-		if q.past != 0 && q.past != q.after.past {
-			return q, badRequest("after goes on with a listing of another revision than %d", q.past)
+		if q.revision != 0 && q.revision != q.after.past {
+			return q, badRequest("after goes on with a listing of another revision than %d", q.revision)
 		}
 		// The listing was as current as it was asked to be when it began.
-		q.wants = wants{past: q.after.past}
+		q.readOptions = readOptions{revision: q.after.past}
 	}
 	return q, nil
 }
@@ -150,11 +150,11 @@ type listPage struct {
 	next     string
 }
 
-// itemBytes is about what an item takes without its payload.
-const itemBytes = 256
+// itemSize is about what an item takes without its payload.
+const itemSize = 256
 
 // page fills one page, of mementos that are yielded from a name on in order.
-func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) listPage {
+func (q *listOptions) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) listPage {
 	p := listPage{revision: at}
 	sent := 0
 	for m := range q.matching(from) {
@@ -174,7 +174,7 @@ func (q *listQuery) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*re
 }
 
 // size is about what a page takes by itself. Its payloads are the view's.
-func (p *listPage) size() int64 { return int64(len(p.items)) * itemBytes }
+func (p *listPage) size() int64 { return int64(len(p.items)) * itemSize }
 
 // last names the last item of a page that has some.
 func (p *listPage) last() rebind.Name {
@@ -187,7 +187,7 @@ func (p *listPage) last() rebind.Name {
 func (p *listPage) write(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	to := objectsTo(w)
+	to := newObjectWriter(w)
 	to.print(`{"revision":%d,"items":[`, p.revision)
 	for i := range p.items {
 		if i > 0 {
@@ -208,7 +208,7 @@ func (p *listPage) write(w http.ResponseWriter) error {
 }
 
 // matching yields what the query asks for, after the last page.
-func (q *listQuery) matching(from func(rebind.Name) iter.Seq[*rebind.Memento]) iter.Seq[*rebind.Memento] {
+func (q *listOptions) matching(from func(rebind.Name) iter.Seq[*rebind.Memento]) iter.Seq[*rebind.Memento] {
 	start := q.after.last
 	if q.typ != "" {
 		start = max(start, rebind.Name(q.typ+"/"+q.prefix))
@@ -237,41 +237,41 @@ func itemOf(m *rebind.Memento) wire.Memento {
 	}
 }
 
-// place is where a page of a listing ended. Its text form is the next of that page.
-type place struct {
-	kept moment          // of a listing that this node keeps, or
+// cursor is where a page of a listing ended. Its text form is the next of that page.
+type cursor struct {
+	view viewID          // of a listing that this node keeps, or
 	past rebind.Revision // of one that is read from the store
 	last rebind.Name
 }
 
-const pastPlace = "past "
+const pastPrefix = "past "
 
-func (p place) encode() string {
-	text := fmt.Sprintf("%d/%d %s", p.kept.life, p.kept.at, p.last)
-	if p.past != 0 {
-		text = fmt.Sprintf("%s%d %s", pastPlace, p.past, p.last)
+func (c cursor) encode() string {
+	text := fmt.Sprintf("%d/%d %s", c.view.life, c.view.at, c.last)
+	if c.past != 0 {
+		text = fmt.Sprintf("%s%d %s", pastPrefix, c.past, c.last)
 	}
 	return base64.RawURLEncoding.EncodeToString([]byte(text))
 }
 
-func decodePlace(token string) (place, error) {
-	var p place
+func decodeCursor(token string) (cursor, error) {
+	var c cursor
 	text, err := base64.RawURLEncoding.DecodeString(token)
-	rest, old := strings.CutPrefix(string(text), pastPlace)
-	at := &p.kept.at
+	rest, old := strings.CutPrefix(string(text), pastPrefix)
+	at := &c.view.at
 	switch {
 	case err != nil:
 	case old:
-		at = &p.past
-		_, err = fmt.Sscanf(rest, "%d %s", at, &p.last)
+		at = &c.past
+		_, err = fmt.Sscanf(rest, "%d %s", at, &c.last)
 	default:
-		_, err = fmt.Sscanf(rest, "%d/%d %s", &p.kept.life, at, &p.last)
+		_, err = fmt.Sscanf(rest, "%d/%d %s", &c.view.life, at, &c.last)
 	}
 	if err == nil {
-		_, err = rebind.ParseName(string(p.last))
+		_, err = rebind.ParseName(string(c.last))
 	}
 	if err != nil || *at < 1 {
-		return place{}, badRequest("after %.50q is not what a listing gave as next", token)
+		return cursor{}, badRequest("after %.50q is not what a listing gave as next", token)
 	}
-	return p, nil
+	return c, nil
 }

@@ -254,16 +254,16 @@ func TestList_IsKeptForItsNextPage(t *testing.T) {
 		page := a.list(t, "limit", "5").page()
 		a.put(t, "z/1", "new").want(http.StatusCreated)
 
-		<-time.After(httpapi.KeepListing - time.Second)
+		<-time.After(httpapi.ListingTTL - time.Second)
 		second := a.list(t, "limit", "5", "after", page.Next).page()
-		<-time.After(httpapi.KeepListing - time.Second)
+		<-time.After(httpapi.ListingTTL - time.Second)
 		third := a.list(t, "limit", "5", "after", second.Next).page() // a page used keeps it
 		if third.Revision != page.Revision || third.Next != "" {
 			t.Errorf("third page at revision %d with next %q, first at %d", third.Revision, third.Next, page.Revision)
 		}
-		<-time.After(httpapi.KeepListing - time.Second)
+		<-time.After(httpapi.ListingTTL - time.Second)
 		a.list(t, "limit", "5", "after", second.Next).page() // the last page too
-		<-time.After(httpapi.KeepListing + time.Second)
+		<-time.After(httpapi.ListingTTL + time.Second)
 		a.list(t, "limit", "5", "after", second.Next).refused(http.StatusGone, wire.KindGone)
 		a.list(t, "limit", "5").page()
 	})

@@ -32,7 +32,7 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("%w", err)
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	from := s.cfg.LogLevel.Level()

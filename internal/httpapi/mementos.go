@@ -18,7 +18,7 @@ const defaultContentType = "application/octet-stream"
 func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev), 10) + `"` }
 
 func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
-	expect, err := expectation(r)
+	expect, err := writeCondition(r)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 		ContentType: r.Header.Get("Content-Type"),
 	}
 	if schema := r.Header.Get(wire.HeaderSchema); schema != "" {
-		n, ok := number(schema)
+		n, ok := parseNumber(schema)
 		if !ok {
 			return badRequest("%s %.50q is not a number", wire.HeaderSchema, schema)
 		}
@@ -40,15 +40,15 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 	if content.Payload, err = readBody(w, r, int64(s.cfg.MaxPayload)); err != nil {
 		return err
 	}
-	return s.forward.atMaster(w, r, content.Payload, func(w http.ResponseWriter, r *http.Request) error {
+	return s.forwarder.runAtMaster(w, r, content.Payload, func(w http.ResponseWriter, r *http.Request) error {
 		if err := checkJSON(content.ContentType, content.Payload); err != nil {
 			return err
 		}
-		receipt, err := s.node.Commit(r.Context(), rebind.Delta{ID: id, Ops: []rebind.Op{{Name: nameIn(r), Put: &content, Expect: expect}}})
+		receipt, err := s.node.Commit(r.Context(), rebind.Delta{ID: id, Ops: []rebind.Op{{Name: nameFromPath(r), Put: &content, Expect: expect}}})
 		if err != nil {
 			return err
 		}
-		s.written(w.Header(), receipt.Revision)
+		s.setRevision(w.Header(), receipt.Revision)
 		w.Header().Set("ETag", etag(receipt.Revision))
 		status := http.StatusOK
 		if receipt.Replaced[0] == 0 {
@@ -59,7 +59,7 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
-	expect, err := expectation(r)
+	expect, err := writeCondition(r)
 	if err != nil {
 		return err
 	}
@@ -69,17 +69,17 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readBody(w, r, 0); err != nil {
 		return err
 	}
-	return s.forward.atMaster(w, r, nil, func(w http.ResponseWriter, r *http.Request) error {
-		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameIn(r), Expect: expect})
+	return s.forwarder.runAtMaster(w, r, nil, func(w http.ResponseWriter, r *http.Request) error {
+		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameFromPath(r), Expect: expect})
 		var conflict *rebind.ConflictError
 		absent := errors.As(err, &conflict) && conflict.Actual == 0
 		if absent || err == nil && expect == rebind.ExpectAbsent { // it was to be absent, and is
-			return fmt.Errorf("%s: %w", nameIn(r), rebind.ErrNotFound)
+			return fmt.Errorf("%s: %w", nameFromPath(r), rebind.ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
-		s.written(w.Header(), receipt.Revision)
+		s.setRevision(w.Header(), receipt.Revision)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})
@@ -91,8 +91,8 @@ func (s *Server) commit(ctx context.Context, ops ...rebind.Op) (rebind.Receipt, 
 	return s.node.Commit(ctx, rebind.Delta{Ops: ops})
 }
 
-// written sets the headers of an answer to a write.
-func (s *Server) written(h http.Header, rev rebind.Revision) {
+// setRevision sets the headers of an answer to a write.
+func (s *Server) setRevision(h http.Header, rev rebind.Revision) {
 	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(rev), 10))
 }
 
@@ -101,7 +101,7 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.forward.atMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
+	return s.forwarder.runAtMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
 		var batch wire.Batch
 		if err := decodeJSON(body, &batch); err != nil {
 			return err
@@ -120,7 +120,7 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		s.written(w.Header(), receipt.Revision)
+		s.setRevision(w.Header(), receipt.Revision)
 		return reply(w, http.StatusOK, wire.Written{Revision: int64(receipt.Revision)})
 	})
 }

@@ -331,8 +331,8 @@ func TestMemento_MinRevisionIsNotWaitedForLong(t *testing.T) {
 			began := time.Now()
 			a.get(t, fmt.Sprintf("%s?min_revision=%d", target, beyond)).
 				refused(http.StatusServiceUnavailable, wire.KindNotReady).has("Retry-After", "1")
-			if took := time.Since(began); took != httpapi.ReachTimeout {
-				t.Errorf("answered after %s, want %s", took, httpapi.ReachTimeout)
+			if took := time.Since(began); took != httpapi.CurrentTimeout {
+				t.Errorf("answered after %s, want %s", took, httpapi.CurrentTimeout)
 			}
 			for _, bad := range []string{"-1", "x", "1.5", "9223372036854775808"} {
 				a.get(t, target+"?min_revision="+bad).refused(http.StatusBadRequest, wire.KindBadRequest)

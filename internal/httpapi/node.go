@@ -51,7 +51,7 @@ func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("%w", err)
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
@@ -78,7 +78,7 @@ func (s *Server) putPriority(w http.ResponseWriter, r *http.Request) error {
 	if req.Priority == nil {
 		return badRequest(`body needs {"priority": N}`)
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	previous, err := s.node.SetPriority(r.Context(), *req.Priority)

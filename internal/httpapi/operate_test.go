@@ -158,7 +158,7 @@ func TestLeft_IsShownAndForgotten(t *testing.T) {
 // rehearse asks for a dry run and lists the checks that do not pass.
 func (n *peer) rehearse(t testing.TB, to string) (ok bool, failed string) {
 	t.Helper()
-	var got wire.Rehearsal
+	var got wire.DryRunReply
 	n.send(t, http.MethodPost, wire.PathHandover, fmt.Sprintf(`{"to":%q,"dry_run":true}`, to)).want(http.StatusOK).decode(&got)
 	if len(got.Checks) < 7 {
 		t.Errorf("dry run to %q has the checks %+v", to, got.Checks)

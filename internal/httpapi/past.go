@@ -8,31 +8,31 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// A part of the past is read from the store at a time, of about partBytes: what
+// A part of the past is read from the store at a time, of about pastPartSize: what
 // mementos weigh is only known when they have been read.
 const (
-	partBytes = 2 << 20
-	firstPart = 16
-	maxPart   = 250
+	pastPartSize   = 2 << 20
+	firstPartLimit = 16
+	maxPartLimit   = 250
 )
 
-// past is what the store had at a revision. Like a bufio.Scanner it keeps the error
+// pastReader is what the store had at a revision. Like a bufio.Scanner it keeps the error
 // that ended its reading.
-type past struct {
+type pastReader struct {
 	ctx    context.Context
 	server *Server
 	at     rebind.Revision
 	err    error
 }
 
-func (s *Server) pastAt(ctx context.Context, at rebind.Revision) *past {
-	return &past{ctx: ctx, server: s, at: at}
+func (s *Server) pastReader(ctx context.Context, at rebind.Revision) *pastReader {
+	return &pastReader{ctx: ctx, server: s, at: at}
 }
 
 // readPast reads a part of the past when its turn has come: whoever reads it reads what
 // the store has on disk, and keeps it from taking writes meanwhile.
 func (s *Server) readPast(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
-	err = s.pasts.turn(ctx, func() error {
+	err = s.pastReads.do(ctx, func() error {
 		found, more, err = s.node.Past(ctx, at, start, limit)
 		return err
 	})
@@ -40,11 +40,11 @@ func (s *Server) readPast(ctx context.Context, at rebind.Revision, start rebind.
 }
 
 // get returns one memento, or the error that [rebind.View.Get] has for it.
-func (p *past) get(name rebind.Name) (*rebind.Memento, error) {
-	found, _, err := p.server.readPast(p.ctx, p.at, name, 1)
+func (r *pastReader) get(name rebind.Name) (*rebind.Memento, error) {
+	found, _, err := r.server.readPast(r.ctx, r.at, name, 1)
 	switch {
 	case err != nil:
-		p.err = err
+		r.err = err
 		return nil, err
 	case len(found) == 0 || found[0].Name != name:
 		return nil, rebind.ErrNotFound
@@ -55,21 +55,21 @@ func (p *past) get(name rebind.Name) (*rebind.Memento, error) {
 }
 
 // from yields the mementos as [rebind.View.From] does.
-func (p *past) from(start rebind.Name) iter.Seq[*rebind.Memento] {
+func (r *pastReader) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 	return func(yield func(*rebind.Memento) bool) {
-		for limit := firstPart; ; {
-			found, more, err := p.server.readPast(p.ctx, p.at, start, limit)
+		for limit := firstPartLimit; ; {
+			found, more, err := r.server.readPast(r.ctx, r.at, start, limit)
 			if err != nil {
-				p.err = err
+				r.err = err
 				return
 			}
 			size := 1
-			for _, c := range found {
-				if c.Memento == nil {
+			for _, change := range found {
+				if change.Memento == nil {
 					continue // in quarantine
 				}
-				size += len(c.Memento.Payload)
-				if !yield(c.Memento) {
+				size += len(change.Memento.Payload)
+				if !yield(change.Memento) {
 					return
 				}
 			}
@@ -77,7 +77,7 @@ func (p *past) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 				return
 			}
 			start = found[len(found)-1].Name + "\x00" // the next name there can be
-			limit = min(max(len(found)*partBytes/size, 1), 4*limit, maxPart)
+			limit = min(max(len(found)*pastPartSize/size, 1), 4*limit, maxPartLimit)
 		}
 	}
 }

@@ -141,7 +141,7 @@ func TestPast_PagesGoOnAnywhereAndLater(t *testing.T) {
 		b := p.join("b", modes.HotBackup, modes.StateHotBackup)
 		a.put(t, "a/000", "new").want(http.StatusCreated)
 		first := a.list(t, "revision", rev, "limit", "5").page()
-		<-time.After(10 * httpapi.KeepListing)
+		<-time.After(10 * httpapi.ListingTTL)
 		for _, query := range [][]string{{"revision", rev}, {}, {"max_staleness", "1s"}} {
 			query = append(query, "limit", "100", "after", first.Next)
 			if diff := cmp.Diff(library[5:], namesOf(b.list(t, query...).page())); diff != "" {

@@ -18,31 +18,31 @@ import (
 // longer than that means until it is resumed.
 const maxPause = 365 * 24 * time.Hour
 
-// checkEvery is how often the store is asked at most whether it takes this node's writes:
+// checkInterval is how often the store is asked at most whether it takes this node's writes:
 // it has to take that for one.
-const checkEvery = time.Second
+const checkInterval = time.Second
 
 // checkStore tells whether the store takes this node's writes, as it did a moment ago.
 func (s *Server) checkStore(ctx context.Context) error {
-	if c := s.checked.Load(); c != nil && time.Since(c.at) < checkEvery {
+	if c := s.lastCheck.Load(); c != nil && time.Since(c.at) < checkInterval {
 		return c.err
 	}
 	err := s.node.CheckStore(ctx)
 	if ctx.Err() == nil {
-		s.checked.Store(&checked{time.Now(), err})
+		s.lastCheck.Store(&storeCheck{time.Now(), err})
 	}
 	return err
 }
 
-// checked is what came of a check.
-type checked struct {
+// storeCheck is what came of a check.
+type storeCheck struct {
 	at  time.Time
 	err error
 }
 
 func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.planes.get(r.Context(), func(ctx context.Context) ([]byte, error) {
-		return encoded(s.showPlane(ctx)), nil
+	body, err := s.planes.do(r.Context(), func(ctx context.Context) ([]byte, error) {
+		return encodeJSON(s.showPlane(ctx)), nil
 	})
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	p, err := s.node.Plane(ctx)
 	st := s.node.Status()
-	shown := planeOf(st.Plane, &p)
+	shown := wirePlane(st.Plane, &p)
 	shown.StoreNotes = st.Store.Notes
 	if err != nil {
 		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
@@ -71,8 +71,8 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	return shown
 }
 
-// planeOf is the plane as it is shown.
-func planeOf(name string, p *coordinator.Plane) wire.Plane {
+// wirePlane is the plane as it is shown.
+func wirePlane(name string, p *coordinator.Plane) wire.Plane {
 	shown := wire.Plane{
 		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
 		Paused: p.Pause != nil, Pause: p.Pause, Exclusive: p.Seclusion, Seclusion: p.Seclusion,
@@ -95,12 +95,12 @@ func planeOf(name string, p *coordinator.Plane) wire.Plane {
 }
 
 func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.histories.get(r.Context(), func(ctx context.Context) ([]byte, error) {
+	body, err := s.histories.do(r.Context(), func(ctx context.Context) ([]byte, error) {
 		items, err := s.node.History(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return encoded(wire.History{Items: items}), nil
+		return encodeJSON(wire.History{Items: items}), nil
 	})
 	if err != nil {
 		return err
@@ -119,35 +119,35 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !req.DryRun {
-		if err := s.allow(r, credentials.Operator); err != nil {
+		if err := s.authorize(r, credentials.Operator); err != nil {
 			return err
 		}
 	}
-	return s.forward.atMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
+	return s.forwarder.runAtMaster(w, r, body, func(w http.ResponseWriter, r *http.Request) error {
 		if req.DryRun {
-			return s.rehearse(w, r, req.To)
+			return s.checkHandover(w, r, req.To)
 		}
-		passed, err := s.node.Handover(r.Context(), req.To)
+		done, err := s.node.Handover(r.Context(), req.To)
 		if err != nil {
 			return err
 		}
 		return reply(w, http.StatusOK, wire.HandoverReply{
-			From: passed.From, To: passed.To, Term: passed.Term, DurationMS: passed.Duration.Milliseconds(),
+			From: done.From, To: done.To, Term: done.Term, DurationMS: done.Duration.Milliseconds(),
 		})
 	})
 }
 
-// rehearse looks at everything that a handover depends on.
-func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, to string) error {
+// checkHandover looks at everything that a handover depends on.
+func (s *Server) checkHandover(w http.ResponseWriter, r *http.Request, to string) error {
 	var checks []coordinator.Check
-	err := s.rehearsals.turn(r.Context(), func() (err error) {
+	err := s.dryRuns.do(r.Context(), func() (err error) {
 		checks, err = s.node.Rehearse(r.Context(), to)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	answer := wire.Rehearsal{OK: true, Checks: make([]wire.Check, len(checks))}
+	answer := wire.DryRunReply{OK: true, Checks: make([]wire.Check, len(checks))}
 	for i, c := range checks {
 		answer.Checks[i] = wire.Check(c)
 		answer.OK = answer.OK && c.OK
@@ -158,12 +158,12 @@ func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, to string) err
 // postPause is carried out by whichever node is asked, if its mode writes such keys:
 // where a pause is needed most there may be no master.
 func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atWriter(w, r, s.pause)
+	return s.forwarder.runAtWriter(w, r, s.pause)
 }
 
 func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 	var req wire.PauseRequest
-	if err := decodeOptional(w, r, maxControlBody, &req); err != nil {
+	if err := decodeOptionalBody(w, r, maxControlBody, &req); err != nil {
 		return err
 	}
 	if req.ForMS < 0 || req.ForMS > maxPause.Milliseconds() {
@@ -172,7 +172,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 	if st := s.node.Status(); st.Mode == modes.Disabled && st.State == modes.StateMaster {
 		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", coordinator.ErrRefused)
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	p, err := s.node.Pause(r.Context(), time.Duration(req.ForMS)*time.Millisecond)
@@ -183,14 +183,14 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atWriter(w, r, s.resume)
+	return s.forwarder.runAtWriter(w, r, s.resume)
 }
 
 func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
-	if err := decodeOptional(w, r, maxControlBody, &struct{}{}); err != nil {
+	if err := decodeOptionalBody(w, r, maxControlBody, &struct{}{}); err != nil {
 		return err
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	if err := s.node.Resume(r.Context()); err != nil {
@@ -200,14 +200,14 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteLeft(w http.ResponseWriter, r *http.Request) error {
-	return s.forward.atWriter(w, r, s.forget)
+	return s.forwarder.runAtWriter(w, r, s.forget)
 }
 
 func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readBody(w, r, 0); err != nil {
 		return err
 	}
-	if err := s.begin(r); err != nil {
+	if err := s.checkStale(r); err != nil {
 		return err
 	}
 	id := r.PathValue("id")

@@ -14,9 +14,9 @@ import (
 // verbose is the one parameter that needs no value.
 const verbose = "verbose"
 
-// parameters lists what the query of a route may hold. A route that is not here
+// knownParams lists what the query of a route may hold. A route that is not here
 // takes none.
-func parameters(pattern string) []string {
+func knownParams(pattern string) []string {
 	switch pattern {
 	case "GET " + wire.PathMementos:
 		return []string{"type", "prefix", "limit", "after", "values", "min_revision", "max_staleness", "consistent", "revision"}
@@ -36,17 +36,17 @@ func parameters(pattern string) []string {
 // checkQuery refuses a query that cannot be read whole, and a parameter that the
 // route does not know, that comes twice or that has no value: whoever sends one means
 // something by it, and would not get it.
-func checkQuery(r *http.Request, known []string) error {
+func checkQuery(r *http.Request, params []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return badRequest("query %.100q: %w", r.URL.RawQuery, err)
 	}
 	for key, values := range query {
 		switch {
-		case len(known) == 0:
+		case len(params) == 0:
 			return badRequest("unknown parameter %.50q: none is taken here", key)
-		case !slices.Contains(known, key):
-			return badRequest("unknown parameter %.50q: use %s", key, strings.Join(known, ", "))
+		case !slices.Contains(params, key):
+			return badRequest("unknown parameter %.50q: use %s", key, strings.Join(params, ", "))
 		case len(values) > 1:
 			return badRequest("parameter %s is given %d times: give it once", key, len(values))
 		case values[0] == "" && key != verbose:
@@ -56,8 +56,8 @@ func checkQuery(r *http.Request, known []string) error {
 	return nil
 }
 
-// boolIn reads true or false from a query; false if it is not there.
-func boolIn(v url.Values, key string) (bool, error) {
+// boolParam reads true or false from a query; false if it is not there.
+func boolParam(v url.Values, key string) (bool, error) {
 	switch given := v.Get(key); {
 	case !v.Has(key), given == "false":
 		return false, nil
@@ -68,21 +68,21 @@ func boolIn(v url.Values, key string) (bool, error) {
 	}
 }
 
-// revisionIn reads a revision from a query; 0 if it is not there.
-func revisionIn(v url.Values, key string, least int64) (rebind.Revision, error) {
+// revisionParam reads a revision from a query; 0 if it is not there.
+func revisionParam(v url.Values, key string, smallest int64) (rebind.Revision, error) {
 	if !v.Has(key) {
 		return 0, nil
 	}
-	rev, ok := number(v.Get(key))
-	if !ok || rev < least {
+	rev, ok := parseNumber(v.Get(key))
+	if !ok || rev < smallest {
 		return 0, badRequest("%s %.50q is not a revision", key, v.Get(key))
 	}
 	return rebind.Revision(rev), nil
 }
 
-// number reads a whole number, written as a program writes it: without a plus, zeros
+// parseNumber reads a whole number, written as a program writes it: without a plus, zeros
 // before it or anything around it.
-func number(text string) (n int64, ok bool) {
+func parseNumber(text string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil && strconv.FormatInt(n, 10) == text
 }

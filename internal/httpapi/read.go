@@ -13,39 +13,39 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// reachTimeout is how long a read waits to be as current as it was asked to be.
-const reachTimeout = 5 * time.Second
+// currentTimeout is how long a read waits to be as current as it was asked to be.
+const currentTimeout = 5 * time.Second
 
-// wants is which state a read is to be of. The zero value is what this node has.
-type wants struct {
-	atLeast rebind.Revision // min_revision
-	within  *time.Duration  // max_staleness; nil: whatever it is
-	present bool            // consistent
-	past    rebind.Revision // revision; 0: not of the past
+// readOptions is which state a read is to be of. The zero value is what this node has.
+type readOptions struct {
+	minRevision  rebind.Revision // min_revision
+	maxStaleness *time.Duration  // max_staleness; nil: whatever it is
+	consistent   bool            // consistent
+	revision     rebind.Revision // revision; 0: not of the past
 }
 
-// parseWants reads the parameters that all reads of mementos take.
-func parseWants(v url.Values) (w wants, err error) {
-	if w.atLeast, err = revisionIn(v, "min_revision", 0); err != nil {
-		return w, err
+// parseReadOptions reads the parameters that all reads of mementos take.
+func parseReadOptions(v url.Values) (opts readOptions, err error) {
+	if opts.minRevision, err = revisionParam(v, "min_revision", 0); err != nil {
+		return opts, err
 	}
-	if w.past, err = revisionIn(v, "revision", 1); err != nil {
-		return w, err
+	if opts.revision, err = revisionParam(v, "revision", 1); err != nil {
+		return opts, err
 	}
-	if w.present, err = boolIn(v, "consistent"); err != nil {
-		return w, err
+	if opts.consistent, err = boolParam(v, "consistent"); err != nil {
+		return opts, err
 	}
 	if given := v.Get("max_staleness"); v.Has("max_staleness") {
 		limit, err := time.ParseDuration(given)
 		if err != nil || limit < 0 {
-			return w, badRequest("max_staleness %.50q: use a time such as 500ms or 2s", given)
+			return opts, badRequest("max_staleness %.50q: use a time such as 500ms or 2s", given)
 		}
-		w.within = &limit
+		opts.maxStaleness = &limit
 	}
-	if w.past != 0 && (w.atLeast != 0 || w.within != nil || w.present) {
-		return w, badRequest("revision reads the past, which gets no newer: leave min_revision, max_staleness and consistent out")
+	if opts.revision != 0 && (opts.minRevision != 0 || opts.maxStaleness != nil || opts.consistent) {
+		return opts, badRequest("revision reads the past, which gets no newer: leave min_revision, max_staleness and consistent out")
 	}
-	return w, nil
+	return opts, nil
 }
 
 // read returns the state as the request wants it, after waiting for it if need be.
@@ -53,19 +53,19 @@ func parseWants(v url.Values) (w wants, err error) {
 // A master within its deadline is never stale, since nobody else can have written:
 // max_staleness costs it nothing. That does not make it consistent with what others
 // show, see [coordinator.Node.Confirm], so consistent asks the store there too.
-func (s *Server) read(r *http.Request, w wants) (coordinator.Reading, error) {
-	if w.atLeast != 0 {
-		if err := s.reach(r.Context(), w.atLeast, reachTimeout); err != nil {
+func (s *Server) read(r *http.Request, opts readOptions) (coordinator.Reading, error) {
+	if opts.minRevision != 0 {
+		if err := s.waitRevision(r.Context(), opts.minRevision, currentTimeout); err != nil {
 			return coordinator.Reading{}, err
 		}
 	}
-	if w.present {
+	if opts.consistent {
 		if err := s.confirm(r.Context()); err != nil {
 			return coordinator.Reading{}, err
 		}
 	}
 	reading, err := s.node.Read()
-	if err != nil || w.present || w.within == nil || reading.Staleness <= *w.within {
+	if err != nil || opts.consistent || opts.maxStaleness == nil || reading.Staleness <= *opts.maxStaleness {
 		return reading, err
 	}
 	// What was confirmed for this request is current enough, whatever it asks.
@@ -75,8 +75,8 @@ func (s *Server) read(r *http.Request, w wants) (coordinator.Reading, error) {
 	return s.node.Read()
 }
 
-// reach waits for this node's copy to come to a revision.
-func (s *Server) reach(ctx context.Context, to rebind.Revision, limit time.Duration) error {
+// waitRevision waits for this node's copy to come to a revision.
+func (s *Server) waitRevision(ctx context.Context, to rebind.Revision, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := s.node.WaitRevision(ctx, to)
@@ -88,61 +88,61 @@ func (s *Server) reach(ctx context.Context, to rebind.Revision, limit time.Durat
 
 // confirm sees that this node's copy is current.
 func (s *Server) confirm(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	ctx, cancel := context.WithTimeout(ctx, currentTimeout)
 	defer cancel()
-	_, err := s.confirms.get(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.node.Confirm(ctx) })
+	_, err := s.confirms.do(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.node.Confirm(ctx) })
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: the store's present one: %w", wire.ErrBehind, err)
 	}
 	return err
 }
 
-// describe sets the headers that tell what an answer shows, and how current that is.
-func (s *Server) describe(h http.Header, reading *coordinator.Reading) {
-	s.describeAt(h, reading, reading.View.Revision(), reading.Staleness)
+// setReadHeaders sets the headers that tell what an answer shows, and how current that is.
+func (s *Server) setReadHeaders(h http.Header, reading *coordinator.Reading) {
+	s.setHeaders(h, reading, reading.View.Revision(), reading.Staleness)
 }
 
-// describePast is describe for what was read from the store. It was so at that
+// setPastHeaders is describe for what was read from the store. It was so at that
 // revision and stays it, so it is not stale.
-func (s *Server) describePast(h http.Header, reading *coordinator.Reading, at rebind.Revision) {
-	s.describeAt(h, reading, at, 0)
+func (s *Server) setPastHeaders(h http.Header, reading *coordinator.Reading, at rebind.Revision) {
+	s.setHeaders(h, reading, at, 0)
 }
 
-func (s *Server) describeAt(h http.Header, reading *coordinator.Reading, at rebind.Revision, stale time.Duration) {
+func (s *Server) setHeaders(h http.Header, reading *coordinator.Reading, at rebind.Revision, stale time.Duration) {
 	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(at), 10))
 	h.Set(wire.HeaderStaleness, strconv.FormatInt(stale.Milliseconds(), 10))
 	h.Set(wire.HeaderTerm, strconv.FormatInt(reading.Term, 10))
 }
 
 func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
-	want, err := parseWants(r.URL.Query())
+	opts, err := parseReadOptions(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	conditions, err := readConditions(r)
+	conditions, err := parseReadConditions(r)
 	if err != nil {
 		return err
 	}
 	// This node's state tells whether it serves reads, those of the past too.
-	reading, err := s.read(r, want)
+	reading, err := s.read(r, opts)
 	if err != nil {
 		return err
 	}
-	name := nameIn(r)
+	name := nameFromPath(r)
 	var m *rebind.Memento
-	if want.past != 0 {
-		if err := patientOf(w).keep(r.Context(), s.answers, int64(s.cfg.MaxPayload)); err != nil {
+	if opts.revision != 0 {
+		if err := deadlineWriterOf(w).reserve(r.Context(), s.answers, int64(s.cfg.MaxPayload)); err != nil {
 			return err
 		}
-		old := s.pastAt(r.Context(), want.past)
-		m, err = old.get(name)
-		if old.err != nil {
-			return old.err
+		past := s.pastReader(r.Context(), opts.revision)
+		m, err = past.get(name)
+		if past.err != nil {
+			return past.err
 		}
-		s.describePast(w.Header(), &reading, want.past)
+		s.setPastHeaders(w.Header(), &reading, opts.revision)
 	} else {
 		m, err = reading.View.Get(name)
-		s.describe(w.Header(), &reading)
+		s.setReadHeaders(w.Header(), &reading)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -151,8 +151,8 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if want.past == 0 && len(m.Payload) > smallBytes {
-		if err := s.pin(r.Context(), w, 1, reading.View); err != nil {
+	if opts.revision == 0 && len(m.Payload) > smallSize {
+		if err := s.pinView(r.Context(), w, 1, reading.View); err != nil {
 			return err
 		}
 	}

@@ -98,8 +98,8 @@ func TestRead_NotReachedInTime(t *testing.T) {
 		for _, query := range []string{"?min_revision=100000", "?consistent=true&min_revision=100000"} {
 			began := time.Now()
 			a.get(t, wire.PathMementos+query).refused(http.StatusServiceUnavailable, wire.KindNotReady).has("Retry-After", wire.RetryAfter)
-			if took := time.Since(began); took != httpapi.ReachTimeout {
-				t.Errorf("refused after %s, want %s", took, httpapi.ReachTimeout)
+			if took := time.Since(began); took != httpapi.CurrentTimeout {
+				t.Errorf("refused after %s, want %s", took, httpapi.CurrentTimeout)
 			}
 		}
 	})

@@ -9,55 +9,17 @@
 package httpapi
 
 import (
-	"bytes"
-	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"path"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
-
-// Node is what the API needs of a node: [coordinator.Node] is one.
-type Node interface {
-	ID() string
-	State() modes.State
-	Status() coordinator.Status
-	Plane(ctx context.Context) (coordinator.Plane, error)
-	CheckStore(ctx context.Context) error
-	Glimpse() coordinator.Plane
-	WaitMaster(ctx context.Context) (coordinator.Member, error)
-	WaitSuccessor(ctx context.Context, term int64) error
-	History(ctx context.Context) ([]coordinator.HistoryEntry, error)
-	ChangeMode(ctx context.Context, to modes.Mode) (coordinator.ModeChange, error)
-	SetPriority(ctx context.Context, to int) (previous int, err error)
-	Handover(ctx context.Context, to string) (coordinator.Passed, error)
-	Rehearse(ctx context.Context, to string) ([]coordinator.Check, error)
-	Pause(ctx context.Context, lasting time.Duration) (coordinator.Pause, error)
-	Resume(ctx context.Context) error
-	Forget(ctx context.Context, id string) error
-	Read() (coordinator.Reading, error)
-	WaitRevision(ctx context.Context, to rebind.Revision) error
-	Confirm(ctx context.Context) error
-	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
-	Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error)
-	Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error)
-	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
-}
 
 // Config is what a server is made of. Node, MaxPayload and LogLevel are required.
 type Config struct {
@@ -94,19 +56,19 @@ var openAPI []byte
 
 // Server is the API's handler. Close it when no request can come any more.
 type Server struct {
-	cfg      Config
-	node     Node
-	log      *zap.Logger
-	mux      *http.ServeMux
-	listings *listings
-	forward  *forwarder
-	origins  http.CrossOriginProtection
-	rooms
-	planes    *shared[[]byte] // as they are sent
-	histories *shared[[]byte]
-	confirms  *shared[struct{}]
-	checked   atomic.Pointer[checked]
-	free      func(dir string) (int64, error) // bytes on its disk
+	cfg       Config
+	node      Node
+	log       *zap.Logger
+	mux       *http.ServeMux
+	listings  *listings
+	forwarder *forwarder
+	origins   http.CrossOriginProtection
+	limiters
+	planes    *singleflight[[]byte] // as they are sent
+	histories *singleflight[[]byte]
+	confirms  *singleflight[struct{}]
+	lastCheck atomic.Pointer[storeCheck]
+	freeSpace func(dir string) (int64, error) // bytes on its disk
 	importing chan struct{}                   // holds a token while an archive is written
 }
 
@@ -120,27 +82,27 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{
 		cfg: cfg, node: cfg.Node, log: cfg.Logger, mux: http.NewServeMux(), listings: newListings(cfg.Node),
-		rooms: newRooms(), planes: newShared[[]byte](), histories: newShared[[]byte](), confirms: newShared[struct{}](),
-		free:      free,
+		limiters: newLimiters(), planes: newSingleflight[[]byte](), histories: newSingleflight[[]byte](), confirms: newSingleflight[struct{}](),
+		freeSpace: freeSpace,
 		importing: make(chan struct{}, 1),
 	}
-	s.forward = newForwarder(s)
+	s.forwarder = newForwarder(s)
 	for pattern, handle := range s.routes() {
-		known, needs, places := parameters(pattern), needed(pattern), s.placesOf(pattern)
+		params, required, limiter := knownParams(pattern), requiredRole(pattern), s.limiterFor(pattern)
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := s.allow(r, needs)
+			err := s.authorize(r, required)
 			if err == nil {
-				err = checkQuery(r, known)
+				err = checkQuery(r, params)
 			}
 			if err == nil {
 				err = checkHeaders(r, pattern)
 			}
 			if err == nil {
-				err = places.run(w, arrived(r), handle)
+				err = limiter.serve(w, withArrival(r), handle)
 			}
 			switch {
 			case errors.Is(err, errAbandoned):
-				patientOf(w).abandon()
+				deadlineWriterOf(w).abandon()
 			case err != nil:
 				s.fail(w, r, err)
 			}
@@ -186,13 +148,13 @@ func (s *Server) routes() map[string]handler {
 // Close forgets what is kept for clients that page through a listing.
 func (s *Server) Close() {
 	s.listings.close()
-	s.forward.close()
+	s.forwarder.close()
 }
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
-	w := newPatient(to, r, s.bodies)
-	defer w.end()
+	w := newDeadlineWriter(to, r, s.bodies)
+	defer w.finish()
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -210,10 +172,10 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 	// runs it as one.
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")
-	expectBody(w, r)
-	err := attend(w, r)
+	setBodyDeadline(w, r)
+	err := admitRequest(w, r)
 	if err == nil {
-		err = s.sameOrigin(r)
+		err = s.checkOrigin(r)
 	}
 	if err == nil {
 		err = checkPath(r.URL)
@@ -223,162 +185,10 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if h, pattern := s.mux.Handler(r); pattern == "" {
-		s.fail(w, r, notRouted(w, r, h))
+		s.fail(w, r, routeError(w, r, h))
 		return
 	}
 	s.mux.ServeHTTP(w, r)
-}
-
-// checkPath refuses paths that routing would otherwise clean, decode or redirect
-// before anybody has looked at the names in them.
-func checkPath(u *url.URL) error {
-	escaped := plain(u.EscapedPath())
-	if rest, ok := strings.CutPrefix(escaped, wire.PathMementos+"/"); ok && escaped != wire.PathBatch {
-		_, err := parseName(rest)
-		return err
-	}
-	if rest, ok := strings.CutPrefix(escaped, wire.PathLeft+"/"); ok {
-		return checkNode(rest)
-	}
-	if path.Clean("/"+escaped) != escaped && escaped != "/" {
-		return badRequest("path %.100q: begin it with / and use no empty, . or .. parts", escaped)
-	}
-	return nil
-}
-
-// plain is an escaped path without the escapes that it does not need: routing takes
-// /%761/node for /v1/node.
-func plain(escaped string) string {
-	if !strings.Contains(escaped, "%") {
-		return escaped
-	}
-	parts := strings.Split(escaped, "/")
-	for i, part := range parts {
-		if text, err := url.PathUnescape(part); err == nil {
-			parts[i] = url.PathEscape(text)
-		}
-	}
-	return strings.Join(parts, "/")
-}
-
-// parseName reads the escaped form of type/id.
-func parseName(escaped string) (rebind.Name, error) {
-	typ, id, ok := strings.Cut(escaped, "/")
-	if !ok {
-		return "", badRequest("memento name %.100q: write it as type/id", escaped)
-	}
-	typ, errType := url.PathUnescape(typ)
-	id, errID := url.PathUnescape(id)
-	if err := errors.Join(errType, errID); err != nil {
-		return "", badRequest("memento name %.100q: %w", escaped, err)
-	}
-	return rebind.NewName(typ, id)
-}
-
-// checkNode refuses the escaped form of what cannot be the id of a node.
-func checkNode(escaped string) error {
-	id, err := url.PathUnescape(escaped)
-	if err == nil {
-		err = coordinator.CheckNode(id)
-	}
-	if err != nil {
-		return badRequest("%w", err)
-	}
-	return nil
-}
-
-// nameIn is the name in a path that checkPath has let pass.
-func nameIn(r *http.Request) rebind.Name {
-	return rebind.Name(r.PathValue("type") + "/" + r.PathValue("id"))
-}
-
-// notRouted is the error for what the mux has no handler of ours for: its own one
-// knows which methods a path would take.
-func notRouted(w http.ResponseWriter, r *http.Request, h http.Handler) error {
-	probe := &statusProbe{header: make(http.Header)}
-	h.ServeHTTP(probe, r)
-	if probe.status != http.StatusMethodNotAllowed {
-		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, fmt.Sprintf("no such path: %.100q; see %s", r.URL.Path, wire.PathOpenAPI))
-	}
-	allow := probe.header.Get("Allow")
-	w.Header().Set("Allow", allow)
-	return wire.NewProblem(http.StatusMethodNotAllowed, wire.KindMethod, fmt.Sprintf("%s is not allowed here, use %s", r.Method, allow))
-}
-
-// statusProbe takes an answer for its status and headers.
-type statusProbe struct {
-	header http.Header
-	status int
-}
-
-// Header implements [http.ResponseWriter].
-func (p *statusProbe) Header() http.Header { return p.header }
-
-// WriteHeader keeps the status.
-func (p *statusProbe) WriteHeader(status int) { p.status = status }
-
-// Write drops the body.
-func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
-
-// fail answers with the problem that err is.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.problem(r, err)
-	switch p.Status {
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", wire.RetryAfter)
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="coordinator"`)
-	}
-	writeJSON(w, p.Status, wire.ProblemType, p)
-}
-
-// problem is the problem that err is. What is nobody's fault but this node's is logged; a
-// client that has hung up is not that, whatever was going on for it.
-func (s *Server) problem(r *http.Request, err error) *wire.Problem {
-	p := wire.ProblemOf(err)
-	if p.Status != http.StatusInternalServerError {
-		return p
-	}
-	told := []zap.Field{zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err)}
-	if r.Context().Err() != nil {
-		s.log.Debug("client has hung up", told...)
-		return wire.ProblemOf(fmt.Errorf("%w: the caller has hung up: %w", rebind.ErrUnknown, err))
-	}
-	s.log.Error("request failed", told...)
-	return p
-}
-
-// reply answers with v as JSON.
-func reply(w http.ResponseWriter, status int, v any) error {
-	writeJSON(w, status, "application/json", v)
-	return nil
-}
-
-// writeJSON is for what is small: it is in memory as a whole.
-func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
-	writeBody(w, status, contentType, encoded(v))
-}
-
-// encoded is v as JSON.
-func encoded(v any) []byte {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
-	encode(enc, v)
-	return body.Bytes()
-}
-
-func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone is told nothing
-}
-
-func encode(enc *json.Encoder, v any) {
-	if err := enc.Encode(v); err != nil {
-		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
-	}
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {

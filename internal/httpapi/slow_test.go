@@ -93,14 +93,14 @@ func TestSlow_ClientsTakeLittleAndKeepNobodyOut(t *testing.T) {
 					a.list(t, "values", "true", "limit", "100").want(http.StatusOK)
 					a.put(t, "note/x", strings.Repeat("x", large))
 					a.get(t, at("blob/b7")).want(http.StatusOK)
-					if took := time.Since(began); took > httpapi.WaitFor {
+					if took := time.Since(began); took > httpapi.MemoryWait {
 						t.Errorf("others waited for %s", took)
 					}
 				}
 				if grown := live() - before; grown > most {
 					t.Errorf("they take %d MiB", grown>>20)
 				}
-				<-time.After(httpapi.BodyWithin + httpapi.TakeWithin + time.Minute)
+				<-time.After(httpapi.BodyTimeout + httpapi.PartTimeout + time.Minute)
 				sending.Wait()
 				for _, conn := range conns {
 					if text, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, io.ErrClosedPipe) || text > 2<<20 {
@@ -148,7 +148,7 @@ func TestSlow_WatchOfMuchAtOnce(t *testing.T) {
 		if grown := live() - before; grown > 64<<20 {
 			t.Errorf("%d watchers of %d MiB take %d MiB", watchers, len(ops)*maxPayload>>20, grown>>20)
 		}
-		<-time.After(httpapi.TakeWithin + time.Second)
+		<-time.After(httpapi.PartTimeout + time.Second)
 		for _, conn := range conns {
 			if n, err := io.Copy(io.Discard, conn); err != nil || n > 64<<10 {
 				t.Errorf("%d bytes come after all, %v", n, err)

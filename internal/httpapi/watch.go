@@ -15,63 +15,63 @@ import (
 )
 
 const (
-	// bookmarkEvery is how often a watcher is told how far it is, whatever happens: who
+	// bookmarkInterval is how often a watcher is told how far it is, whatever happens: who
 	// asks for one type only, or watches an idle plane, would not know otherwise.
-	bookmarkEvery = 10 * time.Second
-	// takeWithin is how long a client may take over one write to it. A slower one is
+	bookmarkInterval = 10 * time.Second
+	// partTimeout is how long a client may take over one write to it. A slower one is
 	// cut off: what it does not take would have to be kept for it.
-	takeWithin = 10 * time.Second
-	// replayWithin bounds what the store is asked for those who come from the past. Who
+	partTimeout = 10 * time.Second
+	// replayTimeout bounds what the store is asked for those who come from the past. Who
 	// has not caught up by then reconnects, and goes on from where it is.
-	replayWithin = time.Minute
+	replayTimeout = time.Minute
 )
 
-// errAwake is the cause of a wait that ends for a bookmark, or for another look at the
+// errWake is the cause of a wait that ends for a bookmark, or for another look at the
 // caller's token.
-var errAwake = errors.New("time to look around")
+var errWake = errors.New("time to look around")
 
 // getWatch tells a client of changes for as long as both are there. All watchers of a
 // node are fed from its mirror, so the store has one watch, however many they are.
 func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
-	t, err := s.watcher(w, r)
+	t, err := s.newWatchStream(w, r)
 	if err != nil {
 		return err
 	}
 	if r.Method == http.MethodHead {
-		t.head()
+		t.setHeaders()
 		return nil
 	}
 	if err = s.replay(r.Context(), t); err == nil {
-		err = s.follow(r.Context(), t)
+		err = s.streamLive(r.Context(), t)
 	}
-	if !t.open {
+	if !t.started {
 		return err
 	}
 	s.endWatch(r, t, err)
 	return nil
 }
 
-// watcher is one client of a watch.
-type watcher struct {
-	w      *patient
-	header http.Header     // of the answer; the view it tells of is not kept
-	typ    string          // only what is of this type; empty for all
-	at     rebind.Revision // everything up to it was told
-	open   bool            // the answer has begun
-	gone   bool            // the client does not take what it is sent
+// watchStream is one client of a watch.
+type watchStream struct {
+	w       *deadlineWriter
+	header  http.Header     // of the answer; the view it tells of is not kept
+	typ     string          // only what is of this type; empty for all
+	at      rebind.Revision // everything up to it was told
+	started bool            // the answer has begun
+	gone    bool            // the client does not take what it is sent
 }
 
-// watcher tells where a client's watch begins, or why it cannot.
-func (s *Server) watcher(w http.ResponseWriter, r *http.Request) (*watcher, error) {
-	t := &watcher{w: patientOf(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
-	t.w.stream(takeWithin)
-	t.w.askAgain(func() error { return s.allow(r, credentials.Viewer) })
+// watchStream tells where a client's watch begins, or why it cannot.
+func (s *Server) newWatchStream(w http.ResponseWriter, r *http.Request) (*watchStream, error) {
+	t := &watchStream{w: deadlineWriterOf(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
+	t.w.stream(partTimeout)
+	t.w.recheck(func() error { return s.authorize(r, credentials.Viewer) })
 	if t.typ != "" {
 		if err := rebind.CheckType(t.typ); err != nil {
 			return nil, err
 		}
 	}
-	asked, from, err := watchFrom(r)
+	asked, from, err := watchStart(r)
 	if err != nil {
 		return nil, err
 	}
@@ -82,27 +82,27 @@ func (s *Server) watcher(w http.ResponseWriter, r *http.Request) (*watcher, erro
 	t.at = reading.View.Revision()
 	if asked {
 		if from > t.at {
-			if err := s.awaitRevision(r.Context(), from); err != nil {
+			if err := s.waitFuture(r.Context(), from); err != nil {
 				return nil, err
 			}
 		}
 		t.at = from
 	}
-	s.describe(t.header, &reading)
+	s.setReadHeaders(t.header, &reading)
 	return t, nil
 }
 
-// watchFrom reads the revision after which a client wants to be told. What it has seen
+// watchStart reads the revision after which a client wants to be told. What it has seen
 // last counts before what it asked for when it first came, as a browser that reconnects
 // sends both.
-func watchFrom(r *http.Request) (asked bool, from rebind.Revision, err error) {
+func watchStart(r *http.Request) (asked bool, from rebind.Revision, err error) {
 	query := r.URL.Query()
-	from, err = revisionIn(query, "from_revision", 0)
+	from, err = revisionParam(query, "from_revision", 0)
 	if err != nil {
 		return false, 0, err
 	}
 	if last := r.Header.Get(wire.HeaderLastEvent); last != "" {
-		rev, ok := number(last)
+		rev, ok := parseNumber(last)
 		if !ok || rev < 0 {
 			return false, 0, badRequest("%s %.50q is not a revision", wire.HeaderLastEvent, last)
 		}
@@ -111,10 +111,10 @@ func watchFrom(r *http.Request) (asked bool, from rebind.Revision, err error) {
 	return query.Has("from_revision"), from, nil
 }
 
-// awaitRevision waits for this node's copy to come to a revision, unless the store does
+// waitFuture waits for this node's copy to come to a revision, unless the store does
 // not have it: then it was restored, and whoever knows that revision knows another
 // history.
-func (s *Server) awaitRevision(ctx context.Context, to rebind.Revision) error {
+func (s *Server) waitFuture(ctx context.Context, to rebind.Revision) error {
 	_, _, err := s.readPast(ctx, to, "", 1)
 	switch {
 	case errors.Is(err, rebind.ErrAhead):
@@ -122,53 +122,53 @@ func (s *Server) awaitRevision(ctx context.Context, to rebind.Revision) error {
 	case err != nil:
 		return err
 	}
-	return s.reach(ctx, to, reachTimeout)
+	return s.waitRevision(ctx, to, currentTimeout)
 }
 
 // replay tells what the mirror no longer keeps and the store still does.
-func (s *Server) replay(ctx context.Context, t *watcher) error {
-	limited, cancel := context.WithTimeout(ctx, replayWithin)
+func (s *Server) replay(ctx context.Context, t *watchStream) error {
+	limited, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	at, err := s.node.Replay(limited, t.at, t.tell)
+	at, err := s.node.Replay(limited, t.at, t.sendSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
-		return fmt.Errorf("%w: what happened after revision %d was not told within %s", wire.ErrBehind, t.at, replayWithin)
+		return fmt.Errorf("%w: what happened after revision %d was not told within %s", wire.ErrBehind, t.at, replayTimeout)
 	case errors.Is(err, rebind.ErrCompacted):
 		return fmt.Errorf("%w: what happened after revision %d is compacted: read the state anew and watch from its revision", wire.ErrGone, t.at)
 	case err != nil:
 		return err
 	}
 	t.at = at
-	return t.begin()
+	return t.start()
 }
 
-// follow tells what happens, until the client is gone or this node has nothing more to
+// streamLive tells what happens, until the client is gone or this node has nothing more to
 // tell; it returns why.
-func (s *Server) follow(ctx context.Context, t *watcher) error {
-	next := time.Now().Add(bookmarkEvery)
+func (s *Server) streamLive(ctx context.Context, t *watchStream) error {
+	next := time.Now().Add(bookmarkInterval)
 	for {
-		if err := t.w.still(); err != nil {
+		if err := t.w.checkAuthorized(); err != nil {
 			return err
 		}
 		if time.Until(next) <= 0 {
-			next = time.Now().Add(bookmarkEvery)
-			if err := t.bookmark(); err != nil {
+			next = time.Now().Add(bookmarkInterval)
+			if err := t.sendBookmark(); err != nil {
 				return err
 			}
 		}
 		until := next
-		if again := time.Now().Add(askEvery); again.Before(until) {
+		if again := time.Now().Add(recheckInterval); again.Before(until) {
 			until = again
 		}
-		wait, cancel := context.WithDeadlineCause(ctx, until, errAwake)
+		wait, cancel := context.WithDeadlineCause(ctx, until, errWake)
 		steps, at, err := s.node.Steps(wait, t.at)
 		cancel()
 		switch {
-		case errors.Is(err, errAwake):
+		case errors.Is(err, errWake):
 		case err != nil:
 			return err
 		default:
-			if err := t.tell(steps); err != nil {
+			if err := t.sendSteps(steps); err != nil {
 				return err
 			}
 			t.at = at
@@ -177,7 +177,7 @@ func (s *Server) follow(ctx context.Context, t *watcher) error {
 }
 
 // endWatch tells a client that is still there why its watch ends.
-func (s *Server) endWatch(r *http.Request, t *watcher, err error) {
+func (s *Server) endWatch(r *http.Request, t *watchStream, err error) {
 	if t.gone || r.Context().Err() != nil {
 		return
 	}
@@ -191,8 +191,8 @@ func (s *Server) endWatch(r *http.Request, t *watcher, err error) {
 	_ = t.flush()
 }
 
-// head sets the headers of the answer.
-func (t *watcher) head() {
+// setHeaders sets the headers of the answer.
+func (t *watchStream) setHeaders() {
 	h := t.w.Header()
 	maps.Copy(h, t.header)
 	h.Set("Content-Type", wire.EventStream)
@@ -201,43 +201,43 @@ func (t *watcher) head() {
 }
 
 // begin begins the answer, if it has not begun, with a bookmark.
-func (t *watcher) begin() error {
-	if t.open {
+func (t *watchStream) start() error {
+	if t.started {
 		return nil
 	}
-	t.open = true
-	t.head()
-	return t.bookmark()
+	t.started = true
+	t.setHeaders()
+	return t.sendBookmark()
 }
 
-func (t *watcher) bookmark() error {
+func (t *watchStream) sendBookmark() error {
 	if err := t.send(wire.EventBookmark, t.at, wire.Bookmark{Revision: int64(t.at)}); err != nil {
 		return err
 	}
 	return t.flush()
 }
 
-// tell sends what the client wants of steps.
-func (t *watcher) tell(steps []rebind.Step) error {
-	if err := t.begin(); err != nil {
+// sendSteps sends what the client wants of steps.
+func (t *watchStream) sendSteps(steps []rebind.Step) error {
+	if err := t.start(); err != nil {
 		return err
 	}
 	for i := range steps {
-		if err := t.change(&steps[i]); err != nil {
+		if err := t.sendStep(&steps[i]); err != nil {
 			return err
 		}
 	}
 	return t.flush()
 }
 
-// change sends what the client wants of a step: a [wire.Step] that is made as it is
+// sendStep sends what the client wants of a step: a [wire.Step] that is made as it is
 // written, since there is no limit to what may happen at one revision.
-func (t *watcher) change(s *rebind.Step) error {
+func (t *watchStream) sendStep(s *rebind.Step) error {
 	wanted := func(c *rebind.Change) bool { return t.typ == "" || c.Name.Type() == t.typ }
 	if !slices.ContainsFunc(s.Changes, func(c rebind.Change) bool { return wanted(&c) }) {
 		return nil
 	}
-	to := objectsTo(t.w)
+	to := newObjectWriter(t.w)
 	to.print("event: %s\nid: %d\ndata: {\"revision\":%d,\"changes\":[", wire.EventChange, s.Revision, s.Revision)
 	comma := ""
 	for i := range s.Changes {
@@ -248,12 +248,12 @@ func (t *watcher) change(s *rebind.Step) error {
 		}
 	}
 	to.print("]}\n\n") // JSON has no line feed in it
-	return t.took(to.flush())
+	return t.checkSent(to.flush())
 }
 
 // send writes one event. Its id, if it is not 0, is what the client comes back with.
-func (t *watcher) send(kind string, id rebind.Revision, data any) error {
-	to := objectsTo(t.w)
+func (t *watchStream) send(kind string, id rebind.Revision, data any) error {
+	to := newObjectWriter(t.w)
 	to.print("event: %s\n", kind)
 	if id != 0 {
 		to.print("id: %d\n", id)
@@ -261,16 +261,16 @@ func (t *watcher) send(kind string, id rebind.Revision, data any) error {
 	to.print("data: ")
 	to.object(data, nil)
 	to.print("\n\n")
-	return t.took(to.flush())
+	return t.checkSent(to.flush())
 }
 
 // flush has the client get what was written.
-func (t *watcher) flush() error { return t.took(t.w.flush()) }
+func (t *watchStream) flush() error { return t.checkSent(t.w.flush()) }
 
-// took notes whether the client has taken what was written.
-func (t *watcher) took(err error) error {
+// checkSent notes whether the client has taken what was written.
+func (t *watchStream) checkSent(err error) error {
 	switch {
-	case err == nil, errors.Is(err, errNoLonger):
+	case err == nil, errors.Is(err, errRevoked):
 		return err
 	default:
 		t.gone = true

@@ -252,7 +252,7 @@ func TestWatch_SlowSubscriberIsCut(t *testing.T) {
 		slow, quick := a.subscribe(t, ""), a.subscribe(t, "")
 		last := p.write("entity/x", "1")
 		quick.until(last)
-		<-time.After(httpapi.TakeWithin + time.Second)
+		<-time.After(httpapi.PartTimeout + time.Second)
 		last = p.write("entity/x", "2")
 		quick.until(last)
 		if _, err := slow.next(); err == nil {

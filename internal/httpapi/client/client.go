@@ -34,9 +34,9 @@ var (
 	ErrTrust = credentials.ErrTrust
 	// ErrLost is returned when the request was sent and no answer came that can be read.
 	ErrLost = errors.New("no answer")
-	// ErrStranger is returned when what has answered is no node: a proxy, a redirect,
+	// ErrNotNode is returned when what has answered is no node: a proxy, a redirect,
 	// another program.
-	ErrStranger = errors.New("no node answers there")
+	ErrNotNode = errors.New("no node answers there")
 	// ErrUnknown is returned, with an ErrLost or an ErrStranger, for a request that changes
 	// something.
 	ErrUnknown = errors.New("outcome unknown: it may have taken effect, look before you try again")
@@ -105,23 +105,23 @@ type Request struct {
 	Body   []byte
 	// Upload is a body that is sent as it is read, in the place of Body.
 	Upload io.Reader
-	// Rehearsal marks a request that changes nothing although its method is that of one
+	// ReadOnly marks a request that changes nothing although its method is that of one
 	// which does.
-	Rehearsal bool
+	ReadOnly bool
 	// Probe marks a request that asks how a node is: its 503 is an answer as any other, and
 	// is not asked of the next node.
 	Probe bool
-	// Alive, if it is not nil, is called when the node says that it is still at work.
-	Alive func()
+	// OnProgress, if it is not nil, is called when the node says that it is still at work.
+	OnProgress func()
 }
 
-// writes reports whether the request changes something.
-func (r *Request) writes() bool { return r.Method != http.MethodGet && !r.Rehearsal }
+// isWrite reports whether the request changes something.
+func (r *Request) isWrite() bool { return r.Method != http.MethodGet && !r.ReadOnly }
 
-// unheard is what it means for the request that err has come in the place of a node's
+// noAnswer is what it means for the request that err has come in the place of a node's
 // answer, after it was sent.
-func (r *Request) unheard(err error) error {
-	if r.writes() {
+func (r *Request) noAnswer(err error) error {
+	if r.isWrite() {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	return err
@@ -153,7 +153,7 @@ func (a *Answer) Decode(v any) error {
 // Incomplete is the error of an answer that lacks what it has to carry. Whatever its
 // status says, what was asked for is then not known to have happened.
 func (a *Answer) Incomplete(why string) error {
-	return a.request.unheard(fmt.Errorf("%w: %s answered %d with what is no such answer: %s", ErrLost, a.Server, a.Status, why))
+	return a.request.noAnswer(fmt.Errorf("%w: %s answered %d with what is no such answer: %s", ErrLost, a.Server, a.Status, why))
 }
 
 // Stream is an answer that is no problem, to be read as it comes. Close its body.
@@ -180,7 +180,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 		err = fmt.Errorf("it is longer than %d bytes", maxAnswer)
 	}
 	if err != nil {
-		return nil, r.unheard(fmt.Errorf("%w: %s broke off: %w", ErrLost, s.Server, err))
+		return nil, r.noAnswer(fmt.Errorf("%w: %s broke off: %w", ErrLost, s.Server, err))
 	}
 	return &Answer{Status: s.Status, Header: s.Header, Body: body, Server: s.Server, request: &r}, nil
 }
@@ -197,7 +197,7 @@ func (c *Client) Get(ctx context.Context, path string, v any) error {
 // Identity asks which process of which node answers, however it is. That needs no
 // credentials, and shows none.
 func (c *Client) Identity(ctx context.Context) (node, instance string, err error) {
-	t := &try{client: c, server: c.servers[0], request: &Request{Method: http.MethodGet, Path: wire.PathLive}, anonymous: true}
+	t := &attempt{client: c, server: c.servers[0], request: &Request{Method: http.MethodGet, Path: wire.PathLive}, anonymous: true}
 	resp, err := t.send(ctx)
 	if err != nil {
 		return "", "", err
@@ -206,7 +206,7 @@ func (c *Client) Identity(ctx context.Context) (node, instance string, err error
 }
 
 // try is one request to one server.
-type try struct {
+type attempt struct {
 	client    *Client
 	server    *url.URL
 	request   *Request
@@ -215,7 +215,7 @@ type try struct {
 }
 
 // send sends the request and returns whatever the answer is.
-func (t *try) send(ctx context.Context) (*http.Response, error) {
+func (t *attempt) send(ctx context.Context) (*http.Response, error) {
 	r := t.request
 	target := *t.server
 	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
@@ -223,8 +223,8 @@ func (t *try) send(ctx context.Context) (*http.Response, error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { t.sent.Store(true) },
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
-			if r.Alive != nil {
-				r.Alive()
+			if r.OnProgress != nil {
+				r.OnProgress()
 			}
 			return nil
 		},
@@ -240,7 +240,7 @@ func (t *try) send(ctx context.Context) (*http.Response, error) {
 	for key, values := range r.Header {
 		req.Header[key] = values
 	}
-	if deadline, ok := ctx.Deadline(); ok && r.writes() {
+	if deadline, ok := ctx.Deadline(); ok && r.isWrite() {
 		req.Header.Set(wire.HeaderDeadline, deadline.UTC().Format(time.RFC3339Nano))
 	}
 	if t.client.token != nil && !t.anonymous {
@@ -248,13 +248,13 @@ func (t *try) send(ctx context.Context) (*http.Response, error) {
 	}
 	resp, err := t.client.http.Do(req)
 	if err != nil {
-		return nil, t.failed(err)
+		return nil, t.sendError(err)
 	}
 	return resp, nil
 }
 
-// failed tells what an error means for a request that got no answer.
-func (t *try) failed(err error) error {
+// sendError tells what an error means for a request that got no answer.
+func (t *attempt) sendError(err error) error {
 	sent := t.sent.Load()
 	distrust := credentials.Explain(err, credentials.Flags{CA: "--cacert", Cert: "--cert"})
 	switch {
@@ -264,7 +264,7 @@ func (t *try) failed(err error) error {
 	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
 		return fmt.Errorf("%s: %w", t.server, errWantsTLS)
 	case sent:
-		return t.request.unheard(fmt.Errorf("%w: %w", ErrLost, err))
+		return t.request.noAnswer(fmt.Errorf("%w: %w", ErrLost, err))
 	default:
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

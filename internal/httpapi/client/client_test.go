@@ -86,7 +86,7 @@ func newClient(t *testing.T, servers ...string) *client.Client {
 var (
 	read  = client.Request{Method: http.MethodGet, Path: wire.PathNode}
 	write = client.Request{Method: http.MethodPut, Path: wire.PathMementos + "/entity/x", Body: []byte("payload")}
-	dry   = client.Request{Method: http.MethodPost, Path: wire.PathHandover, Body: []byte("{}"), Rehearsal: true}
+	dry   = client.Request{Method: http.MethodPost, Path: wire.PathHandover, Body: []byte("{}"), ReadOnly: true}
 )
 
 func within(t *testing.T, limit time.Duration) context.Context {
@@ -272,10 +272,10 @@ func TestClient_FollowsNoRedirect(t *testing.T) {
 			}
 			defer c.Close()
 			_, err = c.Do(within(t, time.Minute), write)
-			if !errors.Is(err, client.ErrUnknown) || !errors.Is(err, client.ErrStranger) || !strings.Contains(err.Error(), target.URL+"/elsewhere") {
+			if !errors.Is(err, client.ErrUnknown) || !errors.Is(err, client.ErrNotNode) || !strings.Contains(err.Error(), target.URL+"/elsewhere") {
 				t.Errorf("%d: a write ends with %v, want an unknown outcome that says where it was sent", status, err)
 			}
-			if _, err = c.Do(within(t, time.Minute), read); !errors.Is(err, client.ErrStranger) || errors.Is(err, client.ErrUnknown) {
+			if _, err = c.Do(within(t, time.Minute), read); !errors.Is(err, client.ErrNotNode) || errors.Is(err, client.ErrUnknown) {
 				t.Errorf("%d: a read ends with %v, want no node", status, err)
 			}
 			if _, _, err := c.Identity(within(t, time.Minute)); err != nil {
@@ -311,7 +311,7 @@ func TestClient_TellsWhoAnswers(t *testing.T) {
 	} {
 		s := serve(t, "", handler)
 		_, err := newClient(t, s.URL).Do(within(t, time.Minute), read)
-		if !errors.Is(err, client.ErrStranger) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), s.URL) || strings.ContainsAny(err.Error(), "\x1b<") {
+		if !errors.Is(err, client.ErrNotNode) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), s.URL) || strings.ContainsAny(err.Error(), "\x1b<") {
 			t.Errorf("error = %v, want %s", err, want)
 		}
 	}

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// tryWithin is how long one of several servers may take to answer a read, or to be
+	// attemptTimeout is how long one of several servers may take to answer a read, or to be
 	// reached for a write, before the next one is asked.
-	tryWithin = 5 * time.Second
-	// roundAfter is the time between two rounds through all servers.
-	roundAfter = 200 * time.Millisecond
+	attemptTimeout = 5 * time.Second
+	// roundInterval is the time between two rounds through all servers.
+	roundInterval = 200 * time.Millisecond
 )
 
 // ParseServers reads a list of nodes: URLs such as https://host:port, with commas between
@@ -68,46 +68,46 @@ func parseServer(item string) (*url.URL, error) {
 // write that is under way when ctx ends has an unknown outcome, so none is begun again for
 // which little time is left, as long as tries take.
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
-	counted := &countedReader{from: r.Upload}
+	upload := &readTracker{from: r.Upload}
 	if r.Upload != nil {
-		r.Upload = counted
+		r.Upload = upload
 	}
-	said := make([]error, len(c.servers))
+	errs := make([]error, len(c.servers))
 	var longest time.Duration
 	for {
 		first := int(c.last.Load())
 		for i := range c.servers {
 			n := (first + i) % len(c.servers)
-			if said[n] != nil && r.writes() && left(ctx) < 2*longest {
-				return nil, summary(said)
+			if errs[n] != nil && r.isWrite() && timeLeft(ctx) < 2*longest {
+				return nil, summary(errs)
 			}
 			began := time.Now()
-			stream, err := c.ask(ctx, c.servers[n], &r)
+			stream, err := c.try(ctx, c.servers[n], &r)
 			longest = max(longest, time.Since(began))
 			if err == nil {
 				c.last.Store(int64(n))
 				return stream, nil
 			}
-			if counted.read.Load() || !another(&r, err) {
+			if upload.started.Load() || !retryable(&r, err) {
 				return nil, err
 			}
-			if ctx.Err() == nil || said[n] == nil { // that time is over is not why
-				said[n] = err
+			if ctx.Err() == nil || errs[n] == nil { // that time is over is not why
+				errs[n] = err
 			}
 		}
-		if len(c.servers) == 1 || !slices.ContainsFunc(said, mends) {
-			return nil, summary(said)
+		if len(c.servers) == 1 || !slices.ContainsFunc(errs, transient) {
+			return nil, summary(errs)
 		}
 		select {
-		case <-time.After(roundAfter):
+		case <-time.After(roundInterval):
 		case <-ctx.Done():
-			return nil, summary(said)
+			return nil, summary(errs)
 		}
 	}
 }
 
 // left is how much time ctx leaves.
-func left(ctx context.Context) time.Duration {
+func timeLeft(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return math.MaxInt64
@@ -115,33 +115,33 @@ func left(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
-// another reports whether a request that has failed can be sent to another server.
-func another(r *Request, err error) bool {
+// retryable reports whether a request that has failed can be sent to another server.
+func retryable(r *Request, err error) bool {
 	var p *wire.Problem
 	switch {
 	case errors.As(err, &p):
 		return p.Status == http.StatusServiceUnavailable && !r.Probe
 	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrTrust):
 		return true // it was not sent, or not read
-	case errors.Is(err, ErrLost), errors.Is(err, ErrStranger):
-		return !r.writes()
+	case errors.Is(err, ErrLost), errors.Is(err, ErrNotNode):
+		return !r.isWrite()
 	default:
 		return false
 	}
 }
 
-// mends reports whether what has failed may work a moment later.
-func mends(err error) bool { return !errors.Is(err, ErrTrust) && !errors.Is(err, ErrStranger) }
+// transient reports whether what has failed may work a moment later.
+func transient(err error) bool { return !errors.Is(err, ErrTrust) && !errors.Is(err, ErrNotNode) }
 
 // summary is the error when no server has answered. What a node has said comes before
 // that others say nothing.
-func summary(said []error) error {
-	if len(said) == 1 {
-		return said[0]
+func summary(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
 	}
-	said = slices.DeleteFunc(said, func(err error) bool { return err == nil }) // was not asked any more
-	slices.SortStableFunc(said, func(a, b error) int { return rank(a) - rank(b) })
-	return errors.Join(said...)
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil }) // was not asked any more
+	slices.SortStableFunc(errs, func(a, b error) int { return rank(a) - rank(b) })
+	return errors.Join(errs...)
 }
 
 // rank orders errors: first what a node has said, last that it was not trusted.
@@ -159,12 +159,12 @@ func rank(err error) int {
 // errSlow ends a try of one server where there are others.
 var errSlow = errors.New("it takes too long, and there are others")
 
-// ask sends the request to one server.
-func (c *Client) ask(ctx context.Context, server *url.URL, r *Request) (*Stream, error) {
-	t := &try{client: c, server: server, request: r}
+// try sends the request to one server.
+func (c *Client) try(ctx context.Context, server *url.URL, r *Request) (*Stream, error) {
+	t := &attempt{client: c, server: server, request: r}
 	ctx, cancel := context.WithCancelCause(ctx)
-	limit := time.AfterFunc(c.patience(ctx), func() {
-		if len(c.servers) > 1 && !(t.sent.Load() && (r.writes() || r.Rehearsal)) {
+	limit := time.AfterFunc(c.attemptLimit(ctx), func() {
+		if len(c.servers) > 1 && !(t.sent.Load() && (r.isWrite() || r.ReadOnly)) {
 			cancel(errSlow)
 		}
 	})
@@ -177,54 +177,54 @@ func (c *Client) ask(ctx context.Context, server *url.URL, r *Request) (*Stream,
 		}
 		return nil, err
 	}
-	stream.Body = &ending{stream.Body, func() { cancel(nil) }}
+	stream.Body = &cancelBody{stream.Body, func() { cancel(nil) }}
 	return stream, nil
 }
 
-// patience is how long a server is waited for where there are others: so that each of
+// attemptLimit is how long a server is waited for where there are others: so that each of
 // them has its turn.
-func (c *Client) patience(ctx context.Context) time.Duration {
-	return min(tryWithin, left(ctx)/time.Duration(len(c.servers)))
+func (c *Client) attemptLimit(ctx context.Context) time.Duration {
+	return min(attemptTimeout, timeLeft(ctx)/time.Duration(len(c.servers)))
 }
 
 // open sends the request and looks at what the answer is.
-func (t *try) open(ctx context.Context) (*Stream, error) {
+func (t *attempt) open(ctx context.Context) (*Stream, error) {
 	resp, err := t.send(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if t.ofNode(resp) && resp.StatusCode < http.StatusMultipleChoices {
+	if t.fromNode(resp) && resp.StatusCode < http.StatusMultipleChoices {
 		return &Stream{Status: resp.StatusCode, Header: resp.Header, Body: resp.Body, Server: t.server.String()}, nil
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	if err != nil {
-		return nil, t.request.unheard(fmt.Errorf("%w: %s broke off: %w", ErrLost, t.server, err))
+		return nil, t.request.noAnswer(fmt.Errorf("%w: %s broke off: %w", ErrLost, t.server, err))
 	}
 	return nil, t.problem(ctx, resp, text)
 }
 
-// ending is a body that has its request ended when it is closed.
-type ending struct {
+// cancelBody is a body that has its request ended when it is closed.
+type cancelBody struct {
 	io.ReadCloser
-	end func()
+	cancel func()
 }
 
 // Close implements [io.Closer].
-func (e *ending) Close() error {
-	defer e.end()
+func (e *cancelBody) Close() error {
+	defer e.cancel()
 	return e.ReadCloser.Close()
 }
 
-// countedReader knows whether something was read of a body, which can then not be sent
+// readTracker knows whether something was read of a body, which can then not be sent
 // again.
-type countedReader struct {
-	from io.Reader
-	read atomic.Bool
+type readTracker struct {
+	from    io.Reader
+	started atomic.Bool
 }
 
 // Read implements [io.Reader].
-func (r *countedReader) Read(part []byte) (int, error) {
-	r.read.Store(true)
+func (r *readTracker) Read(part []byte) (int, error) {
+	r.started.Store(true)
 	return r.from.Read(part)
 }

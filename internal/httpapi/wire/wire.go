@@ -212,14 +212,14 @@ type ForgetReply struct {
 }
 
 // HandoverRequest is the body of POST /v1/plane/handover; To empty means the best
-// candidate. A dry run changes nothing and is answered with a [Rehearsal].
+// candidate. A dry run changes nothing and is answered with a [DryRunReply].
 type HandoverRequest struct {
 	To     string `json:"to"`
 	DryRun bool   `json:"dry_run"`
 }
 
-// Rehearsal is the answer to a dry run: OK if all checks pass.
-type Rehearsal struct {
+// DryRunReply is the answer to a dry run: OK if all checks pass.
+type DryRunReply struct {
 	OK     bool    `json:"ok"`
 	Checks []Check `json:"checks"`
 }
@@ -299,7 +299,7 @@ type Health struct {
 	Checks []Check `json:"checks,omitempty"`
 }
 
-// Check is one part of [Health] or [Rehearsal].
+// Check is one part of [Health] or [DryRunReply].
 type Check struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`

@@ -136,7 +136,7 @@ func TestArchive_MayTakeHalfOfTheDisk(t *testing.T) {
 	a := p.lead("a")
 	archive := pack(t, []rebind.Name{"entity/x", "entity/y"}, stock)
 	for free, want := range map[int]int{2*len(archive) + 2: http.StatusOK, 2*len(archive) - 2: http.StatusInsufficientStorage, 0: http.StatusInsufficientStorage} {
-		a.api.HasFree(int64(free))
+		a.api.SetFreeSpace(int64(free))
 		a.do(t, http.MethodPost, wire.PathImport, archive, "Content-Type", wire.Archive).want(want)
 		req, err := http.NewRequest(http.MethodPost, a.url+wire.PathImport, http.NoBody)
 		if err != nil {

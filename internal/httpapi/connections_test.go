@@ -35,7 +35,7 @@ func newCrowded(t *testing.T, most int) *crowded {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(bounded) })
 	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
-	places, spare := httpapi.Places(bounded)
+	places, spare := httpapi.Slots(bounded)
 	return &crowded{t, l.Addr().String(), places, spare}
 }
 
@@ -193,7 +193,7 @@ func TestCrowd_HealthGivesWayToHealth(t *testing.T) {
 
 func TestCrowd_PeersOfIPv6AreNetworks(t *testing.T) {
 	same := func(a, b string) bool {
-		return httpapi.PeerOf(&net.TCPAddr{IP: net.ParseIP(a)}) == httpapi.PeerOf(&net.TCPAddr{IP: net.ParseIP(b)})
+		return httpapi.PeerPrefix(&net.TCPAddr{IP: net.ParseIP(a)}) == httpapi.PeerPrefix(&net.TCPAddr{IP: net.ParseIP(b)})
 	}
 	if !same("2001:db8::1", "2001:db8::ffff:2") || same("2001:db8::1", "2001:db8:0:1::1") || !same("192.0.2.1", "::ffff:192.0.2.1") || same("192.0.2.1", "192.0.2.2") {
 		t.Error("peers are told apart otherwise")

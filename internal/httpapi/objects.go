@@ -12,28 +12,28 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// objects writes JSON objects, one with its payload being as long as may be, in little
+// objectWriter writes JSON objects, one with its payload being as long as may be, in little
 // memory. The first error of its writer is kept, and told by flush.
-type objects struct {
+type objectWriter struct {
 	to   *bufio.Writer
 	text bytes.Buffer // of what is no payload
 	enc  *json.Encoder
 }
 
-// objectsTo returns what writes objects to w.
-func objectsTo(w io.Writer) *objects {
-	o := &objects{to: bufio.NewWriterSize(w, smallBytes)}
+// newObjectWriter returns what writes objects to w.
+func newObjectWriter(w io.Writer) *objectWriter {
+	o := &objectWriter{to: bufio.NewWriterSize(w, smallSize)}
 	o.enc = json.NewEncoder(&o.text)
 	o.enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
 	return o
 }
 
 // print writes text as it is.
-func (o *objects) print(format string, args ...any) { _, _ = fmt.Fprintf(o.to, format, args...) }
+func (o *objectWriter) print(format string, args ...any) { _, _ = fmt.Fprintf(o.to, format, args...) }
 
 // object writes v, which has to be a JSON object that is not empty, with the payload of m
 // as its last field; without one where m is nil.
-func (o *objects) object(v any, m *rebind.Memento) {
+func (o *objectWriter) object(v any, m *rebind.Memento) {
 	o.text.Reset()
 	encode(o.enc, v)
 	text := bytes.TrimSuffix(o.text.Bytes(), []byte("\n"))
@@ -48,7 +48,7 @@ func (o *objects) object(v any, m *rebind.Memento) {
 
 // payload writes a payload as a field: as it is where it says that it is JSON, and is,
 // and in base64 otherwise.
-func (o *objects) payload(m *rebind.Memento) {
+func (o *objectWriter) payload(m *rebind.Memento) {
 	if isJSON(m.ContentType) && utf8.Valid(m.Payload) && json.Valid(m.Payload) {
 		o.print(`,"data":`)
 		o.compact(m.Payload)
@@ -62,7 +62,7 @@ func (o *objects) payload(m *rebind.Memento) {
 }
 
 // compact writes JSON without the white space between its parts.
-func (o *objects) compact(text []byte) {
+func (o *objectWriter) compact(text []byte) {
 	begin, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -79,4 +79,4 @@ func (o *objects) compact(text []byte) {
 }
 
 // flush writes what is left and returns what went wrong.
-func (o *objects) flush() error { return o.to.Flush() }
+func (o *objectWriter) flush() error { return o.to.Flush() }

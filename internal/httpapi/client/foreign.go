@@ -18,19 +18,19 @@ const maxProblem = 64 << 10
 // errWantsTLS is the ErrTrust of a server that is asked without TLS.
 var errWantsTLS = fmt.Errorf("%w: it speaks TLS and not plain HTTP: write https:// for http://", ErrTrust)
 
-// ofNode reports whether an answer is one of this API's. No node redirects.
-func (t *try) ofNode(resp *http.Response) bool {
+// fromNode reports whether an answer is one of this API's. No node redirects.
+func (t *attempt) fromNode(resp *http.Response) bool {
 	return resp.Header.Get(wire.HeaderNode) != "" && (resp.StatusCode < 300 || resp.StatusCode >= 400)
 }
 
 // problem is the error that an answer is which is no success of a node's.
-func (t *try) problem(ctx context.Context, resp *http.Response, body []byte) error {
+func (t *attempt) problem(ctx context.Context, resp *http.Response, body []byte) error {
 	var p wire.Problem
 	switch {
 	case wantsTLS(resp, body):
 		return fmt.Errorf("%s: %w", t.server, errWantsTLS)
-	case !t.ofNode(resp):
-		return t.request.unheard(t.stranger(ctx, resp))
+	case !t.fromNode(resp):
+		return t.request.noAnswer(t.notNode(ctx, resp))
 	case json.Unmarshal(body, &p) == nil && p.Status == resp.StatusCode:
 		return &p
 	default:
@@ -44,33 +44,33 @@ func wantsTLS(resp *http.Response, body []byte) bool {
 		(bytes.Contains(body, []byte("HTTP request to an HTTPS server")) || bytes.Contains(body, []byte("HTTP request was sent to HTTPS port")))
 }
 
-// stranger tells who has answered that is no node, and how. Nothing of what it has sent
+// notNode tells who has answered that is no node, and how. Nothing of what it has sent
 // is shown but what says who it is.
-func (t *try) stranger(ctx context.Context, resp *http.Response) error {
-	said := fmt.Sprintf("%s answered %.60q", t.server, resp.Status)
+func (t *attempt) notNode(ctx context.Context, resp *http.Response) error {
+	text := fmt.Sprintf("%s answered %.60q", t.server, resp.Status)
 	if kind := resp.Header.Get("Content-Type"); kind != "" {
-		said += fmt.Sprintf(", %.60q", kind)
+		text += fmt.Sprintf(", %.60q", kind)
 	}
 	if by := resp.Header.Get("Server"); by != "" {
-		said += fmt.Sprintf(", as %.60q", by)
+		text += fmt.Sprintf(", as %.60q", by)
 	}
 	switch to := resp.Header.Get("Location"); {
 	case resp.StatusCode < 400 && to != "":
-		said += fmt.Sprintf(", which sends elsewhere, to %.200q: redirects are not followed, name a node's own address with --server", to)
-	case resp.StatusCode == http.StatusNotFound && t.isStore(ctx):
-		said += ": it is an etcd, a plane's store: name the address of a node with --server"
+		text += fmt.Sprintf(", which sends elsewhere, to %.200q: redirects are not followed, name a node's own address with --server", to)
+	case resp.StatusCode == http.StatusNotFound && t.isEtcd(ctx):
+		text += ": it is an etcd, a plane's store: name the address of a node with --server"
 	default:
-		said += ", without saying which node it is: see what listens there, or is in between, and name a node's own address with --server"
+		text += ", without saying which node it is: see what listens there, or is in between, and name a node's own address with --server"
 	}
-	return fmt.Errorf("%w: %s", ErrStranger, said)
+	return fmt.Errorf("%w: %s", ErrNotNode, text)
 }
 
-// isStore asks what has answered whether it is an etcd. It is shown no token.
-func (t *try) isStore(ctx context.Context) bool {
+// isEtcd asks what has answered whether it is an etcd. It is shown no token.
+func (t *attempt) isEtcd(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	asked := &try{client: t.client, server: t.server, request: &Request{Method: http.MethodGet, Path: "/version"}, anonymous: true}
-	resp, err := asked.send(ctx)
+	probe := &attempt{client: t.client, server: t.server, request: &Request{Method: http.MethodGet, Path: "/version"}, anonymous: true}
+	resp, err := probe.send(ctx)
 	if err != nil {
 		return false
 	}

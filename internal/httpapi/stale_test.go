@@ -31,7 +31,7 @@ type froze struct{ waits atomic.Bool }
 // Found implements [httpapi.Standstill]. Who asks first has waited for a while.
 func (f *froze) Found() clock.Moment {
 	if f.waits.Swap(false) {
-		<-time.After(httpapi.Waited + 10*time.Millisecond)
+		<-time.After(httpapi.MinStale + 10*time.Millisecond)
 		return clock.Now()
 	}
 	return clock.Moment{}
@@ -178,7 +178,7 @@ func TestBegin_CallerThatHasHungUp(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	})
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(httpapi.Bounded(l)) })
+	serving.Go(func() { _ = server.Serve(httpapi.LimitListener(l)) })
 	const callers = 50
 	for i := range callers {
 		conn, err := net.Dial("tcp", l.Addr().String())

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hungUp reports whether the other side has ended the connection. The server notices that
+// peerClosed reports whether the other side has ended the connection. The server notices that
 // by itself, but not before it begins a request that was waiting together with its end.
-func hungUp(c net.Conn) bool {
+func peerClosed(c net.Conn) bool {
 	s := socket(c)
 	if s == nil {
 		return false
@@ -27,9 +27,9 @@ func hungUp(c net.Conn) bool {
 	return ended || err != nil
 }
 
-// received tells how long ago the last of what has come over a connection came to this
+// sinceReceived tells how long ago the last of what has come over a connection came to this
 // machine.
-func received(c net.Conn) (ago time.Duration, known bool) {
+func sinceReceived(c net.Conn) (ago time.Duration, known bool) {
 	s := socket(c)
 	if s == nil {
 		return 0, false

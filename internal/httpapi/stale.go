@@ -17,12 +17,12 @@ import (
 // was sent to it meanwhile, and has no way to tell how long ago that was.
 
 const (
-	// waited is for how long a request has to have waited before the node woke for its caller
+	// minStale is for how long a request has to have waited before the node woke for its caller
 	// to have had a reason to give it up. It is more than the kernel's clock is coarse.
-	waited = 50 * time.Millisecond
-	// waking is how long a node that stood still takes to read what was waiting for it. It
+	minStale = 50 * time.Millisecond
+	// wakeTime is how long a node that stood still takes to read what was waiting for it. It
 	// counts where the kernel does not tell when a request came.
-	waking = 500 * time.Millisecond
+	wakeTime = 500 * time.Millisecond
 )
 
 // Standstill tells when the process was last found to have stood still; no moment if it
@@ -40,36 +40,36 @@ type (
 	connectionKey struct{}
 )
 
-// arrived notes when a request came, for begin.
-func arrived(r *http.Request) *http.Request {
+// withArrival notes when a request came, for begin.
+func withArrival(r *http.Request) *http.Request {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r
 	}
-	deadline, _ := deadlineOf(r) // checkHeaders has let it pass
+	deadline, _ := requestDeadline(r) // checkHeaders has let it pass
 	return r.WithContext(context.WithValue(r.Context(), arrivalKey{}, arrival{clock.Now(), deadline}))
 }
 
-// begin returns why a request that changes something is not to be begun, or nil. It is
+// checkStale returns why a request that changes something is not to be begun, or nil. It is
 // asked last, when the body is here and before anything is sent.
-func (s *Server) begin(r *http.Request) error {
-	came, _ := r.Context().Value(arrivalKey{}).(arrival)
+func (s *Server) checkStale(r *http.Request) error {
+	a, _ := r.Context().Value(arrivalKey{}).(arrival)
 	c, _ := r.Context().Value(connectionKey{}).(net.Conn)
-	switch late := time.Since(came.deadline); {
-	case r.Context().Err() != nil, hungUp(c):
+	switch late := time.Since(a.deadline); {
+	case r.Context().Err() != nil, peerClosed(c):
 		return fmt.Errorf("%w: its caller has hung up", wire.ErrNotBegun)
-	case !came.deadline.IsZero() && late > 0:
+	case !a.deadline.IsZero() && late > 0:
 		return fmt.Errorf("%w: its %s passed %s ago by this node's clock; if nobody waited that long the clocks differ", wire.ErrNotBegun, wire.HeaderDeadline, late.Round(time.Millisecond))
-	case s.cfg.Standstill == nil || came.at.IsZero():
+	case s.cfg.Standstill == nil || a.at.IsZero():
 		return nil
 	}
-	found := s.cfg.Standstill.Found()
-	age := came.at.Age()
-	if ago, known := received(c); known {
+	woke := s.cfg.Standstill.Found()
+	age := a.at.Age()
+	if ago, known := sinceReceived(c); known {
 		age = max(age, ago)
 	} else {
-		age += waking
+		age += wakeTime
 	}
-	if !found.IsZero() && found.Age()+waited < age {
+	if !woke.IsZero() && woke.Age()+minStale < age {
 		return fmt.Errorf("%w: this node stood still while the request waited", wire.ErrNotBegun)
 	}
 	return nil
