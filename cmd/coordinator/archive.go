@@ -20,11 +20,11 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// maxExported bounds one payload of an archive that is checked on its way to disk; no
-// store takes as much.
+// maxExported bounds one payload of an archive that is checked on its way to disk. It is
+// larger than any store accepts.
 const maxExported = 64 << 20
 
-// exported is what an export has taken away.
+// exported describes a finished export.
 type exported struct {
 	archive.Header
 	archive.Summary
@@ -35,13 +35,12 @@ func newExport(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [FILE|-]",
 		Short: "Write all mementos to a file",
-		Long: `Write all mementos to a file or standard output, as a hot node or the master has
-them at one revision. The archive ends with a digest, which is checked; a file is
-there whole or not at all, and one that was there before keeps its mode and owner.
-What is no regular file, such as a pipe, is written to. Quarantined mementos are left
-out, and counted.
+		Long: `Write all mementos of a hot node or the master, at one revision, to a file or to
+standard output. The archive ends with a digest, which is checked. A file is replaced
+only once the archive is complete, and keeps its mode and owner. A pipe or a device is
+written to directly. Quarantined mementos are left out and counted.
 
---timeout bounds how long nothing may move, not the whole.`,
+--timeout limits how long the transfer may stall, not how long it takes in all.`,
 		Example: `  coordinator export plane.archive
   coordinator export --server http://127.0.0.1:7402 | coordinator import --dry-run`,
 		Args: cobra.MaximumNArgs(1),
@@ -56,22 +55,22 @@ out, and counted.
 			return o.exportTo(cmd.Context(), file, file.commit)
 		}
 		if isTerminal(o.out) {
-			return usageError{errors.New("an archive is not for a terminal: name a file, or redirect the output")}
+			return usageError{errors.New("an archive cannot be written to a terminal: name a file, or redirect the output")}
 		}
-		told := *o // where the archive does not go
+		told := *o // the summary goes to standard error, the archive to standard output
 		told.out = o.err
 		return told.exportTo(cmd.Context(), o.out, func() error { return nil })
 	})
 }
 
-// exportTo writes an archive, has it committed when it is whole, and says what is in it.
+// exportTo writes an archive, commits it once it is complete, and prints a summary.
 func (o *operator) exportTo(ctx context.Context, to io.Writer, commit func() error) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	e, err := o.export(ctx, to)
 	if err != nil {
 		if ctx.Err() != nil {
-			return errors.New("interrupted, the archive is not whole")
+			return errors.New("interrupted, the archive is incomplete")
 		}
 		return err
 	}
@@ -91,9 +90,9 @@ func (o *operator) exportTo(ctx context.Context, to io.Writer, commit func() err
 	})
 }
 
-// export copies an archive from a node, and looks at it on the way.
+// export copies an archive from a node and verifies it on the way.
 func (o *operator) export(ctx context.Context, to io.Writer) (*exported, error) {
-	ctx, stop, done := stalling(ctx, o.timeout)
+	ctx, stop, done := withStallTimer(ctx, o.timeout)
 	defer done()
 	c, err := o.client()
 	if err != nil {
@@ -106,8 +105,8 @@ func (o *operator) export(ctx context.Context, to io.Writer) (*exported, error) 
 		return nil, o.explain(err)
 	}
 	defer stream.Body.Close()
-	out := &noting{to: to}
-	from := &moving{from: stream.Body, moved: func(int) { stop.moved() }}
+	out := &errorRecorder{to: to}
+	from := &progressReader{from: stream.Body, progress: func(int) { stop.progress() }}
 	a, err := archive.NewReader(io.TeeReader(from, out), maxExported)
 	for err == nil {
 		if _, _, err = a.Next(); err == nil {
@@ -124,12 +123,12 @@ func (o *operator) export(ctx context.Context, to io.Writer) (*exported, error) 
 	}
 	quarantined, err := strconv.ParseUint(stream.Header.Get(wire.HeaderQuarantined), 10, 63)
 	if err != nil {
-		return nil, fmt.Errorf("%w: export from %s: it does not say what it leaves out: %w", client.ErrLost, stream.Server, err)
+		return nil, fmt.Errorf("%w: export from %s: the number of quarantined mementos is missing: %w", client.ErrLost, stream.Server, err)
 	}
 	return &exported{a.Header(), a.Summary(), quarantined}, nil
 }
 
-// mementos asks how many there are to come, for a bar; 0 if nobody looks at one.
+// mementos asks how many mementos to expect, for the progress bar; 0 if no bar is shown.
 func (o *operator) mementos(ctx context.Context, c *client.Client) int64 {
 	var n wire.Node
 	if !isTerminal(o.err) || c.Get(ctx, wire.PathNode, &n) != nil || n.Mirror == nil {
@@ -142,21 +141,21 @@ func newImport(s streams) *cobra.Command {
 	var dryRun, replace bool
 	cmd := &cobra.Command{
 		Use:   "import [FILE|-]",
-		Short: "Bring the mementos of an archive in",
-		Long: `Put the mementos of an archive, from a file or standard input, that differ from
-the plane's own or are not there. A broken or incomplete archive changes nothing.
-An import is not atomic as a whole; the same one again does what is left to do.
+		Short: "Import the mementos of an archive",
+		Long: `Put the mementos of an archive, read from a file or standard input, that are missing
+from the plane or differ from it. A broken or incomplete archive changes nothing.
+An import as a whole is not atomic; running it again completes it.
 
-With --replace what the archive lacks is deleted, except for quarantined mementos.
-With --dry-run nothing is changed, and what would be is shown.
+With --replace, mementos that the archive lacks are deleted, except quarantined ones.
+With --dry-run nothing is changed, and the changes are only shown.
 
---timeout bounds how long nothing may move, not the whole.`,
+--timeout limits how long the transfer may stall, not how long it takes in all.`,
 		Example: `  coordinator import plane.archive --dry-run
   coordinator import plane.archive --replace`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be changed, and change nothing")
-	cmd.Flags().BoolVar(&replace, "replace", false, "delete what the archive lacks")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the changes without making them")
+	cmd.Flags().BoolVar(&replace, "replace", false, "delete mementos that the archive lacks")
 	return operating(s, cmd, func(_ context.Context, o *operator, args []string) error {
 		from, length := o.in, int64(0)
 		if len(args) > 0 && args[0] != "-" {
@@ -182,13 +181,13 @@ With --dry-run nothing is changed, and what would be is shown.
 		if replace {
 			query.Set("replace", "true")
 		}
-		return o.bringIn(cmd.Context(), from, length, query)
+		return o.importArchive(cmd.Context(), from, length, query)
 	})
 }
 
-// bringIn sends an archive and shows what has come of it.
-func (o *operator) bringIn(ctx context.Context, from io.Reader, length int64, query url.Values) error {
-	ctx, stop, done := stalling(ctx, o.timeout)
+// importArchive sends an archive and shows the result.
+func (o *operator) importArchive(ctx context.Context, from io.Reader, length int64, query url.Values) error {
+	ctx, stop, done := withStallTimer(ctx, o.timeout)
 	defer done()
 	progress := newBar(o.err, "importing", length, size)
 	c, err := o.client()
@@ -197,10 +196,10 @@ func (o *operator) bringIn(ctx context.Context, from io.Reader, length int64, qu
 	}
 	answer, err := c.Do(ctx, client.Request{
 		Method: http.MethodPost, Path: wire.PathImport, Query: query, ReadOnly: query.Has("dry_run"),
-		// A node that takes no archive says so before it is sent one.
+		// A node that cannot accept an archive says so before the archive is sent.
 		Header:     http.Header{"Content-Type": {wire.Archive}, "Expect": {"100-continue"}},
-		Upload:     &moving{from: from, moved: func(n int) { stop.moved(); progress.add(int64(n)) }},
-		OnProgress: stop.moved,
+		Upload:     &progressReader{from: from, progress: func(n int) { stop.progress(); progress.add(int64(n)) }},
+		OnProgress: stop.progress,
 	})
 	progress.close()
 	if err != nil {
@@ -210,7 +209,7 @@ func (o *operator) bringIn(ctx context.Context, from io.Reader, length int64, qu
 	return showDone(o, answer, whole, importedTable)
 }
 
-// importedTable shows to people what an import has changed, or would.
+// importedTable shows what an import has changed, or would change.
 func importedTable(w io.Writer, v *wire.Imported) error {
 	format := "created %d, changed %d, deleted %d; %d unchanged; revision %d\n"
 	if v.DryRun {

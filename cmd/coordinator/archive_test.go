@@ -32,7 +32,7 @@ func anArchive(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// A file is there whole or not at all, and an old one stays until a new one is whole.
+// A file is replaced only by a complete export; until then the old one stays.
 func TestExport_ToAFile(t *testing.T) {
 	whole := anArchive(t)
 	path := filepath.Join(t.TempDir(), "plane.archive")
@@ -43,29 +43,29 @@ func TestExport_ToAFile(t *testing.T) {
 		}
 	}
 	for i := range whole {
-		if code, said := told(t, serve(whole[:i]), "export", path); code != exitFailed || !strings.Contains(said, "archive is broken") {
-			t.Fatalf("%d bytes of %d: exit code %d, want %d: %s", i, len(whole), code, exitFailed, said)
+		if code, stderr := runAgainst(t, serve(whole[:i]), "export", path); code != exitFailed || !strings.Contains(stderr, "archive is broken") {
+			t.Fatalf("%d bytes of %d: exit code %d, want %d: %s", i, len(whole), code, exitFailed, stderr)
 		}
 	}
 	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 0 {
 		t.Fatalf("broken exports leave %v, %v", files, err)
 	}
-	if code, said := told(t, serve(whole), "export", path); code != exitDone {
-		t.Fatalf("exit code %d: %s", code, said)
+	if code, stderr := runAgainst(t, serve(whole), "export", path); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	if code, said := told(t, serve(whole[:10]), "export", path); code != exitFailed {
-		t.Errorf("exit code %d, want %d: %s", code, exitFailed, said)
+	if code, stderr := runAgainst(t, serve(whole[:10]), "export", path); code != exitFailed {
+		t.Errorf("exit code %d, want %d: %s", code, exitFailed, stderr)
 	}
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, whole) {
 		t.Errorf("the file is %q, %v: want the whole archive", got, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file's mode is %v, %v: want that nobody else reads it", info.Mode(), err)
+		t.Errorf("the file's mode is %v, %v: want it to be readable by its owner only", info.Mode(), err)
 	}
 }
 
-// A limit of time is for what does not move: an import that the node says it is at work
-// on is waited for.
+// The timeout limits how long an import may stall: while the node reports progress, the
+// command waits.
 func TestImport_IsWaitedFor(t *testing.T) {
 	const limit = time.Second
 	handler := func(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ func TestBar_IsForPeople(t *testing.T) {
 	b.add(50)
 	b.close()
 	if out.Len() > 0 {
-		t.Errorf("it draws %q where there is no terminal", &out)
+		t.Errorf("a bar %q is drawn although there is no terminal", &out)
 	}
 	for want, b := range map[string]*bar{
 		"[##########..........] 50% of 2.0 KiB": {done: 1 << 10, total: 2 << 10, unit: size},

@@ -20,14 +20,14 @@ import (
 func newAuth(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "auth",
-		Short: "Limit in etcd what a plane's nodes can do",
+		Short: "Restrict in etcd what a plane's nodes can do",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBootstrap(s))
 	return cmd
 }
 
-// bootstrap is what "auth bootstrap" can be told.
+// bootstrap holds the settings of "auth bootstrap".
 type bootstrap struct {
 	grants       etcdstore.Grants
 	nodes        []string
@@ -43,25 +43,25 @@ func newBootstrap(s streams) *cobra.Command {
 	o := &operator{streams: s}
 	cmd := &cobra.Command{
 		Use:   "bootstrap",
-		Short: "Print, or make, the etcd roles and users of a plane",
-		Long: `Print the roles and users with which etcd itself limits what a plane's nodes can
-do, as commands of etcdctl to review and run. There is a role for each kind of mode:
+		Short: "Print or create the etcd roles and users of a plane",
+		Long: `Print, as etcdctl commands to review and run, the roles and users with which etcd
+itself restricts what a plane's nodes can do. There is a role for each kind of mode:
 
   promotable   auto, master, standby and hot_standby
   hot_backup   cannot write an election, term or memento key, whatever the node does
   disabled     the guard and the state, for a node that has the plane to itself
 
-Each may read the plane's keys, write those that its modes write, and no others.
-There is a role for each node, with which it can write no other node's record, and a
-user NODE@PREFIX/PLANE who has it. Name the nodes with --node; without, it is the node
-that "coordinator run" would start here. With --shared there is one role for all nodes
-of each kind, and one user of the role's name: then nodes can overwrite each other's
-records.
+Each role may read the plane's keys and write only those that its modes write.
+Each node has a role of its own, so that it cannot write another node's record, and a
+user NODE@PREFIX/PLANE with that role. Name the nodes with --node; without it, the
+node that "coordinator run" would start here is meant. With --shared there is one role
+for all nodes of a kind and one user with the role's name; nodes can then overwrite
+each other's records.
 
-With --apply the changes are made, by the user that --etcd-user or --etcd-cert says,
-and those made are printed. What is there already is brought to what it is to be,
-and what is not this plane's is left alone. Passwords and etcd's own "auth enable"
-are for you: before that is done etcd refuses nobody.`,
+With --apply the changes are made as the user given by --etcd-user or --etcd-cert, and
+printed. Existing roles and users of this plane are corrected; others are left alone.
+Setting passwords and running etcd's "auth enable" is up to you: until auth is enabled,
+etcd refuses nobody.`,
 		Example: `  coordinator auth bootstrap
   coordinator auth bootstrap --node a --node b --node c=hot_backup -o json
   coordinator auth bootstrap --node c=hot_backup --apply --endpoints https://etcd1:2379 \
@@ -70,14 +70,14 @@ are for you: before that is done etcd refuses nobody.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&b.grants.Plane, "plane", "default", "name of the plane")
-	f.StringVar(&b.grants.Prefix, "prefix", "/coordinator", "etcd prefix of all planes")
-	f.StringArrayVar(&b.nodes, "node", nil, "a node and the mode it is to have, as ID or ID=MODE; auto if none is given; can be repeated (default: the host name)")
-	f.BoolVar(&b.shared, "shared", false, "make one role for all nodes of a kind, where they cannot be named")
-	f.StringVar(&b.passwordFile, "new-password-file", "", "file with the password of users that are made (default: none, they are known by their certificates)")
+	f.StringVar(&b.grants.Prefix, "prefix", "/coordinator", "etcd prefix under which all planes are kept")
+	f.StringArrayVar(&b.nodes, "node", nil, "a node and its mode, as ID or ID=MODE; the mode is auto if none is given; can be repeated (default: the host name)")
+	f.BoolVar(&b.shared, "shared", false, "create one role for all nodes of a kind, where the nodes cannot be named")
+	f.StringVar(&b.passwordFile, "new-password-file", "", "file with the password of the users that are created (default: none, users are known by their certificates)")
 	f.BoolVar(&b.apply, "apply", false, "make the changes in etcd")
-	f.Var(listOf(&b.endpoints), "endpoints", "with --apply, client URLs of etcd")
+	f.Var(listOf(&b.endpoints), "endpoints", "client URLs of etcd, for --apply")
 	b.etcd.flags(f)
-	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "with --apply, how long it may take")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long --apply may take")
 	o.outputFlag(cmd, "table, json or yaml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.checkOutput(); err != nil {
@@ -96,10 +96,10 @@ are for you: before that is done etcd refuses nobody.`,
 	return cmd
 }
 
-// complete works out roles and users, and tells what is wrong.
+// complete derives roles and users from the flags, and reports wrong flags.
 func (b *bootstrap) complete() error {
 	g := &b.grants
-	// What a store can be made of is what roles can be made of.
+	// The rules for a store's names hold for roles as well.
 	cfg := etcdstore.Config{Prefix: g.Prefix, Plane: g.Plane, Endpoints: b.endpoints, TTL: etcdstore.MinTTL}
 	if !b.apply {
 		cfg.Endpoints = []string{defaultEmbedURL}
@@ -118,7 +118,7 @@ func (b *bootstrap) complete() error {
 	}
 	if b.shared {
 		if len(b.nodes) > 0 {
-			return errors.New("--shared is for nodes that are not named: leave out --node, or --shared")
+			return errors.New("--shared is for nodes that cannot be named: leave out --node or --shared")
 		}
 		g.Roles = etcdstore.Roles(g.Prefix, g.Plane, "")
 		for _, r := range g.Roles {
@@ -141,7 +141,7 @@ func (b *bootstrap) complete() error {
 	return nil
 }
 
-// add takes in one node.
+// add adds the role and the user of one node.
 func (b *bootstrap) add(node string) error {
 	g := &b.grants
 	id, word, _ := strings.Cut(node, "=")
@@ -168,16 +168,17 @@ func (b *bootstrap) add(node string) error {
 	return nil
 }
 
-// plan is what "auth bootstrap" prints.
+// plan is the output of "auth bootstrap".
 type plan struct {
 	Plane   string           `json:"plane"`
 	Prefix  string           `json:"prefix"`
 	Roles   []etcdstore.Role `json:"roles"`
 	Users   []etcdstore.User `json:"users"`
 	Applied bool             `json:"applied"`
-	// Commands are those to run, or, once applied, those that stand for what was done.
+	// Commands are the commands to run or, with Applied, those that stand for what was
+	// done.
 	Commands []string `json:"commands"`
-	// AuthEnabled is known once applied.
+	// AuthEnabled is set only if Applied.
 	AuthEnabled *bool `json:"auth_enabled,omitempty"`
 }
 
@@ -209,26 +210,26 @@ func (b *bootstrap) run(ctx context.Context, o *operator) error {
 	return failure
 }
 
-// table shows the commands, so that they can be read, kept and run by a shell.
+// table prints the commands in a form that a shell can run.
 func (p *plan) table(w io.Writer) error {
 	var lines []string
 	if !p.Applied {
 		lines = append(lines,
-			"# Run these as a user of etcd who may, such as root. Users are known by the common",
-			"# name of their client certificate; to give one a password leave out --no-password.")
+			"# Run these as an etcd user with the right to do so, such as root. Users are known by",
+			"# the common name of their client certificate; to set a password leave out --no-password.")
 	}
 	lines = append(lines, p.Commands...)
 	switch {
 	case !p.Applied:
 		lines = append(lines,
-			"# Once for each etcd, if its auth is not enabled yet; then whoever has no role is",
+			"# Once for each etcd, if auth is not enabled yet; afterwards users without a role are",
 			"# refused everything:",
 			"#   etcdctl user add root", "#   etcdctl user grant-role root root", "#   etcdctl auth enable")
 	case len(p.Commands) == 0:
-		lines = append(lines, "# All of it was there already.")
+		lines = append(lines, "# Nothing had to be changed.")
 	}
 	if p.AuthEnabled != nil && !*p.AuthEnabled {
-		lines = append(lines, "# etcd's auth is not enabled, so it refuses nobody yet: see etcdctl auth enable.")
+		lines = append(lines, "# etcd's auth is not enabled, so etcd refuses nobody yet: see etcdctl auth enable.")
 	}
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 	return err

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// bar shows on a terminal how far long work has come, and elsewhere nothing.
+// bar shows the progress of long work on a terminal; elsewhere it shows nothing.
 type bar struct {
 	to    io.Writer // nil shows nothing
 	what  string
 	unit  func(int64) string
-	total int64 // 0 if it is not known
+	total int64 // 0: not known
 
-	mu    sync.Mutex // guards the fields below: who sends a body may read on when its answer has come
+	mu    sync.Mutex // guards the fields below: an HTTP client may go on reading a body after the answer has come
 	done  int64
 	shown time.Time
 	over  bool
 }
 
-// showEvery is how often a bar is drawn anew.
+// showEvery is how often a bar is redrawn.
 const showEvery = 100 * time.Millisecond
 
 func newBar(to io.Writer, what string, total int64, unit func(int64) string) *bar {
@@ -32,7 +32,7 @@ func newBar(to io.Writer, what string, total int64, unit func(int64) string) *ba
 	return b
 }
 
-// add tells of progress.
+// add records progress.
 func (b *bar) add(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +51,7 @@ func (b *bar) text() string {
 	return fmt.Sprintf("%s of %s", gauge(b.done, b.total), b.unit(b.total))
 }
 
-// close takes the bar away: what follows says what has come of it.
+// close removes the bar; the command then prints the result.
 func (b *bar) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,7 +61,7 @@ func (b *bar) close() {
 	b.over = true
 }
 
-// gauge draws a part of a whole.
+// gauge draws part as a share of whole.
 func gauge(part, whole int64) string {
 	const width = 20
 	part = min(max(part, 0), whole)
@@ -69,7 +69,7 @@ func gauge(part, whole int64) string {
 	return fmt.Sprintf("[%s%s] %d%%", strings.Repeat("#", full), strings.Repeat(".", width-full), part*100/whole)
 }
 
-// size is a number of bytes as people say it.
+// size formats a number of bytes.
 func size(n int64) string {
 	switch {
 	case n < 1<<10:
@@ -83,5 +83,5 @@ func size(n int64) string {
 	}
 }
 
-// count is a number of mementos.
+// count formats a number of mementos.
 func count(n int64) string { return fmt.Sprintf("%d mementos", n) }

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootID names the time since this machine was started: no two of a machine, or of two,
-// are alike.
+// bootID identifies the time since this machine was started. It differs between machines
+// and between two starts of one machine.
 func bootID() (string, error) {
 	id, err := unix.Sysctl("kern.bootsessionuuid")
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// bootID names the time since this machine was started: no two of a machine, or of two,
-// are alike.
+// bootID identifies the time since this machine was started. It differs between machines
+// and between two starts of one machine.
 func bootID() (string, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -15,16 +15,15 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// This file says what a shell completes: words that are known, and names that a node
-// is asked for.
+// Shell completion: fixed words, and names that are fetched from a node.
 
-// modeWords are the modes, as people type them.
+// modeWords are the modes as they are typed.
 var modeWords = []string{"auto", "master", "standby", "hot_standby", "hot_backup", "disabled"}
 
-// levelWords are the levels of a log.
+// levelWords are the log levels.
 var levelWords = []string{"debug", "info", "warn", "error"}
 
-// flagWords are the values of flags that take one of a few words.
+// flagWords lists the values of flags that take one of a few words.
 var flagWords = map[string][]string{
 	"mode":           modeWords,
 	"auto-standby":   {"hot", "cold"},
@@ -35,7 +34,7 @@ var flagWords = map[string][]string{
 	"output":         {"table", "json", "yaml"},
 }
 
-// argWords are the arguments of commands that take one of a few words.
+// argWords lists the arguments of commands that take one of a few words.
 var argWords = map[string][]string{
 	"mode":      modeWords,
 	"log-level": levelWords,
@@ -44,35 +43,34 @@ var argWords = map[string][]string{
 	},
 }
 
-// naming finds names that begin like what was typed, with a description after a tab.
-type naming func(o *operator, ctx context.Context, typed string) ([]string, error)
+// nameSource finds names that begin with what was typed; a description may follow a tab.
+type nameSource func(o *operator, ctx context.Context, typed string) ([]string, error)
 
-// flagNames and argNames say what names a flag takes, and the first argument of a
-// command.
+// flagNames and argNames say which names a flag takes, and the first argument of a command.
 var (
-	flagNames = map[string]naming{"node": (*operator).nameNodes, "to": (*operator).nameNodes, "parent": (*operator).nameMementos}
-	argNames  = map[string]naming{
-		"forget": (*operator).nameGone,
-		"list":   (*operator).nameTypes, "watch": (*operator).nameTypes,
-		"get": (*operator).nameMementos, "put": (*operator).nameMementos, "delete": (*operator).nameMementos,
+	flagNames = map[string]nameSource{"node": (*operator).presentNodes, "to": (*operator).presentNodes, "parent": (*operator).mementoNames}
+	argNames  = map[string]nameSource{
+		"forget": (*operator).departedNodes,
+		"list":   (*operator).mementoTypes, "watch": (*operator).mementoTypes,
+		"get": (*operator).mementoNames, "put": (*operator).mementoNames, "delete": (*operator).mementoNames,
 	}
 )
 
-// takesFile are the commands of which an argument is a file.
+// takesFile lists the commands that take a file as an argument.
 var takesFile = map[string]bool{"put": true, "token": true, "batch": true, "export": true, "import": true}
 
 const (
-	// completeWithin is how long somebody who has pressed the tab key waits at most.
+	// completeWithin limits how long the user waits after pressing the tab key.
 	completeWithin = time.Second
-	// maxCompletions is how many ids are worth showing.
+	// maxCompletions limits how many ids are offered.
 	maxCompletions = "200"
 )
 
-// completesWords has a shell complete the known words of a command.
-func completesWords(cmd *cobra.Command) {
+// completeWords registers completion of the fixed words of a command.
+func completeWords(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if words, ok := flagWords[f.Name]; ok {
-			completesFlag(cmd, f.Name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+			completeFlag(cmd, f.Name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 		}
 	})
 	if words, ok := argWords[cmd.Name()]; ok {
@@ -83,12 +81,12 @@ func completesWords(cmd *cobra.Command) {
 	}
 }
 
-// completesNames has a shell complete the names that a command takes, from the node
-// that the command would ask.
-func (o *operator) completesNames(cmd *cobra.Command) {
+// completeNames registers completion of the names that a command takes. They are fetched
+// from the node that the command would ask.
+func (o *operator) completeNames(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if find, ok := flagNames[f.Name]; ok {
-			completesFlag(cmd, f.Name, o.completion(find))
+			completeFlag(cmd, f.Name, o.completion(find))
 		}
 	})
 	if find, ok := argNames[cmd.Name()]; ok {
@@ -96,16 +94,17 @@ func (o *operator) completesNames(cmd *cobra.Command) {
 	}
 }
 
-// completesFlag is [cobra.Command.RegisterFlagCompletionFunc] for a flag that is there
-// and has no completion yet; it fails in no other case.
-func completesFlag(cmd *cobra.Command, name string, complete cobra.CompletionFunc) {
+// completeFlag registers completion for a flag, if the command has it and no completion for
+// it yet. That is the only error that [cobra.Command.RegisterFlagCompletionFunc] could
+// return.
+func completeFlag(cmd *cobra.Command, name string, complete cobra.CompletionFunc) {
 	if _, taken := cmd.GetFlagCompletionFunc(name); !taken {
 		_ = cmd.RegisterFlagCompletionFunc(name, complete)
 	}
 }
 
-// firstArg completes a command's first argument, and leaves what follows to the
-// shell if it is a file.
+// firstArg completes a command's first argument and leaves the next to the shell if it is a
+// file.
 func firstArg(complete cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		switch {
@@ -119,9 +118,9 @@ func firstArg(complete cobra.CompletionFunc) cobra.CompletionFunc {
 	}
 }
 
-// completion asks a node for names. It says nothing when none answers: somebody is
-// in the middle of a line.
-func (o *operator) completion(find naming) cobra.CompletionFunc {
+// completion fetches names from a node. It stays silent if no node answers, since the user
+// is in the middle of a line.
+func (o *operator) completion(find nameSource) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		err := fromEnvironment(cmd)
 		if err == nil {
@@ -139,7 +138,7 @@ func (o *operator) completion(find naming) cobra.CompletionFunc {
 		found = slices.DeleteFunc(found, func(name string) bool { return printable(name) != name || strings.Contains(name, "\n") })
 		directive := cobra.ShellCompDirectiveNoFileComp
 		for _, name := range found {
-			if strings.HasSuffix(name, "/") { // an id is to follow
+			if strings.HasSuffix(name, "/") { // an id follows
 				directive |= cobra.ShellCompDirectiveNoSpace
 			}
 		}
@@ -147,7 +146,7 @@ func (o *operator) completion(find naming) cobra.CompletionFunc {
 	}
 }
 
-// fetch reads what a path of the API tells.
+// fetch reads a path of the API.
 func (o *operator) fetch(ctx context.Context, path string, query url.Values, v any) error {
 	answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
 	if err != nil {
@@ -156,8 +155,8 @@ func (o *operator) fetch(ctx context.Context, path string, query url.Values, v a
 	return answer.Decode(v)
 }
 
-// nameNodes names the nodes that are in the plane.
-func (o *operator) nameNodes(ctx context.Context, typed string) ([]string, error) {
+// presentNodes names the nodes that are in the plane.
+func (o *operator) presentNodes(ctx context.Context, typed string) ([]string, error) {
 	var plane wire.Plane
 	if err := o.fetch(ctx, wire.PathPlane, nil, &plane); err != nil {
 		return nil, err
@@ -171,8 +170,8 @@ func (o *operator) nameNodes(ctx context.Context, typed string) ([]string, error
 	return found, nil
 }
 
-// nameGone names the nodes that have left the plane.
-func (o *operator) nameGone(ctx context.Context, typed string) ([]string, error) {
+// departedNodes names the nodes that have left the plane.
+func (o *operator) departedNodes(ctx context.Context, typed string) ([]string, error) {
 	var plane wire.Plane
 	if err := o.fetch(ctx, wire.PathPlane, nil, &plane); err != nil {
 		return nil, err
@@ -186,8 +185,8 @@ func (o *operator) nameGone(ctx context.Context, typed string) ([]string, error)
 	return found, nil
 }
 
-// nameTypes names the types of the mementos.
-func (o *operator) nameTypes(ctx context.Context, typed string) ([]string, error) {
+// mementoTypes names the types of the mementos.
+func (o *operator) mementoTypes(ctx context.Context, typed string) ([]string, error) {
 	var answer wire.Types
 	if err := o.fetch(ctx, wire.PathTypes, nil, &answer); err != nil {
 		return nil, err
@@ -201,11 +200,12 @@ func (o *operator) nameTypes(ctx context.Context, typed string) ([]string, error
 	return found, nil
 }
 
-// nameMementos names the types, with a slash, until one is typed, and then its mementos.
-func (o *operator) nameMementos(ctx context.Context, typed string) ([]string, error) {
+// mementoNames names the types, each with a slash, until a type is typed, and then the
+// mementos of that type.
+func (o *operator) mementoNames(ctx context.Context, typed string) ([]string, error) {
 	typ, id, inType := strings.Cut(typed, "/")
 	if !inType {
-		found, err := o.nameTypes(ctx, typed)
+		found, err := o.mementoTypes(ctx, typed)
 		for i := range found {
 			found[i] += "/"
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// runConfig is what "coordinator run" can be told, one field a flag.
+// runConfig holds the settings of "coordinator run", one field for each flag.
 type runConfig struct {
 	mode          string
 	plane         string
@@ -50,7 +50,7 @@ type logConfig struct{ level, format string }
 
 const defaultDataDir = "coordinator-data"
 
-// settings declares the flags, in the order they are shown in.
+// settings declares the flags, in the order in which they are shown.
 func (c *runConfig) settings() *pflag.FlagSet {
 	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	f.SortFlags = false
@@ -59,28 +59,28 @@ func (c *runConfig) settings() *pflag.FlagSet {
 }
 
 func (c *runConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.mode, "mode", "auto", "what the node is to be: auto, master, standby, hot_standby, hot_backup, or disabled: alone with the plane's state")
+	f.StringVar(&c.mode, "mode", "auto", "mode of the node: auto, master, standby, hot_standby, hot_backup, or disabled: alone with the plane's state")
 	f.StringVar(&c.plane, "plane", "default", "name of the plane")
 	f.StringVar(&c.nodeID, "node-id", "", "id of this node in the plane (default: the host name)")
-	f.IntVar(&c.priority, "priority", 0, "rank among candidates, higher first, may be negative")
-	f.StringVar(&c.prefix, "prefix", "/coordinator", "etcd prefix of all planes")
+	f.IntVar(&c.priority, "priority", 0, "rank among candidates; a higher one is preferred, negative values are allowed")
+	f.StringVar(&c.prefix, "prefix", "/coordinator", "etcd prefix under which all planes are kept")
 	f.Var(listOf(&c.endpoints), "endpoints", "client URLs of an external etcd (default: an etcd embedded in this process)")
 	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "directory for the embedded etcd and the node's own notes")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7400", "address of the HTTP API")
-	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http://, with --tls-cert https://, and the listen address)")
-	f.DurationVar(&c.leaseTTL, "lease-ttl", 6*time.Second, "time to live of the node's lease, whole seconds, at least 2s")
-	f.DurationVar(&c.storeTimeout, "store-timeout", 10*time.Second, "how long to wait for the store at start")
+	f.StringVar(&c.advertiseURL, "advertise-url", "", "URL at which others reach the API (default: http:// or, with --tls-cert, https://, and the listen address)")
+	f.DurationVar(&c.leaseTTL, "lease-ttl", 6*time.Second, "time to live of the node's lease, in whole seconds, at least 2s")
+	f.DurationVar(&c.storeTimeout, "store-timeout", 10*time.Second, "how long to wait for the store at the start")
 	f.StringVar(&c.autoStandby, "auto-standby", "hot", "how modes auto and master stand by: hot or cold")
-	f.DurationVar(&c.waitForMaster, "wait-for-master", 0, "how long modes standby and hot_standby wait for a master at start")
-	f.StringVar(&c.planeID, "plane-id", "", "id of the plane that this node belongs to: it refuses any other, and a new plane gets it (default: whichever it finds)")
-	f.StringVar(&c.persist, "persist", "auto", "what becomes of the state at start: auto loads what is there, rebind must find some, clean deletes it, disabled keeps none; never taken from the environment or a file")
+	f.DurationVar(&c.waitForMaster, "wait-for-master", 0, "how long modes standby and hot_standby wait for a master at the start")
+	f.StringVar(&c.planeID, "plane-id", "", "id of the plane that this node belongs to: the node refuses any other plane and gives the id to a new one (default: accept any plane)")
+	f.StringVar(&c.persist, "persist", "auto", "what happens to the state at the start: auto loads what is there, rebind requires that there is some, clean deletes it, disabled keeps none; never taken from the environment or a file")
 	f.StringVar(&c.rebindFailure, "rebind-failure", "continue", "what to do about mementos that cannot be used: continue without them, fail_at_end or fail_fast")
-	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "the most bytes one memento may have")
-	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients; where callers of the API need credentials, and this is left out, a socket that only this user can open")
+	f.IntVar(&c.maxMemento, "max-memento-bytes", 1<<20, "largest payload of a memento, in bytes")
+	f.StringVar(&c.embedURL, "embed-client-url", defaultEmbedURL, "where the embedded etcd listens for clients (default: http://127.0.0.1:2379, or a socket of this user only if callers of the API need credentials)")
 	c.secure.flags(f)
 	c.etcd.flags(f)
 	c.log.flags(f)
-	f.StringVar(&c.file, fileFlag, "", "YAML file of settings, one key a flag; see \"coordinator config example\"")
+	f.StringVar(&c.file, fileFlag, "", "YAML file of settings, one key for each flag; see \"coordinator config example\"")
 }
 
 func (c *logConfig) flags(f *pflag.FlagSet) {
@@ -88,7 +88,7 @@ func (c *logConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.format, "log-format", "auto", "console, json, or auto: console on a terminal")
 }
 
-// parse reads the level, and tells whether a process can log like that.
+// parse parses the level and checks the format.
 func (c *logConfig) parse() (zapcore.Level, error) {
 	level, err := httpapi.ParseLevel(c.level)
 	switch c.format {
@@ -99,7 +99,7 @@ func (c *logConfig) parse() (zapcore.Level, error) {
 	return level, err
 }
 
-// isTerminal reports whether a person looks at what is written.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -108,15 +108,16 @@ func isTerminal(w any) bool {
 // persistDisabled is the value of --persist with which nothing outlasts the process.
 const persistDisabled = "disabled"
 
-// choices are the settings that are words, as the packages below know them.
+// choices are the settings that take one of a few words, in the types of the packages
+// below.
 type choices struct {
 	mode    modes.Mode
 	persist coordinator.Persist
 	policy  rebind.Policy
 }
 
-// resolve comes from flags and environment, which the settings hold already, and the
-// file to what the node is to be.
+// resolve merges the settings from flags and environment, which are set already, with those
+// of the file, and validates the result.
 func (c *runConfig) resolve(settings *pflag.FlagSet) (choices, error) {
 	if err := fromFile(c.file, settings); err != nil {
 		return choices{}, err
@@ -124,7 +125,7 @@ func (c *runConfig) resolve(settings *pflag.FlagSet) (choices, error) {
 	return c.complete()
 }
 
-// nameNode has the node named like its host if it has no name.
+// nameNode names the node after its host if no id is given.
 func (c *runConfig) nameNode() error {
 	if c.nodeID != "" {
 		return nil
@@ -137,7 +138,7 @@ func (c *runConfig) nameNode() error {
 	return nil
 }
 
-// complete fills in what depends on other settings and reports all mistakes at
+// complete fills in defaults that depend on other settings and reports all mistakes at
 // once.
 func (c *runConfig) complete() (choices, error) {
 	chosen, err := c.choose()
@@ -150,7 +151,7 @@ func (c *runConfig) complete() (choices, error) {
 		err = errors.Join(err, fmt.Errorf("store-timeout %s: use a positive time", c.storeTimeout))
 	}
 	if c.maxMemento < 1 || c.maxMemento > etcdstore.MaxPayload {
-		err = errors.Join(err, fmt.Errorf("max-memento-bytes %d: use 1 to %d, which is what an etcd request holds", c.maxMemento, etcdstore.MaxPayload))
+		err = errors.Join(err, fmt.Errorf("max-memento-bytes %d: use 1 to %d, the most that fits into one etcd request", c.maxMemento, etcdstore.MaxPayload))
 	}
 	if c.dataDir == "" {
 		err = errors.Join(err, errors.New("data-dir is empty"))
@@ -166,7 +167,8 @@ func (c *runConfig) complete() (choices, error) {
 	return chosen, nil
 }
 
-// choose reads the settings that are words, and tells which do not go together.
+// choose parses the settings that take one of a few words, and reports those that
+// contradict each other.
 func (c *runConfig) choose() (choices, error) {
 	var chosen choices
 	var errMode, errPolicy, err error
@@ -182,14 +184,14 @@ func (c *runConfig) choose() (choices, error) {
 	case "clean":
 		chosen.persist = coordinator.PersistClean
 		if errMode == nil && (chosen.mode.NeedsMaster() || chosen.mode == modes.HotBackup) {
-			err = fmt.Errorf("persist clean: mode %s never leads at start and so deletes nothing: use mode auto, master or disabled", chosen.mode)
+			err = fmt.Errorf("persist clean: mode %s never leads at the start and so deletes nothing: use mode auto, master or disabled", chosen.mode)
 		}
 	case persistDisabled:
 		if errMode == nil && chosen.mode != modes.Disabled {
-			err = fmt.Errorf("persist disabled: a plane that keeps nothing is not shared: use it with --mode disabled, not %s", chosen.mode)
+			err = fmt.Errorf("persist disabled: a plane that keeps nothing cannot be shared: use it with --mode disabled, not %s", chosen.mode)
 		}
 		if len(c.endpoints) > 0 {
-			err = errors.Join(err, errors.New("persist disabled: it brings an etcd of its own, which keeps nothing: leave --endpoints out"))
+			err = errors.Join(err, errors.New("persist disabled: the node starts an etcd of its own that keeps nothing: leave --endpoints out"))
 		}
 	default:
 		err = fmt.Errorf("persist %q: use auto, rebind, clean or disabled", c.persist)
@@ -197,15 +199,15 @@ func (c *runConfig) choose() (choices, error) {
 	return chosen, errors.Join(errMode, err, errPolicy)
 }
 
-// store says where the plane is kept, in an etcd that is reached at endpoints.
+// store is the configuration of the store behind endpoints.
 func (c *runConfig) store(endpoints []string) etcdstore.Config {
 	cfg := etcdstore.Config{Endpoints: endpoints, Prefix: c.prefix, Plane: c.plane, TTL: c.leaseTTL}
 	c.etcd.apply(&cfg)
 	return cfg
 }
 
-// checkStore tells whether the plane can be kept as it is to be, before an
-// embedded etcd leaves its data behind for nothing.
+// checkStore validates the store's settings before an embedded etcd creates its data
+// directory.
 func (c *runConfig) checkStore() error {
 	if err := c.etcd.check(len(c.endpoints) > 0); err != nil {
 		return err
@@ -218,7 +220,7 @@ func (c *runConfig) checkStore() error {
 	return errors.Join(store.Validate(), checkEmbedURL(c.embedURL))
 }
 
-// checkURLs tells whether the addresses can be what they are for.
+// checkURLs validates the addresses.
 func (c *runConfig) checkURLs() error {
 	err := c.checkCredentials()
 	if wrong := hostport.Listen(c.listen); wrong != nil {
@@ -227,7 +229,7 @@ func (c *runConfig) checkURLs() error {
 	if c.advertiseURL != "" && err == nil {
 		u, wrong := hostport.URL(c.advertiseURL, "http", "https")
 		if wrong == nil && u.User != nil {
-			wrong = errors.New("take the user out, the node publishes it")
+			wrong = errors.New("leave the user out: the node publishes this URL")
 		}
 		if wrong != nil {
 			err = fmt.Errorf("advertise-url %q: %w", c.advertiseURL, wrong)
@@ -236,8 +238,8 @@ func (c *runConfig) checkURLs() error {
 	return err
 }
 
-// checkCredentials refuses passwords in addresses: etcd's client would leave them out
-// in silence, and what is advertised is there for all to read.
+// checkCredentials refuses passwords in addresses: etcd's client would ignore them
+// silently, and the advertised URL is public.
 func (c *runConfig) checkCredentials() error {
 	var err error
 	for _, e := range c.endpoints {
@@ -246,14 +248,14 @@ func (c *runConfig) checkCredentials() error {
 		}
 	}
 	if masked(c.advertiseURL) != c.advertiseURL {
-		err = errors.Join(err, fmt.Errorf("advertise-url %q: take the password out, the node publishes it", masked(c.advertiseURL)))
+		err = errors.Join(err, fmt.Errorf("advertise-url %q: leave the password out: the node publishes this URL", masked(c.advertiseURL)))
 	}
 	return err
 }
 
-// advertised is the URL to publish for an API that listens at address: the host
-// as it was given, the host name where it was left open, and the port that the
-// system chose where it was to choose one.
+// advertised is the URL to publish for an API that listens at address: with the host as
+// given, or the host name if it was left open, and with the port that the system chose if
+// none was given.
 func (c *runConfig) advertised(address net.Addr) (string, error) {
 	if c.advertiseURL != "" {
 		return c.advertiseURL, nil
@@ -274,7 +276,7 @@ func (c *runConfig) advertised(address net.Addr) (string, error) {
 	return c.secure.scheme() + "://" + net.JoinHostPort(host, port), nil
 }
 
-// isLoopback reports whether a host stands for this machine alone.
+// isLoopback reports whether a host means this machine only.
 func isLoopback(host string) bool {
 	if ip := net.ParseIP(host); ip != nil {
 		return ip.IsLoopback()

@@ -16,24 +16,24 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// This file holds the commands that change one node.
+// The commands that change one node.
 
 func newMode(s streams) *cobra.Command {
 	var node string
 	cmd := &cobra.Command{
 		Use:   "mode MODE",
-		Short: "Ask a node to be something else",
-		Long: `Ask a node for another mode and wait until it is what follows from it. Modes:
-auto, master, standby, hot_standby, hot_backup, disabled.
+		Short: "Change a node's mode",
+		Long: `Change a node's mode and wait until the node is in the state that follows from it.
+Modes: auto, master, standby, hot_standby, hot_backup, disabled.
 
-The mode lasts until the node's process ends. A master asked for a standby mode
-gives up its term and is the last to be chosen for it; mode master is refused
-while another node leads: use handover. A node asked to be disabled leaves the
-plane and is FAILED until it gets another mode.`,
+The mode lasts until the node's process ends. A master that is given a standby mode
+gives up its term and becomes the last choice for it; mode master is refused while
+another node leads: use handover. A node that is given mode disabled leaves the plane
+and is FAILED until its mode is changed again.`,
 		Example: `  coordinator mode hot_backup --node b`,
 		Args:    cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the node that --server names)")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		mode, err := modes.ParseMode(args[0])
 		if err != nil {
@@ -53,7 +53,7 @@ plane and is FAILED until it gets another mode.`,
 			return err
 		})
 		if err == nil && answer.Status == http.StatusAccepted {
-			return pendingError{errors.New("the change is still under way, and goes on: see status")}
+			return pendingError{errors.New("the change is still in progress and continues: see status")}
 		}
 		return err
 	})
@@ -64,14 +64,14 @@ func newPriority(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "priority N",
 		Short: "Change a node's rank among candidates",
-		Long: `Change a node's rank among candidates: the higher first, 0 by default, negative
-ones allowed. It counts when a term is vacant; no living master is unseated. It
-lasts until the node's process ends.`,
+		Long: `Change a node's rank among candidates. A higher rank is preferred; the default is 0,
+and negative values are allowed. The rank counts when there is no master; it never
+replaces a live one. It lasts until the node's process ends.`,
 		Example: `  coordinator priority 5 --node b
   coordinator priority -- -1`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the node that --server names)")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		priority, err := strconv.Atoi(args[0])
 		if err != nil {
@@ -97,14 +97,14 @@ func newLogLevel(s streams) *cobra.Command {
 	var node string
 	cmd := &cobra.Command{
 		Use:   "log-level [LEVEL]",
-		Short: "Show how much a node logs, or change it",
-		Long: `Show how much a node logs, or change it while the node runs: debug, info, warn or
-error. It lasts until the node's process ends.`,
+		Short: "Show or change a node's log level",
+		Long: `Show a node's log level, or change it while the node runs: debug, info, warn or error.
+A change lasts until the node's process ends.`,
 		Example: `  coordinator log-level
   coordinator log-level debug --node b`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the one that is asked)")
+	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the node that --server names)")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		if len(args) == 0 {
 			answer, err := o.doAt(ctx, node, client.Request{Method: http.MethodGet, Path: wire.PathLogLevel})

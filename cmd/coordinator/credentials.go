@@ -13,20 +13,21 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 )
 
-// shownFiles are the files of what a command shows to nodes, and whom it trusts.
-type shownFiles struct{ token, ca, cert, key string }
+// credentialFiles names the files with which a command proves who it is, and with which it
+// verifies nodes.
+type credentialFiles struct{ token, ca, cert, key string }
 
-func (s *shownFiles) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.token, "token-file", "", "file of the token to show")
-	f.StringVar(&s.ca, "cacert", "", "file of the CAs to trust (default: those of the system)")
-	f.StringVar(&s.cert, "cert", "", "file of the client certificate to show")
-	f.StringVar(&s.key, "key", "", "file of its key")
+func (s *credentialFiles) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.token, "token-file", "", "file with the token to send")
+	f.StringVar(&s.ca, "cacert", "", "file with the CAs to trust (default: those of the system)")
+	f.StringVar(&s.cert, "cert", "", "file with the client certificate")
+	f.StringVar(&s.key, "key", "", "file with the key of the client certificate")
 }
 
-// read reads the files that are named.
-func (s *shownFiles) read() (shown client.Credentials, err error) {
+// read reads the files that are given.
+func (s *credentialFiles) read() (shown client.Credentials, err error) {
 	if (s.cert == "") != (s.key == "") {
-		return shown, usageError{errors.New("cert and key go together: give --cert and --key")}
+		return shown, usageError{errors.New("cert and key go together: give both --cert and --key")}
 	}
 	if shown.TLS, err = credentials.OpenClient(s.cert, s.key, s.ca, zap.NewNop()); err != nil {
 		return shown, usageError{err}
@@ -39,8 +40,9 @@ func (s *shownFiles) read() (shown client.Credentials, err error) {
 	return shown, nil
 }
 
-// clientAt makes a client for another node than the one that was asked, at the address
-// that its record says. Who asks over TLS does not show that node anything without.
+// clientAt makes a client for a node other than the one that was asked, at the address in
+// its record. If the first node was asked over TLS, the other must be too: credentials are
+// not sent without it.
 func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
 	from, errFrom := url.Parse(asked)
 	to, errTo := url.Parse(uri)
@@ -48,7 +50,7 @@ func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
 		return nil, usageError{err}
 	}
 	if from.Scheme == "https" && to.Scheme != "https" {
-		return nil, usageError{fmt.Errorf("the node advertises %q, which is no https:// address: ask it there with --server", uri)}
+		return nil, usageError{fmt.Errorf("the node advertises %q, which is not an https:// address: ask it there with --server", uri)}
 	}
 	c, err := client.At(uri, o.shown)
 	if err != nil {
@@ -57,9 +59,9 @@ func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
 	return c, nil
 }
 
-// reach makes a client for the node of a record, if it is that process which answers at
-// its address: an address can be each machine's own, or have a new owner. Only then is it
-// shown a token.
+// reach makes a client for the node of a record, after it has verified that the process of
+// that record answers at its address: the address may be local to another machine or have a
+// new owner. The token is sent only after that.
 func (o *operator) reach(ctx context.Context, asked, uri, id, instance string) (*client.Client, error) {
 	c, err := o.clientAt(asked, uri)
 	if err != nil {
@@ -69,7 +71,7 @@ func (o *operator) reach(ctx context.Context, asked, uri, id, instance string) (
 	switch {
 	case err != nil:
 	case node == "":
-		err = fmt.Errorf("%w: what answers at %s does not say which node it is", client.ErrNotNode, uri)
+		err = fmt.Errorf("%w: the server at %s does not say which node it is", client.ErrNotNode, uri)
 	case node != id || process != instance:
 		err = fmt.Errorf("%w: another process answers at %s, of node %s: see its --advertise-url, or ask it with --server", client.ErrNotNode, uri, node)
 	}

@@ -22,35 +22,35 @@ import (
 )
 
 const (
-	// diskWithin is how long a node on an external store waits for its own disk, which it
-	// does not need.
-	diskWithin = 3 * time.Second
-	// noteAgain is how soon a note that could not be written is tried again.
-	noteAgain = 10 * time.Second
-	// noteWithin is how long a node that is about to join waits for its lease to be
-	// noted. A process that is killed right after it has joined is followed at once by the
-	// next one if that knows the lease.
-	noteWithin = 250 * time.Millisecond
+	// diskTimeout is how long a node on an external store waits for its own disk, which it
+	// can do without.
+	diskTimeout = 3 * time.Second
+	// retryNotesEvery is how soon a note that could not be written is tried again.
+	retryNotesEvery = 10 * time.Second
+	// leaseNoteTimeout is how long a node that is about to join waits for its lease to be
+	// noted. If the process is killed right after joining, the next process can take over
+	// at once only if it knows that lease.
+	leaseNoteTimeout = 250 * time.Millisecond
 )
 
-// nodeDir is what a node keeps of itself on disk: a lock, the lease it last held,
-// and the highest term it has seen. A process that holds the lock knows that the
-// one before it is dead, and need not wait for that one's lease to lapse. Terms
-// rise above the highest one even where the store was restored from a backup.
+// nodeDir is what a node keeps on disk about itself: a lock, its last lease, and the
+// highest term it has seen. A process that holds the lock knows that the process before it
+// is dead, and need not wait for that one's lease to lapse. Terms rise above the highest
+// one even if the store was restored from a backup.
 //
-// The notes are a convenience: nobody waits for them for long, and a node on an external
-// store goes on without.
+// The notes are a convenience: nothing waits long for them, and a node on an external store
+// runs without them.
 type nodeDir struct {
 	path        string
 	lock        *filelock.Lock // nil: the directory cannot be used
-	place       string         // where this directory is, on this machine since it was started
+	place       string         // identifies this directory on this machine since its last start
 	lastLease   int64          // 0: none
 	highestTerm int64          // 0: none
-	leases      chan leaseNote // holds the newest one that is not yet on disk
-	terms       chan int64     // likewise
+	leases      chan leaseNote // holds the newest lease that is not yet on disk
+	terms       chan int64     // holds the newest term that is not yet on disk
 
 	trouble atomic.Pointer[string]    // what is wrong; nil: nothing
-	began   atomic.Pointer[time.Time] // when the write under way began; nil: none is
+	began   atomic.Pointer[time.Time] // when the write in progress began; nil: none
 	write   func(path string, data []byte) error
 }
 
@@ -61,8 +61,8 @@ func newNodeDir(path string) *nodeDir {
 	}
 }
 
-// openDir takes the directory of a node, which it makes if it is not there. It waits for
-// the disk until ctx ends.
+// openDir opens the directory of a node, and creates it if it is missing. It waits for the
+// disk until ctx ends.
 func openDir(ctx context.Context, path string) (*nodeDir, error) {
 	return within(ctx, func() (*nodeDir, error) {
 		d := newNodeDir(path)
@@ -70,15 +70,15 @@ func openDir(ctx context.Context, path string) (*nodeDir, error) {
 	})
 }
 
-// within returns what do does, or the cause of ctx while that still waits for a disk:
-// then it is left behind.
+// within returns the result of do, or the cause of ctx if do still waits for a disk then;
+// the call is then abandoned.
 func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
 		v   T
 		err error
 	}
 	done := make(chan result, 1)
-	go func() { // nothing ends a call that hangs in the kernel, but the process's end
+	go func() { // a call that hangs in the kernel ends only with the process
 		v, err := do()
 		done <- result{v, err}
 	}()
@@ -91,8 +91,8 @@ func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-// unusable reports whether err is of a disk that cannot be used, and of nothing that is
-// wrong with how it was named.
+// unusable reports whether err means that the disk cannot be used, as opposed to a wrong
+// path.
 func unusable(err error) bool {
 	return slices.ContainsFunc([]error{
 		context.DeadlineExceeded, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ESTALE,
@@ -119,8 +119,8 @@ func (d *nodeDir) open() error {
 	return nil
 }
 
-// placeOf tells a file of this machine, since it was started, from a copy of it: one that
-// was made with its directory, or with the whole machine.
+// placeOf identifies a file on this machine since its last start. A copy of the file
+// differs, whether its directory or the whole machine was copied.
 func placeOf(path string) (string, error) {
 	boot, err := bootID()
 	if err != nil {
@@ -137,9 +137,9 @@ func placeOf(path string) (string, error) {
 	return fmt.Sprintf("%s/%d", boot, inode), nil
 }
 
-// readLease reads the note of the last lease. One that was made elsewhere counts for
-// nothing: whoever holds the lock of a copy knows nothing of the process that holds the
-// lease. It lapses, if it is a dead one's.
+// readLease reads the note of the last lease. A note that was written elsewhere is ignored:
+// the lock of a copied directory says nothing about the process that holds the lease. If
+// that process is dead, its lease lapses.
 func readLease(path, place string) (int64, error) {
 	text, err := readNote(path)
 	if err != nil {
@@ -165,8 +165,8 @@ func readNote(path string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// parseNote reads a number. A note that says nothing is as good as none: a lease that is
-// not known lapses, and the store knows the terms as well.
+// parseNote reads a number. A broken note counts as none: an unknown lease lapses, and the
+// store knows the terms too.
 func parseNote(text string, base int) int64 {
 	number, _ := strconv.ParseInt(text, base, 64)
 	return max(number, 0)
@@ -176,8 +176,8 @@ func (d *nodeDir) leaseFile() string { return filepath.Join(d.path, "lease") }
 
 func (d *nodeDir) termFile() string { return filepath.Join(d.path, "term") }
 
-// spool is where large things are kept for a while: the system's own place for that
-// (empty) where the directory cannot be used.
+// spool is a directory for large temporary files; empty, which means the system's own, if
+// the node's directory cannot be used.
 func (d *nodeDir) spool() string {
 	if d.lock == nil {
 		return ""
@@ -185,67 +185,67 @@ func (d *nodeDir) spool() string {
 	return d.path
 }
 
-// leaseNote is a lease to be noted.
+// leaseNote is a lease that is to be noted.
 type leaseNote struct {
 	lease int64
-	tried chan struct{} // closed when it was written, or could not be
+	tried chan struct{} // closed once writing it was tried
 }
 
-// noteLease has keep keep the lease for the next process. It waits for that a moment, and
-// not at all for a disk that is known to be in trouble: its caller is about to join.
+// noteLease notes the lease for the next process. It waits briefly for the write, but not
+// if the disk is known to be in trouble: the caller is about to join.
 func (d *nodeDir) noteLease(lease int64) {
 	n := leaseNote{lease, make(chan struct{})}
-	newest(d.leases, n)
+	replace(d.leases, n)
 	if d.lock == nil || d.Trouble() != "" {
 		return
 	}
 	select {
 	case <-n.tried:
-	case <-time.After(noteWithin):
+	case <-time.After(leaseNoteTimeout):
 	}
 }
 
-// noteTerm has keep keep the highest term. It does not wait: its caller watches the plane.
-func (d *nodeDir) noteTerm(term int64) { newest(d.terms, term) }
+// noteTerm notes the highest term. It does not wait: the caller watches the plane.
+func (d *nodeDir) noteTerm(term int64) { replace(d.terms, term) }
 
-// newest puts v in the place of what waits in c. Nobody else sends.
-func newest[T any](c chan T, v T) {
+// replace puts v into c in place of a value that waits there. There is one sender only.
+func replace[T any](c chan T, v T) {
 	select {
-	case <-c: // overtaken
+	case <-c: // replaced by v
 	default:
 	}
 	c <- v
 }
 
-// keep writes what it is told to note until ended is closed, and then what is left. A
-// disk that hangs then is left behind.
-func (d *nodeDir) keep(ended <-chan struct{}, log *zap.Logger) {
+// run writes notes until ended is closed, and then those that are left. A disk that hangs
+// then is given up.
+func (d *nodeDir) run(ended <-chan struct{}, log *zap.Logger) {
 	if d.lock == nil {
-		return // what is noted goes nowhere
+		return // notes are not kept
 	}
 	var keeping sync.WaitGroup
-	keeping.Go(func() { d.keepUntil(ended, log) })
+	keeping.Go(func() { d.writeNotes(ended, log) })
 	<-ended
-	_ = d.soon(func() error { keeping.Wait(); return nil })
+	_ = d.atEnd(func() error { keeping.Wait(); return nil })
 }
 
-// soon does what the end of a process does with its disk, and waits a moment for it.
-func (d *nodeDir) soon(do func() error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), diskWithin/3)
+// atEnd does disk work at the end of the process and waits only briefly for it.
+func (d *nodeDir) atEnd(do func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), diskTimeout/3)
 	defer cancel()
 	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, do() })
 	if ctx.Err() != nil {
-		return nil // the kernel does it with the end of the process
+		return nil // the kernel does it when the process ends
 	}
 	return err
 }
 
-// keepUntil writes the newest notes, and again what could not be written.
-func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
-	again := time.NewTicker(noteAgain)
+// writeNotes writes the newest notes and retries those that failed.
+func (d *nodeDir) writeNotes(ended <-chan struct{}, log *zap.Logger) {
+	again := time.NewTicker(retryNotesEvery)
 	defer again.Stop()
 	var lease leaseNote
-	var term int64 // they are yet to be written
+	var term int64 // not written yet
 	for last := false; !last; {
 		select {
 		case lease = <-d.leases:
@@ -253,7 +253,7 @@ func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
 		case <-again.C:
 		case <-ended:
 			last = true
-			lease, term = left(d.leases, lease), left(d.terms, term)
+			lease, term = pendingIn(d.leases, lease), pendingIn(d.terms, term)
 		}
 		var errLease, errTerm error
 		if lease.lease != 0 {
@@ -272,12 +272,12 @@ func (d *nodeDir) keepUntil(ended <-chan struct{}, log *zap.Logger) {
 		if errTerm == nil {
 			term = 0
 		}
-		d.tell(errors.Join(errLease, errTerm), log)
+		d.report(errors.Join(errLease, errTerm), log)
 	}
 }
 
-// left is what waits in c; v if nothing does.
-func left[T any](c chan T, v T) T {
+// pendingIn returns the value that waits in c, or v if there is none.
+func pendingIn[T any](c chan T, v T) T {
 	select {
 	case v = <-c:
 	default:
@@ -285,7 +285,7 @@ func left[T any](c chan T, v T) T {
 	return v
 }
 
-// put writes a note.
+// put writes one note.
 func (d *nodeDir) put(path, note string) error {
 	began := time.Now()
 	d.began.Store(&began)
@@ -293,12 +293,12 @@ func (d *nodeDir) put(path, note string) error {
 	return d.write(path, []byte(note))
 }
 
-// tell says when notes begin to be lost, and when they are kept again.
-func (d *nodeDir) tell(err error, log *zap.Logger) {
+// report logs when notes begin to fail and when they are written again.
+func (d *nodeDir) report(err error, log *zap.Logger) {
 	before := d.trouble.Load()
 	switch {
 	case err != nil:
-		d.is(fmt.Errorf("data directory: notes are not written: %w", err))
+		d.setTrouble(fmt.Errorf("data directory: notes are not written: %w", err))
 		if before == nil {
 			log.Warn("notes not written to the data directory, retrying", zap.Error(err))
 		}
@@ -308,15 +308,15 @@ func (d *nodeDir) tell(err error, log *zap.Logger) {
 	}
 }
 
-// is notes what is wrong with the directory.
-func (d *nodeDir) is(wrong error) {
+// setTrouble records what is wrong with the directory.
+func (d *nodeDir) setTrouble(wrong error) {
 	text := wrong.Error()
 	d.trouble.Store(&text)
 }
 
-// Trouble tells what is wrong with the directory; empty if nothing is. It never waits.
+// Trouble says what is wrong with the directory; it is empty if nothing is. It never waits.
 func (d *nodeDir) Trouble() string {
-	if began := d.began.Load(); began != nil && time.Since(*began) > diskWithin {
+	if began := d.began.Load(); began != nil && time.Since(*began) > diskTimeout {
 		return "data directory: the disk does not answer"
 	}
 	if t := d.trouble.Load(); t != nil {
@@ -325,10 +325,10 @@ func (d *nodeDir) Trouble() string {
 	return ""
 }
 
-// Close gives the directory up.
+// Close releases the directory.
 func (d *nodeDir) Close() error {
 	if d.lock == nil {
 		return nil
 	}
-	return d.soon(d.lock.Release)
+	return d.atEnd(d.lock.Release)
 }

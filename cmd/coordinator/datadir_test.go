@@ -16,22 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reopen takes the directory as the next process does.
+// reopen opens the directory as the next process does.
 func reopen(t *testing.T, path string) *nodeDir {
 	t.Helper()
 	d, err := openDir(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.Close() }) // again, where the test has closed it
+	t.Cleanup(func() { _ = d.Close() }) // the test may have closed it already
 	return d
 }
 
-// keeping has the directory keep what it is told to until the returned func is called.
+// keeping starts the writing of notes; the returned func ends it.
 func keeping(d *nodeDir, log *zap.Logger) (end func()) {
 	ended := make(chan struct{})
 	var group sync.WaitGroup
-	group.Go(func() { d.keep(ended, log) })
+	group.Go(func() { d.run(ended, log) })
 	return func() { close(ended); group.Wait() }
 }
 
@@ -56,7 +56,7 @@ func TestNodeDir_KeepsTheNewestNotes(t *testing.T) {
 	}
 }
 
-// A process that is killed right after it has joined has left its lease for the next one.
+// A process that is killed right after joining has noted its lease for the next process.
 func TestNodeDir_NotesALeaseBeforeItIsUsed(t *testing.T) {
 	d := reopen(t, filepath.Join(t.TempDir(), "a"))
 	write := d.write
@@ -73,7 +73,7 @@ func TestNodeDir_NotesALeaseBeforeItIsUsed(t *testing.T) {
 	}
 }
 
-// Whoever holds the lock of a copy knows nothing of the process that holds the lease.
+// The lock of a copied directory says nothing about the process that holds the lease.
 func TestNodeDir_CopiedKnowsNoLease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	d := reopen(t, path)
@@ -86,9 +86,9 @@ func TestNodeDir_CopiedKnowsNoLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := reopen(t, clone); c.lastLease != 0 || c.highestTerm != 7 {
-		t.Errorf("a copy knows lease %x and term %d, want none and 7", c.lastLease, c.highestTerm)
+		t.Errorf("a copied directory gives lease %x and term %d, want none and 7", c.lastLease, c.highestTerm)
 	}
-	// A machine that was copied as a whole has the same numbers, and another boot.
+	// A copied machine has the same inode numbers but another boot id.
 	note, err := os.ReadFile(d.leaseFile())
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestNodeDir_CopiedKnowsNoLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(note), boot) {
-		t.Fatalf("the note %q does not tell the boot %q", note, boot)
+		t.Fatalf("the note %q does not name the boot %q", note, boot)
 	}
 	if err := os.WriteFile(d.leaseFile(), []byte(strings.Replace(string(note), boot, "another", 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestNodeDir_CopiedKnowsNoLease(t *testing.T) {
 	}
 }
 
-// A note that cannot be written, or says nothing, keeps no node from running.
+// A note that cannot be written, or is broken, does not keep a node from running.
 func TestNodeDir_GoesOnWithoutTheNote(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	d := reopen(t, path)
@@ -148,7 +148,8 @@ func TestNodeDir_GoesOnWithoutTheNote(t *testing.T) {
 	}
 }
 
-// A disk that hangs keeps nobody: neither who notes, nor the end of the process.
+// A disk that hangs blocks neither a caller that notes something nor the end of the
+// process.
 func TestNodeDir_HangsAlone(t *testing.T) {
 	d := reopen(t, filepath.Join(t.TempDir(), "a"))
 	release := make(chan struct{})
@@ -161,18 +162,18 @@ func TestNodeDir_HangsAlone(t *testing.T) {
 		d.noteLease(n)
 	}
 	end()
-	if err := d.Close(); err != nil || time.Since(began) > 4*diskWithin {
+	if err := d.Close(); err != nil || time.Since(began) > 4*diskTimeout {
 		t.Errorf("close: %v after %s", err, time.Since(began))
 	}
-	long := time.Now().Add(-2 * diskWithin)
+	long := time.Now().Add(-2 * diskTimeout)
 	d.began.Store(&long)
 	if !strings.Contains(d.Trouble(), "does not answer") {
 		t.Errorf("trouble %q of a disk that hangs", d.Trouble())
 	}
 }
 
-// Opening waits for a disk as long as it is told to. A pipe without a writer hangs as a
-// file does on a server that is away.
+// Opening waits for a disk only as long as ctx allows. A pipe without a writer hangs like a
+// file on an unreachable server.
 func TestOpenDir_Hangs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	d := reopen(t, path)
@@ -187,7 +188,7 @@ func TestOpenDir_Hangs(t *testing.T) {
 	if _, err := openDir(ctx, path); !unusable(err) {
 		t.Errorf("open = %v, want it not to wait", err)
 	}
-	free, err := os.OpenFile(d.leaseFile(), os.O_WRONLY|syscall.O_NONBLOCK, 0) // what was left behind ends
+	free, err := os.OpenFile(d.leaseFile(), os.O_WRONLY|syscall.O_NONBLOCK, 0) // the abandoned call ends
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Each setting that the files for containers and service managers make is one that
-// the command takes.
+// Each setting in the files for containers and service managers is one that the command
+// has.
 func TestDeploy_SettingsAreFlags(t *testing.T) {
-	known := map[string]bool{"COORDINATOR_IMAGE": true} // which the Compose file takes itself
+	known := map[string]bool{"COORDINATOR_IMAGE": true} // used by the Compose file itself
 	for _, cmd := range allCommands(newRoot(streams{})) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known[envName(f.Name)] = true })
 	}
@@ -43,11 +43,11 @@ func TestDeploy_SettingsAreFlags(t *testing.T) {
 		}
 	}
 	if found < 10 {
-		t.Errorf("found %d settings, that is not all", found)
+		t.Errorf("found only %d settings", found)
 	}
 }
 
-// systemd takes the unit as it is, and holds what it may do for little.
+// systemd accepts the unit and rates its exposure as low.
 func TestDeploy_SystemdTakesTheUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -61,7 +61,7 @@ func TestDeploy_SystemdTakesTheUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// verify looks whether the program and the manual are there.
+	// verify also checks that the program and the manual page exist.
 	unit := strings.ReplaceAll(string(text), "/usr/local/bin/coordinator", self)
 	unit = strings.ReplaceAll(unit, "Documentation=man:coordinator(1)\n", "")
 	secrets, err := os.ReadFile("../../deploy/systemd/credentials.conf")

@@ -13,7 +13,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// healthy are the facts of a plane of which nothing is wrong.
+// healthy returns the facts of a plane with nothing wrong.
 func healthy() *facts {
 	a, b := "a", "b"
 	f := &facts{rehearsal: &wire.DryRunReply{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
@@ -31,13 +31,13 @@ func healthy() *facts {
 	return f
 }
 
-// failing lists the ids of what is wrong.
+// failing lists the ids of the failed checks.
 func failing(t *testing.T, f *facts) []string {
 	t.Helper()
 	var ids []string
 	for _, c := range f.diagnose() {
 		if c.Found == "" || c.OK == (c.Advice != "") {
-			t.Errorf("finding %+v does not say what is, or what to do", c)
+			t.Errorf("finding %+v lacks a description or advice", c)
 		}
 		if !c.OK && !slices.Contains(ids, c.ID) {
 			ids = append(ids, c.ID)
@@ -53,20 +53,20 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		ids  string
 	}{
 		"nothing":              {func(*facts) {}, ""},
-		"a store that is away": {func(f *facts) { f.plane.StoreError = "it does not answer" }, "store"},
+		"a store that is down": {func(f *facts) { f.plane.StoreError = "it does not answer" }, "store"},
 		"a store that is full": {func(f *facts) { f.plane.StoreError = "store is full" }, "store"},
-		"a store that is corrupt, of which the master says the same": {func(f *facts) {
+		"a store that is corrupt, which the master reports too": {func(f *facts) {
 			f.plane.StoreError = "it takes no writes: store is corrupt"
 			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store is corrupt"}
 		}, "store"},
-		"a rehearsal that was cut short": {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "lost"} }, "permission"},
+		"a dry run that was cut short":   {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "lost"} }, "permission"},
 		"a note on the store":            {func(f *facts) { f.plane.StoreNotes = []string{"etcd at x cannot be relied on"} }, "store"},
 		"no master, and one to come":     {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
-		"no master, and nobody to be":    {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
-		"no master, for the store":       {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
+		"no master and no candidate":     {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
+		"no master because of the store": {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
 		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
-		"a key that is nobody's":         {func(f *facts) { f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
-		"nobody is next":                 {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
+		"a stray key":                    {func(f *facts) { f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
+		"no successor":                   {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
 		"a pause":                        {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
 		"a handover that would fail":     {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
 		"writes that are not allowed": {func(f *facts) {
@@ -89,7 +89,7 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"a node that vanished": {func(f *facts) {
 			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureLost, At: time.Now()}}
 		}, "lost"},
-		"a node that stopped": {func(f *facts) {
+		"a node that stopped cleanly": {func(f *facts) {
 			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureStopped, At: time.Now()}}
 		}, ""},
 		"a disabled node": {func(f *facts) {
@@ -105,13 +105,13 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 			f := healthy()
 			c.harm(f)
 			if got := strings.Join(failing(t, f), " "); got != c.ids {
-				t.Errorf("finds %q wrong, want %q", got, c.ids)
+				t.Errorf("failed checks %q, want %q", got, c.ids)
 			}
 		})
 	}
 }
 
-// What is wrong names the node and the thing, so that nobody has to look for them.
+// A failed check names the node and the thing, so that nobody has to search.
 func TestDoctor_SaysWhoAndWhat(t *testing.T) {
 	f := healthy()
 	f.peers[0].node.Quarantined = 1
@@ -125,8 +125,8 @@ func TestDoctor_SaysWhoAndWhat(t *testing.T) {
 	}
 }
 
-// Where nobody leads it names who has tried in vain and why, and each key that is nobody's,
-// as status does.
+// Without a master doctor names the nodes that have failed to lead and why, and each stray
+// key, as status does.
 func TestDoctor_SaysWhyNobodyLeads(t *testing.T) {
 	f := healthy()
 	f.plane.Master, f.rehearsal = nil, nil

@@ -23,12 +23,12 @@ func newDiff(s streams) *cobra.Command {
 		Use:   "diff R1 R2",
 		Short: "Show what was created, changed and deleted between two revisions",
 		Long: `Show which mementos were created, changed and deleted between two revisions of the
-store, in the order of their names. FROM and TO are the revisions that last put a
-memento, as seen from the one and from the other. What was created and deleted again
-in between is not shown. "memento get --revision" shows what a memento was then.
+store, ordered by name. FROM and TO are the revisions that last put a memento, as
+seen from the two revisions. A memento that was created and deleted again in between
+is not shown. "memento get --revision" shows an earlier payload.
 
-How far back one can look is for etcd's compaction to say. It is no failure that
-nothing differs.`,
+How far back revisions are available depends on etcd's compaction. No difference is
+not an error.`,
 		Example: `  coordinator memento diff 1200 1300
   coordinator memento diff 1200 1300 -o json`,
 		Args: cobra.ExactArgs(2),
@@ -45,18 +45,18 @@ nothing differs.`,
 	})
 }
 
-// difference is one memento that is not the same at two revisions.
+// difference is one memento that differs between two revisions.
 type difference struct {
 	Change string `json:"change"` // created, changed or deleted
 	Type   string `json:"type"`
 	ID     string `json:"id"`
-	// From and To are the revisions that last put it, 0 where it is not there.
+	// From and To are the revisions that last put it; 0: it does not exist there.
 	From int64 `json:"from_revision"`
 	To   int64 `json:"to_revision"`
 }
 
-// diff merges two listings, which are in the same order, page by page: it holds one
-// page of each, however much there is.
+// diff merges two listings, which have the same order, page by page. It holds one page of
+// each at a time.
 func (o *operator) diff(ctx context.Context, from, to int64) error {
 	older, newer := o.listing(ctx, from), o.listing(ctx, to)
 	if err := older.next(); err != nil {
@@ -65,9 +65,9 @@ func (o *operator) diff(ctx context.Context, from, to int64) error {
 	if err := newer.next(); err != nil {
 		return err
 	}
-	shown := o.shownTo()
+	shown := o.textOut()
 	if o.output == "table" {
-		shown = forPeople{o.out}
+		shown = terminalWriter{o.out}
 	}
 	out := &diffWriter{w: shown, format: o.output, from: from, to: to}
 	if err := out.begin(); err != nil {
@@ -94,9 +94,8 @@ func (o *operator) diff(ctx context.Context, from, to int64) error {
 	return out.end()
 }
 
-// compare looks at the next item of each listing, nil at its end. It returns the
-// difference, if there is one, and which of the listings have been dealt with that
-// far.
+// compare compares the next item of each listing, nil at its end. It returns the
+// difference, if there is one, and which of the listings to advance.
 func compare(older, newer *wire.Memento) (d *difference, was, is bool) {
 	order := 0
 	switch {
@@ -119,14 +118,14 @@ func compare(older, newer *wire.Memento) (d *difference, was, is bool) {
 	}
 }
 
-// listing reads a listing at a revision, page by page.
+// listing reads the mementos at one revision, page by page.
 type listing struct {
 	o     *operator
 	ctx   context.Context
 	query url.Values
 	page  []wire.Memento
-	ended bool          // there is no further page
-	item  *wire.Memento // the present one; nil at the end
+	ended bool          // there are no more pages
+	item  *wire.Memento // the current item; nil at the end
 }
 
 func (o *operator) listing(ctx context.Context, at int64) *listing {
@@ -136,7 +135,7 @@ func (o *operator) listing(ctx context.Context, at int64) *listing {
 	}}
 }
 
-// next goes on to the next item.
+// next advances to the next item.
 func (l *listing) next() error {
 	for len(l.page) == 0 {
 		if l.ended {
@@ -158,7 +157,7 @@ func (l *listing) next() error {
 	return nil
 }
 
-// diffWriter writes differences one by one, in the format that was asked for.
+// diffWriter writes differences one by one in the requested format.
 type diffWriter struct {
 	w        io.Writer
 	format   string
@@ -166,8 +165,8 @@ type diffWriter struct {
 	count    int
 }
 
-// diffRow is wide enough for revisions of some years. The name comes last, since it
-// can be long and is not known beforehand.
+// diffRow leaves room for large revisions. The name comes last, since its width is not
+// known in advance.
 const diffRow = "%-7s  %-10s  %-10s  %s\n"
 
 func (d *diffWriter) begin() (err error) {
@@ -230,7 +229,7 @@ func (d *diffWriter) end() error {
 	case d.format == "yaml":
 		end = "\n"
 	case d.count == 0:
-		end = fmt.Sprintf("nothing differs between revisions %d and %d\n", d.from, d.to)
+		end = fmt.Sprintf("no differences between revisions %d and %d\n", d.from, d.to)
 	}
 	_, err := io.WriteString(d.w, end)
 	return err

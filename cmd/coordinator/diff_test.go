@@ -16,7 +16,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// pastServer lists what it has at each revision, on small pages.
+// pastServer lists the mementos of each revision, on small pages.
 func pastServer(t *testing.T, at map[string][]wire.Memento) *httptest.Server {
 	s := httptest.NewServer(aNode(func(w http.ResponseWriter, r *http.Request) {
 		all := at[r.URL.Query().Get("revision")]
@@ -32,8 +32,7 @@ func pastServer(t *testing.T, at map[string][]wire.Memento) *httptest.Server {
 	return s
 }
 
-// Two listings that are merged page by page differ as they do when laid side by
-// side.
+// Merging two listings page by page finds the same differences as comparing them whole.
 func TestDiff_MergesPages(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 100 {

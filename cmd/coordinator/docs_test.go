@@ -15,23 +15,23 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// The pages about the command are made from the command. This test is of package
-// main because only that has it.
+// The pages about the command are generated from the command. This test is in package main
+// because only that has the command tree.
 var (
-	update = flag.Bool("update", false, "write docs/cli anew")
+	update = flag.Bool("update", false, "rewrite docs/cli")
 	man    = flag.String("man", "", "write the man pages into this directory")
 )
 
 const cliDocs = "../../docs/cli"
 
-// documented is the command line as the pages show it: the root, and all commands.
+// documented returns the command tree as the pages show it: the root, and all commands.
 func documented() (*cobra.Command, []*cobra.Command) {
 	root := newRoot(streams{})
-	root.DisableAutoGenTag = true // the day on which a page was made
+	root.DisableAutoGenTag = true // no date of generation
 	return root, allCommands(root)
 }
 
-// docs/cli tells of every command what its --help tells, and of nothing else.
+// docs/cli matches the --help of every command and has no other pages.
 func TestDocs_AreCurrent(t *testing.T) {
 	root, commands := documented()
 	if *update {
@@ -50,7 +50,7 @@ func TestDocs_AreCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(names(t, want)); n != len(commands) {
-		t.Errorf("%d pages of %d commands", n, len(commands))
+		t.Errorf("%d pages for %d commands", n, len(commands))
 	}
 	for name := range names(t, want) {
 		now, err := os.ReadFile(filepath.Join(want, name))
@@ -59,17 +59,17 @@ func TestDocs_AreCurrent(t *testing.T) {
 		}
 		told, err := os.ReadFile(filepath.Join(cliDocs, name))
 		if err != nil || !bytes.Equal(told, now) {
-			t.Errorf("docs/cli/%s is not what the command tells, run make docs: %v", name, err)
+			t.Errorf("docs/cli/%s does not match the command, run make docs: %v", name, err)
 		}
 	}
 	for name := range names(t, cliDocs) {
 		if _, err := os.Stat(filepath.Join(want, name)); err != nil {
-			t.Errorf("docs/cli/%s is of no command, run make docs", name)
+			t.Errorf("docs/cli/%s belongs to no command, run make docs", name)
 		}
 	}
 }
 
-// Each command has a man page, which is the same whenever it is made.
+// Each command has a man page, and generating it twice gives the same bytes.
 func TestDocs_ManPages(t *testing.T) {
 	dir := *man
 	if dir == "" {
@@ -93,12 +93,12 @@ func TestDocs_ManPages(t *testing.T) {
 		}
 		want := fmt.Sprintf("\"%s\"", epoch.Format("Jan 2006"))
 		if !strings.Contains(string(page), want) || !strings.Contains(string(page), cmd.Short) {
-			t.Errorf("%s is not of %s, or does not tell %q:\n%.300s", name, want, cmd.Short, page)
+			t.Errorf("%s has no date %s or does not contain %q:\n%.300s", name, want, cmd.Short, page)
 		}
 	}
 }
 
-// sourceDate is the time that a release is of.
+// sourceDate is the time that the man pages carry.
 func sourceDate() (time.Time, error) {
 	given := os.Getenv("SOURCE_DATE_EPOCH")
 	if given == "" {

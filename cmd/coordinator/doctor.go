@@ -15,33 +15,33 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// diagnosis is what doctor prints. The ids of its findings are stable: people
-// script against them.
+// diagnosis is the output of doctor. The ids of its findings are stable: scripts rely on
+// them.
 type diagnosis struct {
 	OK     bool      `json:"ok"`
 	Checks []finding `json:"checks"`
 }
 
-// finding is one thing that was looked at.
+// finding is the result of one check.
 type finding struct {
 	ID     string `json:"id"`
 	OK     bool   `json:"ok"`
-	Node   string `json:"node,omitempty"` // whom it is about; empty for the plane
+	Node   string `json:"node,omitempty"` // the node it is about; empty for the plane
 	Found  string `json:"found"`
-	Advice string `json:"advice,omitempty"` // what to do, where it is not ok
+	Advice string `json:"advice,omitempty"` // what to do if it is not ok
 }
 
 func newDoctor(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong with a plane, and say what to do about it",
-		Long: `Look at everything that a plane depends on, through the API of one node and
-those of all the nodes it knows: the store, who leads and who is next, whether a
-handover would succeed, and each node's address, lease, state, copy and version.
-Of everything that is wrong it says what to do.
+		Short: "Check a plane and advise how to fix what is wrong",
+		Long: `Check everything that a plane depends on, through the API of one node and of all the
+nodes it knows: the store, the master and its successor, whether a handover would
+succeed, and each node's address, lease, state, copy and version. For everything that
+is wrong, doctor says what to do.
 
-Exit 0 if nothing is wrong, and 1 otherwise; 6 if the node does not answer. The ids
-of the checks do not change.`,
+The exit code is 0 if nothing is wrong, 1 if something is, and 6 if the node does not
+answer. The ids of the checks are stable.`,
 		Example: `  coordinator doctor
   coordinator doctor -o json`,
 		Args: cobra.NoArgs,
@@ -52,7 +52,7 @@ of the checks do not change.`,
 		if failure != nil {
 			d.Checks = []finding{{
 				ID: "reachable", Found: failure.Error(),
-				Advice: "see whether the node's process runs, or ask another node with --server",
+				Advice: "check whether the node's process runs, or ask another node with --server",
 			}}
 		} else {
 			d.Checks = f.diagnose()
@@ -78,11 +78,11 @@ of the checks do not change.`,
 	})
 }
 
-// table shows the findings to people, and then what to do.
+// table prints the findings, and then the advice.
 func (d *diagnosis) table(w io.Writer) error {
 	rows := [][]string{{"CHECK", "RESULT", "NODE", "FOUND"}}
 	for _, c := range d.Checks {
-		rows = append(rows, []string{c.ID, verdict(c.OK), orDash(c.Node), c.Found})
+		rows = append(rows, []string{c.ID, result(c.OK), orDash(c.Node), c.Found})
 	}
 	if err := columns(w, rows...); err != nil {
 		return err
@@ -109,26 +109,26 @@ func (d *diagnosis) table(w io.Writer) error {
 	return nil
 }
 
-// facts are what the findings are drawn from.
+// facts are what the checks work on.
 type facts struct {
 	asked wire.Node
 	plane wire.Plane
 	peers []peer
-	// rehearsal is a dry run of a handover to the best candidate, or why it could
-	// not be had; neither where nobody leads.
+	// rehearsal is the result of a dry run of a handover to the best candidate; unrehearsed
+	// is why there is none. Both are nil if there is no master.
 	rehearsal   *wire.DryRunReply
 	unrehearsed error
 }
 
-// peer is a node of the plane, and what its own API says of it.
+// peer is a node of the plane and what its own API reports.
 type peer struct {
 	id, uri, instance string
 	node              *wire.Node
-	silent            error  // why its API says nothing
-	storeError        string // what it says of the store
+	silent            error  // why its API could not be asked
+	storeError        string // the store error that it reports
 }
 
-// examine gathers the facts.
+// examine collects the facts.
 func (o *operator) examine(ctx context.Context) (*facts, error) {
 	f := new(facts)
 	server := ""
@@ -164,8 +164,8 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 // peerTimeout is how long a node of the plane may take to answer.
 const peerTimeout = 3 * time.Second
 
-// ask has the node tell of itself, at the address it advertises. asked is the server that
-// has told of it.
+// ask asks the node about itself, at the address that it advertises. asked is the server
+// that named it.
 func (p *peer) ask(ctx context.Context, o *operator, asked string) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
@@ -186,7 +186,7 @@ func (p *peer) ask(ctx context.Context, o *operator, asked string) {
 	}
 }
 
-// rehearse has the master look at a handover to the best candidate.
+// rehearse asks the master to check a handover to the best candidate.
 func (f *facts) rehearse(ctx context.Context, o *operator) {
 	req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{DryRun: true})
 	var answer *client.Answer

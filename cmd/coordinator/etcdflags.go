@@ -9,18 +9,18 @@ import (
 	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
-// etcdFlags say how an external etcd is reached and logged in to.
+// etcdFlags say how to reach an external etcd and how to log in.
 type etcdFlags struct{ ca, cert, key, user, passwordFile string }
 
 func (e *etcdFlags) flags(f *pflag.FlagSet) {
-	f.StringVar(&e.ca, "etcd-cacert", "", "file with the authorities that may have signed etcd's certificate (default: the system's)")
-	f.StringVar(&e.cert, "etcd-cert", "", "file with the certificate that etcd is shown")
+	f.StringVar(&e.ca, "etcd-cacert", "", "file with the CAs that may have signed etcd's certificate (default: those of the system)")
+	f.StringVar(&e.cert, "etcd-cert", "", "file with the client certificate for etcd")
 	f.StringVar(&e.key, "etcd-key", "", "file with the key of that certificate")
-	f.StringVar(&e.user, "etcd-user", "", "user of etcd (default: the common name of the certificate, where etcd's auth is on)")
+	f.StringVar(&e.user, "etcd-user", "", "etcd user (default: the common name of the certificate, if etcd's auth is on)")
 	f.StringVar(&e.passwordFile, "etcd-password-file", "", "file with that user's password")
 }
 
-// apply has cfg reach its etcd as the flags say.
+// apply copies the flags to cfg.
 func (e *etcdFlags) apply(cfg *etcdstore.Config) {
 	if e.ca != "" || e.cert != "" || e.key != "" {
 		cfg.TLS = etcdstore.TLSFiles(e.ca, e.cert, e.key)
@@ -31,7 +31,7 @@ func (e *etcdFlags) apply(cfg *etcdstore.Config) {
 	}
 }
 
-// check tells which flags do not go together.
+// check reports flags that do not go together.
 func (e *etcdFlags) check(external bool) error {
 	var err error
 	if *e != (etcdFlags{}) && !external {

@@ -16,7 +16,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// aNode is handler with what shows an answer to be a node's.
+// aNode adds to handler what identifies a node.
 func aNode(handler http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(wire.HeaderNode, "a")
@@ -24,15 +24,15 @@ func aNode(handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// told runs a command against a node that answers by handler, and returns its exit
-// code and what it said.
-func told(t *testing.T, handler http.HandlerFunc, args ...string) (code int, said string) {
+// runAgainst runs a command against a node with this handler, and returns its exit code and
+// standard error.
+func runAgainst(t *testing.T, handler http.HandlerFunc, args ...string) (code int, stderr string) {
 	t.Helper()
-	return toldBy(t, aNode(handler), args...)
+	return runAgainstServer(t, aNode(handler), args...)
 }
 
-// toldBy is told by what need not be a node.
-func toldBy(t *testing.T, handler http.HandlerFunc, args ...string) (code int, said string) {
+// runAgainstServer is runAgainst for a server that need not be a node.
+func runAgainstServer(t *testing.T, handler http.HandlerFunc, args ...string) (code int, stderr string) {
 	t.Helper()
 	node := httptest.NewServer(handler)
 	defer node.Close()
@@ -42,7 +42,7 @@ func toldBy(t *testing.T, handler http.HandlerFunc, args ...string) (code int, s
 	return code, errOut.String()
 }
 
-// writes and reads are commands that change something, and that do not.
+// writes and reads are commands that change something, and commands that do not.
 var (
 	writes = [][]string{
 		{"memento", "put", "entity/x", "-"},
@@ -68,12 +68,12 @@ var (
 		{"export"},
 		{"handover", "--dry-run"},
 		{"import", "--dry-run"},
-		{"mode", "auto", "--node", "b"}, // asks who b is
+		{"mode", "auto", "--node", "b"}, // asks for node b's address first
 	}
 )
 
-// A node that takes a request and is not heard of again: frozen, or cut off. What
-// became of a write is then not known, and a script must be able to tell.
+// A node takes a request and is not heard of again: it froze or was cut off. The outcome of
+// a write is then unknown, and a script must be able to see that.
 func TestExitCode_NodeThatDoesNotAnswer(t *testing.T) {
 	faults := map[string]http.HandlerFunc{
 		"silent": func(_ http.ResponseWriter, r *http.Request) {
@@ -94,21 +94,21 @@ func TestExitCode_NodeThatDoesNotAnswer(t *testing.T) {
 	}
 	for name, fault := range faults {
 		for _, args := range writes {
-			code, said := told(t, fault, append(args, "--timeout", "300ms")...)
-			if code != exitUnknown || !strings.Contains(said, "may have taken effect") {
-				t.Errorf("%s, %v: exit code %d, want %d: %s", name, args, code, exitUnknown, said)
+			code, stderr := runAgainst(t, fault, append(args, "--timeout", "300ms")...)
+			if code != exitUnknown || !strings.Contains(stderr, "may have taken effect") {
+				t.Errorf("%s, %v: exit code %d, want %d: %s", name, args, code, exitUnknown, stderr)
 			}
 		}
 		for _, args := range reads {
-			code, said := told(t, fault, append(args, "--timeout", "300ms")...)
-			if code != exitUnreachable || said == "" {
-				t.Errorf("%s, %v: exit code %d, want %d: %s", name, args, code, exitUnreachable, said)
+			code, stderr := runAgainst(t, fault, append(args, "--timeout", "300ms")...)
+			if code != exitUnreachable || stderr == "" {
+				t.Errorf("%s, %v: exit code %d, want %d: %s", name, args, code, exitUnreachable, stderr)
 			}
 		}
 	}
 }
 
-// A node that was never reached was asked for nothing.
+// A node that was never reached has changed nothing.
 func TestExitCode_NodeThatIsNotThere(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
@@ -120,7 +120,7 @@ func TestExitCode_NodeThatIsNotThere(t *testing.T) {
 	}
 }
 
-// What a node answers with which code a command ends.
+// The exit code for each answer of a node.
 func TestExitCode_OfEachStatus(t *testing.T) {
 	for status, want := range map[int]int{
 		400: exitUsage, 401: exitUsage, 403: exitUsage, 413: exitUsage, 415: exitUsage,
@@ -132,30 +132,30 @@ func TestExitCode_OfEachStatus(t *testing.T) {
 			w.WriteHeader(status)
 			_ = json.NewEncoder(w).Encode(wire.NewProblem(status, "urn:x", fmt.Sprintf("it is %d", status)))
 		}
-		code, said := told(t, handler, "memento", "put", "entity/x", "-")
-		if code != want || !strings.Contains(said, fmt.Sprintf("it is %d", status)) {
-			t.Errorf("%d: exit code %d, want %d: %s", status, code, want, said)
+		code, stderr := runAgainst(t, handler, "memento", "put", "entity/x", "-")
+		if code != want || !strings.Contains(stderr, fmt.Sprintf("it is %d", status)) {
+			t.Errorf("%d: exit code %d, want %d: %s", status, code, want, stderr)
 		}
 	}
 	store := func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_ = json.NewEncoder(w).Encode(wire.NewProblem(http.StatusServiceUnavailable, wire.KindStore, "etcd is away"))
 	}
-	if code, said := told(t, store, "history"); code != exitUnreachable {
-		t.Errorf("no store: exit code %d, want %d: %s", code, exitUnreachable, said)
+	if code, stderr := runAgainst(t, store, "history"); code != exitUnreachable {
+		t.Errorf("no store: exit code %d, want %d: %s", code, exitUnreachable, stderr)
 	}
 	accepted := func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, `{"previous":{"mode":"auto","state":"MASTER"},"current":{"mode":"standby","state":"INITIALIZING"}}`)
 	}
-	if code, said := told(t, accepted, "mode", "standby"); code != exitUnknown || !strings.Contains(said, "still under way") {
-		t.Errorf("a change under way: exit code %d, want %d: %s", code, exitUnknown, said)
+	if code, stderr := runAgainst(t, accepted, "mode", "standby"); code != exitUnknown || !strings.Contains(stderr, "still in progress") {
+		t.Errorf("a change under way: exit code %d, want %d: %s", code, exitUnknown, stderr)
 	}
 }
 
-// Whoever answers without being a node, with whichever status and body, has done nothing
-// that can be relied on: nobody knows what has become of a write, and there is no node.
-// Redirects lead nowhere.
+// A server that is not a node, with any status and body, has done nothing that can be
+// relied on: the outcome of a write is unknown, and a read found no node. Redirects are not
+// followed.
 func TestExitCode_OfWhatIsNoNode(t *testing.T) {
 	followed := false
 	elsewhere := httptest.NewServer(aNode(func(w http.ResponseWriter, _ *http.Request) {
@@ -176,13 +176,13 @@ func TestExitCode_OfWhatIsNoNode(t *testing.T) {
 			}
 		}
 		for _, args := range writes {
-			if code, said := toldBy(t, handler, args...); code != exitUnknown || !strings.Contains(said, fmt.Sprintf(`answered "%d `, status)) {
-				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnknown, said)
+			if code, stderr := runAgainstServer(t, handler, args...); code != exitUnknown || !strings.Contains(stderr, fmt.Sprintf(`answered "%d `, status)) {
+				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnknown, stderr)
 			}
 		}
 		for _, args := range append(reads, []string{"health"}, []string{"health", "live"}, []string{"doctor"}) {
-			if code, said := toldBy(t, handler, args...); code != exitUnreachable {
-				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnreachable, said)
+			if code, stderr := runAgainstServer(t, handler, args...); code != exitUnreachable {
+				t.Errorf("%d, %v: exit code %d, want %d: %s", status, args, code, exitUnreachable, stderr)
 			}
 		}
 	}
@@ -191,7 +191,7 @@ func TestExitCode_OfWhatIsNoNode(t *testing.T) {
 	}
 }
 
-// A success that does not say what was done is none.
+// A success status without a result is not a success.
 func TestExitCode_OfAnAnswerThatLacksSomething(t *testing.T) {
 	for _, body := range []string{"", "{}", "null", "[]", `"done"`, "<html>", `{"revision":0}`, `{"revision":-1,"current":null,"pause":null,"to":"","forgotten":"x"}`} {
 		for _, status := range []int{200, 201, 202} {
@@ -201,16 +201,16 @@ func TestExitCode_OfAnAnswerThatLacksSomething(t *testing.T) {
 				_, _ = io.WriteString(w, body)
 			}
 			for _, args := range writes {
-				if code, said := told(t, handler, args...); code != exitUnknown || !strings.Contains(said, "may have taken effect") {
-					t.Errorf("%d %s, %v: exit code %d, want %d: %s", status, body, args, code, exitUnknown, said)
+				if code, stderr := runAgainst(t, handler, args...); code != exitUnknown || !strings.Contains(stderr, "may have taken effect") {
+					t.Errorf("%d %s, %v: exit code %d, want %d: %s", status, body, args, code, exitUnknown, stderr)
 				}
 			}
 		}
 	}
 }
 
-// With --node the node itself is asked, at the address of its record, if it is that one
-// which answers there; and nobody else is shown a token.
+// With --node the command asks that node at the address in its record, if that very process
+// answers there; nobody else gets a token.
 func TestAtNode_AsksThatNodeAlone(t *testing.T) {
 	var got []string
 	at := func(node, instance string) *httptest.Server {
@@ -237,15 +237,15 @@ func TestAtNode_AsksThatNodeAlone(t *testing.T) {
 		"itself":          {at("b", "i1"), exitDone, []string{"b /livez false", "b " + wire.PathPriority + " true"}},
 		"another node":    {at("a", "i2"), exitUnreachable, []string{"a /livez false"}},
 		"another process": {at("b", "i2"), exitUnreachable, []string{"b /livez false"}},
-		"what is no node": {at("", ""), exitUnreachable, []string{" /livez false"}},
+		"not a node":      {at("", ""), exitUnreachable, []string{" /livez false"}},
 	} {
 		got = nil
 		plane := func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, `{"nodes":[{"id":"b","instance":"i1","mode":"auto","state":"STANDBY","uri":%q}]}`, c.by.URL)
 		}
-		code, said := told(t, plane, "priority", "5", "--node", "b", "--token-file", token)
+		code, stderr := runAgainst(t, plane, "priority", "5", "--node", "b", "--token-file", token)
 		if code != c.code || fmt.Sprint(got) != fmt.Sprint(c.got) {
-			t.Errorf("%s: exit code %d, asked %q, want %d and %q: %s", name, code, got, c.code, c.got, said)
+			t.Errorf("%s: exit code %d, asked %q, want %d and %q: %s", name, code, got, c.code, c.got, stderr)
 		}
 	}
 }

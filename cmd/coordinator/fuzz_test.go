@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// given are the settings that do not have their default.
+// given are the settings that differ from their defaults.
 func given(settings *pflag.FlagSet) (all []string) {
 	settings.VisitAll(func(f *pflag.Flag) {
 		if f.Changed {
@@ -21,9 +21,9 @@ func given(settings *pflag.FlagSet) (all []string) {
 	return all
 }
 
-// A file of settings is taken or refused, with the place of all that is wrong, and
-// never makes the program fall over. What it was taken for does not depend on what the
-// settings were, and it never sets what is given as a flag alone.
+// A settings file is accepted, or refused with the line of every mistake; it never crashes
+// the program. The result does not depend on earlier settings, and a file never sets what
+// only a flag may set.
 func FuzzSettingsFile(f *testing.F) {
 	for _, text := range []string{
 		"mode: hot_backup\nplane: on\nendpoints: [a, \"b,c\"]\nlease-ttl: 6s\npriority: -1\n",
@@ -40,11 +40,11 @@ func FuzzSettingsFile(f *testing.F) {
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
 				if strings.HasPrefix(line, "f.yaml") && !placed.MatchString(line) {
-					t.Errorf("no place in %q", line)
+					t.Errorf("no line number in %q", line)
 				}
 			}
 			if !placed.MatchString(err.Error()) {
-				t.Errorf("no place in %q", err)
+				t.Errorf("no line number in %q", err)
 			}
 			return
 		}

@@ -9,26 +9,27 @@ import (
 )
 
 const (
-	// garbageFree is how much garbage a process may always gather: less of it makes the
-	// collector run often for little.
-	garbageFree = 256 << 20
-	// garbageShare is how much it may gather, in percent of what lives, where that is
-	// more. Nearly all of a large mirror lives long, and is 1.3 times what it copies:
-	// this keeps what is resident below twice that, for some hundredths of a processor.
-	garbageShare = 30
-	// garbageEvery is how often the heap is looked at.
-	garbageEvery = 250 * time.Millisecond
+	// minGarbage is how much garbage a process may always gather: with less, the collector
+	// would run often for little gain.
+	minGarbage = 256 << 20
+	// garbagePercentLarge is how much garbage may gather, in percent of the live heap,
+	// where that is more than minGarbage. Nearly all of a large mirror is long-lived and
+	// takes 1.3 times the size of its mementos: this setting keeps resident memory below
+	// twice that, for a few hundredths of a processor.
+	garbagePercentLarge = 30
+	// checkHeapEvery is how often the live heap is measured.
+	checkHeapEvery = 250 * time.Millisecond
 )
 
-// boundGarbage sets the collector by the size of the live heap until done is closed.
-// By its own rule it lets a process gather as much garbage as it has live memory, which
-// would double what a mirror takes. An operator's GOGC stays as it is.
-func boundGarbage(done <-chan struct{}) {
+// tuneGC adjusts the collector to the size of the live heap until done is closed. By
+// default a process gathers as much garbage as it has live memory, which would double what
+// a mirror takes. An operator's GOGC stays in force.
+func tuneGC(done <-chan struct{}) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	tick := time.NewTicker(garbageEvery)
+	tick := time.NewTicker(checkHeapEvery)
 	defer tick.Stop()
 	for set := 100; ; {
 		select {
@@ -37,15 +38,15 @@ func boundGarbage(done <-chan struct{}) {
 			return
 		}
 		metrics.Read(sample)
-		if want := garbagePercent(sample[0].Value.Uint64()); want != set {
+		if want := gcPercent(sample[0].Value.Uint64()); want != set {
 			debug.SetGCPercent(want)
 			set = want
 		}
 	}
 }
 
-// garbagePercent is the setting of the collector for so much live memory.
-func garbagePercent(live uint64) int {
-	free := 100 * garbageFree / math.Max(float64(live), 1)
-	return int(min(100, max(garbageShare, free)))
+// gcPercent is the collector's setting for that much live memory.
+func gcPercent(live uint64) int {
+	free := 100 * minGarbage / math.Max(float64(live), 1)
+	return int(min(100, max(garbagePercentLarge, free)))
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// listValue is the value of a flag that takes several texts, with commas between them. It is
-// read as strictly as a list in a file: nothing is trimmed, and no quotes are taken off.
+// listValue is the value of a flag that takes several texts, separated by commas. It is
+// parsed as strictly as a list in a file: nothing is trimmed and no quotes are removed.
 type listValue struct {
 	to    *[]string
 	given bool
@@ -20,7 +20,7 @@ func (l *listValue) String() string { return "[" + strings.Join(*l.to, ",") + "]
 // Type implements [pflag.Value].
 func (l *listValue) Type() string { return "stringSlice" }
 
-// Set implements [pflag.Value]: given again, it adds.
+// Set implements [pflag.Value]. A second call adds to the list.
 func (l *listValue) Set(text string) error {
 	if strings.TrimSpace(text) == "" {
 		return errEmpty

@@ -10,14 +10,14 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// loadWithin is how long status waits for a node's word on how far its load has come.
-const loadWithin = time.Second
+// loadTimeout is how long status waits for nodes to report how far they have loaded.
+const loadTimeout = time.Second
 
-// loadsOf asks the nodes that change their state how far their loads have come, which
-// is not in the plane's records: they would be written for it all the time. asked is the
-// server that has told of them.
+// loadsOf asks nodes that are initializing how far they have loaded. That is not in their
+// records, which would have to be written all the time. asked is the server that named the
+// nodes.
 func (o *operator) loadsOf(ctx context.Context, asked string, p *wire.Plane) map[string]string {
-	ctx, cancel := context.WithTimeout(ctx, loadWithin)
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	notes := make([]string, len(p.Nodes))
 	var asking sync.WaitGroup
@@ -48,7 +48,7 @@ func (o *operator) loadsOf(ctx context.Context, asked string, p *wire.Plane) map
 	return loads
 }
 
-// loadNote says how far a load has come; it is empty where none is under way.
+// loadNote says how far a load has come; it is empty if none is in progress.
 func loadNote(m *wire.Mirror) string {
 	if m == nil || m.Total == 0 || m.Loaded >= m.Total {
 		return ""

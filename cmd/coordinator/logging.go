@@ -15,26 +15,25 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/logbuffer"
 )
 
-// logger is how a process that serves says what it does, on standard error. Nobody who
-// logs ever waits for who reads: an elected node that hung in its log would keep its
-// plane without a master.
+// logger is the log of a serving process, on standard error. Logging never waits for the
+// reader of the log: a master that hung in its log would keep its plane without a leader.
 type logger struct {
 	*zap.Logger
 	level zap.AtomicLevel
 	lines *logbuffer.Buffer
 }
 
-// serving has serve log as c says. What kept it from its work is told last, on the same
-// way, since standard error may have no reader by then.
+// serving runs serve with a log. An error of serve is written last and by the same path,
+// since standard error may have no reader by then.
 func (c *logConfig) serving(cmd *cobra.Command, s streams, serve func(*logger) error) error {
 	log, err := c.open(s)
 	if err != nil {
 		return err
 	}
 	defer zap.RedirectStdLog(log.Logger)()
-	defer func() { _ = log.lines.Close() }() // a log that nobody reads keeps no process
+	defer func() { _ = log.lines.Close() }() // a log without a reader does not hold up the process
 	if err = serve(log); err != nil {
-		complain(log.lines, cmd, err)
+		printError(log.lines, cmd, err)
 		err = errors.Join(errQuiet, err)
 	}
 	return err
@@ -49,14 +48,14 @@ func (c *logConfig) open(s streams) (*logger, error) {
 	people := c.format == "console" || c.format == "auto" && isTerminal(s.err)
 	enc, out := encoder(people), s.err
 	if people {
-		out = forPeople{s.err}
+		out = terminalWriter{s.err}
 	}
 	lines := logbuffer.New(out, func(lost int64) []byte { return linesLost(enc, lost) })
 	level := zap.NewAtomicLevelAt(parsed)
 	return &logger{Logger: zap.New(zapcore.NewCore(enc, lines, level)), level: level, lines: lines}, nil
 }
 
-// encoder writes lines for people or for programs.
+// encoder formats lines for people or for programs.
 func encoder(people bool) zapcore.Encoder {
 	ec := zap.NewProductionEncoderConfig()
 	ec.TimeKey = "ts"
@@ -71,7 +70,7 @@ func encoder(people bool) zapcore.Encoder {
 	return zapcore.NewJSONEncoder(ec)
 }
 
-// linesLost is the line that tells of lines that nobody has read.
+// linesLost is the line that says how many lines were dropped.
 func linesLost(enc zapcore.Encoder, n int64) []byte {
 	var line bytes.Buffer
 	log := zap.New(zapcore.NewCore(enc, zapcore.AddSync(&line), zap.WarnLevel))
@@ -79,8 +78,8 @@ func linesLost(enc zapcore.Encoder, n int64) []byte {
 	return line.Bytes()
 }
 
-// quietGRPC keeps gRPC's own messages off standard error, which may have no reader. What
-// they are about is in the errors of the calls. gRPC's own variable has it speak.
+// quietGRPC keeps gRPC's own messages off standard error, which may have no reader; the
+// errors of calls say the same. gRPC's environment variable turns them on.
 func quietGRPC() {
 	if os.Getenv("GRPC_GO_LOG_SEVERITY_LEVEL") == "" {
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))

@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/logbuffer"
 )
 
-// reader takes what is written once it is there.
+// reader returns what is written, as soon as something is.
 type reader struct {
 	there chan struct{}
 
@@ -30,14 +30,14 @@ func (r *reader) Write(b []byte) (int, error) {
 	return r.got.Write(b)
 }
 
-// What serves goes on while nobody reads its log. The log says what it lacks, and what
-// has kept the process from its work stands at its end.
+// A serving process goes on while nobody reads its log. The log reports lost lines, and the
+// error that ended the process comes last.
 func TestServing_LogsToNobody(t *testing.T) {
 	r := &reader{there: make(chan struct{})}
 	c := &logConfig{level: "info", format: "json"}
 	open := sync.OnceFunc(func() { close(r.there) })
 	late := time.AfterFunc(20*time.Second, func() {
-		t.Error("who logs waits for who reads")
+		t.Error("logging waits for the reader")
 		open()
 	})
 	defer late.Stop()

@@ -1,8 +1,7 @@
 // Command coordinator runs a node of a plane, and operates planes.
 //
-// "coordinator run" starts a node; "coordinator store" runs an etcd of one member
-// for nodes on one machine to try things out. The other commands talk to any
-// node's HTTP API.
+// "coordinator run" starts a node; "coordinator store" runs a one-member etcd, to try
+// several nodes on one machine. The other commands use the HTTP API of any node.
 package main
 
 import (
@@ -24,7 +23,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// The exit codes, everywhere. People script against them.
+// The exit codes. They are stable: scripts rely on them.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -40,7 +39,7 @@ func main() {
 	os.Exit(execute(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// streams are what a command reads and writes.
+// streams are what a command reads from and writes to.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
@@ -51,30 +50,30 @@ func execute(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	complain(s.err, cmd, err)
+	printError(s.err, cmd, err)
 	return exitCode(err)
 }
 
-// complain tells people what has kept a command from its work.
-func complain(to io.Writer, cmd *cobra.Command, err error) {
+// printError prints why a command failed.
+func printError(to io.Writer, cmd *cobra.Command, err error) {
 	if err != nil && !errors.Is(err, errQuiet) {
-		fmt.Fprintf(forPeople{to}, "Error: %s\n", masked(err.Error()+whereFrom(cmd.Flags(), err)))
+		fmt.Fprintf(terminalWriter{to}, "Error: %s\n", masked(err.Error()+originHint(cmd.Flags(), err)))
 	}
 }
 
-// errQuiet is wrapped by errors that say nothing beyond their exit code.
+// errQuiet is wrapped by errors that need no message beyond their exit code.
 var errQuiet = errors.New("exit code says it all")
 
 // usageError marks wrong usage or configuration.
 type usageError struct{ error }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the cause.
 func (e usageError) Unwrap() error { return e.error }
 
-// pendingError is a change that goes on after the command has stopped waiting.
+// pendingError marks a change that continues after the command has stopped waiting.
 type pendingError struct{ error }
 
-// Unwrap returns what is under way.
+// Unwrap returns the cause.
 func (e pendingError) Unwrap() error { return e.error }
 
 // exitCode is the one place where an error becomes an exit code.
@@ -106,7 +105,7 @@ func exitCode(err error) int {
 	}
 }
 
-// problemCode is the exit code of a problem that a node has told.
+// problemCode is the exit code for a problem that a node has reported.
 func problemCode(p *wire.Problem) int {
 	switch p.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,

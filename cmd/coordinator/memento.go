@@ -21,14 +21,14 @@ import (
 func newMemento(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "memento",
-		Short: "Read and write the state that the plane keeps",
+		Short: "Read and write the plane's state",
 		Args:  cobra.NoArgs,
 	}
 	cmd.AddCommand(newGet(s), newPut(s), newDelete(s), newList(s), newWatch(s), newBatch(s), newDiff(s))
 	return cmd
 }
 
-// mementoPath is the path of a memento that is named on the command line.
+// mementoPath is the API path of a memento named on the command line.
 func mementoPath(arg string) (string, error) {
 	name, err := rebind.ParseName(arg)
 	if err != nil {
@@ -37,8 +37,8 @@ func mementoPath(arg string) (string, error) {
 	return wire.PathMementos + "/" + string(name), nil
 }
 
-// expect turns --if-revision into a header.
-func expect(cmd *cobra.Command, h http.Header, revision int64) error {
+// setPrecondition turns --if-revision into a header.
+func setPrecondition(cmd *cobra.Command, h http.Header, revision int64) error {
 	switch {
 	case !cmd.Flags().Changed("if-revision"):
 	case revision < 0:
@@ -51,7 +51,7 @@ func expect(cmd *cobra.Command, h http.Header, revision int64) error {
 	return nil
 }
 
-// input reads a file, or standard input for - or nothing.
+// input reads a file, or standard input if args is empty or "-".
 func (o *operator) input(args []string) ([]byte, error) {
 	if len(args) == 0 || args[0] == "-" {
 		body, err := io.ReadAll(o.in)
@@ -72,15 +72,15 @@ func newGet(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get TYPE/ID",
 		Short: "Print a memento's payload as it is stored",
-		Long: `Print a memento's payload as it is stored, byte for byte. With --revision it is
-the one that the store had then; how far back that goes is for etcd's compaction
-to say. A terminal is shown control characters written out; redirect the output to
-have them.`,
+		Long: `Print a memento's payload as it is stored, byte for byte. With --revision, print the
+payload as of that revision; how far back revisions are available depends on etcd's
+compaction. On a terminal, control characters are escaped; redirect the output to get
+the exact bytes.`,
 		Example: `  coordinator memento get entity/web-1
   coordinator memento get entity/web-1 --revision 1200`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().Int64Var(&revision, "revision", 0, "read it as it was at this revision")
+	cmd.Flags().Int64Var(&revision, "revision", 0, "read it as of this revision")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		path, err := mementoPath(args[0])
 		if err != nil {
@@ -97,7 +97,7 @@ have them.`,
 		if err != nil {
 			return err
 		}
-		_, err = o.shownTo().Write(answer.Body)
+		_, err = o.textOut().Write(answer.Body)
 		return err
 	})
 }
@@ -108,9 +108,9 @@ func newPut(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put TYPE/ID [FILE|-]",
 		Short: "Store a memento, from a file or standard input",
-		Long: `Store a memento, all of it: what is not given is empty afterwards. With
---if-revision it is stored only if it was last modified at that revision, and
-with --if-revision 0 only if it does not exist.`,
+		Long: `Store a memento as a whole: what is not given is empty afterwards. With --if-revision
+it is stored only if it was last modified at that revision, and with --if-revision 0
+only if it does not exist.`,
 		Example: `  coordinator memento put entity/web-1 web-1.json --content-type application/json
   echo hello | coordinator memento put note/hello`,
 		Args: cobra.RangeArgs(1, 2),
@@ -134,7 +134,7 @@ with --if-revision 0 only if it does not exist.`,
 		if schema != 0 {
 			h.Set(wire.HeaderSchema, strconv.FormatInt(schema, 10))
 		}
-		if err := expect(cmd, h, revision); err != nil {
+		if err := setPrecondition(cmd, h, revision); err != nil {
 			return err
 		}
 		body, err := o.input(args[1:])
@@ -174,10 +174,10 @@ func newDelete(s streams) *cobra.Command {
 			return err
 		}
 		if cmd.Flags().Changed("if-revision") && revision < 1 {
-			return usageError{errors.New("if-revision: what is to be deleted has a positive revision")}
+			return usageError{errors.New("if-revision: a memento to be deleted has a positive revision")}
 		}
 		h := make(http.Header)
-		if err := expect(cmd, h, revision); err != nil {
+		if err := setPrecondition(cmd, h, revision); err != nil {
 			return err
 		}
 		answer, err := o.do(ctx, client.Request{Method: http.MethodDelete, Path: path, Header: h})
@@ -195,7 +195,7 @@ func newDelete(s streams) *cobra.Command {
 	})
 }
 
-// deleted is the answer to a deletion as JSON: the API tells it by a header.
+// deleted is the answer to a deletion as JSON; the API has only a header for it.
 func deleted(answer *client.Answer) ([]byte, error) {
 	revision, err := strconv.ParseInt(answer.Header.Get(wire.HeaderRevision), 10, 64)
 	if err != nil || revision < 1 {
@@ -245,7 +245,7 @@ func newList(s streams) *cobra.Command {
 	})
 }
 
-// listTable shows mementos to people.
+// listTable prints mementos as a table.
 func listTable(w io.Writer, l *wire.List) error {
 	rows := [][]string{{"MEMENTO", "REVISION", "VERSION", "SIZE", "CONTENT TYPE", "SCHEMA", "PARENT"}}
 	for _, m := range l.Items {
@@ -261,7 +261,7 @@ func newBatch(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "batch [FILE|-]",
 		Short: "Put and delete mementos together, all or nothing",
-		Long: `Put and delete mementos together, all or nothing, as a JSON document says:
+		Long: `Put and delete mementos together, all or nothing, as described by a JSON document:
 
     {"ops": [
       {"op": "put", "type": "entity", "id": "a", "data": {"any": "JSON"}},

@@ -15,31 +15,31 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// supervisor tells the service manager that has started this process how the node
-// is, in the protocol of systemd's sd_notify.
-type supervisor struct {
-	status func() coordinator.Status
-	log    *zap.Logger
-	begun  time.Time
-	pat    time.Duration // how often it is told that the node lives; 0: not asked for
+// notifier reports the node's state to the service manager that started this process, in
+// the protocol of systemd's sd_notify.
+type notifier struct {
+	status        func() coordinator.Status
+	log           *zap.Logger
+	started       time.Time
+	watchdogEvery time.Duration // how often to report that the node is alive; 0: never
 
-	ready  bool      // that it has been told
-	told   string    // the last status told
-	patted time.Time // when it was last told that the node lives
+	readySent    bool      // READY was sent
+	lastStatus   string    // the last status that was sent
+	watchdogSent time.Time // when it was last reported that the node is alive
 }
 
 const (
-	// tellEvery is how soon the service manager learns of a new state.
-	tellEvery = time.Second
-	// settleWithin is for how long a node that is still on its way to its first state
-	// is not reported as started. One that takes longer, because it loads much or waits
-	// for a master, is at work and not to be killed for it.
-	settleWithin = 30 * time.Second
+	// notifyEvery is how soon the service manager learns of a new state.
+	notifyEvery = time.Second
+	// readyWithin is how long a node that has not yet reached its first state is not
+	// reported as started. A node that takes longer, because it loads much or waits for a
+	// master, is at work and must not be killed for it.
+	readyWithin = 30 * time.Second
 )
 
-// supervise reports a node to the service manager until ended is closed. It returns at
-// once where there is none to report to.
-func supervise(ctx context.Context, ended <-chan struct{}, status func() coordinator.Status, log *zap.Logger) error {
+// notify reports the node to the service manager until ended is closed. Without a service
+// manager it returns at once.
+func notify(ctx context.Context, ended <-chan struct{}, status func() coordinator.Status, log *zap.Logger) error {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return nil
 	}
@@ -47,10 +47,10 @@ func supervise(ctx context.Context, ended <-chan struct{}, status func() coordin
 	if err != nil {
 		return usageError{fmt.Errorf("watchdog of the service manager: %w", err)}
 	}
-	s := &supervisor{status: status, log: log, begun: time.Now(), pat: limit / 3}
-	tick := time.NewTicker(tellEvery)
-	if s.pat > 0 {
-		tick.Reset(min(tellEvery, s.pat))
+	s := &notifier{status: status, log: log, started: time.Now(), watchdogEvery: limit / 3}
+	tick := time.NewTicker(notifyEvery)
+	if s.watchdogEvery > 0 {
+		tick.Reset(min(notifyEvery, s.watchdogEvery))
 	}
 	defer tick.Stop()
 	for {
@@ -58,7 +58,7 @@ func supervise(ctx context.Context, ended <-chan struct{}, status func() coordin
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.tell([]string{sdnotify.SdNotifyStopping, "STATUS=stopping"})
+			s.send([]string{sdnotify.SdNotifyStopping, "STATUS=stopping"})
 			<-ended
 			return nil
 		case <-ended:
@@ -67,31 +67,31 @@ func supervise(ctx context.Context, ended <-chan struct{}, status func() coordin
 	}
 }
 
-// report tells the news, and again the next time if it could not.
-func (s *supervisor) report() {
+// report sends what has changed; what could not be sent is sent again the next time.
+func (s *notifier) report() {
 	next := *s
-	if s.tell(next.news(time.Now())) {
+	if s.send(next.changes(time.Now())) {
 		*s = next
 	}
 }
 
-// news is what the service manager does not know yet.
-func (s *supervisor) news(now time.Time) []string {
-	var news []string
+// changes returns what the service manager does not know yet.
+func (s *notifier) changes(now time.Time) []string {
+	var changes []string
 	st := s.status()
-	if !s.ready && (st.State != modes.StateInitializing || now.Sub(s.begun) > settleWithin) {
-		s.ready = true
-		news = append(news, sdnotify.SdNotifyReady)
+	if !s.readySent && (st.State != modes.StateInitializing || now.Sub(s.started) > readyWithin) {
+		s.readySent = true
+		changes = append(changes, sdnotify.SdNotifyReady)
 	}
-	if text := statusText(&st); text != s.told {
-		s.told = text
-		news = append(news, "STATUS="+text)
+	if text := statusText(&st); text != s.lastStatus {
+		s.lastStatus = text
+		changes = append(changes, "STATUS="+text)
 	}
-	if s.pat > 0 && now.Sub(s.patted) >= s.pat && httpapi.Live(&st) {
-		s.patted = now
-		news = append(news, sdnotify.SdNotifyWatchdog)
+	if s.watchdogEvery > 0 && now.Sub(s.watchdogSent) >= s.watchdogEvery && httpapi.Live(&st) {
+		s.watchdogSent = now
+		changes = append(changes, sdnotify.SdNotifyWatchdog)
 	}
-	return news
+	return changes
 }
 
 // statusText is a node's state in one line, for "systemctl status".
@@ -106,13 +106,13 @@ func statusText(st *coordinator.Status) string {
 	return text
 }
 
-func (s *supervisor) tell(news []string) bool {
-	if len(news) == 0 {
+func (s *notifier) send(changes []string) bool {
+	if len(changes) == 0 {
 		return true
 	}
-	_, err := sdnotify.SdNotify(false, strings.Join(news, "\n"))
+	_, err := sdnotify.SdNotify(false, strings.Join(changes, "\n"))
 	if err != nil {
-		s.log.Warn("service manager not told, retrying", zap.Error(err))
+		s.log.Warn("service manager could not be notified, retrying", zap.Error(err))
 	}
 	return err == nil
 }

@@ -18,15 +18,15 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// operator is what all commands share that talk to a node's API.
+// operator is what all commands that use a node's API have in common.
 type operator struct {
 	streams
 	server  string
 	timeout time.Duration
 	output  string
-	files   shownFiles
-	shown   client.Credentials // what they hold
-	nodes   *client.Client     // those that server names; made when it is first needed
+	files   credentialFiles
+	shown   client.Credentials // the contents of files
+	nodes   *client.Client     // client for the nodes in server; made on first use
 }
 
 const defaultServer = "http://127.0.0.1:7400"
@@ -34,16 +34,16 @@ const defaultServer = "http://127.0.0.1:7400"
 // errNoNode is returned for a node that is not in the plane.
 var errNoNode = errors.New("no such live node")
 
-// askFlags are the flags that say whom to ask, with which credentials, and how to print
-// the answer.
+// askFlags are the flags that say which node to ask, with which credentials, and how to
+// print the answer.
 var askFlags = []string{"server", "timeout", "output", "token-file", "cacert", "cert", "key"}
 
-// flags adds the flags of a command that talks to a node.
+// flags adds the flags of a command that uses a node's API.
 func (o *operator) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API, or several with commas: the first that answers is asked")
+	cmd.Flags().StringVar(&o.server, "server", defaultServer, "URL of a node's API, or several separated by commas: the first that answers is used")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	o.files.flags(cmd.Flags())
-	o.outputFlag(cmd, "table, json or yaml; json is the API's answer as it came")
+	o.outputFlag(cmd, "table, json or yaml; json is the API's unchanged answer")
 }
 
 func (o *operator) outputFlag(cmd *cobra.Command, usage string) {
@@ -59,11 +59,11 @@ func (o *operator) checkOutput() error {
 	}
 }
 
-// operating makes a command that talks to a node.
+// operating makes a command that uses a node's API.
 func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	o := &operator{streams: s}
 	o.flags(cmd)
-	o.completesNames(cmd)
+	o.completeNames(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := o.checkOutput(); err != nil {
 			return err
@@ -82,7 +82,7 @@ func operating(s streams, cmd *cobra.Command, run func(ctx context.Context, o *o
 	return cmd
 }
 
-// client is the client for the nodes that are asked.
+// client returns the client for the nodes in server.
 func (o *operator) client() (*client.Client, error) {
 	if o.nodes == nil {
 		c, err := client.New(o.server, o.shown)
@@ -94,7 +94,7 @@ func (o *operator) client() (*client.Client, error) {
 	return o.nodes, nil
 }
 
-// do sends a request to the node that is asked.
+// do sends a request to the node in server.
 func (o *operator) do(ctx context.Context, r client.Request) (*client.Answer, error) {
 	c, err := o.client()
 	if err != nil {
@@ -104,7 +104,7 @@ func (o *operator) do(ctx context.Context, r client.Request) (*client.Answer, er
 	return answer, o.explain(err)
 }
 
-// post sends v to the node that is asked.
+// post sends v to the node in server.
 func (o *operator) post(ctx context.Context, path string, v any) (*client.Answer, error) {
 	req, err := client.JSON(http.MethodPost, path, v)
 	if err != nil {
@@ -113,7 +113,7 @@ func (o *operator) post(ctx context.Context, path string, v any) (*client.Answer
 	return o.do(ctx, req)
 }
 
-// doAt sends a request to the node of that id, whose address the plane knows.
+// doAt sends a request to the node with that id, at the address that the plane knows.
 func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*client.Answer, error) {
 	if node == "" {
 		return o.do(ctx, r)
@@ -134,7 +134,7 @@ func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*cl
 	return nil, fmt.Errorf("%w: %s", errNoNode, node)
 }
 
-// doBy sends a request to a node at the address that its record says.
+// doBy sends a request to a node at the address in its record.
 func (o *operator) doBy(ctx context.Context, asked string, n *wire.PlaneNode, r client.Request) (*client.Answer, error) {
 	at, err := o.reach(ctx, asked, n.URI, n.ID, n.Instance)
 	if err != nil {
@@ -148,7 +148,7 @@ func (o *operator) doBy(ctx context.Context, asked string, n *wire.PlaneNode, r 
 	return answer, nil
 }
 
-// explain says what to do where nobody was reached.
+// explain adds advice to the error if no node was reached.
 func (o *operator) explain(err error) error {
 	if errors.Is(err, client.ErrUnreachable) && !errors.As(err, new(*wire.Problem)) {
 		return fmt.Errorf("%w: is a node running at %s? name another with --server", err, o.server)
@@ -170,22 +170,22 @@ func (o *operator) print(body []byte, table func(w io.Writer) error) error {
 		if err != nil {
 			return fmt.Errorf("turn answer into YAML: %w", err)
 		}
-		_, err = o.shownTo().Write(text)
+		_, err = o.textOut().Write(text)
 		return err
 	default:
-		return table(forPeople{o.out})
+		return table(terminalWriter{o.out})
 	}
 }
 
-// shownTo is where text goes that programs want as it is, and people may see.
-func (o *operator) shownTo() io.Writer {
+// textOut is where to write text that programs need unchanged and people may see.
+func (o *operator) textOut() io.Writer {
 	if isTerminal(o.out) {
-		return forPeople{o.out}
+		return terminalWriter{o.out}
 	}
 	return o.out
 }
 
-// show decodes an answer and writes it.
+// show decodes an answer and prints it.
 func show[T any](o *operator, answer *client.Answer, table func(w io.Writer, v *T) error) error {
 	var v T
 	if err := answer.Decode(&v); err != nil {
@@ -194,8 +194,8 @@ func show[T any](o *operator, answer *client.Answer, table func(w io.Writer, v *
 	return o.print(answer.Body, func(w io.Writer) error { return table(w, &v) })
 }
 
-// showDone is show for the answer to a change, which has happened if done finds in it what
-// such an answer has to carry.
+// showDone is show for the answer to a change. The change has happened if done finds in the
+// answer what it has to contain.
 func showDone[T any](o *operator, answer *client.Answer, done func(v *T) bool, table func(w io.Writer, v *T) error) error {
 	var v T
 	if err := answer.Decode(&v); err != nil {
@@ -222,7 +222,7 @@ func columns(w io.Writer, rows ...[]string) error {
 	return t.Flush()
 }
 
-// orDash stands for what is empty.
+// orDash returns a dash for an empty text.
 func orDash(s string) string {
 	if s == "" {
 		return "-"
@@ -230,8 +230,8 @@ func orDash(s string) string {
 	return s
 }
 
-// lasted is the time since a moment, as people say it.
-func lasted(since time.Time) string {
+// age formats the time since a moment.
+func age(since time.Time) string {
 	d := time.Since(since)
 	switch {
 	case d < time.Second:

@@ -14,18 +14,18 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// outfile is a file that a command writes. A regular file, or one that is not there yet,
-// is there whole or as it was before; what is none, a device or a pipe, is written to.
-// Behind a symbolic link it is the link's target that is written.
+// outfile is a file that a command writes. A regular or new file is written whole or not at
+// all; a device or a pipe is written to directly. A symbolic link stays, and its target is
+// written.
 type outfile struct {
 	*os.File
-	pending *renameio.PendingFile // nil: what is written counts at once
-	fresh   bool                  // it was not there, and is removed if it is not committed
+	pending *renameio.PendingFile // nil: written directly
+	fresh   bool                  // it is new, and is removed if it is not committed
 	path    string
 }
 
-// createFile opens a file for writing. A new one is its owner's alone, one that is there
-// keeps its mode and its owner. End it with commit, and call discard in any case.
+// createFile opens a file for writing. A new file is readable by its owner only; an
+// existing one keeps its mode and owner. End it with commit, and call discard in any case.
 func createFile(path string) (*outfile, error) {
 	target, err := followLinks(path)
 	switch {
@@ -46,7 +46,7 @@ func createFile(path string) (*outfile, error) {
 	case info.IsDir():
 		return nil, usageError{fmt.Errorf("%s is a directory: name a file in it", path)}
 	}
-	// Whoever may not write a file may not replace it either.
+	// Without the right to write the file, replacing it is refused too.
 	file, err := os.OpenFile(target, os.O_WRONLY, 0)
 	if err != nil {
 		return nil, usageError{err}
@@ -60,7 +60,7 @@ func createFile(path string) (*outfile, error) {
 	return replaceFile(path, target, info)
 }
 
-// createNew is createFile for what is not to replace a file that is there.
+// createNew is createFile for a file that must not exist yet.
 func createNew(path string) (*outfile, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
@@ -73,12 +73,12 @@ func createNew(path string) (*outfile, error) {
 	return nil, usageError{err}
 }
 
-// replaceFile makes the file that is to take the place of target, which is like before,
-// nil if it is not there.
+// replaceFile opens a temporary file that is to replace target and takes over its mode and
+// owner; before is nil if target does not exist.
 func replaceFile(path, target string, before fs.FileInfo) (*outfile, error) {
 	pending, err := renameio.NewPendingFile(target, renameio.WithTempDir(filepath.Dir(target)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
-		return nil, usageError{fmt.Errorf("%s: no file can be made beside it, to take its place when it is whole: %w", path, err)}
+		return nil, usageError{fmt.Errorf("%s: cannot create the temporary file that is to replace it in its directory: %w", path, err)}
 	}
 	f := &outfile{File: pending.File, pending: pending, path: path}
 	if before == nil {
@@ -94,7 +94,7 @@ func replaceFile(path, target string, before fs.FileInfo) (*outfile, error) {
 	return f, nil
 }
 
-// commit ends the file, and puts it in its place.
+// commit closes the file and moves it into its place.
 func (f *outfile) commit() error {
 	end := f.Close
 	if f.pending != nil {
@@ -107,7 +107,7 @@ func (f *outfile) commit() error {
 	return nil
 }
 
-// discard leaves what was there before, unless the file was committed.
+// discard restores what was there before, unless the file was committed.
 func (f *outfile) discard() {
 	if f.pending != nil {
 		_ = f.pending.Cleanup()
@@ -119,11 +119,11 @@ func (f *outfile) discard() {
 	}
 }
 
-// maxLinks is how many symbolic links are followed, one after the other.
+// maxLinks limits how many symbolic links are followed in a row.
 const maxLinks = 40
 
-// followLinks returns what a path leads to: no symbolic link, but for those by which the
-// system names open files, which lead to no path. It need not be there.
+// followLinks resolves the symbolic links of a path, except those with which the system
+// names open files: they lead to no path. The result need not exist.
 func followLinks(path string) (string, error) {
 	for range maxLinks {
 		if _, own := descriptor(path); own {
@@ -131,7 +131,7 @@ func followLinks(path string) (string, error) {
 		}
 		next, err := os.Readlink(path)
 		switch {
-		case errors.Is(err, syscall.EINVAL), errors.Is(err, fs.ErrNotExist): // no link, or nothing
+		case errors.Is(err, syscall.EINVAL), errors.Is(err, fs.ErrNotExist): // not a link, or missing
 			return path, nil
 		case err != nil:
 			return "", err
@@ -143,10 +143,10 @@ func followLinks(path string) (string, error) {
 	return "", fmt.Errorf("%s: too many symbolic links", path)
 }
 
-// openFiles are the names of this process's own open files.
+// openFiles matches the names of this process's own open files.
 var openFiles = regexp.MustCompile(`^/(?:dev/fd|proc/self/fd|proc/thread-self/fd|proc/(\d+)/fd)/(\d+)$`)
 
-// descriptor returns which open file of this process a path names, if it does.
+// descriptor returns the open file of this process that a path names, if it names one.
 func descriptor(path string) (fd int, own bool) {
 	switch path {
 	case "/dev/stdout":
@@ -162,7 +162,8 @@ func descriptor(path string) (fd int, own bool) {
 	return fd, err == nil
 }
 
-// openDescriptor writes to an open file of this process, from where it is.
+// openDescriptor duplicates an open file of this process, to write from its current
+// position.
 func openDescriptor(path string, fd int) (*outfile, error) {
 	again, err := syscall.Dup(fd)
 	if err != nil {
@@ -178,14 +179,14 @@ func isStdout(path string) bool {
 	return path == "-" || err == nil && own && fd == 1
 }
 
-// noting is a writer that remembers why it took no more.
-type noting struct {
+// errorRecorder is a writer that remembers why a write failed.
+type errorRecorder struct {
 	to     io.Writer
 	failed error
 }
 
 // Write implements [io.Writer].
-func (n *noting) Write(part []byte) (int, error) {
+func (n *errorRecorder) Write(part []byte) (int, error) {
 	written, err := n.to.Write(part)
 	if err != nil {
 		n.failed = err

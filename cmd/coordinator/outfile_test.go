@@ -26,7 +26,7 @@ func exports(text string) http.HandlerFunc {
 	}
 }
 
-// holds is the content of a file.
+// holds returns the content of a file.
 func holds(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -50,7 +50,7 @@ func inDirectory(t *testing.T, dir string) string {
 	return strings.Join(names, " ")
 }
 
-// An export is there whole or not at all: what was there before stays, to the letter, and
+// An export is written whole or not at all: the old file stays unchanged until then, and
 // nothing is left beside it.
 func TestExport_WholeOrNotAtAll(t *testing.T) {
 	whole := string(anArchive(t))
@@ -71,8 +71,8 @@ func TestExport_WholeOrNotAtAll(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if code, said := told(t, handler, "export", file); code == exitDone {
-				t.Errorf("%s: exit code 0: %s", name, said)
+			if code, stderr := runAgainst(t, handler, "export", file); code == exitDone {
+				t.Errorf("%s: exit code 0: %s", name, stderr)
 			}
 			if before != "" && holds(t, file) != before || before == "" && inDirectory(t, dir) != "" || before != "" && inDirectory(t, dir) != "archive" {
 				t.Errorf("%s: afterwards there is %q", name, inDirectory(t, dir))
@@ -81,7 +81,7 @@ func TestExport_WholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-// One that is interrupted leaves what was there.
+// An interrupted export leaves the old file.
 func TestExport_Interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -97,14 +97,14 @@ func TestExport_Interrupted(t *testing.T) {
 	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	code := execute(ctx, []string{"export", file, "--server", node.URL}, streams{out: io.Discard, err: &said})
-	if code != exitFailed || !strings.Contains(said.String(), "interrupted") || holds(t, file) != "before" || inDirectory(t, dir) != "archive" {
-		t.Errorf("exit code %d, and there is %s: %s", code, inDirectory(t, dir), &said)
+	var stderr bytes.Buffer
+	code := execute(ctx, []string{"export", file, "--server", node.URL}, streams{out: io.Discard, err: &stderr})
+	if code != exitFailed || !strings.Contains(stderr.String(), "interrupted") || holds(t, file) != "before" || inDirectory(t, dir) != "archive" {
+		t.Errorf("exit code %d, and there is %s: %s", code, inDirectory(t, dir), &stderr)
 	}
 }
 
-// A file that was there keeps its mode, and a link that leads to it stays one.
+// An existing file keeps its mode, and a link to it stays a link.
 func TestExport_KeepsModeAndLinks(t *testing.T) {
 	whole := string(anArchive(t))
 	dir := t.TempDir()
@@ -126,8 +126,8 @@ func TestExport_KeepsModeAndLinks(t *testing.T) {
 		}
 	}
 	for written, target := range map[string]string{"again": "old", "dangling": "new"} {
-		if code, said := told(t, exports(whole), "export", at(written)); code != exitDone {
-			t.Fatalf("%s: exit code %d: %s", written, code, said)
+		if code, stderr := runAgainst(t, exports(whole), "export", at(written)); code != exitDone {
+			t.Fatalf("%s: exit code %d: %s", written, code, stderr)
 		}
 		if info, err := os.Lstat(at(written)); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 			t.Errorf("%s is no link any more: %v, %v", written, info, err)
@@ -150,7 +150,7 @@ func TestExport_KeepsModeAndLinks(t *testing.T) {
 	}
 }
 
-// What is no regular file is written to, and still there afterwards.
+// A file that is not regular is written to directly and stays.
 func TestExport_WritesToWhatIsNoFile(t *testing.T) {
 	whole := string(anArchive(t))
 	dir := t.TempDir()
@@ -166,8 +166,8 @@ func TestExport_WritesToWhatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, mode := range map[string]fs.FileMode{pipe: fs.ModeNamedPipe, os.DevNull: fs.ModeCharDevice, link: fs.ModeCharDevice} {
-		if code, said := told(t, exports(whole), "export", path); code != exitDone {
-			t.Errorf("%s: exit code %d: %s", path, code, said)
+		if code, stderr := runAgainst(t, exports(whole), "export", path); code != exitDone {
+			t.Errorf("%s: exit code %d: %s", path, code, stderr)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode()&mode == 0 {
 			t.Errorf("%s is %v, %v", path, info, err)
@@ -181,7 +181,7 @@ func TestExport_WritesToWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// Where nothing can be written that is said at once, and nothing is changed.
+// If the file cannot be written, the command says so at once and changes nothing.
 func TestExport_WhereNothingCanBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	loop := filepath.Join(dir, "loop")
@@ -190,7 +190,7 @@ func TestExport_WhereNothingCanBeWritten(t *testing.T) {
 	}
 	paths := map[string]string{
 		dir: "is a directory: name a file in it", filepath.Join(dir, "none", "x"): "no such file", loop: "symbolic links", "": "name of a file is empty",
-		"/proc/version/x": "not a directory", "/proc/none": "no file can be made beside it", "/dev/fd/99": "bad file descriptor",
+		"/proc/version/x": "not a directory", "/proc/none": "cannot create the temporary file", "/dev/fd/99": "bad file descriptor",
 	}
 	if os.Geteuid() != 0 {
 		sealed := filepath.Join(dir, "sealed")
@@ -201,23 +201,23 @@ func TestExport_WhereNothingCanBeWritten(t *testing.T) {
 	}
 	for path, want := range paths {
 		asked := false
-		code, said := told(t, func(http.ResponseWriter, *http.Request) { asked = true }, "export", path)
-		if code != exitUsage || !strings.Contains(said, want) || asked {
-			t.Errorf("%q: exit code %d, asked %t, want %d and %q: %s", path, code, asked, exitUsage, want, said)
+		code, stderr := runAgainst(t, func(http.ResponseWriter, *http.Request) { asked = true }, "export", path)
+		if code != exitUsage || !strings.Contains(stderr, want) || asked {
+			t.Errorf("%q: exit code %d, asked %t, want %d and %q: %s", path, code, asked, exitUsage, want, stderr)
 		}
 	}
-	if code, said := told(t, exports(string(anArchive(t))), "export", "/dev/full"); code != exitFailed || !strings.Contains(said, "no space left") {
-		t.Errorf("a full device: exit code %d: %s", code, said)
+	if code, stderr := runAgainst(t, exports(string(anArchive(t))), "export", "/dev/full"); code != exitFailed || !strings.Contains(stderr, "no space left") {
+		t.Errorf("a full device: exit code %d: %s", code, stderr)
 	}
 	for args, want := range map[string]string{"import": "is a directory: name an archive in it", "memento put entity/x": "is a directory", "memento batch": "is a directory"} {
-		if code, said := told(t, exports(""), append(strings.Fields(args), dir)...); code != exitUsage || !strings.Contains(said, want) {
-			t.Errorf("%s of a directory: exit code %d: %s", args, code, said)
+		if code, stderr := runAgainst(t, exports(""), append(strings.Fields(args), dir)...); code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%s of a directory: exit code %d: %s", args, code, stderr)
 		}
 	}
 }
 
-// A token is written to what is no file too, replaces none, and is not left behind where
-// nobody was told of it.
+// A token may be written to a pipe or device; it replaces no file, and is removed if its
+// line could not be printed.
 func TestToken_File(t *testing.T) {
 	dir := t.TempDir()
 	make := func(out io.Writer, path string) int {
@@ -240,7 +240,7 @@ func TestToken_File(t *testing.T) {
 	}
 }
 
-// full takes nothing.
+// full accepts no bytes.
 type full struct{}
 
 // Write implements [io.Writer].

@@ -15,25 +15,25 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// This file holds the commands that change a plane.
+// The commands that change a plane.
 
 func newHandover(s streams) *cobra.Command {
 	var want wire.HandoverRequest
 	cmd := &cobra.Command{
 		Use:   "handover",
-		Short: "Pass mastership to another node",
-		Long: `Pass mastership to a node, or to the best candidate, and wait until it has
-announced itself. The present master leads until the term has passed, and leads on
-if it cannot. Writes wait meanwhile.
+		Short: "Hand mastership over to another node",
+		Long: `Hand mastership over to a node, or to the best candidate, and wait until that node has
+announced itself. The current master leads until then, and keeps leading if the
+handover fails. Writes wait meanwhile.
 
-With --dry-run nothing is changed: everything that the handover depends on is
-looked at, and the exit code is 3 if any of it does not pass.`,
+With --dry-run nothing is changed: everything that the handover depends on is checked,
+and the exit code is 3 if a check fails.`,
 		Example: `  coordinator handover --to b --dry-run
   coordinator handover --to b`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&want.To, "to", "", "id of the node that is to lead (default: the best candidate)")
-	cmd.Flags().BoolVar(&want.DryRun, "dry-run", false, "look at everything it depends on and change nothing")
+	cmd.Flags().BoolVar(&want.DryRun, "dry-run", false, "check everything that the handover depends on, and change nothing")
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
 		req, err := client.JSON(http.MethodPost, wire.PathHandover, want)
 		if err != nil {
@@ -55,10 +55,10 @@ looked at, and the exit code is 3 if any of it does not pass.`,
 	})
 }
 
-// errWouldFail is what a dry run ends with that does not pass.
+// errWouldFail is the error of a dry run with a failed check.
 var errWouldFail = fmt.Errorf("%w: the handover would not succeed", coordinator.ErrRefused)
 
-// showRehearsal shows a dry run's checks, and fails if one of them does.
+// showRehearsal prints the checks of a dry run, and fails if one of them does.
 func showRehearsal(o *operator, answer *client.Answer) error {
 	var r wire.DryRunReply
 	if err := answer.Decode(&r); err != nil {
@@ -67,7 +67,7 @@ func showRehearsal(o *operator, answer *client.Answer) error {
 	err := o.print(answer.Body, func(w io.Writer) error {
 		rows := [][]string{{"CHECK", "RESULT", "REASON"}}
 		for _, c := range r.Checks {
-			rows = append(rows, []string{c.Name, verdict(c.OK), c.Reason})
+			rows = append(rows, []string{c.Name, result(c.OK), c.Reason})
 		}
 		return columns(w, rows...)
 	})
@@ -77,8 +77,8 @@ func showRehearsal(o *operator, answer *client.Answer) error {
 	return err
 }
 
-// verdict is how a check is told of.
-func verdict(ok bool) string {
+// result is how the result of a check is printed.
+func result(ok bool) string {
 	if ok {
 		return "ok"
 	}
@@ -89,19 +89,19 @@ func newPause(s streams) *cobra.Command {
 	var lasting time.Duration
 	cmd := &cobra.Command{
 		Use:   "pause",
-		Short: "Keep all nodes from being promoted by themselves",
-		Long: `Keep all nodes from being promoted by themselves, until "coordinator resume" or
-for a time. The present master stays. While the plane is paused a master that
-stops hands nothing over, and one that loses its term does not take it back by
-itself: there is then no master. "handover" and "mode master" still work.`,
+		Short: "Pause automatic promotion",
+		Long: `Stop all nodes from being promoted automatically, until "coordinator resume" or for a
+time. The current master stays. While the plane is paused, a master that stops hands
+nothing over, and one that loses its term does not take it back: there is then no
+master. "handover" and "mode master" still work.`,
 		Example: `  coordinator pause --for 10m
   coordinator resume`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().DurationVar(&lasting, "for", 0, "after how long it ends by itself (default: when it is resumed)")
+	cmd.Flags().DurationVar(&lasting, "for", 0, "when the pause ends by itself (default: never, only by \"coordinator resume\")")
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
 		if cmd.Flags().Changed("for") && lasting < time.Millisecond {
-			return usageError{fmt.Errorf("for %s: use a positive time, or leave it out to pause until it is resumed", lasting)}
+			return usageError{fmt.Errorf("for %s: use a positive time, or leave it out to pause until \"coordinator resume\"", lasting)}
 		}
 		answer, err := o.post(ctx, wire.PathPause, wire.PauseRequest{ForMS: lasting.Milliseconds()})
 		if err != nil {
@@ -115,7 +115,7 @@ itself: there is then no master. "handover" and "mode master" still work.`,
 	})
 }
 
-// pauseEnd tells until when a pause lasts.
+// pauseEnd says when a pause ends.
 func pauseEnd(p *coordinator.Pause) string {
 	if p.Until == nil {
 		return "until \"coordinator resume\""
@@ -127,7 +127,7 @@ func newResume(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume",
 		Short: "End a pause",
-		Long:  `End a pause: nodes are promoted by themselves again.`,
+		Long:  `End a pause: nodes are promoted automatically again.`,
 		Args:  cobra.NoArgs,
 	}
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
@@ -135,7 +135,7 @@ func newResume(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var reply map[string]any // false may not stand for what is not there
+		var reply map[string]any // a false must not mean that the field is missing
 		done := func(p *wire.PauseReply) bool {
 			return !p.Paused && p.Pause == nil && answer.Decode(&reply) == nil && reply["paused"] != nil
 		}
@@ -150,19 +150,19 @@ func newForget(s streams) *cobra.Command {
 	var dead bool
 	cmd := &cobra.Command{
 		Use:   "forget NODE | --dead",
-		Short: "Forget a node that stopped or vanished",
-		Long: `Forget a node that stopped or vanished, or all of them, so that status no longer
-lists them. By itself each is forgotten after an hour. A node that lives is left
-alone: it would come back at once.`,
+		Short: "Forget a node that has left",
+		Long: `Forget a node that stopped or vanished, or all such nodes, so that status no longer
+lists them. Without this each is forgotten after an hour. A live node is refused: it
+would come back at once.`,
 		Example: `  coordinator forget b
   coordinator forget --dead`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().BoolVar(&dead, "dead", false, "forget all nodes that are gone")
+	cmd.Flags().BoolVar(&dead, "dead", false, "forget all nodes that have left")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
 		switch {
 		case dead == (len(args) == 1):
-			return usageError{errors.New("name one node, or use --dead for all that are gone")}
+			return usageError{errors.New("name one node, or use --dead for all that have left")}
 		case dead:
 			return o.forgetDead(ctx)
 		}
@@ -173,7 +173,7 @@ alone: it would come back at once.`,
 	})
 }
 
-// forget has one node forgotten.
+// forget forgets one node.
 func (o *operator) forget(ctx context.Context, id string) error {
 	answer, err := o.do(ctx, client.Request{Method: http.MethodDelete, Path: wire.PathLeft + "/" + id})
 	if err != nil {
@@ -186,8 +186,8 @@ func (o *operator) forget(ctx context.Context, id string) error {
 	})
 }
 
-// forgetDead has all nodes forgotten that are gone. One that comes back
-// meanwhile, or is forgotten by itself, is no longer dead.
+// forgetDead forgets all nodes that have left. A node that returns meanwhile, or is
+// forgotten by somebody else, is skipped.
 func (o *operator) forgetDead(ctx context.Context) error {
 	answer, err := o.do(ctx, client.Request{Method: http.MethodGet, Path: wire.PathPlane})
 	if err != nil {

@@ -8,13 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// This file keeps what others have written from doing something to a person's terminal,
-// or from looking like something else: the records of nodes, mementos, and whatever
-// answers in a node's place can hold any text.
+// Keeps text from others from acting on a terminal or looking like something else. Records
+// of nodes, mementos, and a server that poses as a node can contain any text.
 
-// printable is a text without what acts on a terminal: control characters, those that
-// change the direction of writing, and what is not UTF-8 are written out as in Go. Lines
-// and tabs stay.
+// printable escapes what acts on a terminal: control characters, characters that change the
+// direction of writing, and bytes that are not UTF-8. Line ends and tabs stay.
 func printable(text string) string {
 	if strings.IndexFunc(text, unprintable) < 0 {
 		return text
@@ -35,8 +33,8 @@ func printable(text string) string {
 	return b.String()
 }
 
-// unprintable reports whether a character is not to reach a terminal. What is not UTF-8
-// comes as [utf8.RuneError].
+// unprintable reports whether a character must not reach a terminal. Invalid UTF-8 comes as
+// [utf8.RuneError].
 func unprintable(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
@@ -44,28 +42,28 @@ func unprintable(r rune) bool {
 	case unicode.IsControl(r), r == utf8.RuneError, unicode.Is(unicode.Bidi_Control, r):
 		return true
 	default:
-		return r == '\u2028' || r == '\u2029' // ends of lines, to some
+		return r == '\u2028' || r == '\u2029' // some treat them as line ends
 	}
 }
 
-// cell is a text as it can stand in a table, on one line.
+// cell is a text for a table cell, on one line.
 func cell(text string) string {
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(printable(text))
 }
 
-// forPeople is a writer for what people read. Each write holds whole characters.
-type forPeople struct{ to io.Writer }
+// terminalWriter escapes text for a terminal. Each write must hold whole characters.
+type terminalWriter struct{ to io.Writer }
 
 // Write implements [io.Writer].
-func (w forPeople) Write(text []byte) (int, error) {
+func (w terminalWriter) Write(text []byte) (int, error) {
 	if _, err := io.WriteString(w.to, printable(string(text))); err != nil {
 		return 0, err
 	}
 	return len(text), nil
 }
 
-// escaped is JSON in which what acts on a terminal is written as JSON writes it: it can
-// only stand within texts.
+// escaped is JSON in which characters that act on a terminal are escaped. They can occur
+// only within JSON strings.
 func escaped(body []byte) []byte {
 	var b []byte
 	for _, r := range string(body) {

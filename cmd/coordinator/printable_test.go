@@ -15,8 +15,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// evil is a text that would set a terminal's title, clear it, go up a line and turn the
-// direction of writing.
+// evil is a text that would set a terminal's title, clear it, move up a line and reverse
+// the direction of writing.
 const evil = "v1\x1b]0;pwned\x07\x1b[2J\x1b[1A\r\u009b31m\x7f\u202e\u2066\u061c"
 
 func TestPrintable(t *testing.T) {
@@ -48,16 +48,16 @@ func TestEscaped_IsTheSameJSON(t *testing.T) {
 	}
 	shown := escaped(body)
 	if bytes.ContainsFunc(shown, unprintable) {
-		t.Errorf("it holds what acts on a terminal: %q", shown)
+		t.Errorf("it contains control characters: %q", shown)
 	}
 	var got map[string]string
 	if err := json.Unmarshal(shown, &got); err != nil || got["a"] != evil {
-		t.Errorf("it is read as %q, %v", got, err)
+		t.Errorf("it decodes to %q, %v", got, err)
 	}
 }
 
-// Nothing that a node, a record, a memento or a stranger says reaches a person's terminal
-// as it is, whatever command shows it.
+// No text of a node, a record, a memento or a foreign server reaches a terminal unescaped,
+// whichever command shows it.
 func TestShown_NothingActsOnTheTerminal(t *testing.T) {
 	quoted, err := json.Marshal(evil)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The README's table of flags is what the command has, defaults included.
+// The README's table of flags matches the command, including defaults.
 func TestReadme_FlagsOfRun(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -34,6 +34,6 @@ func TestReadme_FlagsOfRun(t *testing.T) {
 		delete(documented, f.Name)
 	})
 	for name := range documented {
-		t.Errorf("the README tells of --%s, which run does not have", name)
+		t.Errorf("the README lists --%s, which run does not have", name)
 	}
 }

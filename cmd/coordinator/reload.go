@@ -11,28 +11,27 @@ import (
 	"go.uber.org/zap"
 )
 
-// hangup has the file of settings read again, if there is one.
-func (d *daemon) hangup() {
+// requestReload asks for the settings file to be read again, if there is one.
+func (d *daemon) requestReload() {
 	if d.cfg.file == "" {
-		d.log.Info("hangup ignored: there is no file of settings to read again")
+		d.log.Info("hangup ignored: there is no settings file to read again")
 		return
 	}
 	select {
 	case d.hangups <- struct{}{}:
-	default: // it is to be read anyway
+	default: // a request is waiting already
 	}
 }
 
-// rereadOnHangup reads the file of settings again whenever it is asked to, until
-// ended is closed.
-func (d *daemon) rereadOnHangup(ctx context.Context, ended <-chan struct{}) {
+// reloadOnRequest reads the settings file again whenever asked to, until ended is closed.
+func (d *daemon) reloadOnRequest(ctx context.Context, ended <-chan struct{}) {
 	inForce := d.settings
 	for {
 		select {
 		case <-d.hangups:
-			read, err := d.reread(ctx, inForce)
+			read, err := d.reload(ctx, inForce)
 			if err != nil {
-				d.log.Error("settings are not read again, those in force stay", zap.Error(err))
+				d.log.Error("settings could not be read again, the old ones stay in force", zap.Error(err))
 				continue
 			}
 			inForce = read
@@ -42,27 +41,27 @@ func (d *daemon) rereadOnHangup(ctx context.Context, ended <-chan struct{}) {
 	}
 }
 
-// reloadable are the settings that a running node takes from its file anew.
+// reloadable are the settings that a running node takes over from its file.
 var reloadable = []string{"priority", "log-level"}
 
-// reread reads the file of settings again, puts into force what has changed in it and
-// needs no restart, and returns what it has read. A file that a node could not start
-// with changes nothing, nor does one that was emptied: somebody is about to write it.
-func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.FlagSet, error) {
+// reload reads the settings file again, applies the changed settings that need no restart,
+// and returns what it has read. An invalid file changes nothing, nor does an emptied one:
+// it is probably being written.
+func (d *daemon) reload(ctx context.Context, inForce *pflag.FlagSet) (*pflag.FlagSet, error) {
 	var cfg runConfig
 	read := cfg.settings()
-	if err := carry(read, d.settings); err != nil {
+	if err := copyFixed(read, d.settings); err != nil {
 		return nil, err
 	}
-	// A pipe can have been read at the start, and may have no end now.
+	// A pipe could be read at the start, but may never end now.
 	if info, err := os.Stat(d.cfg.file); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", d.cfg.file)
+		return nil, fmt.Errorf("%s is not a regular file", d.cfg.file)
 	}
 	if _, err := cfg.resolve(read); err != nil {
 		return nil, err
 	}
-	if filed(read) == 0 && filed(inForce) > 0 {
-		return nil, fmt.Errorf("%s holds no settings any more", cfg.file)
+	if countFromFile(read) == 0 && countFromFile(inForce) > 0 {
+		return nil, fmt.Errorf("%s contains no settings any more", cfg.file)
 	}
 	var changed, late []string
 	read.VisitAll(func(f *pflag.Flag) {
@@ -74,9 +73,9 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 			late = append(late, f.Name)
 		}
 	})
-	d.log.Info("settings are read again", zap.String("file", cfg.file), zap.Strings("changed", changed))
+	d.log.Info("settings read again", zap.String("file", cfg.file), zap.Strings("changed", changed))
 	if len(late) > 0 {
-		d.log.Warn("these settings have changed and count from the next start on", zap.Strings("settings", late))
+		d.log.Warn("changed settings take effect only after a restart", zap.Strings("settings", late))
 	}
 	var err error
 	if slices.Contains(changed, "priority") {
@@ -90,8 +89,8 @@ func (d *daemon) reread(ctx context.Context, inForce *pflag.FlagSet) (*pflag.Fla
 	return read, err
 }
 
-// filed counts the settings that come from a file.
-func filed(settings *pflag.FlagSet) (count int) {
+// countFromFile counts the settings that come from a file.
+func countFromFile(settings *pflag.FlagSet) (count int) {
 	settings.VisitAll(func(f *pflag.Flag) {
 		if originOf(f).Kind == originFile {
 			count++
@@ -100,9 +99,9 @@ func filed(settings *pflag.FlagSet) (count int) {
 	return count
 }
 
-// carry gives settings what a running process cannot be told otherwise: what came by
+// copyFixed copies the settings that cannot change while the process runs: those given by
 // flags and by the environment.
-func carry(to, from *pflag.FlagSet) error {
+func copyFixed(to, from *pflag.FlagSet) error {
 	var err error
 	from.VisitAll(func(f *pflag.Flag) {
 		o := originOf(f)
@@ -116,7 +115,7 @@ func carry(to, from *pflag.FlagSet) error {
 	return err
 }
 
-// differ tells whether a setting has another value in a than in b.
+// differ reports whether a setting differs between a and b.
 func differ(name string, a, b *pflag.FlagSet) bool {
 	here, _ := valueOf(a.Lookup(name))
 	there, _ := valueOf(b.Lookup(name))

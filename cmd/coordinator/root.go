@@ -6,14 +6,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newRoot assembles the command line.
+// newRoot builds the command tree.
 func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coordinator",
 		Short: "Run and operate a plane of nodes that share state on etcd",
 		Long: `Run and operate a plane: nodes that share persisted state on etcd, with at most
 one MASTER, standbys that take over, and backups that are never promoted.`,
-		Example: `  # Start a node, which brings its own etcd:
+		Example: `  # Start a node with an embedded etcd:
   coordinator run
 
   # Add a hot standby on the same machine, and see who leads:
@@ -41,13 +41,13 @@ one MASTER, standbys that take over, and backups that are never promoted.`,
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range allCommands(root) {
-		checked(cmd)
-		completesWords(cmd)
+		checkArgs(cmd)
+		completeWords(cmd)
 	}
 	return root
 }
 
-// allCommands lists a command and all below it.
+// allCommands returns a command and all commands below it.
 func allCommands(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
@@ -56,9 +56,9 @@ func allCommands(cmd *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// checked makes a command's wrong arguments wrong usage, and so an unknown
-// subcommand of one that only has subcommands.
-func checked(cmd *cobra.Command) {
+// checkArgs makes wrong arguments a usage error, and so an unknown subcommand of a command
+// that only has subcommands.
+func checkArgs(cmd *cobra.Command) {
 	if !cmd.Runnable() {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}

@@ -33,22 +33,23 @@ func newRun(s streams) *cobra.Command {
 		Short: "Start a node",
 		Long: `Start a node of a plane and serve its API.
 
-Without --endpoints the node brings an etcd of its own, which lives and dies with
-it. Fault tolerance starts with a store of its own: see "coordinator store" to try
-that out on one machine.
+Without --endpoints the node starts an embedded etcd, which stops with the node.
+Fault tolerance needs a store that does not: see "coordinator store" to try it on one
+machine.
 
 The first SIGTERM or SIGINT hands mastership over and leaves the plane, within ten
 seconds; a second one ends the process at once.
 
-Every flag but --persist can be given in the environment as well, COORDINATOR_NODE_ID
-for --node-id, and as a key of the YAML file that --config names: node-id. A flag wins
-over the environment, and that over the file. "coordinator config" shows, checks and
-explains settings. SIGHUP has the node read its file again, and ends nothing.
+Every flag except --persist can also be given as an environment variable,
+COORDINATOR_NODE_ID for --node-id, and as a key of the YAML file that --config names,
+node-id. A flag takes precedence over the environment, and the environment over the
+file. "coordinator config" shows, checks and explains settings. SIGHUP makes the node
+read its file again; it does not stop the node.
 
-Mode disabled takes the plane for this node alone: it starts only where no other
-node lives, and none can join while it does. With --persist disabled it brings an
-etcd that keeps nothing, in the directory of temporary files ($TMPDIR), or the data
-directory where there is none.`,
+Mode disabled takes the plane for this node alone: it starts only if no other node is
+live, and no other can join while it runs. With --persist disabled the node starts an
+etcd that keeps nothing, in the directory for temporary files ($TMPDIR), or in the data
+directory if there is none.`,
 		Example: `  coordinator run
   coordinator run --endpoints 127.0.0.1:2379 --listen 127.0.0.1:7401 --node-id b --mode hot_standby`,
 		Args: cobra.NoArgs,
@@ -62,10 +63,10 @@ directory where there is none.`,
 		}
 		return cfg.log.serving(cmd, s, func(log *logger) error {
 			d := &daemon{
-				cfg: cfg, settings: settings, strays: strayVariables(cmd.Root()), chosen: chosen, log: log.Logger, logged: log,
+				cfg: cfg, settings: settings, unknown: unknownVariables(cmd.Root()), chosen: chosen, log: log.Logger, logged: log,
 				hangups: make(chan struct{}, 1),
 			}
-			ctx, stop := heedSignals(cmd.Context(), d.log, d.hangup)
+			ctx, stop := handleSignals(cmd.Context(), d.log, d.requestReload)
 			defer stop()
 			return d.run(ctx)
 		})
@@ -73,17 +74,17 @@ directory where there is none.`,
 	return cmd
 }
 
-// daemon is the wiring of one node: its directory, its store and its API.
+// daemon wires up one node: its directory, its store and its API.
 type daemon struct {
 	cfg      runConfig
-	settings *pflag.FlagSet // where cfg comes from
-	strays   []string       // what was probably meant to be a setting
+	settings *pflag.FlagSet // the flags behind cfg
+	unknown  []string       // warnings about variables that look like settings
 	chosen   choices
 	log      *zap.Logger
 	logged   *logger
-	hangups  chan struct{} // holds a token while the file of settings is to be read again
+	hangups  chan struct{} // holds a token when the settings file is to be read again
 
-	// What open has opened, and how to close it, in that order.
+	// Set by open, in this order; closers undo it.
 	listener    net.Listener
 	uri         string // where others reach the API
 	secured     secured
@@ -91,43 +92,43 @@ type daemon struct {
 	node        *coordinator.Node
 	telemetry   *telemetry.Telemetry
 	storeFailed <-chan struct{} // closed when the embedded etcd has ended; nil without one
-	opened      []func() error
+	closers     []func() error
 }
 
-// later has close called at the end, after what is opened from here on.
-func (d *daemon) later(close func() error) { d.opened = append(d.opened, close) }
+// onClose registers close to be called at the end, after what is opened later.
+func (d *daemon) onClose(close func() error) { d.closers = append(d.closers, close) }
 
 func (d *daemon) close() error {
 	var err error
-	for _, c := range slices.Backward(d.opened) {
+	for _, c := range slices.Backward(d.closers) {
 		err = errors.Join(err, c())
 	}
 	return err
 }
 
-// run runs the node until ctx ends or it cannot go on.
+// run runs the node until ctx ends or the node cannot go on.
 func (d *daemon) run(ctx context.Context) error {
 	err := d.open(ctx)
 	switch {
 	case err == nil:
 		err = d.serve(ctx)
 	case ctx.Err() != nil:
-		d.log.Info("stopped before it had started", zap.Error(err))
+		d.log.Info("stopped before the start was complete", zap.Error(err))
 		err = nil
 	}
 	return errors.Join(err, d.close())
 }
 
-// open opens everything, from what can be refused most cheaply to what others
-// see, so that a node that cannot run leaves nothing behind.
+// open opens everything, the cheapest checks first and what others can see last, so that a
+// node that cannot run leaves nothing behind.
 func (d *daemon) open(ctx context.Context) error {
 	if d.cfg.persist == persistDisabled {
-		if err := d.keepNothing(); err != nil {
+		if err := d.useTempDir(); err != nil {
 			return err
 		}
 	}
-	d.nameStore()
-	d.nameSettings()
+	d.logStore()
+	d.logSettings()
 	var err error
 	if d.secured, err = d.cfg.secure.read(d.log); err != nil {
 		return err
@@ -138,7 +139,7 @@ func (d *daemon) open(ctx context.Context) error {
 	if d.listener, err = net.Listen("tcp", d.cfg.listen); err != nil {
 		return usageError{fmt.Errorf("listen: %w", err)}
 	}
-	d.later(func() error { return ignoreClosed(d.listener.Close()) })
+	d.onClose(func() error { return ignoreClosed(d.listener.Close()) })
 	if d.uri, err = d.cfg.advertised(d.listener.Addr()); err != nil {
 		return usageError{err}
 	}
@@ -154,7 +155,7 @@ func (d *daemon) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.later(store.Close)
+	d.onClose(store.Close)
 	d.node, err = coordinator.New(coordinator.Config{
 		ID: d.cfg.nodeID, Plane: d.cfg.plane, URI: d.uri, Version: version(),
 		Mode: d.chosen.mode, Priority: d.cfg.priority,
@@ -178,14 +179,14 @@ func (d *daemon) open(ctx context.Context) error {
 	return nil
 }
 
-// openDir takes the node's directory. One that cannot be used keeps no node from running
-// whose store is elsewhere.
+// openDir opens the node's directory. With an external store, a directory that cannot be
+// used does not keep the node from running.
 func (d *daemon) openDir(ctx context.Context) error {
 	path := filepath.Join(d.cfg.dataDir, "nodes", d.cfg.plane, d.cfg.nodeID)
 	external, limit := len(d.cfg.endpoints) > 0, ctx
 	if external {
 		var cancel context.CancelFunc
-		limit, cancel = context.WithTimeout(ctx, diskWithin)
+		limit, cancel = context.WithTimeout(ctx, diskTimeout)
 		defer cancel()
 	}
 	dir, err := openDir(limit, path)
@@ -193,20 +194,20 @@ func (d *daemon) openDir(ctx context.Context) error {
 	case err == nil:
 		d.dir = dir
 	case external && ctx.Err() == nil && unusable(err):
-		d.log.Warn("data directory cannot be used, going on without notes", zap.Error(err))
+		d.log.Warn("data directory cannot be used, running without notes", zap.Error(err))
 		d.dir = newNodeDir(path)
-		d.dir.is(err)
+		d.dir.setTrouble(err)
 	default:
 		return err
 	}
-	d.later(d.dir.Close)
+	d.onClose(d.dir.Close)
 	return nil
 }
 
-// keepNothing has everything that the node would keep in a directory that ends with
-// it: where the system has temporary files, or else, as in an image that has no such
-// place, in the data directory.
-func (d *daemon) keepNothing() error {
+// useTempDir replaces the data directory by a temporary one that is removed at the end: in
+// the system's directory for temporary files or, if there is none, as in some container
+// images, in the data directory.
+func (d *daemon) useTempDir() error {
 	dir, err := os.MkdirTemp("", "coordinator-")
 	if err != nil {
 		var inData error
@@ -214,15 +215,15 @@ func (d *daemon) keepNothing() error {
 			dir, inData = os.MkdirTemp(d.cfg.dataDir, "coordinator-")
 		}
 		if inData != nil {
-			return usageError{fmt.Errorf("persist disabled: no directory for what is not kept; set TMPDIR or --data-dir to where one can be made: %w; %w", err, inData)}
+			return usageError{fmt.Errorf("persist disabled: no directory for temporary data; set TMPDIR or --data-dir to a place where one can be created: %w; %w", err, inData)}
 		}
 	}
-	d.later(func() error { return os.RemoveAll(dir) })
+	d.onClose(func() error { return os.RemoveAll(dir) })
 	d.cfg.dataDir = dir
 	return nil
 }
 
-// warn says what an operator may not have meant.
+// warn warns about settings that the operator may not have intended.
 func (d *daemon) warn() {
 	d.secured.warn(d.cfg.listen, d.log)
 	if len(d.cfg.endpoints) == 0 {
@@ -241,8 +242,8 @@ func (d *daemon) warn() {
 	}
 }
 
-// endpointHost is the host of an etcd endpoint, written with a scheme or without; that of a
-// socket is this machine.
+// endpointHost is the host of an etcd endpoint, with or without a scheme. A socket belongs
+// to this machine.
 func endpointHost(endpoint string) string {
 	if strings.HasPrefix(endpoint, "unix:") || strings.HasPrefix(endpoint, "unixs:") {
 		return "localhost"
@@ -257,8 +258,8 @@ func endpointHost(endpoint string) string {
 	return host
 }
 
-// nameStore says, before anything else, which store it is and what named it.
-func (d *daemon) nameStore() {
+// logStore logs first of all which store is used and which setting chose it.
+func (d *daemon) logStore() {
 	setBy := zap.Stringer("set_by", originOf(d.settings.Lookup("endpoints")))
 	if len(d.cfg.endpoints) > 0 {
 		d.log.Info("store is an external etcd", zap.Strings("endpoints", d.cfg.endpoints), setBy)
@@ -271,9 +272,9 @@ func (d *daemon) nameStore() {
 	d.log.Info("store is the embedded etcd", zap.String("data_dir", d.cfg.dataDir), at, setBy)
 }
 
-// embedURL is where the embedded etcd listens, empty for a socket of this user's alone:
-// where the API asks callers who they are, no other user of this machine is to go round
-// it, unless the operator has said where to listen.
+// embedURL is where the embedded etcd listens; empty: on a socket of this user only. If the
+// API asks for credentials, other users of this machine must not be able to bypass it,
+// unless the operator has set the address.
 func (d *daemon) embedURL() string {
 	if d.cfg.secure.controlled() && originOf(d.settings.Lookup("embed-client-url")).Kind == originDefault {
 		return ""
@@ -281,8 +282,8 @@ func (d *daemon) embedURL() string {
 	return d.cfg.embedURL
 }
 
-// nameSettings says which settings are not the defaults, and where they come from.
-func (d *daemon) nameSettings() {
+// logSettings logs the settings that differ from the defaults, and where they come from.
+func (d *daemon) logSettings() {
 	var given []string
 	d.settings.VisitAll(func(f *pflag.Flag) {
 		if o := originOf(f); o.Kind != originDefault {
@@ -292,13 +293,13 @@ func (d *daemon) nameSettings() {
 	if len(given) > 0 {
 		d.log.Info("settings that are not the defaults", zap.Strings("settings", given))
 	}
-	for _, stray := range d.strays {
-		d.log.Warn("variable of the environment is ignored", zap.String("why", stray))
+	for _, variable := range d.unknown {
+		d.log.Warn("environment variable ignored", zap.String("why", variable))
 	}
 }
 
-// startStore starts the store where it is this process's own, and returns where
-// it is reached.
+// startStore starts the embedded etcd, if there is no external store, and returns the
+// endpoints.
 func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 	if len(d.cfg.endpoints) > 0 {
 		return d.cfg.endpoints, nil
@@ -307,7 +308,7 @@ func (d *daemon) startStore(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.later(etcd.Close)
+	d.onClose(etcd.Close)
 	d.storeFailed = etcd.Failed()
 	return []string{etcd.Endpoint()}, nil
 }
@@ -325,13 +326,13 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	return nil, usageError{err}
 }
 
-// shutdownTimeout is how long the API's last answers may take.
+// shutdownTimeout is how long the last answers of the API may take.
 const shutdownTimeout = 2 * time.Second
 
-var errStoreEnded = errors.New("the embedded etcd has ended, see its last messages above")
+var errStoreEnded = errors.New("the embedded etcd has stopped, see its last messages above")
 
-// serve runs node and API side by side. The API outlasts the node, so that its
-// clients are told what becomes of it.
+// serve runs the node and the API side by side. The API stops after the node, so that its
+// clients can see the node stop.
 func (d *daemon) serve(ctx context.Context) error {
 	still := clock.NewStandstill()
 	api := httpapi.New(httpapi.Config{
@@ -353,16 +354,16 @@ func (d *daemon) serve(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		d.dir.keep(ended, d.log)
+		d.dir.run(ended, d.log)
 		return nil
 	})
 	group.Go(func() error {
 		still.Watch(ended)
 		return nil
 	})
-	group.Go(func() error { return supervise(ctx, ended, d.node.Status, d.log) })
+	group.Go(func() error { return notify(ctx, ended, d.node.Status, d.log) })
 	group.Go(func() error {
-		boundGarbage(ended)
+		tuneGC(ended)
 		return nil
 	})
 	group.Go(func() error {
@@ -371,12 +372,12 @@ func (d *daemon) serve(ctx context.Context) error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if server.Shutdown(last) != nil {
-			_ = server.Close() // what has not ended by now is cut off
+			_ = server.Close() // requests that have not ended by now are cut off
 		}
 		return err
 	})
 	group.Go(func() error {
-		d.rereadOnHangup(ctx, ended)
+		d.reloadOnRequest(ctx, ended)
 		return nil
 	})
 	group.Go(func() error {

@@ -14,8 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/freeport"
 )
 
-// The scripts in testdata/script run the command as people and their scripts do.
-// This test is of package main because testscript runs main itself.
+// The scripts in testdata/script run the command as users do. This test is in package main
+// because testscript runs main itself.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"coordinator": main})
 }
@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// await waits until a path of the API answers 200: await http://host:port/path.
+// await waits until a URL answers 200: await http://host:port/path.
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await URL")
@@ -74,7 +74,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exits runs a command and wants an exit code: exits 2 coordinator ….
+// exits runs a command and checks its exit code: exits 2 coordinator ….
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARGS")
@@ -93,8 +93,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// keep puts what the last command said into a variable: keep NAME PATTERN, which
-// has one group.
+// keep saves a part of the last output in a variable: keep NAME PATTERN, with one group.
 func keep(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: keep NAME PATTERN")
@@ -108,7 +107,7 @@ func keep(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], found[1])
 }
 
-// waitFor lets a time pass: waitfor 3s.
+// waitFor waits for a time: waitfor 3s.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waitfor TIME")
@@ -118,7 +117,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	<-time.After(d)
 }
 
-// repeat writes a file of one letter many times: repeat FILE COUNT.
+// repeat writes a file that repeats one letter: repeat FILE COUNT.
 func repeat(ts *testscript.TestScript, neg bool, args []string) {
 	var count int
 	if _, err := fmt.Sscan(args[1], &count); err != nil || neg {

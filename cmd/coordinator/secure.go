@@ -19,40 +19,40 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 )
 
-// secureConfig says what the API shows to callers and what it asks of them.
+// secureConfig says what the API presents to callers and what it requires of them.
 type secureConfig struct {
 	cert, key, clientCA, ca, tokens string
 	noLoopback                      bool
 }
 
 func (c *secureConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.cert, "tls-cert", "", "file of the certificate of the API, and what other nodes are shown (default: the API is plain HTTP)")
-	f.StringVar(&c.key, "tls-key", "", "file of its key")
-	f.StringVar(&c.clientCA, "tls-client-ca", "", "file of the CAs of which callers need a certificate (default: they need none)")
-	f.StringVar(&c.ca, "tls-ca", "", "file of the CAs of the other nodes' certificates (default: --tls-client-ca, else the CAs of the system)")
-	f.StringVar(&c.tokens, "auth-token-file", "", "file of the tokens that callers may show (default: none, and only callers over loopback may change anything)")
-	f.BoolVar(&c.noLoopback, "no-loopback-trust", false, "trust callers over loopback no more than others, for a node behind a proxy or a service mesh: without credentials nobody may change anything then")
+	f.StringVar(&c.cert, "tls-cert", "", "file with the certificate of the API, which is also shown to other nodes (default: the API is plain HTTP)")
+	f.StringVar(&c.key, "tls-key", "", "file with the key of the API's certificate")
+	f.StringVar(&c.clientCA, "tls-client-ca", "", "file with the CAs of the client certificates that callers must have (default: callers need none)")
+	f.StringVar(&c.ca, "tls-ca", "", "file with the CAs of the other nodes' certificates (default: --tls-client-ca, else the CAs of the system)")
+	f.StringVar(&c.tokens, "auth-token-file", "", "file with the tokens that callers may use (default: none, and only callers over loopback may change anything)")
+	f.BoolVar(&c.noLoopback, "no-loopback-trust", false, "trust callers over loopback no more than others, for a node behind a proxy or a service mesh; without credentials nobody may change anything then")
 }
 
-// check tells which settings do not go together.
+// check reports settings that do not go together.
 func (c *secureConfig) check(advertised string) error {
 	var err error
 	if (c.cert == "") != (c.key == "") {
 		err = errors.New("tls-cert and tls-key go together: give both")
 	}
 	if c.clientCA != "" && c.cert == "" {
-		err = errors.Join(err, errors.New("tls-client-ca: callers show certificates to an API that has one: give --tls-cert and --tls-key"))
+		err = errors.Join(err, errors.New("tls-client-ca: client certificates need an API with TLS: give --tls-cert and --tls-key"))
 	}
 	if u, parse := url.Parse(advertised); parse == nil && u.Scheme == "http" && c.cert != "" {
-		err = errors.Join(err, fmt.Errorf("advertise-url %q: with --tls-cert the API is reached by https://", advertised))
+		err = errors.Join(err, fmt.Errorf("advertise-url %q: with --tls-cert the API needs an https:// URL", advertised))
 	}
 	return err
 }
 
-// controlled reports whether callers have to say who they are.
+// controlled reports whether callers need credentials.
 func (c *secureConfig) controlled() bool { return c.tokens != "" || c.clientCA != "" }
 
-// scheme is that of the API's URL.
+// scheme is the scheme of the API's URL.
 func (c *secureConfig) scheme() string {
 	if c.cert != "" {
 		return "https"
@@ -60,7 +60,7 @@ func (c *secureConfig) scheme() string {
 	return "http"
 }
 
-// secured is what the files hold that a secureConfig names.
+// secured holds what is in the files of a secureConfig.
 type secured struct {
 	server *credentials.Server // nil: plain HTTP
 	peers  *credentials.Client
@@ -93,10 +93,10 @@ func (c *secureConfig) read(log *zap.Logger) (secured, error) {
 	return s, nil
 }
 
-// expiresSoon is how long before its end a certificate is warned of.
+// expiresSoon is how long before its end a certificate causes a warning.
 const expiresSoon = 14 * 24 * time.Hour
 
-// warn says of what is secured, and what is not, what an operator may not have meant.
+// warn warns about security settings that the operator may not have intended.
 func (s *secured) warn(listen string, log *zap.Logger) {
 	open, asks := beyondLoopback(listen), s.access.Tokens != nil || s.access.Certificates
 	if !asks && s.access.NoLoopback {
@@ -106,25 +106,25 @@ func (s *secured) warn(listen string, log *zap.Logger) {
 	case open && !asks:
 		log.Warn("everybody who reaches the API may read everything; set --auth-token-file or --tls-client-ca", zap.String("listen", listen))
 	case open && s.server == nil:
-		log.Warn("tokens and state go over the network unencrypted; set --tls-cert and --tls-key", zap.String("listen", listen))
+		log.Warn("tokens and state are sent unencrypted over the network; set --tls-cert and --tls-key", zap.String("listen", listen))
 	}
 	if s.server == nil {
 		return
 	}
 	if end := s.server.Certificate().NotAfter; time.Until(end) < expiresSoon {
-		log.Warn("certificate ends soon or has ended, renew it", zap.Time("not_after", end))
+		log.Warn("certificate expires soon or has expired, renew it", zap.Time("not_after", end))
 	}
 	if err := s.server.CheckAsClient(); err != nil {
-		log.Warn("other nodes would not take this node's certificate, so nothing can be forwarded to them", zap.Error(err))
+		log.Warn("other nodes would reject this node's certificate, so nothing can be forwarded to them", zap.Error(err))
 	}
 }
 
-// aliveWithin is how long a process may take to say that it is there. One that has ended is
-// told at once where its machine still is.
-const aliveWithin = time.Second
+// aliveTimeout is how long a process may take to answer. If the process has ended but its
+// machine is up, the connection is refused at once.
+const aliveTimeout = time.Second
 
-// ownNames are those by which callers may mean this machine's node, beside the address that
-// it advertises.
+// ownNames are the host names with which callers may address this node, besides the
+// advertised one.
 func ownNames(listen string) []string {
 	var found []string
 	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
@@ -146,11 +146,11 @@ func (s *secured) serve(server *http.Server, l net.Listener) error {
 	return server.ServeTLS(l, "", "")
 }
 
-// stillAlive asks the process that published r whether it is there. A disabled node
-// publishes no instance: then the node that answers must be of that id, and not this
-// process, which may listen where the one before it did.
+// stillAlive asks the process that published r whether it is alive. A disabled node
+// publishes no instance: then the node that answers must have that id and must not be this
+// process, which may listen at the address of the one before it.
 func (d *daemon) stillAlive(ctx context.Context, r coordinator.Record) bool {
-	ctx, cancel := context.WithTimeout(ctx, aliveWithin)
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
 	c, err := client.At(r.URI, client.Credentials{TLS: d.secured.peers})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/certtest"
 )
 
-// certify writes certificates into the script's directory: those of a CA, ca.crt, for
-// the node and a client, and one of a stranger's.
+// certify writes certificates into the script's directory: a CA's, ca.crt, the node's, a
+// client's, and a foreign one.
 func certify(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: certify")
@@ -27,7 +27,7 @@ func certify(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// add adds what the last command said to the end of a file: add FILE.
+// add appends the last output to a file: add FILE.
 func add(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: add FILE")
@@ -39,7 +39,7 @@ func add(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(file.Close())
 }
 
-// until runs a command until it succeeds: until coordinator ….
+// until repeats a command until it succeeds: until coordinator ….
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until PROGRAM ARGS")
@@ -58,7 +58,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// Whoever asks over TLS is not led to show a token without it.
+// A command that was asked to use TLS never sends a token without it.
 func TestClientAt_KeepsToTLS(t *testing.T) {
 	for _, c := range []struct {
 		server, uri string

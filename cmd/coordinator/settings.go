@@ -13,34 +13,34 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// This file tells where the value of a flag comes from. A setting is a flag, and
-// nothing else: the environment and the file of settings only stand for flags that
-// were not given, so each flag that is declared is a setting in all three ways.
+// Where the value of a flag comes from. Every setting is a flag; the environment and the
+// settings file only supply values for flags that were not given, so each declared flag can
+// be set in all three ways.
 
-// envPrefix begins the names of environment variables that stand for flags.
+// envPrefix begins the names of environment variables that set flags.
 const envPrefix = "COORDINATOR_"
 
-// envName is the environment variable of a flag.
+// envName is the environment variable for a flag.
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 const (
-	// flagOnly is a daemon's flag that nothing else stands for: it can delete
-	// everything, and a variable or a file outlives the moment it was meant for.
+	// flagOnly is the flag of run that can only be given as a flag: it can delete
+	// everything, and a variable or a file outlasts the moment for which it was set.
 	flagOnly = "persist"
-	// fileFlag names the file of settings.
+	// fileFlag names the settings file.
 	fileFlag = "config"
 	helpFlag = "help"
 )
 
-// Keys of what is noted of a flag in its annotations.
+// Keys of the annotations of a flag.
 const (
-	// originKey holds the kind of a value's origin and its place, where that is not
-	// the command line.
+	// originKey holds the kind and the place of a value's origin, if that is not the
+	// command line.
 	originKey = "coordinator_origin"
-	// secretKey marks a flag whose value is not to be shown. Secrets are given as the
-	// names of files, which are no secrets; this is for what may hold one all the same.
+	// secretKey marks a flag whose value must not be shown. Secrets are given as names of
+	// files, which are not secret; this is a safeguard for others.
 	secretKey = "coordinator_secret"
 )
 
@@ -57,10 +57,10 @@ const (
 	originFlag        = "flag"
 )
 
-// String tells it to a person.
+// String formats it for people.
 func (o origin) String() string { return strings.TrimSpace(o.Kind + " " + o.Place) }
 
-// originOf tells where the value of a flag came from.
+// originOf returns where the value of a flag came from.
 func originOf(f *pflag.Flag) origin {
 	switch note := f.Annotations[originKey]; {
 	case len(note) == 2:
@@ -72,9 +72,9 @@ func originOf(f *pflag.Flag) origin {
 	}
 }
 
-// whereFrom tells of the settings that a complaint is about where they came from, if
-// that was not the command line: who complains knows only what they are.
-func whereFrom(flags *pflag.FlagSet, complaint error) string {
+// originHint lists the settings that an error names and that were not given on the command
+// line, with their origins: the error itself does not know them.
+func originHint(flags *pflag.FlagSet, complaint error) string {
 	var usage usageError
 	if !errors.As(complaint, &usage) {
 		return ""
@@ -95,7 +95,7 @@ func whereFrom(flags *pflag.FlagSet, complaint error) string {
 	return "\nnot given as a flag: " + strings.Join(from, ", ")
 }
 
-// note notes that a flag has its value from elsewhere than the command line.
+// note records that a flag has its value from elsewhere than the command line.
 func (o origin) note(f *pflag.Flag) {
 	if f.Annotations == nil {
 		f.Annotations = make(map[string][]string)
@@ -104,7 +104,7 @@ func (o origin) note(f *pflag.Flag) {
 	f.Changed = true
 }
 
-// valueOf is the value of a flag: one text, or for a list any number of them.
+// valueOf is the value of a flag: one text or, for a list, any number of them.
 func valueOf(f *pflag.Flag) (values []string, list bool) {
 	if l, ok := f.Value.(pflag.SliceValue); ok {
 		return slices.Clone(l.GetSlice()), true
@@ -112,7 +112,7 @@ func valueOf(f *pflag.Flag) (values []string, list bool) {
 	return []string{f.Value.String()}, false
 }
 
-// assign gives a flag a value as valueOf returns it. A list can be one text too, with
+// assign gives a flag a value as returned by valueOf. A list can also be one text with
 // commas.
 func assign(f *pflag.Flag, values []string, list bool) error {
 	if l, ok := f.Value.(pflag.SliceValue); ok && list {
@@ -121,12 +121,11 @@ func assign(f *pflag.Flag, values []string, list bool) error {
 	return f.Value.Set(values[0])
 }
 
-// errEmpty is what is wrong with a value that is there and says nothing: where it comes
-// from somebody has left something out, and a default in its place could be another store
-// or an API that asks nobody who he is.
-var errEmpty = errors.New("it is empty: give it a value, or leave it out to have the default")
+// errEmpty is returned for an empty value. Something was probably left out by mistake, and
+// the default in its place could mean another store or an API without access control.
+var errEmpty = errors.New("it is empty: give it a value, or leave it out to use the default")
 
-// isEmpty reports whether a value of a flag says nothing.
+// isEmpty reports whether a value of a flag is empty.
 func isEmpty(f *pflag.Flag, value string) bool {
 	return strings.TrimSpace(value) == "" && (f.Value.Type() == "string" || f.Value.Type() == "stringSlice" || f.Value.Type() == "stringArray")
 }
@@ -146,7 +145,7 @@ func checkGiven(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// badValue says what a flag takes, in the place of what a parser says of it.
+// badValue says what a flag takes; it replaces the parser's message.
 func badValue(f *pflag.Flag, err error) error {
 	_, secret := f.Annotations[secretKey]
 	switch kind := f.Value.Type(); {
@@ -159,13 +158,13 @@ func badValue(f *pflag.Flag, err error) error {
 	case kind == "stringSlice":
 		return errors.New("use a list: [a, b], or a,b without spaces and quotes")
 	case secret:
-		return fmt.Errorf("it is no %s", kind)
+		return fmt.Errorf("not a valid %s", kind)
 	default:
 		return err
 	}
 }
 
-// fromEnvironment sets the flags that were not given from the environment.
+// fromEnvironment sets flags that were not given from the environment.
 func fromEnvironment(cmd *cobra.Command) error {
 	var wrong error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -189,9 +188,9 @@ func fromEnvironment(cmd *cobra.Command) error {
 	return nil
 }
 
-// hasVariable tells whether the environment stands for a flag: for all of a daemon's
-// but one, and of the other commands' for those that say whom to ask. A variable must
-// not change what a command does to the plane.
+// hasVariable reports whether a flag can be set by the environment: all flags of run and
+// store except one and, of the other commands, those that say which node to ask. A variable
+// must not change what a command does to the plane.
 func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	if f.Name == flagOnly || f.Name == helpFlag {
 		return false
@@ -200,13 +199,13 @@ func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	return daemon || slices.Contains(askFlags, f.Name)
 }
 
-// serviceVariable is what Kubernetes tells every container of a Service that
-// happens to be named like this program.
+// serviceVariable matches the variables that Kubernetes sets in every container if a
+// Service has the name of this program.
 var serviceVariable = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$`)
 
-// strayVariables tells of variables in the environment that look like settings and
-// are none. They are no errors, since others choose the names of variables too.
-func strayVariables(root *cobra.Command) []string {
+// unknownVariables returns warnings about environment variables that look like settings but
+// are not. They are not errors, since others choose names of variables too.
+func unknownVariables(root *cobra.Command) []string {
 	var known []string
 	for _, cmd := range allCommands(root) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -215,23 +214,23 @@ func strayVariables(root *cobra.Command) []string {
 			}
 		})
 	}
-	var stray []string
+	var warnings []string
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		switch {
 		case name == envName(flagOnly):
-			stray = append(stray, fmt.Sprintf("%s is ignored: what becomes of the state is never taken from the environment; give --%s as a flag", name, flagOnly))
+			warnings = append(warnings, fmt.Sprintf("%s is ignored: what happens to the state is never taken from the environment; give --%s as a flag", name, flagOnly))
 		case strings.HasPrefix(name, envPrefix) && !slices.Contains(known, name) && !serviceVariable.MatchString(name):
-			stray = append(stray, fmt.Sprintf("%s is ignored: no setting is named like that%s", name, likely(name, known)))
+			warnings = append(warnings, fmt.Sprintf("%s is ignored: there is no such setting%s", name, didYouMean(name, known)))
 		}
 	}
-	slices.Sort(stray)
-	return stray
+	slices.Sort(warnings)
+	return warnings
 }
 
-// likely asks whether one of the known names was meant, or says nothing. What is
-// near enough is cobra's to say, as it is for commands.
-func likely(name string, known []string) string {
+// didYouMean suggests known names that are similar to name, or is empty. cobra decides what
+// is similar, as it does for commands.
+func didYouMean(name string, known []string) string {
 	all := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, k := range slices.Compact(slices.Sorted(slices.Values(known))) {
 		all.AddCommand(&cobra.Command{Use: k, Run: func(*cobra.Command, []string) {}})
@@ -243,7 +242,7 @@ func likely(name string, known []string) string {
 	return fmt.Sprintf(", did you mean %s?", strings.Join(found[:min(len(found), 3)], " or "))
 }
 
-// unknownFlag adds to the error about a flag which one was probably meant.
+// unknownFlag adds a suggestion to the error about an unknown flag.
 func unknownFlag(cmd *cobra.Command, err error) error {
 	var missing *pflag.NotExistError
 	if !errors.As(err, &missing) {
@@ -251,19 +250,19 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
-	return fmt.Errorf("%w%s", err, likely("--"+missing.GetSpecifiedName(), known))
+	return fmt.Errorf("%w%s", err, didYouMean("--"+missing.GetSpecifiedName(), known))
 }
 
 const hidden = "********"
 
-// userinfo finds a user and a password in a URL, whole or within a text. A
-// password may hold anything that a person would forget to escape.
+// userinfo matches user and password in a URL, also within a text. A password may contain
+// anything that people forget to escape.
 var userinfo = regexp.MustCompile(`((?:\w[\w+.-]*://)?[^\s/:@"'=]*):(?:[^\s"'/]|/[^\s"'/])[^\s"']*@`)
 
-// masked is a text without the passwords of the URLs in it.
+// masked hides the passwords of all URLs in a text.
 func masked(text string) string { return userinfo.ReplaceAllString(text, "$1:"+hidden+"@") }
 
-// shownAs is a value of a flag as it may be shown.
+// shownAs is a value of a flag with secrets hidden.
 func shownAs(f *pflag.Flag, value string) string {
 	if _, secret := f.Annotations[secretKey]; secret && value != "" {
 		return hidden
@@ -271,7 +270,7 @@ func shownAs(f *pflag.Flag, value string) string {
 	return masked(value)
 }
 
-// shown is the value that a flag has, as it may be shown.
+// shown is the current value of a flag with secrets hidden.
 func shown(f *pflag.Flag) (values []string, list bool) {
 	values, list = valueOf(f)
 	for i, v := range values {

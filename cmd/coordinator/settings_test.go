@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// writeSettings writes a file of settings and returns its name.
+// writeSettings writes a settings file and returns its name.
 func writeSettings(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.yaml")
@@ -26,7 +26,7 @@ func writeSettings(t *testing.T, text string) string {
 	return path
 }
 
-// settled is the settings that "run" would have with these arguments.
+// settled returns the settings that "run" would have with these arguments.
 func settled(t *testing.T, args ...string) (*pflag.FlagSet, error) {
 	t.Helper()
 	var cfg runConfig
@@ -42,7 +42,7 @@ func settled(t *testing.T, args ...string) (*pflag.FlagSet, error) {
 	return settings, fromFile(cfg.file, settings)
 }
 
-// sample is a value that a flag takes, and how it is then shown: the n-th of several.
+// sample returns the n-th value for a flag, and how it is shown.
 func sample(t *testing.T, f *pflag.Flag, n int) string {
 	t.Helper()
 	switch f.Value.Type() {
@@ -60,8 +60,8 @@ func sample(t *testing.T, f *pflag.Flag, n int) string {
 	}
 }
 
-// Every setting can be given in three ways, a flag wins over the environment, and that
-// over the file; and each value knows where it came from.
+// Every setting can be given in three ways: a flag takes precedence over the environment,
+// and the environment over the file. Each value knows its origin.
 func TestSettings_Precedence(t *testing.T) {
 	checked := 0
 	for _, key := range keysOf(new(runConfig).settings()) {
@@ -78,7 +78,7 @@ func TestSettings_Precedence(t *testing.T) {
 		checked++
 	}
 	if checked < 15 {
-		t.Errorf("looked at %d settings, that is not all", checked)
+		t.Errorf("checked only %d settings", checked)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestSettings_FileNamedByTheEnvironment(t *testing.T) {
 	}
 }
 
-// What may be written in a file, and what it means.
+// What a file may contain, and what it means.
 func TestFile_Values(t *testing.T) {
 	for text, want := range map[string]map[string]string{
 		"# nothing\n":               {},
@@ -150,8 +150,8 @@ func TestFile_Values(t *testing.T) {
 	}
 }
 
-// Nothing in a file is guessed at: what is wrong is told with its place, its key and
-// what to do.
+// Nothing in a file is guessed: each mistake is reported with its line, its key and what to
+// do.
 func TestFile_Mistakes(t *testing.T) {
 	for text, want := range map[string][]string{
 		"node_id: a":                       {`:1: node_id: unknown key, did you mean node-id\?`},
@@ -162,7 +162,7 @@ func TestFile_Mistakes(t *testing.T) {
 		"\nplane: a\nmode: auto\nplane: b": {`:4: plane: the key is given twice, first in line 2: keep one`},
 		"priority: high":                   {`:1: priority: "high": use a whole number`},
 		"priority: 1.5":                    {`:1: priority: "1.5": use a whole number`},
-		"priority: [1]":                    {`:1: priority: it takes one value, and this is a list`},
+		"priority: [1]":                    {`:1: priority: it takes one value, not a list`},
 		"lease-ttl: 6":                     {`:1: lease-ttl: "6": use a time such as 6s or 500ms`},
 		"mode: {auto: true}":               {`:1: mode: .*a group of keys: settings are not nested`},
 		"endpoints: [[a]]":                 {`:1: endpoints: it takes a list of texts`},
@@ -183,7 +183,7 @@ func TestFile_Mistakes(t *testing.T) {
 		`endpoints: ["h:1,h:2"]`:           {`:1: endpoints: .*use a list`},
 		"endpoints: h:1,":                  {`:1: endpoints: "h:1,": use a list`},
 		"persist: clean":                   {`:1: persist: .*never taken from a file.*give --persist as a flag`},
-		"config: other.yaml":               {`:1: config: a file of settings names no other`},
+		"config: other.yaml":               {`:1: config: a settings file cannot name another`},
 		"- mode: auto":                     {`:1: write settings as lines of "key: value"`},
 		"auto":                             {`:1: write settings as lines of "key: value"`},
 		"plane: p\n---\nplane: q":          {`:2: a second document begins here`},
@@ -208,11 +208,11 @@ func TestFile_Mistakes(t *testing.T) {
 	}
 }
 
-// A mistake in the file is one even where a flag wins over it, which it then does.
+// A mistake in the file is reported even if a flag takes precedence over the value.
 func TestFile_MistakesThatDoNotCountYet(t *testing.T) {
 	file := writeSettings(t, "priority: high\n")
 	if _, err := settled(t, "--priority", "5", "--config", file); err == nil {
-		t.Error("a wrong value passes because a flag wins over it")
+		t.Error("a wrong value passes because a flag takes precedence")
 	}
 	file = writeSettings(t, "priority: 3\nendpoints: [a, b]\n")
 	settings, err := settled(t, "--priority", "5", "--endpoints", "c", "--config", file)
@@ -245,7 +245,7 @@ func TestEnvironment_Mistakes(t *testing.T) {
 	}
 }
 
-// Variables that are no settings are told of, unless Kubernetes made them.
+// Unknown variables that look like settings cause warnings, unless Kubernetes set them.
 func TestEnvironment_Strays(t *testing.T) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, envPrefix) {
@@ -254,21 +254,21 @@ func TestEnvironment_Strays(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"COORDINATOR_NODEID", "COORDINATOR_PERSIST", "COORDINATOR_COLOUR", // strays
+		"COORDINATOR_NODEID", "COORDINATOR_PERSIST", "COORDINATOR_COLOUR", // not settings
 		"COORDINATOR_NODE_ID", "COORDINATOR_SERVER", "COORDINATOR_CONFIG",
 		"COORDINATOR_SERVICE_HOST", "COORDINATOR_SERVICE_PORT", "COORDINATOR_SERVICE_PORT_HTTP", "COORDINATOR_PORT",
 		"COORDINATOR_PORT_7400_TCP", "COORDINATOR_PORT_7400_TCP_ADDR", "COORDINATOR_PORT_7400_TCP_PROTO",
 	} {
 		t.Setenv(name, "x")
 	}
-	got := strayVariables(newRoot(streams{}))
+	got := unknownVariables(newRoot(streams{}))
 	want := []string{
-		"COORDINATOR_COLOUR is ignored: no setting is named like that",
-		"COORDINATOR_NODEID is ignored: no setting is named like that, did you mean COORDINATOR_NODE_ID?",
-		"COORDINATOR_PERSIST is ignored: what becomes of the state is never taken from the environment; give --persist as a flag",
+		"COORDINATOR_COLOUR is ignored: there is no such setting",
+		"COORDINATOR_NODEID is ignored: there is no such setting, did you mean COORDINATOR_NODE_ID?",
+		"COORDINATOR_PERSIST is ignored: what happens to the state is never taken from the environment; give --persist as a flag",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("strays (-want +got)\n%s", diff)
+		t.Errorf("warnings (-want +got)\n%s", diff)
 	}
 }
 
@@ -290,8 +290,8 @@ func TestMasked(t *testing.T) {
 	}
 }
 
-// A flag that is marked as secret is shown nowhere; a list is masked one by one, and
-// being shown does not change it.
+// A flag that is marked as secret is never shown; lists are masked item by item, and
+// showing a value does not change it.
 func TestShown(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("token", "", "")
@@ -319,7 +319,7 @@ func TestShown(t *testing.T) {
 	}
 }
 
-// Secrets are given as files, never as values that others read in a list of processes.
+// Secrets are given as files, never as values that others can see in the list of processes.
 func TestFlags_NoneTakesASecret(t *testing.T) {
 	secret := regexp.MustCompile(`password|token|secret|credential`)
 	for _, cmd := range allCommands(newRoot(streams{in: nil, out: io.Discard, err: io.Discard})) {

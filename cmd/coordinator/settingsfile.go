@@ -14,19 +14,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fromFile sets the flags that were not given, nor stand in the environment, from a
-// file of settings: YAML, one key for each flag. All that is wrong with it is told
-// at once, each with its place, and nothing of it is guessed at.
+// fromFile sets the flags that were given neither on the command line nor in the
+// environment, from a settings file: YAML with one key for each flag. It reports all
+// mistakes at once, each with its line, and guesses nothing.
 func fromFile(path string, settings *pflag.FlagSet) error {
 	if path == "" {
 		return nil
 	}
 	text, err := os.ReadFile(path)
 	if err == nil && len(bytes.TrimSpace(text)) == 0 {
-		err = fmt.Errorf("%s is empty: write settings into it, or leave it out to have the defaults", path)
+		err = fmt.Errorf("%s is empty: write settings into it, or leave it out to use the defaults", path)
 	}
 	if err != nil {
-		return usageError{fmt.Errorf("file of settings, named by %s: %w", originOf(settings.Lookup(fileFlag)), err)}
+		return usageError{fmt.Errorf("settings file, named by %s: %w", originOf(settings.Lookup(fileFlag)), err)}
 	}
 	if err := parseSettings(path, text, settings); err != nil {
 		return usageError{err}
@@ -34,7 +34,7 @@ func fromFile(path string, settings *pflag.FlagSet) error {
 	return nil
 }
 
-// parseSettings sets flags from the text of a file of settings.
+// parseSettings sets flags from the text of a settings file.
 func parseSettings(path string, text []byte, settings *pflag.FlagSet) error {
 	entries, err := readEntries(path, text)
 	if err != nil {
@@ -56,21 +56,21 @@ func parseSettings(path string, text []byte, settings *pflag.FlagSet) error {
 	return wrong
 }
 
-// entry is one key of a file of settings.
+// entry is one key of a settings file.
 type entry struct {
 	key   string
 	line  int
 	value *yaml.Node
 }
 
-// readEntries reads what a file of settings holds, in its order.
+// readEntries returns the keys of a settings file in order.
 func readEntries(path string, text []byte) ([]entry, error) {
 	var document, more yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	err := dec.Decode(&document)
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, nil // nothing but comments
+		return nil, nil // only comments
 	case err != nil:
 		return nil, notYAML(path, text, err)
 	}
@@ -98,13 +98,14 @@ func readEntries(path string, text []byte) ([]entry, error) {
 	return entries, nil
 }
 
-// notYAML tells where a text ceases to be YAML, which the parser knows to a line or
+// notYAML says where a text stops being YAML. The parser's line is accurate to a line or
 // two.
 func notYAML(path string, text []byte, err error) error {
 	said := strings.TrimPrefix(err.Error(), "yaml: ")
 	line, what, placed := cutLine(said)
 	if !placed {
-		// It leaves the first line out. With another line before that it does not.
+		// The parser leaves out the line if it is the first; it names the line if another
+		// precedes it.
 		if _, _, first := cutLine(fmt.Sprint(yaml.Unmarshal(append([]byte("\n"), text...), new(yaml.Node)))); first {
 			line, what, placed = "1", said, true
 		}
@@ -115,7 +116,7 @@ func notYAML(path string, text []byte, err error) error {
 	return fmt.Errorf("%s:%s: this is not YAML, here or nearby: %s", path, line, what)
 }
 
-// cutLine takes the line apart from a message of the YAML parser that has one.
+// cutLine separates the line number from a message of the YAML parser, if it has one.
 func cutLine(said string) (line, what string, ok bool) {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(said, "yaml: "), "line ")
 	if !ok {
@@ -124,24 +125,24 @@ func cutLine(said string) (line, what string, ok bool) {
 	return strings.Cut(rest, ": ")
 }
 
-// apply gives the flag that the key names its value, if it has none from elsewhere.
-// A value that does not count is looked at all the same: one day it will.
+// apply sets the flag that the key names, unless it has a value of higher precedence. The
+// value is checked in any case: it may count one day.
 func (e entry) apply(path string, settings *pflag.FlagSet) error {
 	f := settings.Lookup(e.key)
 	switch {
 	case e.key == flagOnly:
-		return fmt.Errorf("what becomes of the state is never taken from a file, which outlasts the moment it was meant for: give --%s as a flag", flagOnly)
+		return fmt.Errorf("what happens to the state is never taken from a file, which outlasts the moment for which it was written: give --%s as a flag", flagOnly)
 	case e.key == fileFlag:
-		return errors.New("a file of settings names no other: take this line out")
+		return errors.New("a settings file cannot name another: take this line out")
 	case f == nil:
-		return fmt.Errorf("unknown key%s (coordinator config example shows all)", likely(strings.ReplaceAll(e.key, "_", "-"), keysOf(settings)))
+		return fmt.Errorf("unknown key%s (coordinator config example shows all)", didYouMean(strings.ReplaceAll(e.key, "_", "-"), keysOf(settings)))
 	}
 	values, list, err := e.read()
 	if err != nil {
 		return err
 	}
 	if _, takesList := f.Value.(pflag.SliceValue); list && !takesList {
-		return errors.New("it takes one value, and this is a list")
+		return errors.New("it takes one value, not a list")
 	}
 	if len(values) == 0 || slices.ContainsFunc(values, func(v string) bool { return isEmpty(f, v) }) {
 		return errEmpty
@@ -157,13 +158,13 @@ func (e entry) apply(path string, settings *pflag.FlagSet) error {
 	return nil
 }
 
-// read returns the texts of a value: as they are written, so that what YAML would
-// make of a plane named "on" or 007 does not matter.
+// read returns the values as they are written, so that YAML's meaning of a plane named "on"
+// or 007 does not matter.
 func (e entry) read() (values []string, list bool, err error) {
 	items := []*yaml.Node{e.value}
 	switch e.value.Kind {
 	case yaml.MappingNode:
-		return nil, false, errors.New("it takes a value, and this is a group of keys: settings are not nested")
+		return nil, false, errors.New("it takes a value, not a group of keys: settings are not nested")
 	case yaml.SequenceNode:
 		items, list = e.value.Content, true
 	}
@@ -173,7 +174,7 @@ func (e entry) read() (values []string, list bool, err error) {
 		}
 		switch {
 		case item.Kind != yaml.ScalarNode:
-			return nil, false, errors.New("it takes a list of texts, and this one holds lists or groups of keys")
+			return nil, false, errors.New("it takes a list of texts, and this one contains lists or groups of keys")
 		case item.Tag == "!!null":
 			return nil, false, errors.New("there is no value: take the line out, or give it one")
 		}
@@ -182,7 +183,7 @@ func (e entry) read() (values []string, list bool, err error) {
 	return values, list, nil
 }
 
-// keysOf lists the keys that a file of settings may hold.
+// keysOf lists the keys that a settings file may contain.
 func keysOf(settings *pflag.FlagSet) (keys []string) {
 	settings.VisitAll(func(f *pflag.Flag) {
 		if f.Name != flagOnly && f.Name != fileFlag {

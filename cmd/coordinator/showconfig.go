@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// This file holds the commands about a node's settings. They take every flag of
-// "run" and come to the same settings by the same way.
+// The commands about a node's settings. They take every flag of "run" and determine the
+// settings in the same way.
 
 func newConfig(s streams) *cobra.Command {
 	cmd := &cobra.Command{
@@ -31,7 +31,7 @@ type setting struct {
 	origin
 }
 
-// settingsView is what "config show" prints.
+// settingsView is the output of "config show".
 type settingsView struct {
 	Settings []setting `json:"settings"`
 }
@@ -42,10 +42,9 @@ func newConfigShow(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print every setting and where its value comes from",
-		Long: `Print every setting that "coordinator run" would have with the same flags, the same
-environment and the same file, and where its value comes from: the default, a line
-of the file, a variable of the environment, or a flag. Secrets are not shown; nor are
-passwords in URLs.`,
+		Long: `Print every setting that "coordinator run" would have with the same flags, environment
+and file, and where its value comes from: the default, a line of the file, an
+environment variable, or a flag. Secrets and passwords in URLs are not shown.`,
 		Example: `  coordinator config show --config /etc/coordinator.yaml
   coordinator config show --config /etc/coordinator.yaml --mode hot_backup -o json`,
 		Args: cobra.NoArgs,
@@ -60,7 +59,7 @@ passwords in URLs.`,
 		if err := fromFile(cfg.file, settings); err != nil {
 			return err
 		}
-		warnOfStrays(s, cmd.Root())
+		warnOfVariables(s, cmd.Root())
 		if err := cfg.nameNode(); err != nil {
 			return err
 		}
@@ -69,7 +68,7 @@ passwords in URLs.`,
 	return cmd
 }
 
-// printSettings prints settings in the order they are declared in.
+// printSettings prints the settings in the order of their declaration.
 func (o *operator) printSettings(settings *pflag.FlagSet) error {
 	var view settingsView
 	rows := [][]string{{"SETTING", "VALUE", "ORIGIN"}}
@@ -99,10 +98,9 @@ func newConfigValidate(s streams) *cobra.Command {
 	var cfg runConfig
 	cmd := &cobra.Command{
 		Use:   "validate",
-		Short: "Tell whether a node could start with these settings",
-		Long: `Look at the settings as "coordinator run" would with the same flags, the same
-environment and the same file, and start nothing. All mistakes are told at once,
-with exit code 2.`,
+		Short: "Check whether a node could start with these settings",
+		Long: `Check the settings as "coordinator run" would with the same flags, environment and
+file, and start nothing. All mistakes are reported at once, with exit code 2.`,
 		Example: `  coordinator config validate --config /etc/coordinator.yaml`,
 		Args:    cobra.NoArgs,
 	}
@@ -112,24 +110,24 @@ with exit code 2.`,
 		if _, err := cfg.resolve(settings); err != nil {
 			return err
 		}
-		warnOfStrays(s, cmd.Root())
+		warnOfVariables(s, cmd.Root())
 		_, err := fmt.Fprintln(s.out, "the settings are valid")
 		return err
 	}
 	return cmd
 }
 
-// warnOfStrays tells of variables that were probably meant to be settings.
-func warnOfStrays(s streams, root *cobra.Command) {
-	for _, stray := range strayVariables(root) {
-		fmt.Fprintf(forPeople{s.err}, "Warning: %s\n", stray)
+// warnOfVariables warns about variables that look like settings but are not.
+func warnOfVariables(s streams, root *cobra.Command) {
+	for _, warning := range unknownVariables(root) {
+		fmt.Fprintf(terminalWriter{s.err}, "Warning: %s\n", warning)
 	}
 }
 
 func newConfigExample(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "example",
-		Short:   "Print a file of settings with every key, its meaning and its default",
+		Short:   "Print a settings file with every key, its meaning and its default",
 		Example: `  coordinator config example > coordinator.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -139,20 +137,19 @@ func newConfigExample(s streams) *cobra.Command {
 	}
 }
 
-// exampleSettings is a file of settings that says of each key what it does, and
-// sets none.
+// exampleSettings is a settings file that describes every key and sets none.
 func exampleSettings(settings *pflag.FlagSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The settings of a node: coordinator run --config FILE
 #
-# What is left out, or commented out as everything is here, has its default. Each
-# setting can be given as a flag too, --node-id for node-id, and as a variable of the
-# environment, %s; a flag wins over the environment, and that over this
-# file. Keys that are no settings are refused, and so are keys without a value. Secrets
-# are not written here: the settings name the files that hold them.
+# A key that is missing, or commented out as all are here, has its default. Each setting
+# can also be given as a flag, --node-id for node-id, and as an environment variable,
+# %s; a flag takes precedence over the environment, and the
+# environment over this file. Unknown keys and keys without a value are refused. Secrets
+# are not written here: the settings name the files that contain them.
 #
-# coordinator config validate --config FILE tells whether a node could start with it,
-# coordinator config show --config FILE what comes from where.
+# coordinator config validate --config FILE checks whether a node could start with it,
+# coordinator config show --config FILE shows where each value comes from.
 `, envName("node-id"))
 	for _, key := range keysOf(settings) {
 		f := settings.Lookup(key)
@@ -166,8 +163,8 @@ func exampleSettings(settings *pflag.FlagSet) string {
 	return b.String()
 }
 
-// yamlDefault is a flag's default as it would be written in a file; empty for one that
-// cannot be written down.
+// yamlDefault is a flag's default as it would be written in a file; empty if it cannot be
+// written.
 func yamlDefault(f *pflag.Flag) string {
 	if f.DefValue == "[]" {
 		return ""
@@ -175,7 +172,7 @@ func yamlDefault(f *pflag.Flag) string {
 	return f.DefValue
 }
 
-// wrap breaks a text into lines of at most width bytes, where it can.
+// wrap breaks a text into lines of at most width bytes, where possible.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {

@@ -9,20 +9,20 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// docs/coordinator.yaml is what "config example" prints: it names every key and says
-// what it does.
+// docs/coordinator.yaml is the output of "config example": it has every key and its
+// meaning.
 func TestExample_IsTheDocumentedOne(t *testing.T) {
 	text, err := os.ReadFile("../../docs/coordinator.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(text) != exampleSettings(new(runConfig).settings()) {
-		t.Error("docs/coordinator.yaml is not the example: go run ./cmd/coordinator config example > docs/coordinator.yaml")
+		t.Error("docs/coordinator.yaml is out of date: go run ./cmd/coordinator config example > docs/coordinator.yaml")
 	}
 }
 
-// As it stands the example sets nothing; with every key that has a default taken out of its
-// comment it sets those, to the defaults. The others wait for a value.
+// The example sets nothing. With the comment removed from every key that has a default, it
+// sets those keys to their defaults. The others have no value.
 func TestExample_SetsTheDefaults(t *testing.T) {
 	text := exampleSettings(new(runConfig).settings())
 	settings, err := settled(t, "--config", writeSettings(t, text))
@@ -51,12 +51,12 @@ func TestExample_SetsTheDefaults(t *testing.T) {
 			t.Errorf("%s is %q from %s, want %q from the file", key, f.Value, originOf(f), f.DefValue)
 		}
 		if strings.TrimSpace(f.Usage) == "" {
-			t.Errorf("%s has no meaning", key)
+			t.Errorf("%s has no description", key)
 		}
 	}
 }
 
-// The files in the documentation are ones that a node starts with.
+// A node can start with each settings file of the documentation.
 func TestDocumentation_FilesOfSettings(t *testing.T) {
 	text, err := os.ReadFile("../../docs/CONFIGURATION.md")
 	if err != nil {
@@ -75,7 +75,7 @@ func TestDocumentation_FilesOfSettings(t *testing.T) {
 	}
 }
 
-// "config show" and "config validate" take every flag of "run", and "run" has no other.
+// "config show" and "config validate" have exactly the flags of "run".
 func TestConfig_TakesTheFlagsOfRun(t *testing.T) {
 	root := newRoot(streams{})
 	run, _, err := root.Find([]string{"run"})

@@ -11,23 +11,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// stopLimit is how long after the first signal a process is there at most. Each part of
-// a stop has a bound of its own, and all together take ten seconds; this is for what
-// nobody has thought of.
+// stopLimit is how long a process lives at most after the first signal. Each part of a stop
+// has its own limit, ten seconds in all; this one is for the unforeseen.
 const stopLimit = 15 * time.Second
 
-// heedSignals returns a context that ends with the first SIGINT or SIGTERM. The
-// second ends the process at once, and so does a stop that takes too long: the lease is
-// left to lapse. A log whose reader has gone is no reason to end, nor is a terminal that
-// has: hangup is called for SIGHUP, and must not block.
-func heedSignals(ctx context.Context, log *zap.Logger, hangup func()) (context.Context, func()) {
+// handleSignals returns a context that ends with the first SIGINT or SIGTERM. A second
+// signal ends the process at once, and so does a stop that takes too long: the lease then
+// lapses. The loss of the log's reader or of the terminal is no reason to end: SIGHUP calls
+// hangup, which must not block.
+func handleSignals(ctx context.Context, log *zap.Logger, requestReload func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	// A write to standard error whose reader has gone kills a process that takes no
-	// notice of this signal. It is not ignored: processes begun from here would inherit that.
+	// Without a handler for this signal, a write to standard error without a reader would
+	// kill the process. The signal is not ignored, since child processes would inherit
+	// that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	done := make(chan struct{})
 	var group sync.WaitGroup
@@ -38,16 +38,16 @@ func heedSignals(ctx context.Context, log *zap.Logger, hangup func()) (context.C
 			case sig := <-signals:
 				if overdue != nil {
 					log.Warn("ended by a second signal", zap.Stringer("signal", sig))
-					_ = log.Sync() // for a moment: nobody may be reading
+					_ = log.Sync() // briefly: nobody may be reading
 					os.Exit(exitFailed)
 				}
-				log.Info("stopping, a second signal ends at once", zap.Stringer("signal", sig))
+				log.Info("stopping, a second signal ends the process at once", zap.Stringer("signal", sig))
 				overdue = time.After(stopLimit)
 				cancel()
 			case <-hangups:
-				hangup()
+				requestReload()
 			case <-overdue:
-				log.Error("not stopped in time, ending at once", zap.Duration("limit", stopLimit))
+				log.Error("not stopped in time, ending the process", zap.Duration("limit", stopLimit))
 				_ = log.Sync()
 				os.Exit(exitFailed)
 			case <-done:

@@ -27,17 +27,16 @@ func newStatus(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the plane: who leads, who is next, and how each node is",
-		Long: `Show the plane as the asked node reads it from the store: who leads, who would
-take over and why, of each node what it is, what it was asked to be and why it
-could not be promoted, and which nodes left within the last hour. A plane without
-a master is an answer, not a failure. See "coordinator doctor" for what is wrong
-and what to do about it.`,
+		Long: `Show the plane as the node reads it from the store: the master, its successor and why,
+each node's state and mode and why it could not be promoted, and the nodes that left
+within the last hour. A plane without a master is not an error. "coordinator doctor"
+says what is wrong and what to do about it.`,
 		Example: `  coordinator status
   coordinator status --watch
   coordinator status --server http://127.0.0.1:7401 -o json`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().BoolVar(&watch, "watch", false, fmt.Sprintf("show it anew each %s until interrupted", watchEvery))
+	cmd.Flags().BoolVar(&watch, "watch", false, fmt.Sprintf("repeat every %s until interrupted", watchEvery))
 	return operating(s, cmd, func(ctx context.Context, o *operator, _ []string) error {
 		if watch {
 			return o.watchStatus(cmd.Context())
@@ -65,14 +64,14 @@ func (o *operator) status(ctx context.Context) error {
 	})
 }
 
-// watchEvery is how often a watched status is shown anew.
+// watchEvery is how often a watched status is refreshed.
 const watchEvery = 2 * time.Second
 
-// clearScreen puts what follows at the top of an empty terminal.
+// clearScreen clears the terminal and moves to its top.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// watchStatus shows the plane again and again until it is interrupted. A node that
-// does not answer may again in a while; a mistake in the command line stays one.
+// watchStatus shows the plane repeatedly until it is interrupted. A node that does not
+// answer may do so later; a usage error ends the command.
 func (o *operator) watchStatus(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -101,7 +100,7 @@ func (o *operator) watchStatus(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			fmt.Fprintf(forPeople{o.err}, "Error: %s\n", masked(err.Error()))
+			fmt.Fprintf(terminalWriter{o.err}, "Error: %s\n", masked(err.Error()))
 		}
 		select {
 		case <-tick.C:
@@ -111,8 +110,8 @@ func (o *operator) watchStatus(ctx context.Context) error {
 	}
 }
 
-// planeTable shows a plane, as the node asked tells of it, to people. loads tells, by
-// node, how far those have come that are loading.
+// planeTable prints a plane as reported by the node asked. loads says, by node, how far
+// initializing nodes have loaded.
 func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node, loads map[string]string) error {
 	if err := columns(w, planeHead(p, asked)...); err != nil {
 		return err
@@ -123,7 +122,7 @@ func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node, loads map[string]s
 	}
 	left := [][]string{{"LEFT", "HOW", "WAS", "MODE", "VERSION", "AGO", "URL"}}
 	for _, l := range p.Left {
-		left = append(left, []string{l.ID, string(l.How), l.Was.String(), l.Mode.String(), orDash(l.Version), lasted(l.At), orDash(l.URI)})
+		left = append(left, []string{l.ID, string(l.How), l.Was.String(), l.Mode.String(), orDash(l.Version), age(l.At), orDash(l.URI)})
 	}
 	for _, table := range [][][]string{rows, left} {
 		if len(table) == 1 {
@@ -139,14 +138,14 @@ func planeTable(w io.Writer, p *wire.Plane, asked *wire.Node, loads map[string]s
 	return nil
 }
 
-// planeHead tells of the plane as a whole, and of the node asked what the rows of
-// the nodes do not say.
+// planeHead describes the plane as a whole, and what the rows of the nodes do not say about
+// the node asked.
 func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	master := []string{"MASTER", "none"}
 	member := false
 	for _, n := range p.Nodes {
 		if p.Master != nil && n.ID == *p.Master {
-			master = []string{"MASTER", n.ID, fmt.Sprintf("term %d", p.Term), "for " + lasted(n.Since)}
+			master = []string{"MASTER", n.ID, fmt.Sprintf("term %d", p.Term), "for " + age(n.Since)}
 		}
 		member = member || n.ID == asked.ID
 	}
@@ -156,7 +155,7 @@ func planeHead(p *wire.Plane, asked *wire.Node) [][]string {
 	}
 	head := [][]string{{"PLANE", p.Plane, "id " + orDash(p.PlaneID), fmt.Sprintf("revision %d", p.Revision)}, master, next}
 	if p.Pause != nil {
-		head = append(head, []string{"PAUSED", fmt.Sprintf("%s, by %s since %s: nobody is promoted by itself", pauseEnd(p.Pause), p.Pause.By, p.Pause.Since.Format(time.RFC3339))})
+		head = append(head, []string{"PAUSED", fmt.Sprintf("%s, by %s since %s: no node is promoted automatically", pauseEnd(p.Pause), p.Pause.By, p.Pause.Since.Format(time.RFC3339))})
 	}
 	if s := p.ExclusiveNode(); s != nil && s.Node != "" {
 		head = append(head, []string{"DISABLED", fmt.Sprintf("node %s at %s has the plane to itself: no other can join", s.Node, orDash(s.URI))})
@@ -199,7 +198,7 @@ func nodeRow(n *wire.PlaneNode, loads map[string]string) []string {
 	}
 	return []string{
 		n.ID, n.State.String(), n.Mode.String(), strconv.Itoa(n.Priority),
-		orDash(n.Version), lasted(n.Since), orDash(n.URI), note,
+		orDash(n.Version), age(n.Since), orDash(n.URI), note,
 	}
 }
 
@@ -218,7 +217,7 @@ func newHistory(s streams) *cobra.Command {
 	})
 }
 
-// historyTable shows the terms to people, newest first.
+// historyTable prints the terms, newest first.
 func historyTable(w io.Writer, h *wire.History) error {
 	rows := [][]string{{"TERM", "NODE", "FROM", "REASON", "SINCE", "GAP", "REBIND", "MEMENTOS"}}
 	for _, e := range h.Items {
@@ -237,10 +236,10 @@ func historyTable(w io.Writer, h *wire.History) error {
 func newHealth(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health [live|ready|ROLE]",
-		Short: "Tell by the exit code whether a node is live, ready or of a role",
-		Long: `Exit 0 if the node is live, ready (the default) or of the role, 1 if it is not, and
-6 if no node answers. Roles: master, standby, hot_standby, hot_backup, hot, readable,
-promotable, writable.`,
+		Short: "Check whether a node is live, ready or in a role",
+		Long: `The exit code is 0 if the node is live, ready (the default) or in the role, 1 if it is
+not, and 6 if no node answers. Roles: master, standby, hot_standby, hot_backup, hot,
+readable, promotable, writable.`,
 		Example: `  coordinator health
   coordinator health master`,
 		Args: cobra.MaximumNArgs(1),
@@ -267,8 +266,8 @@ promotable, writable.`,
 	})
 }
 
-// healthError is the error of a node that is not as asked, whatever the reason that it
-// gives. A role that the node does not know is the caller's mistake.
+// healthError is the error for a node that does not pass, whatever reason it gives. A role
+// that the node does not know is a usage error.
 func healthError(err error) error {
 	var problem *wire.Problem
 	switch {

@@ -20,9 +20,8 @@ func newStore(s streams) *cobra.Command {
 	var logs logConfig
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Run the embedded etcd alone, to try planes out on one machine",
-		Long: `Run an etcd of one member, for nodes on this machine that share it. In production
-use a cluster of etcd's own.`,
+		Short: "Run the embedded etcd alone, to try planes on one machine",
+		Long:  `Run a one-member etcd for nodes on this machine. In production use an etcd cluster.`,
 		Example: `  coordinator store
   coordinator run --endpoints 127.0.0.1:2379`,
 		Args: cobra.NoArgs,
@@ -31,7 +30,7 @@ use a cluster of etcd's own.`,
 				return usageError{fmt.Errorf("embedded etcd: %w", err)}
 			}
 			return logs.serving(cmd, s, func(log *logger) error {
-				ctx, stop := heedSignals(cmd.Context(), log.Logger, func() { log.Info("hangup ignored: there is nothing to read again") })
+				ctx, stop := handleSignals(cmd.Context(), log.Logger, func() { log.Info("hangup ignored: there is nothing to read again") })
 				defer stop()
 				return runStore(ctx, dataDir, clientURL, log.Logger)
 			})
@@ -43,13 +42,13 @@ use a cluster of etcd's own.`,
 	return cmd
 }
 
-// runStore runs the embedded etcd until ctx ends or it cannot go on.
+// runStore runs the embedded etcd until ctx ends or etcd fails.
 func runStore(ctx context.Context, dataDir, clientURL string, log *zap.Logger) error {
 	warnOfEmbedded(clientURL, false, log)
 	etcd, err := startEmbedded(ctx, dataDir, clientURL, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		log.Info("stopped before it had started", zap.Error(err))
+		log.Info("stopped before the start was complete", zap.Error(err))
 		return nil
 	case err != nil:
 		return err
@@ -79,7 +78,7 @@ func startEmbedded(ctx context.Context, dataDir, clientURL string, log *zap.Logg
 	return etcd, nil
 }
 
-// checkEmbedURL tells whether a URL that was given can be where the embedded etcd listens.
+// checkEmbedURL checks a given URL for the embedded etcd to listen at.
 func checkEmbedURL(clientURL string) error {
 	if clientURL == "" {
 		return fmt.Errorf("embed-client-url %q: write it as http://host:port", clientURL)
@@ -88,14 +87,14 @@ func checkEmbedURL(clientURL string) error {
 	return etcd.Validate()
 }
 
-// warnOfEmbedded says who reaches the embedded etcd that an operator may not have meant:
-// it asks nobody who they are. controlled says that the API does.
+// warnOfEmbedded warns about who can reach the embedded etcd, which has no access control.
+// controlled says that the API has.
 func warnOfEmbedded(clientURL string, controlled bool, log *zap.Logger) {
 	u, err := url.Parse(clientURL)
 	switch {
 	case err != nil || clientURL == "":
 	case beyondLoopback(u.Host):
-		log.Warn("everybody who reaches the embedded etcd may read and change everything in it; use a cluster of etcd's own, with TLS and auth", zap.String("client_url", clientURL))
+		log.Warn("anybody who can reach the embedded etcd may read and change everything in it; use an etcd cluster with TLS and auth", zap.String("client_url", clientURL))
 	case controlled:
 		log.Warn("every user of this machine may read and change everything in the embedded etcd, without a token or certificate; leave --embed-client-url out", zap.String("client_url", clientURL))
 	}

@@ -10,12 +10,11 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/telemetry"
 )
 
-// lastSpans is how long the last spans may take, so that a collector that is away
-// does not hold up a stop.
-const lastSpans = time.Second
+// traceFlushTimeout is how long sending the last traces may take, so that an unreachable
+// collector does not hold up a stop.
+const traceFlushTimeout = time.Second
 
-// openTelemetry makes what the node tells Prometheus, and OpenTelemetry where the
-// environment says so.
+// openTelemetry sets up metrics, and traces if the environment asks for them.
 func (d *daemon) openTelemetry(ctx context.Context) error {
 	traces := telemetry.Traced()
 	var err error
@@ -29,18 +28,18 @@ func (d *daemon) openTelemetry(ctx context.Context) error {
 	if traces {
 		d.log.Info("traces are sent")
 	}
-	d.later(func() error {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
+	d.onClose(func() error {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), traceFlushTimeout)
 		defer cancel()
 		if err := d.telemetry.Close(last); err != nil {
-			d.log.Warn("last traces not sent", zap.Error(err))
+			d.log.Warn("last traces could not be sent", zap.Error(err))
 		}
 		return nil
 	})
 	return nil
 }
 
-// sourceRevision is the revision of the source as the build recorded it, if it did.
+// sourceRevision is the source revision recorded by the build, if any.
 func sourceRevision() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A payload is printed as it is stored, but on a terminal.
+// A payload is printed as it is stored, except on a terminal.
 func TestGet_OnATerminal(t *testing.T) {
 	pty, tty := terminal(t)
 	handler := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a\x1b[31mb\xff\n") }
@@ -44,7 +44,7 @@ func TestGet_OnATerminal(t *testing.T) {
 	}
 }
 
-// terminal opens both ends of a terminal.
+// terminal opens both ends of a pseudo-terminal.
 func terminal(t *testing.T) (pty, tty *os.File) {
 	t.Helper()
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

@@ -11,15 +11,15 @@ import (
 func newToken(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "token NAME ROLE FILE",
-		Short: "Make a token for the API",
-		Long: `Make a token with which NAME shows the nodes of a plane who it is. The token goes
-into FILE, which only its owner may read and which commands take by --token-file.
-The line with which nodes take it is written to standard output: it goes into the
-file that each node is given by --auth-token-file, and holds no secret. Nodes read
-that file again when it has changed.
+		Short: "Create a token for the API",
+		Long: `Create a token with which NAME authenticates to the nodes of a plane. The token is
+written to FILE, which only its owner may read; commands take it with --token-file.
+The line that makes nodes accept it is written to standard output: add it to the file
+that each node is given with --auth-token-file. The line is not secret. Nodes read
+that file again when it changes.
 
-ROLE is viewer, who may read; operator, who may operate the plane and write
-mementos; or admin, who may do everything.`,
+ROLE is viewer, which may read; operator, which may also operate the plane and write
+mementos; or admin, which may do everything.`,
 		Example: `  coordinator token alice admin alice.token >> tokens
   coordinator run --auth-token-file tokens
   coordinator status --token-file alice.token`,
@@ -41,7 +41,7 @@ mementos; or admin, who may do everything.`,
 			if _, err = fmt.Fprintln(file, token); err != nil {
 				return fmt.Errorf("write token: %w", err)
 			}
-			// Nobody wants a token that no node is told to take.
+			// A token is useless if the line that makes nodes accept it was not written.
 			if _, err = fmt.Fprintln(s.out, line); err != nil {
 				return err
 			}

@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	// againAfter is how long a watch that was interrupted waits before it goes on.
-	againAfter = time.Second
-	// silentFor is how long a watch may be silent: a node says something each ten
+	// retryAfter is how long an interrupted watch waits before it reconnects.
+	retryAfter = time.Second
+	// silenceLimit is how long a watch may be silent: a node sends something every ten
 	// seconds.
-	silentFor = 35 * time.Second
+	silenceLimit = 35 * time.Second
 )
 
 func newWatch(s streams) *cobra.Command {
@@ -32,18 +32,18 @@ func newWatch(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [TYPE]",
 		Short: "Show changes of mementos as they happen",
-		Long: `Show each change of a memento as it happens, until interrupted: all of them, or
-those of one type, after the present revision or after --from. A watch that is
-interrupted goes on where it was, without losing or repeating a change; --timeout
-bounds only how long it may take to begin. With -o json each revision is one line, as the API tells it.
+		Long: `Show each change of a memento as it happens, until interrupted: all changes, or those
+of one type, after the current revision or after --from. An interrupted watch resumes
+without losing or repeating a change; --timeout limits only how long the start may
+take. With -o json each revision is one line, as the API sends it.
 
-It fails if the store no longer knows what came after --from: then list the
-mementos, and watch from the revision of that listing.`,
+The command fails if the store no longer knows what came after --from: list the
+mementos then, and watch from the revision of that listing.`,
 		Example: `  coordinator memento watch
   coordinator memento watch entity --from 42 -o json`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().Int64Var(&from, "from", 0, "show what came after this revision (default: the present one)")
+	cmd.Flags().Int64Var(&from, "from", 0, "show changes after this revision (default: the current one)")
 	return operating(s, cmd, func(_ context.Context, o *operator, args []string) error {
 		w := &watch{operator: o, query: make(url.Values)}
 		if len(args) > 0 {
@@ -61,16 +61,16 @@ mementos, and watch from the revision of that listing.`,
 	})
 }
 
-// watch is one watch of mementos, over as many connections as it takes.
+// watch is one watch of mementos, over as many connections as needed.
 type watch struct {
 	*operator
 	query url.Values
 	last  string // the id of the last event; empty before the first
 }
 
-// run shows changes until ctx ends. Only what will not change by itself ends it before:
-// a node that was never reached may be a mistake in the command line, one that was
-// reached may come back.
+// run shows changes until ctx ends. It ends earlier only for an error that will not go
+// away: a node that was never reached may be a usage error, one that was reached may come
+// back.
 func (w *watch) run(ctx context.Context) error {
 	c, err := w.client()
 	if err != nil {
@@ -85,24 +85,24 @@ func (w *watch) run(ctx context.Context) error {
 		case w.last == "", errors.As(err, &refused) && refused.Status < http.StatusInternalServerError, errors.As(err, new(*writeError)):
 			return w.explain(err)
 		}
-		fmt.Fprintf(forPeople{w.err}, "interrupted, going on after revision %s: %s\n", w.last, masked(err.Error()))
+		fmt.Fprintf(terminalWriter{w.err}, "interrupted, going on after revision %s: %s\n", w.last, masked(err.Error()))
 		select {
-		case <-time.After(againAfter):
+		case <-time.After(retryAfter):
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// writeError is an output that takes no more.
+// writeError means that the output cannot be written.
 type writeError struct{ error }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e *writeError) Unwrap() error { return e.error }
 
-// follow shows what comes over one connection until that ends.
+// follow shows what one connection sends until the connection ends.
 func (w *watch) follow(ctx context.Context, c *client.Client) error {
-	ctx, silence, done := stalling(ctx, w.timeout) // for the node to begin
+	ctx, silence, done := withStallTimer(ctx, w.timeout) // for the stream to begin
 	defer done()
 	header := make(http.Header)
 	if w.last != "" {
@@ -118,8 +118,8 @@ func (w *watch) follow(ctx context.Context, c *client.Client) error {
 		if err != nil {
 			return err
 		}
-		silence.limit = silentFor
-		silence.moved()
+		silence.limit = silenceLimit
+		silence.progress()
 		switch ev.Kind {
 		case wire.EventChange:
 			if err := w.show(ev.Data); err != nil {
@@ -128,17 +128,17 @@ func (w *watch) follow(ctx context.Context, c *client.Client) error {
 			w.last = ev.ID
 		case wire.EventBookmark:
 			w.last = ev.ID
-		case wire.EventError: // what it says is why the node ends the stream, not what this is answered
+		case wire.EventError: // the status of the answer was OK: the problem says why the node ends the stream
 			var p wire.Problem
 			if err := json.Unmarshal(ev.Data, &p); err != nil {
-				return fmt.Errorf("%w: decode the node's last word: %w", client.ErrLost, err)
+				return fmt.Errorf("%w: decode the node's last event: %w", client.ErrLost, err)
 			}
 			return fmt.Errorf("%w: %s", client.ErrLost, p.Detail)
 		}
 	}
 }
 
-// show shows what happened at one revision.
+// show prints what happened at one revision.
 func (w *watch) show(body []byte) error {
 	var step wire.Step
 	if err := json.Unmarshal(body, &step); err != nil {
@@ -147,7 +147,7 @@ func (w *watch) show(body []byte) error {
 	var text []byte
 	switch w.output {
 	case "yaml":
-		text = []byte("---\n") // a document for each
+		text = []byte("---\n") // one document each
 	case "table":
 		text = []byte(printable(string(stepLines(&step))))
 	}
@@ -163,7 +163,7 @@ func (w *watch) show(body []byte) error {
 	return nil
 }
 
-// stepLines shows a step to people, a line for each memento.
+// stepLines prints a step, one line for each memento.
 func stepLines(step *wire.Step) []byte {
 	var text []byte
 	for _, c := range step.Changes {

@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// stopper ends a command when it has said enough.
+// stopper cancels a command once its output contains a text.
 type stopper struct {
 	mu    sync.Mutex // guards the fields below
 	text  bytes.Buffer
@@ -34,8 +34,8 @@ func (s *stopper) Write(part []byte) (int, error) {
 	return len(part), nil
 }
 
-// A watch that is interrupted comes back with the id of the last event, whether that was
-// a change or a bookmark, and until it is told to stop nothing but a refusal ends it.
+// An interrupted watch resumes with the id of the last event, a change or a bookmark, and
+// only a refusal or the user ends it.
 func TestWatch_GoesOnWhereItWas(t *testing.T) {
 	var asked []string
 	answers := []string{
@@ -82,8 +82,8 @@ func TestWatch_GoesOnWhereItWas(t *testing.T) {
 func TestWatch_EndsForWhatDoesNotChange(t *testing.T) {
 	for status, want := range map[int]int{400: exitUsage, 410: exitFailed, 503: exitRefused} {
 		handler := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
-		if code, said := told(t, handler, "memento", "watch"); code != want || said == "" {
-			t.Errorf("%d at first: exit code %d, want %d: %s", status, code, want, said)
+		if code, stderr := runAgainst(t, handler, "memento", "watch"); code != want || stderr == "" {
+			t.Errorf("%d at first: exit code %d, want %d: %s", status, code, want, stderr)
 		}
 	}
 	first := true
@@ -95,7 +95,7 @@ func TestWatch_EndsForWhatDoesNotChange(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusGone)
 	}
-	if code, said := told(t, handler, "memento", "watch"); code != exitFailed || !strings.Contains(said, "410") {
-		t.Errorf("410 later: exit code %d, want %d: %s", code, exitFailed, said)
+	if code, stderr := runAgainst(t, handler, "memento", "watch"); code != exitFailed || !strings.Contains(stderr, "410") {
+		t.Errorf("410 later: exit code %d, want %d: %s", code, exitFailed, stderr)
 	}
 }

@@ -151,7 +151,7 @@ func TestStop_SecondSignalEndsAtOnce(t *testing.T) {
 	c.etcd.signal(syscall.SIGSTOP) // so that the first one takes its time
 	a.signal(syscall.SIGTERM)
 	eventually(t, patience, func() error {
-		if a.field("stopping, a second signal ends at once", "signal") == "" {
+		if a.field("stopping, a second signal ends the process at once", "signal") == "" {
 			return fmt.Errorf("first signal not heeded yet")
 		}
 		return nil
