@@ -1,3 +1,7 @@
+// This file decides who may do what, and no other file does; docs/SECURITY.md describes it for
+// operators. A node that forwards a request checks it first, and the node that carries it out
+// checks it again with the same credentials.
+
 package httpapi
 
 import (
@@ -13,41 +17,37 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// Who may do what is decided in this file and nowhere else; docs/SECURITY.md tells it to
-// people. A node that forwards a request has let it pass before, and the node that
-// carries it out decides for itself, by the same credentials.
-
-// Access says how callers identify themselves. The zero value asks for nothing: then
-// everybody may read who asks the node by a name that is its own, and only callers over
-// loopback may change anything.
+// Access says how callers identify themselves. With the zero value callers need no credentials:
+// anyone who uses a name of this node may read, and only callers over loopback may change
+// anything.
 type Access struct {
-	// Tokens knows the bearer tokens; nil means that none are asked for.
+	// Tokens knows the bearer tokens; nil means that no token is required.
 	Tokens Tokens
-	// Certificates asks each caller for a certificate that the listener has verified.
-	// Without Tokens whoever has one may do everything.
+	// Certificates requires each caller to show a client certificate, which the listener
+	// verifies. Without Tokens every caller with such a certificate may do everything.
 	Certificates bool
-	// NoLoopback ends the trust in callers over loopback: without Tokens and Certificates
+	// NoLoopback removes the trust in callers over loopback: without Tokens and Certificates
 	// nobody may change anything then.
 	NoLoopback bool
 }
 
-// Tokens tells whose a bearer token is.
+// Tokens looks up the holder of a bearer token.
 type Tokens interface {
 	Holder(token string) (credentials.Holder, bool)
 }
 
-// requiredRole is the role that a route needs. A route that reads is for viewers, and one that
-// nobody has thought of here for admins.
+// requiredRole returns the role that a route requires. Routes that only read require viewer; a
+// route that is not listed here requires admin.
 func requiredRole(pattern string) credentials.Role {
 	switch pattern {
 	case "GET " + wire.PathLive, "GET " + wire.PathReady, "GET " + wire.PathRole + "{role}":
 		return credentials.Nobody // supervisors and load balancers have no credentials
 	case "POST " + wire.PathHandover:
-		return credentials.Viewer // a dry run changes nothing; postHandover asks for more
+		return credentials.Viewer // a dry run changes nothing; postHandover checks for more
 	case "PUT " + wire.PathMode, "PUT " + wire.PathPriority,
 		"POST " + wire.PathPause, "POST " + wire.PathResume,
 		"PUT " + wire.PathMementos + "/{type}/{id}", "DELETE " + wire.PathMementos + "/{type}/{id}", "POST " + wire.PathBatch,
-		"POST " + wire.PathImport: // postImport asks for more where it deletes
+		"POST " + wire.PathImport: // postImport checks for more if it is to delete
 		return credentials.Operator
 	}
 	if strings.HasPrefix(pattern, "GET ") {
@@ -56,7 +56,7 @@ func requiredRole(pattern string) credentials.Role {
 	return credentials.Admin
 }
 
-// authorize returns why the caller of r may not do what needs that role, or nil.
+// authorize returns nil if the caller of r has the required role, and otherwise why not.
 func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 	switch access := s.cfg.Access; {
 	case required == credentials.Nobody:
@@ -68,8 +68,8 @@ func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 	case access.Certificates:
 		return nil
 	case !s.isOwnName(r.Host):
-		// A page in a browser can be made to reach this node by a name of the page's own,
-		// and read what it is answered.
+		// DNS rebinding: a web page can make a browser reach this node under a name that the
+		// page's owner controls, and can then read the answers.
 		return fmt.Errorf("%w: this was sent to %.100q, which is no name of this node: use its address, localhost, its machine's name or that of --listen or --advertise-url, or have the nodes ask for credentials", wire.ErrForbidden, r.Host)
 	case required == credentials.Viewer:
 		return nil
@@ -80,7 +80,7 @@ func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 
 func hasVerifiedCert(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
 
-// authorizeToken goes by the role of the token that comes with the request.
+// authorizeToken checks the role of the bearer token in the request.
 func (s *Server) authorizeToken(r *http.Request, required credentials.Role) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || len(r.Header.Values("Authorization")) > 1 {
@@ -96,7 +96,7 @@ func (s *Server) authorizeToken(r *http.Request, required credentials.Role) erro
 	return nil
 }
 
-// authorizeLoopback lets pass what was sent on this machine.
+// authorizeLoopback allows requests that were sent on this machine.
 func (s *Server) authorizeLoopback(r *http.Request) error {
 	const instead = "without --auth-token-file or --tls-client-ca a node takes changes over loopback only"
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
@@ -112,8 +112,8 @@ func (s *Server) authorizeLoopback(r *http.Request) error {
 	return nil
 }
 
-// isProxied reports whether a proxy says that it has passed a request on: to a node behind
-// one on its own machine everybody seems local.
+// isProxied reports whether a proxy says that it forwarded the request. Behind a proxy on the
+// node's own machine every caller would look local.
 func isProxied(r *http.Request) bool {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
 		if _, there := r.Header[name]; there {
@@ -123,9 +123,8 @@ func isProxied(r *http.Request) bool {
 	return false
 }
 
-// isOwnName reports whether a request's host is one by which this node is meant: an
-// address, which nobody can make a name of, localhost, what the node advertises, or one
-// of its configured names.
+// isOwnName reports whether the request's host names this node: an IP address, localhost, the
+// host of the advertised URL, or one of the configured names.
 func (s *Server) isOwnName(host string) bool {
 	name := strings.TrimSuffix((&url.URL{Host: host}).Hostname(), ".")
 	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
@@ -139,7 +138,7 @@ func (s *Server) isOwnName(host string) bool {
 		slices.ContainsFunc(s.cfg.Names, func(known string) bool { return strings.EqualFold(name, known) })
 }
 
-// checkOrigin refuses a request that a page of another site has had a browser make.
+// checkOrigin refuses cross-origin requests that a web page made a browser send.
 func (s *Server) checkOrigin(r *http.Request) error {
 	if err := s.origins.Check(r); err != nil {
 		return fmt.Errorf("%w: a page of another site asks for it: %w", wire.ErrForbidden, err)
@@ -147,7 +146,8 @@ func (s *Server) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// setInstance tells which process answers, to whoever has found its address in a record.
+// setInstance names the process that answers, so that a caller that took the address from a
+// record can tell whether it is the same process.
 func (s *Server) setInstance(h http.Header) {
 	h.Set(wire.HeaderInstance, s.node.Status().Instance)
 }

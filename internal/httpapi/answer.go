@@ -1,3 +1,5 @@
+// This file writes small answers: JSON bodies and problems.
+
 package httpapi
 
 import (
@@ -12,10 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file writes answers that are small: JSON bodies and problems.
-
-// routeError is the error for what the mux has no handler of ours for: its own one
-// knows which methods a path would take.
+// routeError returns the error for a request that no route matches. The mux's own handler h
+// knows which methods the path would allow.
 func routeError(w http.ResponseWriter, r *http.Request, h http.Handler) error {
 	probe := &statusProbe{header: make(http.Header)}
 	h.ServeHTTP(probe, r)
@@ -27,7 +27,7 @@ func routeError(w http.ResponseWriter, r *http.Request, h http.Handler) error {
 	return wire.NewProblem(http.StatusMethodNotAllowed, wire.KindMethod, fmt.Sprintf("%s is not allowed here, use %s", r.Method, allow))
 }
 
-// statusProbe takes an answer for its status and headers.
+// statusProbe is a [http.ResponseWriter] that keeps only the status and the headers.
 type statusProbe struct {
 	header http.Header
 	status int
@@ -36,13 +36,13 @@ type statusProbe struct {
 // Header implements [http.ResponseWriter].
 func (p *statusProbe) Header() http.Header { return p.header }
 
-// WriteHeader keeps the status.
+// WriteHeader records the status.
 func (p *statusProbe) WriteHeader(status int) { p.status = status }
 
-// Write drops the body.
+// Write discards the body.
 func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
 
-// fail answers with the problem that err is.
+// fail answers with the problem for err.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.problem(r, err)
 	switch p.Status {
@@ -54,8 +54,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	writeJSON(w, p.Status, wire.ProblemType, p)
 }
 
-// problem is the problem that err is. What is nobody's fault but this node's is logged; a
-// client that has hung up is not that, whatever was going on for it.
+// problem returns the problem for err. Internal errors are logged as errors, unless the client
+// has hung up: then anything may have failed because of that.
 func (s *Server) problem(r *http.Request, err error) *wire.Problem {
 	p := wire.ProblemOf(err)
 	if p.Status != http.StatusInternalServerError {
@@ -76,16 +76,17 @@ func reply(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// writeJSON is for what is small: it is in memory as a whole.
+// writeJSON answers with v as JSON. It holds the whole body in memory, so it is for small
+// answers.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	writeBody(w, status, contentType, encodeJSON(v))
 }
 
-// encodeJSON is v as JSON.
+// encodeJSON returns v as JSON.
 func encodeJSON(v any) []byte {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
+	enc.SetEscapeHTML(false) // payloads are sent as they are; escaped they could be six times as large
 	encode(enc, v)
 	return body.Bytes()
 }
@@ -94,11 +95,11 @@ func writeBody(w http.ResponseWriter, status int, contentType string, body []byt
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone is told nothing
+	_, _ = w.Write(body) // the client may be gone; nothing can be done about it
 }
 
 func encode(enc *json.Encoder, v any) {
 	if err := enc.Encode(v); err != nil {
-		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types encode
+		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err)) // all our types can be encoded
 	}
 }

@@ -1,3 +1,5 @@
+// This file exports all mementos as an archive and imports one.
+
 package httpapi
 
 import (
@@ -23,8 +25,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// getExport streams all mementos of one view. Who gets less than all of it can tell: an
-// archive has an end.
+// getExport streams all mementos of one view. An archive has an end marker, so a client notices
+// an incomplete one.
 func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	reading, err := s.node.Read()
 	if err != nil {
@@ -63,7 +65,7 @@ func writeArchive(to io.Writer, h archive.Header, view *rebind.View) error {
 	return err
 }
 
-// importOptions is what an import is asked to do.
+// importOptions are the query parameters of an import.
 type importOptions struct{ dryRun, replace bool }
 
 func parseImportOptions(v url.Values) (opts importOptions, err error) {
@@ -74,8 +76,8 @@ func parseImportOptions(v url.Values) (opts importOptions, err error) {
 	return opts, err
 }
 
-// postImport brings in an archive. Nothing is written before all of it is here and
-// found to be whole.
+// postImport imports an archive. Nothing is written before the whole archive has arrived and
+// was found valid.
 func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 	opts, err := parseImportOptions(r.URL.Query())
 	if err != nil {
@@ -111,11 +113,10 @@ func (s *Server) postImport(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// progressInterval is how often a client that waits long is told that it does not wait in
-// vain.
+// progressInterval is how often a client that waits for a long import is sent a sign of life.
 const progressInterval = 10 * time.Second
 
-// withProgress does what takes long, and meanwhile tells the client that it is being done.
+// withProgress runs do and meanwhile sends the client "102 Processing" from time to time.
 func withProgress(w http.ResponseWriter, r *http.Request, do func() error) error {
 	over := make(chan struct{})
 	var telling sync.WaitGroup
@@ -128,7 +129,7 @@ func withProgress(w http.ResponseWriter, r *http.Request, do func() error) error
 		for r.ProtoAtLeast(1, 1) {
 			select {
 			case <-tick.C:
-				_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout)) // only a recorder in a test has none
+				_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout)) // fails only for a test's recorder
 				w.WriteHeader(http.StatusProcessing)
 				_ = control.SetWriteDeadline(time.Time{})
 			case <-over:
@@ -139,7 +140,7 @@ func withProgress(w http.ResponseWriter, r *http.Request, do func() error) error
 	return do()
 }
 
-// freeSpace is how many bytes a directory has room for; an empty name is that of the system's
+// freeSpace returns how many bytes are free in a directory. An empty name means the system's
 // directory for temporary files.
 func freeSpace(dir string) (int64, error) {
 	var disk syscall.Statfs_t
@@ -149,9 +150,10 @@ func freeSpace(dir string) (int64, error) {
 	return int64(disk.Bavail) * int64(disk.Bsize), nil
 }
 
-// spool copies an archive to disk while it checks it, and returns it once it is whole. It
-// takes half of the room that there is at most: the node has other things to keep there,
-// perhaps a store. size is what the client says that it sends; less than 0 if it does not.
+// spool copies an archive to disk, checks it on the way, and returns the file if the archive is
+// valid. The archive may take half of the free space, because the node keeps other things on
+// that disk, perhaps its store. size is the length that the client declares, or negative if it
+// declares none.
 func (s *Server) spool(from io.Reader, size int64) (*os.File, error) {
 	space, err := s.freeSpace(s.cfg.SpoolDir)
 	if err != nil {
@@ -165,7 +167,7 @@ func (s *Server) spool(from io.Reader, size int64) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
 	}
-	// Without a name it goes with the process, however that ends.
+	// An unlinked file is removed when the process ends, however it ends.
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, errors.Join(fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err), file.Close())
 	}
@@ -179,10 +181,11 @@ func (s *Server) spool(from io.Reader, size int64) (*os.File, error) {
 	return file, nil
 }
 
-// spoolWriter remembers why a disk takes no more, which is not the archive's fault.
+// spoolWriter writes to the disk and remembers why that failed, to tell it from a fault of the
+// archive.
 type spoolWriter struct {
 	to        io.Writer
-	remaining int64 // bytes
+	remaining int64 // bytes that it may still write
 	err       error
 }
 
@@ -199,8 +202,8 @@ func (w *spoolWriter) Write(part []byte) (int, error) {
 	return n, err
 }
 
-// checkArchive reads an archive to its end. Whatever a write would be refused for, whatever
-// the store holds, is refused here, so that an import does not end half-way for it.
+// checkArchive reads an archive to its end. It refuses whatever a write would refuse regardless
+// of the stored state, so that no import stops half-way for such a reason.
 func (s *Server) checkArchive(from io.Reader) error {
 	return s.readArchive(from, func(name rebind.Name, c *rebind.Content) error {
 		d := rebind.Delta{Ops: []rebind.Op{{Name: name, Put: c}}}
@@ -211,7 +214,7 @@ func (s *Server) checkArchive(from io.Reader) error {
 	})
 }
 
-// readArchive calls each with the mementos of an archive.
+// readArchive calls each for every memento of an archive.
 func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Content) error) error {
 	a, err := archive.NewReader(from, s.cfg.MaxPayload)
 	if err != nil {
@@ -234,7 +237,8 @@ func (s *Server) readArchive(from io.Reader, each func(rebind.Name, *rebind.Cont
 	}
 }
 
-// importArchive makes the state what an archive says, or tells what that would change.
+// importArchive writes what differs between the archive and the state, or only counts it for a
+// dry run.
 func (s *Server) importArchive(ctx context.Context, spooled *os.File, opts importOptions) (*wire.Imported, error) {
 	if !opts.dryRun {
 		select {

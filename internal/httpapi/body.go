@@ -1,3 +1,5 @@
+// This file reads request bodies within limits of size and time.
+
 package httpapi
 
 import (
@@ -16,30 +18,31 @@ import (
 )
 
 const (
-	// maxControlBody bounds the JSON bodies of an operator's requests.
+	// maxControlBody limits the JSON bodies of operators' requests.
 	maxControlBody = 64 << 10
-	// maxBatchBody bounds the body of a batch: payloads that fit the store's
-	// request limit, as base64, with everything around them.
+	// maxBatchBody limits the body of a batch: payloads that fit the store's request limit, in
+	// base64, and the JSON around them.
 	maxBatchBody = 4 << 20
-	// bodyTimeout is how long a body may take to come: the largest over a slow line.
+	// bodyTimeout is how long a client may take to send a body. It allows for the largest body
+	// over a slow line.
 	bodyTimeout = 30 * time.Second
 )
 
-// setBodyDeadline gives the request's body its time. One that does not end in it is
-// cut off with its connection, whether or not anybody reads it: the server itself
-// reads what a handler has left before it answers.
+// setBodyDeadline sets the deadline for the request's body. If the body is late the connection
+// is closed, even if no handler reads it: the server itself reads what is left of a body before
+// it sends the answer.
 func setBodyDeadline(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
-		// Only a recorder in a test has no connection to set this on.
+		// This fails only for a test's recorder.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
 }
 
-// readBody reads a body of at most limit bytes. A body that declares more is
-// refused before any of it is read, or asked for by "100 Continue".
+// readBody reads a body of at most limit bytes. A body that declares more is refused before it
+// is read and before "100 Continue" is sent.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close") // what is still to come is not waited for
+		w.Header().Set("Connection", "close") // do not wait for the rest
 		return nil, bodyTooLarge("the body has %d bytes, the limit is %d bytes", r.ContentLength, limit)
 	}
 	body, err := deadlineWriterOf(w).readAll(r, limit)
@@ -56,13 +59,13 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	case err != nil:
 		return nil, badRequest("read body: %w", err)
 	}
-	// From here on the connection is watched for the client's leaving, for as long
-	// as the answer takes.
+	// Without a read deadline the server notices while the answer is prepared that the client
+	// has gone.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
-// decodeBody reads a JSON body into v: one value, of known fields only.
+// decodeBody reads a JSON body into v. The body must be one value with known fields only.
 func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	body, err := readJSON(w, r, limit)
 	if err != nil {
@@ -71,7 +74,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, v any) erro
 	return decodeJSON(body, v)
 }
 
-// decodeOptionalBody is decodeBody for a body that may be left out.
+// decodeOptionalBody is decodeBody for a body that may be missing.
 func decodeOptionalBody(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	body, err := readJSON(w, r, limit)
 	if err != nil || len(body) == 0 {
@@ -80,7 +83,7 @@ func decodeOptionalBody(w http.ResponseWriter, r *http.Request, limit int64, v a
 	return decodeJSON(body, v)
 }
 
-// readJSON reads a body that is sent as JSON.
+// readJSON reads a body whose media type, if it has one, is JSON.
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if given := r.Header.Get("Content-Type"); given != "" && !isJSON(given) {
 		return nil, fmt.Errorf("%w: content type %.100q: send application/json", wire.ErrMediaType, given)
@@ -88,13 +91,13 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return readBody(w, r, limit)
 }
 
-// isJSON reports whether a media type promises JSON.
+// isJSON reports whether a media type is a JSON type.
 func isJSON(contentType string) bool {
 	base, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (base == "application/json" || strings.HasSuffix(base, "+json"))
 }
 
-// checkJSON refuses a payload that is not the JSON it says it is.
+// checkJSON refuses a payload that is sent as JSON and is not valid JSON.
 func checkJSON(contentType string, payload []byte) error {
 	base, _, err := mime.ParseMediaType(contentType)
 	switch {

@@ -1,3 +1,5 @@
+// This file reads the preconditions of writes and reads: If-Match and If-None-Match.
+
 package httpapi
 
 import (
@@ -32,7 +34,8 @@ func writeCondition(r *http.Request) (rebind.Expect, error) {
 	return rebind.Expect(rev), nil
 }
 
-// parseReadConditions are those of a read, each the set of ETags that it names; nil without one.
+// readConditions are the preconditions of a read: the ETags that each header names, or nil if
+// the header is missing.
 type readConditions struct{ match, none map[string]bool }
 
 func parseReadConditions(r *http.Request) (c readConditions, err error) {
@@ -48,14 +51,14 @@ func parseReadConditions(r *http.Request) (c readConditions, err error) {
 	return c, nil
 }
 
-// check holds the conditions against the memento that was found. It reports whether the
-// client has it already.
+// check compares the conditions with the memento. It returns true if the client has this
+// version already.
 func (c *readConditions) check(m *rebind.Memento) (same bool, err error) {
 	tag := etag(m.Modified)
 	if c.match != nil && !c.match["*"] && !c.match[tag] {
 		return false, fmt.Errorf("%w: it is at revision %d", rebind.ErrConflict, m.Modified)
 	}
-	return c.none["*"] || c.none[tag] || c.none["W/"+tag], nil // a cache may have made it weak
+	return c.none["*"] || c.none[tag] || c.none["W/"+tag], nil // a cache may have made the ETag weak
 }
 
 // parseETags reads a list of ETags, or *.

@@ -1,3 +1,6 @@
+// This file limits connections: how many there are, how many each peer has, and which are
+// closed to make room.
+
 package httpapi
 
 import (
@@ -13,30 +16,29 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// connLimiter is the connections that a server has. Some places are for those who ask for the
-// node's health alone: a node that nobody else can reach must not be taken for dead. Of
-// the others a peer has at most half. Connections on which nothing is asked give way
-// where places are short, those that have been silent longest first.
+// connLimiter limits the connections of a server. Some slots are reserved for health checks, so
+// that a busy node is not taken for a dead one. Of the other slots one peer may use half. When
+// slots are short, idle connections are closed, those that have been idle longest first.
 type connLimiter struct {
-	slots       int // for whatever is asked
-	healthSlots int // beside them, for health
+	slots       int // for all requests
+	healthSlots int // in addition, for health checks only
 
 	mu      sync.Mutex // guards the fields below, and those of the connections
 	conns   map[*limitedConn]struct{}
-	count   map[bool]int         // of those that are for health, and of the others
-	perPeer map[netip.Prefix]int // of the others
+	count   map[bool]int         // by forHealth
+	perPeer map[netip.Prefix]int // without those in health slots
 }
 
-// limitedConn is one connection of a crowd.
+// limitedConn is a connection that has a slot of a connLimiter.
 type limitedConn struct {
 	net.Conn
 	limiter   *connLimiter
 	peer      netip.Prefix
-	forHealth bool      // it has a place that is for health
-	idleSince time.Time // since when nothing is asked on it; zero while something is
+	forHealth bool      // it has a slot that is reserved for health checks
+	idleSince time.Time // when the last request on it ended; zero while there is one
 }
 
-// newConnLimiter makes a crowd of so many connections.
+// newConnLimiter returns a limiter for most connections.
 func newConnLimiter(most int) *connLimiter {
 	reserved := min(max(most/16, 16), most/4)
 	return &connLimiter{
@@ -45,18 +47,18 @@ func newConnLimiter(most int) *connLimiter {
 	}
 }
 
-// LimitListener is a listener that has no more than its share of connections.
+// LimitListener returns a listener that accepts as many connections as the API allows.
 func LimitListener(l net.Listener) net.Listener {
 	return &limitedListener{Listener: l, limiter: newConnLimiter(maxConns())}
 }
 
-// limitedListener is a listener whose connections make a crowd.
+// limitedListener is a listener with a connLimiter.
 type limitedListener struct {
 	net.Listener
 	limiter *connLimiter
 }
 
-// Accept waits for a connection that finds a place.
+// Accept waits for a connection that gets a slot.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -66,12 +68,12 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if admitted := l.limiter.admit(c); admitted != nil {
 			return admitted, nil
 		}
-		_ = c.Close() // there are more who ask for health than can be
+		_ = c.Close() // even the slots for health checks are taken
 	}
 }
 
-// peerPrefix is whom an address counts as. An IPv6 network is one peer: its hosts have as
-// many addresses as they like.
+// peerPrefix returns the network that counts as one peer: an IPv4 address, or an IPv6 /64,
+// because an IPv6 host can use any address of its network.
 func peerPrefix(a net.Addr) netip.Prefix {
 	at, err := netip.ParseAddrPort(a.String())
 	if err != nil {
@@ -81,11 +83,11 @@ func peerPrefix(a net.Addr) netip.Prefix {
 	if ip.Is6() {
 		bits = 64
 	}
-	peer, _ := ip.Prefix(bits) // these bits fit
+	peer, _ := ip.Prefix(bits) // valid for these lengths
 	return peer
 }
 
-// admit gives a connection a place; nil if there is none.
+// admit gives a connection a slot, and returns nil if there is none.
 func (l *connLimiter) admit(c net.Conn) *limitedConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +110,7 @@ func (l *connLimiter) admit(c net.Conn) *limitedConn {
 	return n
 }
 
-// largestPeer is the peer that has most connections.
+// largestPeer returns the peer with the most connections.
 func (l *connLimiter) largestPeer() (peer netip.Prefix) {
 	for p, n := range l.perPeer {
 		if n > l.perPeer[peer] {
@@ -118,8 +120,8 @@ func (l *connLimiter) largestPeer() (peer netip.Prefix) {
 	return peer
 }
 
-// evict closes the connection that has been silent longest among some, and reports
-// whether there was one.
+// evict closes the connection that has been idle longest among those that the function accepts,
+// and reports whether there was one.
 func (l *connLimiter) evict(among func(*limitedConn) bool) bool {
 	var idlest *limitedConn
 	for n := range l.conns {
@@ -131,11 +133,11 @@ func (l *connLimiter) evict(among func(*limitedConn) bool) bool {
 		return false
 	}
 	l.remove(idlest)
-	_ = idlest.Conn.Close() // whoever reads from it is told
+	_ = idlest.Conn.Close() // its reader gets an error
 	return true
 }
 
-// remove takes a connection out, once.
+// remove frees the slot of a connection. It may be called more than once.
 func (l *connLimiter) remove(n *limitedConn) {
 	if _, there := l.conns[n]; !there {
 		return
@@ -150,10 +152,10 @@ func (l *connLimiter) remove(n *limitedConn) {
 	}
 }
 
-// NetConn returns the connection itself.
+// NetConn returns the connection that it wraps.
 func (c *limitedConn) NetConn() net.Conn { return c.Conn }
 
-// Close closes the connection.
+// Close closes the connection and frees its slot.
 func (c *limitedConn) Close() error {
 	c.limiter.mu.Lock()
 	c.limiter.remove(c)
@@ -161,7 +163,7 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// setBusy says whether something is asked on the connection.
+// setBusy records whether a request is being served on the connection.
 func (c *limitedConn) setBusy(busy bool) {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
@@ -171,7 +173,7 @@ func (c *limitedConn) setBusy(busy bool) {
 	}
 }
 
-// limitedConnOf is the place of a connection, nil if it has come otherwise.
+// limitedConnOf returns the limitedConn behind a connection, or nil if there is none.
 func limitedConnOf(c net.Conn) *limitedConn {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
@@ -180,15 +182,15 @@ func limitedConnOf(c net.Conn) *limitedConn {
 	return n
 }
 
-// trackConnState notes when nothing is asked any more on a connection.
+// trackConnState records when a connection becomes idle.
 func trackConnState(c net.Conn, state http.ConnState) {
 	if n := limitedConnOf(c); n != nil && state == http.StateIdle {
 		n.setBusy(false)
 	}
 }
 
-// admitRequest notes that something is asked on the request's connection, and refuses what that
-// has no place for.
+// admitRequest marks the request's connection as busy. On a connection in a health slot it
+// refuses everything but health checks.
 func admitRequest(w http.ResponseWriter, r *http.Request) error {
 	c, _ := r.Context().Value(connectionKey{}).(net.Conn)
 	n := limitedConnOf(c)
@@ -199,16 +201,17 @@ func admitRequest(w http.ResponseWriter, r *http.Request) error {
 	if !n.forHealth {
 		return nil
 	}
-	// It is answered at once. Who does not take that, or sends more, gives way.
-	w.Header().Set("Connection", "close") // the place is for others who ask for health
+	// It stays marked as idle, so that it can be closed if its client is slow to take the
+	// answer.
+	w.Header().Set("Connection", "close") // free the slot for the next health check
 	if isHealthPath(r.URL.Path) {
 		return nil
 	}
 	return fmt.Errorf("%w: all connections are taken that this node has for you, those left are for its health alone", wire.ErrBusy)
 }
 
-// vital reports whether a path has places of its own: what supervisors and load balancers
-// ask.
+// isHealthPath reports whether a path is one that supervisors and load balancers ask, for which
+// slots are reserved.
 func isHealthPath(path string) bool {
 	return path == wire.PathLive || path == wire.PathReady || strings.HasPrefix(path, wire.PathRole)
 }

@@ -1,3 +1,6 @@
+// This file gives each part of an answer and of a body its deadline, so that a slow client is
+// cut off and a steady one is not.
+
 package httpapi
 
 import (
@@ -11,31 +14,30 @@ import (
 )
 
 const (
-	// partSize is what a client is given at a time, each part in its own time: who does
-	// not take that much is as good as gone.
+	// partSize is how much is written to a client at a time, each part with its own deadline.
 	partSize = 32 << 10
-	// bodyCopies is how often a body is in memory while the request is carried out.
+	// bodyCopies is how many copies of a body are in memory while the request is carried out.
 	bodyCopies = 2
-	// smallSize is what a request may keep in memory without asking for room.
+	// smallSize is how much memory a request may use without a permit.
 	smallSize = 16 << 10
 )
 
-// deadlineWriter is a request's client: what is written to it goes in parts, and each part of
-// the answer and of the body has its time. It is the [http.ResponseWriter] of all
-// handlers.
+// deadlineWriter is the [http.ResponseWriter] of all handlers. It writes the answer in parts,
+// each with a deadline. It also reads the body, checks again during a stream that the caller is
+// still authorized, and holds the request's permit.
 type deadlineWriter struct {
 	http.ResponseWriter
 	control     *http.ResponseController
 	body        io.ReadCloser
 	partTimeout time.Duration // for each part
 	deadline    time.Time     // for the whole answer; zero for a stream
-	bodies      *limiter      // for those that are kept
-	permit      permit        // what the request has of a room
-	partRead    int           // how much of a part of the body has come
-	abandoned   bool          // there will be no end of the answer
+	bodies      *limiter      // limits the memory for request bodies
+	permit      permit        // memory or a slot that the request holds
+	partRead    int           // bytes of the current part of the body that were read
+	abandoned   bool          // the answer was broken off
 
-	authorized func() error // whether the caller may still have the answer; nil where that is not asked again
-	checkedAt  time.Time    // when that was asked last
+	authorized func() error // rechecked during a stream; nil if it is not
+	checkedAt  time.Time    // when authorized was last called
 }
 
 func newDeadlineWriter(w http.ResponseWriter, r *http.Request, bodies *limiter) *deadlineWriter {
@@ -44,41 +46,42 @@ func newDeadlineWriter(w http.ResponseWriter, r *http.Request, bodies *limiter) 
 		partTimeout: partTimeout, deadline: time.Now().Add(answerTimeout), bodies: bodies,
 	}
 	if r.ContentLength != 0 {
-		d.partTimeout += bodyTimeout // the server reads what a handler has left of it before it sends the answer
+		d.partTimeout += bodyTimeout // the server reads the rest of the body before it sends the answer
 	}
 	d.permit.abort = d.abort
 	return d
 }
 
-// abort has whatever waits for the client fail at once.
+// abort makes every read from and write to the client fail at once.
 func (w *deadlineWriter) abort() {
 	past := time.Unix(1, 0)
-	_ = w.control.SetWriteDeadline(past) // only a recorder in a test has none
+	_ = w.control.SetWriteDeadline(past) // fails only for a test's recorder
 	_ = w.control.SetReadDeadline(past)
 }
 
-// deadlineWriterOf is the client behind w, which has come through [Server.ServeHTTP].
+// deadlineWriterOf returns w as the deadlineWriter that [Server.ServeHTTP] made.
 func deadlineWriterOf(w http.ResponseWriter) *deadlineWriter { return w.(*deadlineWriter) }
 
-// Unwrap lets [http.ResponseController] through.
+// Unwrap gives [http.ResponseController] access to the writer below.
 func (w *deadlineWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// stream has the answer, and the body, last for as long as the client keeps its pace.
+// stream removes the deadline for the whole answer and sets the one for each part.
 func (w *deadlineWriter) stream(within time.Duration) {
 	w.partTimeout, w.deadline = within, time.Time{}
-	_ = w.control.SetWriteDeadline(time.Time{}) // that of the server is for the whole of an answer
+	_ = w.control.SetWriteDeadline(time.Time{}) // the server's is for a whole answer
 }
 
-// recheck has it asked again and again, while a stream lasts, whether its caller may have
-// it: a token can be taken away meanwhile.
+// recheck has the caller's authorization checked again while a stream lasts: its token may be
+// revoked.
 func (w *deadlineWriter) recheck(allowed func() error) {
 	w.authorized, w.checkedAt = allowed, time.Now()
 }
 
-// recheckInterval is how often that is asked. A stream ends within twice that time.
+// recheckInterval is how often the authorization is checked again. A stream ends within twice
+// that time.
 const recheckInterval = 5 * time.Second
 
-// checkAuthorized tells why the caller may no longer have the answer; nil if he may.
+// checkAuthorized returns why the caller may no longer have the answer, or nil if it may.
 func (w *deadlineWriter) checkAuthorized() error {
 	if w.authorized == nil || time.Since(w.checkedAt) < recheckInterval {
 		return nil
@@ -90,10 +93,10 @@ func (w *deadlineWriter) checkAuthorized() error {
 	return nil
 }
 
-// errRevoked ends a stream whose caller was allowed to have it and is no more.
+// errRevoked ends a stream whose caller is no longer authorized.
 var errRevoked = errors.New("taken away")
 
-// Write writes some of the answer.
+// Write writes a part of the answer, or several.
 func (w *deadlineWriter) Write(b []byte) (n int, err error) {
 	if err := w.checkAuthorized(); err != nil {
 		return 0, err
@@ -116,7 +119,7 @@ func (w *deadlineWriter) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// flush has the client get what was written.
+// flush sends the client what was written.
 func (w *deadlineWriter) flush() error {
 	if err := w.permit.startWait(w.setWriteDeadline); err != nil {
 		return err
@@ -125,16 +128,17 @@ func (w *deadlineWriter) flush() error {
 	return w.control.Flush()
 }
 
-// setWriteDeadline gives the client its time for one part of the answer.
+// setWriteDeadline sets the deadline for the next part of the answer.
 func (w *deadlineWriter) setWriteDeadline() {
 	end := time.Now().Add(w.partTimeout)
 	if !w.deadline.IsZero() && w.deadline.Before(end) {
 		end = w.deadline
 	}
-	_ = w.control.SetWriteDeadline(end) // only a recorder in a test has none
+	_ = w.control.SetWriteDeadline(end) // fails only for a test's recorder
 }
 
-// finish gives the client its time for what is still to be sent when its handler is done.
+// finish sets the deadline for what is still buffered when the handler is done, and releases
+// the permit.
 func (w *deadlineWriter) finish() {
 	if !w.abandoned {
 		_ = w.permit.startWait(w.setWriteDeadline)
@@ -142,10 +146,10 @@ func (w *deadlineWriter) finish() {
 	w.permit.release()
 }
 
-// errAbandoned is why an answer that has begun does not come to its end.
+// errAbandoned is returned by handlers whose answer had begun and could not be completed.
 var errAbandoned = errors.New("client did not take its answer")
 
-// abandoned is what an answer ends with that was written with that error, or none.
+// abandoned returns errAbandoned for an error of writing an answer, and nil for nil.
 func abandoned(err error) error {
 	if err == nil {
 		return nil
@@ -153,15 +157,15 @@ func abandoned(err error) error {
 	return fmt.Errorf("%w: %w", errAbandoned, err)
 }
 
-// abandon closes the connection without an end of the answer, so that nobody can think
-// that it is whole.
+// abandon closes the connection without completing the answer, so that the client cannot take
+// it for whole.
 func (w *deadlineWriter) abandon() {
 	w.abandoned = true
 	w.abort()
 }
 
-// keep asks for room for what is kept in memory for the client from here on, until the
-// request ends. A request has room once.
+// reserve acquires a permit for memory that the request uses until it ends. A request has at
+// most one permit, and needs none for a small size.
 func (w *deadlineWriter) reserve(ctx context.Context, in *limiter, size int64) error {
 	if w.permit.limiter != nil || size <= smallSize {
 		return nil
@@ -169,15 +173,15 @@ func (w *deadlineWriter) reserve(ctx context.Context, in *limiter, size int64) e
 	return in.acquire(ctx, &w.permit, size)
 }
 
-// readAll reads a body of at most limit bytes, for which room is asked when it turns out
-// to need it.
+// readAll reads a body of at most limit bytes. It reserves memory once the body turns out to
+// need it.
 func (w *deadlineWriter) readAll(r *http.Request, limit int64) ([]byte, error) {
 	from := http.MaxBytesReader(w.ResponseWriter, r.Body, limit)
 	most := limit
 	if r.ContentLength >= 0 {
 		most = r.ContentLength
 	}
-	all := make([]byte, 0, min(most+1, smallSize)) // one more than there is, to see the end
+	all := make([]byte, 0, min(most+1, smallSize)) // one byte more than the body, to see its end
 	for {
 		if len(all) == cap(all) {
 			if err := w.reserve(r.Context(), w.bodies, bodyCopies*most); err != nil {
@@ -196,7 +200,8 @@ func (w *deadlineWriter) readAll(r *http.Request, limit int64) ([]byte, error) {
 	}
 }
 
-// readPart reads some of the body, after what prepares that.
+// readPart calls prepare and reads some of the body. While it waits for the client the permit
+// counts as stalled.
 func (w *deadlineWriter) readPart(from io.Reader, into []byte, prepare func()) (int, error) {
 	if err := w.permit.startWait(prepare); err != nil {
 		return 0, err
@@ -211,15 +216,14 @@ func (w *deadlineWriter) readPart(from io.Reader, into []byte, prepare func()) (
 	return n, err
 }
 
-// deadlineBody is a request's body that may take longer as a whole than any client is waited
-// for: each of its reads has its time.
+// deadlineBody is a request body with a deadline for each read and none for the whole.
 type deadlineBody struct{ *deadlineWriter }
 
-// Read reads a part of the body. After its end the connection is watched for the
-// client's leaving, for as long as the answer takes.
+// Read reads a part of the body. After the end of the body the read deadline is removed, so
+// that the server notices while the answer is prepared that the client has gone.
 func (b deadlineBody) Read(part []byte) (int, error) {
 	n, err := b.readPart(b.body, part, func() {
-		_ = b.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // only a recorder in a test has none
+		_ = b.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails only for a test's recorder
 	})
 	if errors.Is(err, io.EOF) {
 		_ = b.control.SetReadDeadline(time.Time{})

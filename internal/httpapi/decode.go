@@ -1,3 +1,5 @@
+// This file decodes JSON bodies more strictly than encoding/json does.
+
 package httpapi
 
 import (
@@ -12,10 +14,9 @@ import (
 	"unicode/utf8"
 )
 
-// decodeJSON reads a JSON text into v: one value, and all of it as it is meant. A field
-// that v does not have in just this spelling, one that is there twice, and null are
-// refused, where encoding/json would guess or pass over them. A [json.RawMessage] in v
-// takes whatever there is.
+// decodeJSON decodes a body of exactly one JSON value into v. It refuses unknown fields, fields
+// in another spelling, duplicate fields and null, which encoding/json accepts or ignores. A
+// [json.RawMessage] in v takes any JSON.
 func decodeJSON(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return badRequest("body is not JSON: it is not UTF-8")
@@ -37,9 +38,8 @@ func decodeJSON(body []byte, v any) error {
 	return nil
 }
 
-// checkShape reads one value, of which it is known to be JSON, and holds it against the
-// type that it is to become. Whether a plain value is of the right kind is not its
-// business.
+// checkShape reads one value, which is known to be valid JSON, and compares its structure with
+// type t. It does not check the kinds of plain values: json.Unmarshal does.
 func checkShape(dec *json.Decoder, t reflect.Type, where string) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -70,7 +70,7 @@ func checkShape(dec *json.Decoder, t reflect.Type, where string) error {
 	return nil
 }
 
-// checkFields reads the rest of an object.
+// checkFields reads the rest of an object and compares its fields with those of t.
 func checkFields(dec *json.Decoder, t reflect.Type, where string) error {
 	seen := make(map[string]bool)
 	for dec.More() {

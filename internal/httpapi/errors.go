@@ -1,3 +1,6 @@
+// This file has the errors for faults of the HTTP request itself: its path, query, headers or
+// body. Faults of a memento have the errors of package rebind.
+
 package httpapi
 
 import (
@@ -6,10 +9,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// This file has the errors for faults of the HTTP request itself: its path, query, headers
-// or body. Faults of a memento have the errors of package rebind.
-
-// requestError is a fault of the request. The status table in package wire maps its kind.
+// requestError is a fault of the request. The table of statuses in package wire has a row for
+// each kind.
 type requestError struct {
 	kind  error // [wire.ErrBadRequest] or [wire.ErrBodyTooLarge]
 	cause error

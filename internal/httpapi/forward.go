@@ -1,3 +1,5 @@
+// This file runs a request on the node that can carry it out: here, or by forwarding it once.
+
 package httpapi
 
 import (
@@ -29,25 +31,25 @@ import (
 )
 
 const (
-	// masterTimeout is how long a write waits for a master, in all.
+	// masterTimeout is how long a write waits for a master in all.
 	masterTimeout = 2 * time.Second
-	// ownCopyTimeout is how long a hot node that has forwarded a write waits for
-	// its own copy to show it, so that its client reads what it wrote.
+	// ownCopyTimeout is how long a hot node that forwarded a write waits until its own copy
+	// shows it, so that the client reads what it wrote.
 	ownCopyTimeout = time.Second
-	// forwardTimeout bounds a forwarded request, and supersededTimeout the wait for the
-	// answer of a master that has had a successor since: it is frozen or cut off.
+	// forwardTimeout limits a forwarded request. supersededTimeout limits the wait for the
+	// answer of a master that has been succeeded meanwhile and may be frozen or cut off.
 	forwardTimeout    = time.Minute
 	supersededTimeout = 5 * time.Second
-	// retryInterval is the least time between two tries to find the master.
+	// retryInterval is the least time between two attempts to find the master.
 	retryInterval = 20 * time.Millisecond
 )
 
-// forwarder carries writes out where the master is.
+// forwarder forwards requests to other nodes.
 type forwarder struct {
 	server    *Server
 	base      *http.Transport
-	transport http.RoundTripper // what is direct, and what comes before it
-	clientLog *log.Logger       // for what goes wrong with a client as it is answered
+	transport http.RoundTripper // base, and what Config.Transport wraps around it
+	clientLog *log.Logger       // for trouble with the client while it is answered
 }
 
 func newForwarder(s *Server) *forwarder {
@@ -69,9 +71,9 @@ func newForwarder(s *Server) *forwarder {
 
 func (f *forwarder) close() { f.base.CloseIdleConnections() }
 
-// runAtMaster runs local on the master: here, or on the node that is, with the same
-// request. A request of the kind that was not applied is tried again while the
-// plane changes its master; one whose answer is lost is not.
+// runAtMaster runs local if this node is the master, and forwards the request to the master
+// otherwise. body is the request's body, which the caller has read. While the plane changes its
+// master, a request that was not applied is tried again; one whose answer was lost is not.
 func (f *forwarder) runAtMaster(w http.ResponseWriter, r *http.Request, body []byte, local handler) error {
 	wait, cancel := context.WithTimeout(r.Context(), masterTimeout)
 	defer cancel()
@@ -107,7 +109,7 @@ func (f *forwarder) runAtMaster(w http.ResponseWriter, r *http.Request, body []b
 	}
 }
 
-// notForwarded refuses a write that is not to be forwarded, and names the master.
+// notForwarded refuses a write that must not be forwarded, and names the master.
 func (f *forwarder) notForwarded(w http.ResponseWriter) error {
 	p := f.server.node.Glimpse()
 	master, ok := p.Master()
@@ -118,11 +120,12 @@ func (f *forwarder) notForwarded(w http.ResponseWriter) error {
 	return fmt.Errorf("%w: %s is master", wire.ErrStayed, master.ID)
 }
 
-// errNotApplied is why a forwarded request can be sent again: it was not applied.
+// errNotApplied is returned by proxy if the request was not applied, so that it can be sent
+// again.
 var errNotApplied = errors.New("not applied by the node it was sent to")
 
-// streamToMaster runs local on the master, here or on the node that is, with a body that is too
-// long to be kept. It is passed on once, as it comes, so nothing can be tried again.
+// streamToMaster is runAtMaster for a body that is too large for memory. The body is forwarded
+// as it arrives, so there is only one attempt.
 func (f *forwarder) streamToMaster(w http.ResponseWriter, r *http.Request, local handler) error {
 	if err := f.server.checkStale(r); err != nil {
 		return err
@@ -139,7 +142,7 @@ func (f *forwarder) streamToMaster(w http.ResponseWriter, r *http.Request, local
 	if err != nil {
 		return fmt.Errorf("%w within %s", coordinator.ErrNoMaster, masterTimeout)
 	}
-	if master.ID == f.server.node.ID() { // by now
+	if master.ID == f.server.node.ID() { // this node became master meanwhile
 		return local(w, r)
 	}
 	err = f.proxy(r.Context(), w, r, master, func(*http.Request) {})
@@ -149,21 +152,21 @@ func (f *forwarder) streamToMaster(w http.ResponseWriter, r *http.Request, local
 	return err
 }
 
-// send forwards the request once, with a body that is at hand.
+// send forwards the request once with a body that is in memory.
 func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master coordinator.Member) error {
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
-	r.Body = http.NoBody // it was read, and each try sends it anew
+	r.Body = http.NoBody // it has been read; setBody makes a new one for each attempt
 	return f.proxy(ctx, w, r, master, func(out *http.Request) {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.ContentLength = int64(len(body))
 	})
 }
 
-// proxy forwards the request once; fill makes its body.
+// proxy forwards the request once; setBody sets the body of the outgoing request.
 func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Request, master coordinator.Member, setBody func(out *http.Request)) error {
-	if err := f.server.checkStale(r); err != nil { // it may have waited for the master
+	if err := f.server.checkStale(r); err != nil { // the request may have waited for the master
 		return err
 	}
 	target, err := url.Parse(master.URI)
@@ -173,7 +176,7 @@ func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if r.TLS != nil && target.Scheme != "https" {
 		return fmt.Errorf("%w: master %s advertises %.100q, and what has come over TLS is not passed on without: start it with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
-	deadline, _ := ctx.Deadline() // zero without one
+	deadline, _ := ctx.Deadline() // zero if there is none
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -182,8 +185,9 @@ func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Re
 	var sent, incomplete atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { sent.Store(true) },
-		// Nobody acts on a part of a request: a master that closes the connection meanwhile,
-		// as one does that does not trust this node, has not carried it out.
+		// A node never acts on a part of a request. If a master closes the connection before it
+		// has all of it, for example because it does not trust this node, it has not applied
+		// it.
 		WroteRequest: func(info httptrace.WroteRequestInfo) { incomplete.Store(info.Err != nil) },
 	})
 	var failure error
@@ -214,8 +218,8 @@ func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 }
 
-// cancelWhenSuperseded ends the wait for a master that has been succeeded. It returns when the
-// wait is over, one way or the other.
+// cancelWhenSuperseded cancels the request some time after its master was succeeded. It returns
+// when ctx ends.
 func (f *forwarder) cancelWhenSuperseded(ctx context.Context, cancel context.CancelFunc, term int64) {
 	if f.server.node.WaitSuccessor(ctx, term) != nil {
 		return
@@ -227,7 +231,8 @@ func (f *forwarder) cancelWhenSuperseded(ctx context.Context, cancel context.Can
 	}
 }
 
-// received looks at the master's answer before it is passed on.
+// checkAnswer looks at the master's answer before it is passed on. sent are the headers that
+// this node has set so far.
 func (f *forwarder) checkAnswer(ctx context.Context, sent http.Header, resp *http.Response) error {
 	declined, err := notMaster(resp)
 	switch {
@@ -240,17 +245,17 @@ func (f *forwarder) checkAnswer(ctx context.Context, sent http.Header, resp *htt
 	}
 	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
 	if err == nil && resp.StatusCode < 300 && f.server.node.State().Hot() {
-		// Late is not wrong: the write is stored, this copy will show it.
+		// If the copy is late that is no error: the write is stored, and the copy will show it.
 		_ = f.server.waitRevision(ctx, rebind.Revision(rev), ownCopyTimeout)
 	}
 	for name := range resp.Header {
-		sent.Del(name) // what the master says of its answer stands in its place
+		sent.Del(name) // the master's value replaces it
 	}
 	return nil
 }
 
-// isForeign reports whether an answer is none of this API's: somebody else answers there, a
-// proxy for one. Nodes of the first version do not name themselves in each answer.
+// isForeign reports whether an answer did not come from a node: a proxy may answer at that
+// address. Nodes of the first version do not name themselves in each answer.
 func isForeign(resp *http.Response) bool {
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		return true
@@ -259,9 +264,8 @@ func isForeign(resp *http.Response) bool {
 	return resp.Header.Get(wire.HeaderNode) == "" && (err != nil || kind != "application/json" && kind != wire.ProblemType)
 }
 
-// notMaster reports whether the node that was taken for the master has not carried
-// the request out because it does not lead: no more, or not yet. The body stays
-// to be read.
+// notMaster reports whether the node refused the request because it is not the master, or not
+// yet. The body can still be read afterwards.
 func notMaster(resp *http.Response) (bool, error) {
 	if resp.StatusCode != http.StatusServiceUnavailable {
 		return resp.StatusCode == http.StatusMisdirectedRequest, nil
@@ -278,10 +282,10 @@ func notMaster(resp *http.Response) (bool, error) {
 	return json.Unmarshal(body, &p) == nil && p.Type == wire.KindNoMaster, nil
 }
 
-// runAtWriter runs local, which changes a plane without a term, on a node whose mode writes
-// such keys: here if it does. A hot_backup node and one that is out of the plane write
-// nothing of the plane's, and etcd may well refuse it to them: they pass the request
-// on, to the master or, without one, to another that could lead.
+// runAtWriter runs local, which changes keys of the plane that need no term, on a node whose
+// mode may write them: here if possible. A hot_backup node and a node outside the plane must
+// not write such keys, and etcd may refuse it to them. They forward the request to the master
+// or, without one, to another node that could lead.
 func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local handler) error {
 	st := f.server.node.Status()
 	if st.Mode.Promotable() || st.State == modes.StateMaster {
@@ -294,7 +298,7 @@ func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local ha
 	if err != nil {
 		return err
 	}
-	p, _ := f.server.node.Plane(r.Context()) // or what was last seen of it
+	p, _ := f.server.node.Plane(r.Context()) // after an error, as it was last seen
 	for _, m := range writerNodes(&p) {
 		err := f.send(w, r, body, m)
 		if !errors.Is(err, errNotApplied) && !errors.Is(err, coordinator.ErrNoMaster) {
@@ -304,7 +308,7 @@ func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local ha
 	return fmt.Errorf("%w: mode %s writes none of the plane's keys, and no node answers that does: start one that could lead", coordinator.ErrNoMaster, st.Mode)
 }
 
-// writerNodes are the nodes that change a plane for an operator: the master first.
+// writerNodes returns the nodes that may change a plane for an operator, the master first.
 func writerNodes(p *coordinator.Plane) []coordinator.Member {
 	var found []coordinator.Member
 	master, led := p.Master()

@@ -1,3 +1,6 @@
+// This file checks the request headers that the API reads, and selects those that are
+// forwarded.
+
 package httpapi
 
 import (
@@ -10,12 +13,12 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// knownHeader is a header that the API reads.
+// knownHeader is a request header that the API reads.
 type knownHeader struct {
 	name string
-	// routes lists the beginnings of the routes that take it; none means that all do.
+	// routes lists prefixes of the routes that read it; empty means all routes.
 	routes []string
-	// forwarded says that a forwarder has to pass it on to the master.
+	// forwarded says whether a forwarder passes it on to the master.
 	forwarded bool
 }
 
@@ -25,8 +28,8 @@ const (
 	routeGet           = "GET /"
 )
 
-// knownHeaders are all of them, in canonical form. Authorization is not here: whoever does
-// not show one token is not identified, and is told that.
+// knownHeaders lists all of them in canonical form. Authorization is missing: a duplicate or
+// empty one is answered with 401 and not with 400.
 var knownHeaders = []knownHeader{
 	{name: "Content-Type", forwarded: true},
 	{name: "Content-Encoding"},
@@ -43,8 +46,8 @@ var knownHeaders = []knownHeader{
 	{name: "Sec-Fetch-Site"},
 }
 
-// checkHeaders refuses a header that the API reads and that is empty, there twice, or of
-// no effect on the route: whoever sends one means something by it, and would not get it.
+// checkHeaders refuses a known header that is empty, duplicate, or without effect on the route.
+// The client expects an effect that it would not get.
 func checkHeaders(r *http.Request, pattern string) error {
 	for name, given := range r.Header {
 		i := slices.IndexFunc(knownHeaders, func(h knownHeader) bool { return h.name == name })
@@ -68,8 +71,8 @@ func checkHeaders(r *http.Request, pattern string) error {
 	return checkRepresentation(r)
 }
 
-// checkRepresentation refuses a body that is a part of something, or packed: it would be
-// taken for the whole, as it is.
+// checkRepresentation refuses a body that is only a range or is compressed: it would be stored
+// as it is.
 func checkRepresentation(r *http.Request) error {
 	if r.Method != http.MethodPut && r.Method != http.MethodPost {
 		return nil
@@ -83,22 +86,22 @@ func checkRepresentation(r *http.Request) error {
 	return nil
 }
 
-// requestDeadline reads until when the caller waits; zero if it does not say.
+// requestDeadline returns until when the caller waits, and zero if it does not say.
 func requestDeadline(r *http.Request) (time.Time, error) {
 	given := r.Header.Get(wire.HeaderDeadline)
 	if given == "" {
 		return time.Time{}, nil
 	}
 	at, err := time.Parse(time.RFC3339, given)
-	if err != nil || at.IsZero() { // which stands for none, and nobody means it
+	if err != nil || at.IsZero() { // the zero time means no deadline, and no caller means it
 		return time.Time{}, badRequest("%s %.50q: write it as 2006-01-02T15:04:05.999Z", wire.HeaderDeadline, given)
 	}
 	return at, nil
 }
 
-// forwardedHeader is the header of a request with which another node carries it out: what was
-// read of it here, and nothing else. It is made anew, since a client can name any header
-// in Connection, and a proxy then drops it.
+// forwardedHeader returns the headers with which a request is forwarded: those that were read
+// here, and no others. It makes a new header, because a proxy drops every header that the
+// client lists in Connection.
 func forwardedHeader(r *http.Request, until time.Time) http.Header {
 	out := http.Header{wire.HeaderForward: {wire.ForwardNever}}
 	for _, h := range knownHeaders {

@@ -1,3 +1,5 @@
+// This file answers supervisors and load balancers: live, ready, and one path for each role.
+
 package httpapi
 
 import (
@@ -10,11 +12,11 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// liveTimeout is how recently a live node's own loop has come round.
+// liveTimeout is how old the last turn of a live node's loop may be.
 const liveTimeout = 10 * time.Second
 
-// getLive tells whether the process is worth keeping. It never asks etcd: a store
-// that is away is no reason to restart a node.
+// getLive reports whether the process works. It never asks etcd: restarting a node does not
+// help when the store is away.
 func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
 	s.setInstance(w.Header())
 	st := s.node.Status()
@@ -24,11 +26,11 @@ func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// Live is what /livez tells, for whoever else has to know.
+// Live reports whether a node with this status is live, as /livez does.
 func Live(st *coordinator.Status) bool { return st.Turned < liveTimeout }
 
-// getReady tells whether the node does what its mode says. A plane without a
-// master makes no node unready.
+// getReady reports whether the node does what its mode asks. A node is ready without a master
+// in the plane.
 func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	st := s.node.Status()
 	return replyHealth(w, r,
@@ -58,7 +60,7 @@ func runningReason(st *coordinator.Status) string {
 	return "the node has been running since " + st.Started.Format(time.RFC3339)
 }
 
-// getRole answers a load balancer that looks for nodes of one role.
+// getRole reports whether the node has a role.
 func (s *Server) getRole(w http.ResponseWriter, r *http.Request) error {
 	role := r.PathValue("role")
 	st := s.node.Status()
@@ -96,7 +98,8 @@ func hasRole(st *coordinator.Status, role string) (ok, known bool) {
 	}
 }
 
-// replyHealth answers 200 if all checks pass and 503 otherwise; ?verbose lists them.
+// replyHealth answers 200 if all checks pass, and 503 otherwise. With ?verbose the answer lists
+// the checks.
 func replyHealth(w http.ResponseWriter, r *http.Request, checks ...wire.Check) error {
 	for _, c := range checks {
 		if !c.OK {
