@@ -48,12 +48,12 @@ func TestTLSFiles_WholeOrTheOneBefore(t *testing.T) {
 	before, err := files()
 	must(err)
 	for name, c := range map[string]struct{ path, text, says string }{
-		"a cut bundle":     {at("bundle"), two + one[:len(one)/2], "bundle: it is damaged or cut"},
-		"an empty bundle":  {at("bundle"), "", "holds no certificate"},
-		"a key in it":      {at("bundle"), one + secret, "holds certificates alone"},
+		"a cut bundle":     {at("bundle"), two + one[:len(one)/2], "bundle: it is damaged or truncated"},
+		"an empty bundle":  {at("bundle"), "", "contains no certificate"},
+		"a key in it":      {at("bundle"), one + secret, "must contain only certificates"},
 		"an encrypted key": {key, encrypted, "node.key: the key is encrypted"},
-		"no key":           {key, "", "node.key: it holds no key"},
-		"a cut chain":      {cert, text(cert) + one[:len(one)/2], "node.crt: it is damaged or cut"},
+		"no key":           {key, "", "node.key: it contains no key"},
+		"a cut chain":      {cert, text(cert) + one[:len(one)/2], "node.crt: it is damaged or truncated"},
 	} {
 		good := text(c.path)
 		put(c.path, c.text)

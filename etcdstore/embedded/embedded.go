@@ -1,11 +1,10 @@
-// Package embedded runs an etcd of one member inside this process. It stands
-// apart from package etcdstore so that a program which brings an etcd of its own
-// never compiles the server.
+// Package embedded runs a one-member etcd in this process. It is separate from package
+// etcdstore, so that a program with an external etcd never compiles the server.
 //
-// The member listens for clients only; it has no peers and opens no port for
-// them. Its data directory is locked while it runs. It syncs every write to disk,
-// compacts history older than ten minutes, and shares the fate of the process:
-// when [Etcd.Failed] is closed the store is gone and cannot come back.
+// The member serves clients only; it has no peers and opens no port for them. Its data
+// directory is locked while it runs. It syncs every write to disk, compacts history older
+// than ten minutes, and ends with the process: once [Etcd.Failed] is closed, the store is
+// gone and cannot come back.
 package embedded
 
 import (
@@ -27,23 +26,24 @@ import (
 
 // Config says where the member keeps its data and listens. Dir is required.
 type Config struct {
-	// Dir holds the member's data. It is made if it is not there.
+	// Dir is the data directory. It is created if it is missing.
 	Dir string
-	// ClientURL is where clients connect, such as http://127.0.0.1:2379. Port 0
-	// takes a free one: see [Etcd.Endpoint]. Every user of the machine reaches it. Empty
-	// stands for a socket that only this process's user can open, and root.
+	// ClientURL is where clients connect, such as http://127.0.0.1:2379. Port 0 chooses a
+	// free one: see [Etcd.Endpoint]. Every user of the machine can reach it. If it is
+	// empty, the member listens on a socket that only this process's user and root can
+	// open.
 	ClientURL string
-	// Logger gets what etcd warns of; nil means nowhere.
+	// Logger logs etcd's warnings; nil disables that.
 	Logger *zap.Logger
 }
 
 const (
-	// quota is the size at which the member takes no more writes: the most that
-	// etcd suggests.
+	// quota is the size at which the member refuses writes: the largest that etcd
+	// recommends.
 	quota = 8 << 30
-	// retention is how much history is kept for watches and reads of the past.
+	// retention is how long history is kept for watches and reads of the past.
 	retention = "10m"
-	// memberName must be unique among the members of a cluster; this is one.
+	// memberName must be unique within a cluster; this cluster has one member.
 	memberName = "coordinator"
 )
 
@@ -55,16 +55,16 @@ type Etcd struct {
 	etcd   *embed.Etcd
 	level  zap.AtomicLevel
 	lock   *filelock.Lock
-	socket *socket // nil where it listens on a port
+	socket *socket // nil if it listens on a port
 	failed chan struct{}
 	done   chan struct{}
 }
 
-// Start runs a member and returns when it serves, or why it does not. It returns
-// a [filelock.ErrHeld] if another process uses the directory. ctx bounds the
-// start, not the member: close that when done.
+// Start runs a member and returns when it serves, or why it does not. It returns a
+// [filelock.ErrHeld] if another process uses the directory. ctx bounds the start, not the
+// member: close that when done.
 func Start(ctx context.Context, cfg Config) (*Etcd, error) {
-	// While it starts and stops etcd complains of what is meant to be so.
+	// During start and stop etcd complains about intended settings.
 	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -93,12 +93,12 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	etcd.Server.Stop() // closing a member that is not ready blocks for ever
+	etcd.Server.Stop() // closing a member that is not ready blocks forever
 	etcd.Close()
 	return nil, errors.Join(fmt.Errorf("etcd in %s is not ready: %w", cfg.Dir, err), e.socket.remove(), lock.Release())
 }
 
-// begin has the member begin to start, in a directory that is its own.
+// begin starts the member in a directory that is locked by this process.
 func (e *Etcd) begin(cfg *Config) error {
 	var client *url.URL
 	var err error
@@ -111,12 +111,12 @@ func (e *Etcd) begin(cfg *Config) error {
 		if client, err = cfg.clientURL(); err != nil {
 			return err
 		}
-		// etcd's own error of a port that is taken does not name the setting.
+		// etcd's own error for a port that is in use does not name the setting.
 		if err := checkFree(client.Host); err != nil {
 			return err
 		}
 	}
-	if err := clearUnborn(cfg.Dir, cfg.logger()); err != nil {
+	if err := clearAbortedBootstrap(cfg.Dir, cfg.logger()); err != nil {
 		return err
 	}
 	if e.etcd, err = embed.StartEtcd(cfg.embed(client, e.level)); err != nil {
@@ -125,7 +125,7 @@ func (e *Etcd) begin(cfg *Config) error {
 	return nil
 }
 
-// Validate reports what is wrong with c, without touching anything.
+// Validate reports what is wrong with c. It has no side effects.
 func (c *Config) Validate() error {
 	if c.ClientURL == "" {
 		return nil
@@ -177,7 +177,7 @@ func checkFree(address string) error {
 	return l.Close()
 }
 
-// watch tells of a member that ends by itself.
+// watch reports a member that ends by itself.
 func (e *Etcd) watch() {
 	defer close(e.done)
 	defer close(e.failed)
@@ -193,7 +193,7 @@ func (e *Etcd) watch() {
 	}
 }
 
-// Endpoint is where clients connect.
+// Endpoint returns where clients connect.
 func (e *Etcd) Endpoint() string {
 	if e.socket != nil {
 		return e.socket.url().String()
@@ -201,12 +201,12 @@ func (e *Etcd) Endpoint() string {
 	return "http://" + e.etcd.Clients[0].Addr().String()
 }
 
-// Failed returns a channel that is closed when the member has stopped, by Close
-// or by itself.
+// Failed returns a channel that is closed when the member has stopped, by Close or by
+// itself.
 func (e *Etcd) Failed() <-chan struct{} { return e.failed }
 
-// Close stops the member and blocks until it has stopped. Close its clients
-// first: it waits several seconds for those that are still connected.
+// Close stops the member and blocks until it has stopped. Close its clients first: it waits
+// several seconds for those that are still connected.
 func (e *Etcd) Close() error {
 	e.level.SetLevel(zap.FatalLevel)
 	e.etcd.Close()
@@ -214,6 +214,5 @@ func (e *Etcd) Close() error {
 	return errors.Join(e.socket.remove(), e.lock.Release())
 }
 
-// ReadyTimeout is a time within which a healthy member starts even on a slow
-// machine.
+// ReadyTimeout is long enough for a healthy member to start even on a slow machine.
 const ReadyTimeout = 30 * time.Second

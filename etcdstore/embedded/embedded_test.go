@@ -61,8 +61,8 @@ func TestStart_KeepsDataOverRestart(t *testing.T) {
 	}
 }
 
-// A process can die in the moment in which etcd has made its log and written
-// nothing to it. Left to itself etcd would not start from there.
+// A process can die at the moment when etcd has created its log and written nothing to it.
+// etcd alone would never start from there.
 func TestStart_AfterAFirstStartThatWasCutShort(t *testing.T) {
 	dir := t.TempDir()
 	log, err := wal.Create(zap.NewNop(), filepath.Join(dir, "member", "wal"), nil)
@@ -77,14 +77,14 @@ func TestStart_AfterAFirstStartThatWasCutShort(t *testing.T) {
 	}
 }
 
-// Without a URL nobody reaches the member but its own user, however long the name of its
+// Without a URL only the member's own user can reach it, however long the path of its
 // directory is.
 func TestStart_SocketOfOnesOwn(t *testing.T) {
 	for name, dir := range map[string]string{
 		"short": t.TempDir(), "long": filepath.Join(t.TempDir(), strings.Repeat("long", 50)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 2 { // with what the first left behind
+			for range 2 { // with the leftovers of the first
 				e := start(t, dir, "")
 				where, err := url.Parse(e.Endpoint())
 				if err != nil || where.Scheme != "unix" {
@@ -108,10 +108,10 @@ func TestStart_SocketOfOnesOwn(t *testing.T) {
 					t.Error(err)
 				}
 				if _, err := os.Stat(where.Path); !errors.Is(err, os.ErrNotExist) {
-					t.Errorf("the socket stays: %v", err)
+					t.Errorf("the socket was not removed: %v", err)
 				}
 				if _, err := os.Stat(filepath.Dir(where.Path)); name == "long" && !errors.Is(err, os.ErrNotExist) {
-					t.Errorf("its directory stays: %v", err)
+					t.Errorf("its directory was not removed: %v", err)
 				}
 			}
 		})

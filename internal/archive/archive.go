@@ -1,6 +1,6 @@
-// Package archive reads and writes all mementos of a plane as one stream. The
-// format is made to be written without knowing its length and to be refused if any
-// of it is missing or changed:
+// Package archive reads and writes all mementos of a plane as one stream. The format can be
+// written without knowing its length in advance, and a reader notices if any part is
+// missing or changed:
 //
 //	coordinator-archive/1 {"plane":"p","plane_id":"…","revision":7}
 //	{"name":"entity/x","parent":"entity/w","content_type":"text/plain","schema":2,"size":5}
@@ -8,10 +8,10 @@
 //	…
 //	end {"count":1,"bytes":5,"sha256":"…"}
 //
-// Every entry is a line of JSON, as many bytes of payload as it says, and a line
-// feed. The digest is that of everything before the last line. Mementos come in the
-// order of their names, each once. Changing any of this breaks archives people
-// keep: add a format, and keep reading this one.
+// Every entry is a line of JSON, a payload of the size given there, and a line feed. The
+// digest covers everything before the last line. Mementos are ordered by name, without
+// duplicates. Do not change the format, since users keep archives: add another one and keep
+// reading this.
 package archive
 
 import (
@@ -31,24 +31,24 @@ import (
 const (
 	format = "coordinator-archive/1 "
 	ending = "end "
-	// maxLine bounds a line that is not payload: names and a media type fit into it
-	// many times over.
+	// maxLine bounds a line other than a payload: it leaves ample room for names and a
+	// media type.
 	maxLine = 64 << 10
 )
 
-// ErrBroken is returned for what is no archive, or not all of one. It never wraps
-// an io.EOF, which is the word for an archive that is whole.
+// ErrBroken is returned for a stream that is not an archive or not a complete one. It never
+// wraps io.EOF, which marks the end of a complete archive.
 var ErrBroken = errors.New("archive is broken")
 
-// Header says what an archive is of.
+// Header describes the origin of an archive.
 type Header struct {
 	Plane   string `json:"plane"`
 	PlaneID string `json:"plane_id"`
-	// Revision is that of the store which the archive shows.
+	// Revision is the store's revision that the archive shows.
 	Revision rebind.Revision `json:"revision"`
 }
 
-// Summary is how an archive ends.
+// Summary is the end of an archive.
 type Summary struct {
 	Count  int64  `json:"count"`
 	Bytes  int64  `json:"bytes"` // of all payloads
@@ -87,7 +87,7 @@ func (w *Writer) line(prefix string, v any) error {
 	return w.to.WriteByte('\n')
 }
 
-// Add writes one memento. They must come in the order of their names.
+// Add writes one memento. Mementos must be added in the order of their names.
 func (w *Writer) Add(name rebind.Name, c *rebind.Content) error {
 	err := w.line("", entry{Name: name, Parent: c.Parent, ContentType: c.ContentType, Schema: c.Schema, Size: len(c.Payload)})
 	if err != nil {
@@ -99,7 +99,7 @@ func (w *Writer) Add(name rebind.Name, c *rebind.Content) error {
 	return w.to.WriteByte('\n')
 }
 
-// Close ends the archive, without which it is broken.
+// Close ends the archive; without it the archive is broken.
 func (w *Writer) Close() (Summary, error) {
 	if err := w.to.Flush(); err != nil {
 		return Summary{}, err
@@ -116,14 +116,13 @@ type Reader struct {
 	from       *bufio.Reader
 	digest     hash.Hash
 	header     Header
-	sum        Summary // of what was read
+	sum        Summary // of what was read so far
 	last       rebind.Name
 	maxPayload int
 	done       bool
 }
 
-// NewReader begins to read an archive, of which no payload may have more than
-// maxPayload bytes.
+// NewReader begins to read an archive whose payloads have at most maxPayload bytes.
 func NewReader(from io.Reader, maxPayload int) (*Reader, error) {
 	r := &Reader{from: bufio.NewReaderSize(from, 256<<10), digest: sha256.New(), maxPayload: maxPayload}
 	line, err := r.line()
@@ -138,15 +137,15 @@ func NewReader(from io.Reader, maxPayload int) (*Reader, error) {
 	return r, decode(text, &r.header)
 }
 
-// Header says what the archive is of.
+// Header returns the header of the archive.
 func (r *Reader) Header() Header { return r.header }
 
-// Summary is that of what was read; it is the archive's own once Next has returned
-// io.EOF.
+// Summary describes what was read so far; it equals the archive's own summary once Next has
+// returned io.EOF.
 func (r *Reader) Summary() Summary { return r.sum }
 
-// Next returns the next memento. It returns [io.EOF] after the last one of an
-// archive whose digest is right, and an [ErrBroken] otherwise.
+// Next returns the next memento. It returns [io.EOF] at the end of an archive with the
+// right digest, and an [ErrBroken] otherwise.
 func (r *Reader) Next() (rebind.Name, *rebind.Content, error) {
 	if r.done {
 		return "", nil, io.EOF
@@ -195,7 +194,7 @@ func (r *Reader) check(e *entry) error {
 	}
 }
 
-// end holds what was read against the archive's own summary.
+// end compares what was read with the archive's own summary.
 func (r *Reader) end(text string) error {
 	var told Summary
 	if err := decode(text, &told); err != nil {
@@ -203,7 +202,7 @@ func (r *Reader) end(text string) error {
 	}
 	r.sum.SHA256 = hex.EncodeToString(r.digest.Sum(nil))
 	if told != r.sum {
-		return fmt.Errorf("%w: its digest is not that of what it holds", ErrBroken)
+		return fmt.Errorf("%w: its digest does not match its content", ErrBroken)
 	}
 	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something follows its end", ErrBroken)
@@ -224,7 +223,7 @@ func (r *Reader) line() (string, error) {
 		case len(text) > maxLine:
 			return "", fmt.Errorf("%w: a line is longer than %d bytes", ErrBroken, maxLine)
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return "", fmt.Errorf("%w: it ends before its end: %v", ErrBroken, err)
+			return "", fmt.Errorf("%w: it is truncated: %v", ErrBroken, err)
 		}
 	}
 }
@@ -241,7 +240,7 @@ func decode(text string, v any) error {
 		return fmt.Errorf("%w: %.80q: %v", ErrBroken, text, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: %.80q holds more than one value", ErrBroken, text)
+		return fmt.Errorf("%w: %.80q is more than one value", ErrBroken, text)
 	}
 	return nil
 }

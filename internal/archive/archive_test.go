@@ -78,8 +78,8 @@ func TestArchive_RoundTrip(t *testing.T) {
 	}
 }
 
-// Promise: an archive of the first version is read for ever, and written as it was. The
-// file is not changed any more: a format that is added gets one of its own.
+// Promise: an archive of the first version stays readable and is written unchanged. Do not
+// change the file: a new format gets a file of its own.
 func TestArchive_OfTheFirstVersion(t *testing.T) {
 	kept, err := os.ReadFile("testdata/format1.archive")
 	if err != nil {
@@ -105,7 +105,7 @@ func TestArchive_TruncatedAnywhereIsBroken(t *testing.T) {
 	}
 }
 
-// Promise: an archive of which any byte was changed is refused.
+// Promise: an archive is refused if any of its bytes was changed.
 func TestArchive_ChangedAnywhereIsBroken(t *testing.T) {
 	whole := write(t, items()[:3])
 	for i := range whole {
@@ -128,7 +128,7 @@ func TestArchive_WhatIsNone(t *testing.T) {
 		"braces behind":         strings.Replace(good, "\nend {", "}\nend {", 1),
 		"braces behind its end": strings.TrimSuffix(good, "\n") + "}x\n",
 		"an endless line":       "coordinator-archive/1 " + strings.Repeat("x", 1<<20),
-		"a name that is none":   strings.Replace(good, "entity/empty", "entity/..", 1),
+		"an invalid name":       strings.Replace(good, "entity/empty", "entity/..", 1),
 		"a negative size":       strings.Replace(good, `"size":0`, `"size":-1`, 1),
 		"a size over any":       strings.Replace(good, `"size":0`, `"size":99999999999`, 1),
 		"an unknown field":      strings.Replace(good, `"size":0`, `"size":0,"x":1`, 1),
@@ -144,8 +144,8 @@ func TestArchive_WhatIsNone(t *testing.T) {
 	}
 }
 
-// A decoder of what people feed to it must neither panic nor take more memory than
-// it is told to.
+// A decoder of user input must not panic, and must not use more memory than it is allowed
+// to.
 func FuzzReader(f *testing.F) {
 	var b bytes.Buffer
 	w, _ := archive.NewWriter(&b, header)

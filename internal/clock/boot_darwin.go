@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Boot reads a clock that runs on while the machine is suspended, which Go's
-// own monotonic clock does not, and that nobody can set. On Darwin that is
-// CLOCK_MONOTONIC.
+// Boot reads a clock that nobody can set and that runs on while the machine is suspended,
+// unlike Go's monotonic clock. On Darwin that is CLOCK_MONOTONIC.
 func Boot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {

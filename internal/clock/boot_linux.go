@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Boot reads a clock that runs on while the machine is suspended, which Go's
-// own monotonic clock does not, and that nobody can set.
+// Boot reads a clock that nobody can set and that runs on while the machine is suspended,
+// unlike Go's monotonic clock.
 func Boot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {

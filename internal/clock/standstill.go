@@ -6,25 +6,25 @@ import (
 )
 
 const (
-	// stoodStill is for how long a process has to do nothing at all to have stood still:
-	// longer than a busy machine keeps one waiting.
+	// stoodStill is how long a process must make no progress to count as having stood
+	// still: longer than a busy machine delays it.
 	stoodStill = time.Second
-	// lookEvery is how often that is looked at.
+	// lookEvery is how often that is checked.
 	lookEvery = stoodStill / 4
 )
 
-// Standstill notices that the process stood still for longer than a second: that it was
-// stopped, or its machine suspended. Make one with [NewStandstill].
+// Standstill notices that the process stood still for more than a second: it was stopped,
+// or its machine suspended. Create one with [NewStandstill].
 type Standstill struct {
 	mu    sync.Mutex // guards the fields below
-	moved Moment     // when it last was seen to move
+	moved Moment     // when it was last seen to make progress
 	found Moment     // when it was last found to have stood still
 }
 
-// NewStandstill begins to look.
+// NewStandstill returns a Standstill that watches from now on.
 func NewStandstill() *Standstill { return &Standstill{moved: Now()} }
 
-// Watch looks until ended is closed. It blocks.
+// Watch checks for standstills until ended is closed. It blocks.
 func (s *Standstill) Watch(ended <-chan struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -38,8 +38,8 @@ func (s *Standstill) Watch(ended <-chan struct{}) {
 	}
 }
 
-// Found returns when the process was last found to have stood still, or no moment. Who asks
-// first on waking finds it, whether or not Watch has come round.
+// Found returns when the process was last found to have stood still, or the zero Moment. It
+// also finds a standstill that has just ended, even if Watch has not run since.
 func (s *Standstill) Found() Moment {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ func TestStandstill_IsFoundByWhoeverAsksFirst(t *testing.T) {
 		}
 		<-time.After(time.Second / 2)
 		if again := s.Found(); again != found {
-			t.Errorf("found anew: %+v", again)
+			t.Errorf("found again: %+v", again)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// changeTime is when a file's content, owner or permissions were changed last.
+// changeTime is when a file's content, owner or permissions last changed.
 func changeTime(info os.FileInfo) time.Time {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-// changeTime is when a file's content, owner or permissions were changed last, the zero
-// time where that is not known.
+// changeTime is when a file's content, owner or permissions last changed; here it is not
+// known, so it is zero.
 func changeTime(os.FileInfo) time.Time { return time.Time{} }

@@ -1,4 +1,4 @@
 package credentials
 
-// SettledAfter is for how long a file has to be unchanged to be taken for that.
+// SettledAfter exports settledAfter.
 const SettledAfter = settledAfter

@@ -14,8 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 )
 
-// A file of tokens is taken whole or refused with its reason; what a token on it would
-// be told by is never said, and nobody gets in by an empty one.
+// A token file is accepted as a whole or refused with the reason; the reason never contains
+// what could be a token, and an empty token is never accepted.
 func FuzzTokens(f *testing.F) {
 	_, line, err := credentials.NewToken("alice", credentials.Admin)
 	if err != nil {
@@ -44,7 +44,7 @@ func FuzzTokens(f *testing.F) {
 		holder, known := tokens.Holder(token)
 		listed := strings.Contains(strings.ToLower(string(text)), fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(token))))
 		if known && (!listed || holder.Name == "" || holder.Role == credentials.Nobody) {
-			t.Errorf("%q is known as that of %+v", token, holder)
+			t.Errorf("%q is accepted as the token of %+v", token, holder)
 		}
 	})
 }

@@ -1,8 +1,8 @@
-// Package credentials reads from files what nodes and clients show each other: key
-// pairs, the CAs they trust, and the tokens that a node takes. A file is read again
-// when it has changed, so that a renewed certificate or a revoked token needs no
-// restart. A change that cannot be used, or not be read, leaves in force what was read
-// before, and is said for as long as it lasts.
+// Package credentials reads from files what nodes and clients need to authenticate: key
+// pairs, trusted CAs, and the tokens that a node accepts. A file is read again when it has
+// changed, so that a renewed certificate or a revoked token needs no restart. If a change
+// cannot be used or read, the previous content stays in force and a warning is logged
+// repeatedly.
 package credentials
 
 import (
@@ -19,117 +19,116 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
-// ErrUnusable is returned for files that do not hold what they should.
+// ErrUnusable is returned for a file with the wrong content.
 var ErrUnusable = errors.New("credentials cannot be used")
 
 const (
-	// settledAfter is how long a file has to be unchanged for its times to prove that it is:
+	// settledAfter is how long a file must be unchanged before its times prove that it is:
 	// two changes within one tick of a file system's clock look like one.
 	settledAfter = 3 * time.Second
-	// saidEvery is how often it is said that what the files hold cannot be used.
-	saidEvery = time.Minute
+	// warnEvery is how often a warning about unusable files is repeated.
+	warnEvery = time.Minute
 )
 
-// source is a value that is read from files, and read anew when they have changed.
+// source is a value that is read from files and read again when they change.
 type source[T any] struct {
 	paths []string
 	parse func(files []pemfile.File) (T, error)
 	log   *zap.Logger
 
-	mu    sync.Mutex // guards the fields below
-	seen  []look     // of the files as they were read last
-	texts [][]byte   // what they held
-	bad   error      // why that cannot be used; nil if it can
-	value T
-	said  time.Time // when it was last said that the files cannot be used
-	fault string    // and why; empty once they can
+	mu      sync.Mutex  // guards the fields below
+	seen    []fileState // states of the files when they were last read
+	texts   [][]byte    // their content then
+	bad     error       // why the current content cannot be used; nil if it can
+	value   T
+	warned  time.Time // time of the last warning
+	warning string    // reason in the last warning; empty once the files can be used
 }
 
-// look is what tells a file from what it was before. Without any of its parts a file can
-// change unseen: one that is replaced by one of the same age and size, or whose
-// permissions are put right.
-type look struct {
+// fileState is what shows that a file has changed. No part can be left out: a file may be
+// replaced by one of the same age and size, or its permissions may be corrected.
+type fileState struct {
 	info    os.FileInfo
-	changed time.Time // its content, owner or permissions; zero where that is not known
-	at      time.Time // when it was looked at
+	changed time.Time // last change of content, owner or permissions; zero: not known
+	at      time.Time // time of this observation
 }
 
-// same reports whether the file is as it was when it was read.
-func (l *look) same(now *look) bool {
+// same reports whether the file is unchanged since it was read.
+func (l *fileState) same(now *fileState) bool {
 	if l.info == nil || now.info == nil || !os.SameFile(l.info, now.info) || l.info.Mode().Type() != now.info.Mode().Type() {
-		return false // the number of a file that is gone may be another's
+		return false // the inode number of a deleted file may be reused
 	}
 	if !now.info.Mode().IsRegular() {
-		return true // a pipe, which holds nothing any more
+		return true // a pipe, which can be read only once
 	}
 	return l.info.Size() == now.info.Size() && l.info.ModTime().Equal(now.info.ModTime()) &&
 		l.changed.Equal(now.changed) && l.settled()
 }
 
-// settled reports whether the file had not changed for long enough when it was read.
-func (l *look) settled() bool {
+// settled reports whether the file had been unchanged for long enough when it was read.
+func (l *fileState) settled() bool {
 	last := l.changed
 	if last.IsZero() {
 		last = l.info.ModTime()
 	}
-	return l.at.Sub(last).Abs() > settledAfter // in the future: another machine's clock, which says no more later
+	return l.at.Sub(last).Abs() > settledAfter // in the future: another machine's clock, which will not help later either
 }
 
 // open reads a value for the first time.
 func open[T any](log *zap.Logger, parse func(files []pemfile.File) (T, error), paths ...string) (*source[T], error) {
-	s := &source[T]{paths: paths, parse: parse, log: log, seen: make([]look, len(paths)), texts: make([][]byte, len(paths))}
+	s := &source[T]{paths: paths, parse: parse, log: log, seen: make([]fileState, len(paths)), texts: make([][]byte, len(paths))}
 	_, err := s.refresh()
 	return s, err
 }
 
-// get returns the value as the files have it, or had it when they could last be used.
+// get returns the current value, or the previous one if the files cannot be used.
 func (s *source[T]) get() T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	anew, err := s.refresh()
 	switch {
 	case err != nil:
-		s.complain(err)
+		s.warn(err)
 	case anew:
-		s.log.Info("credentials read anew", zap.Strings("files", s.paths))
+		s.log.Info("changed credentials are in force", zap.Strings("files", s.paths))
 		fallthrough
 	default:
-		s.fault = ""
+		s.warning = ""
 	}
 	return s.value
 }
 
-// complain says that the files cannot be used, once for each reason and then now and
-// then: until that is put right, a token that was revoked in them is still taken.
-func (s *source[T]) complain(err error) {
-	if err.Error() == s.fault && time.Since(s.said) < saidEvery {
+// warn logs that the files cannot be used, once for each reason and then from time to time:
+// until that is fixed, a token that was removed from them is still accepted.
+func (s *source[T]) warn(err error) {
+	if err.Error() == s.warning && time.Since(s.warned) < warnEvery {
 		return
 	}
-	s.fault, s.said = err.Error(), time.Now()
-	s.log.Warn("changed credentials cannot be used, going on with those before", zap.Strings("files", s.paths), zap.Error(err))
+	s.warning, s.warned = err.Error(), time.Now()
+	s.log.Warn("changed credentials cannot be used, the old ones stay in force", zap.Strings("files", s.paths), zap.Error(err))
 }
 
-// read reads a file. All who show credentials wait for it, so what may keep them waiting
-// is read at the start alone: a pipe has no end before somebody writes to it.
-func (s *source[T]) read(i int, now *look) ([]byte, error) {
+// read reads a file. All callers wait for it, so a pipe, which may block until somebody
+// writes to it, is read only at the start.
+func (s *source[T]) read(i int, now *fileState) ([]byte, error) {
 	switch first := s.texts[i] == nil; {
 	case first || now.info == nil || now.info.Mode().IsRegular():
 		return os.ReadFile(s.paths[i])
 	case s.seen[i].same(now):
 		return s.texts[i], nil
 	default:
-		return nil, fmt.Errorf("%s is no regular file any more", s.paths[i])
+		return nil, fmt.Errorf("%s is no longer a regular file", s.paths[i])
 	}
 }
 
-// refresh takes up what the files hold, and reports whether that is another value. Only
-// what was read has been seen: a file that cannot be read is tried again each time.
+// refresh reads the files again if they have changed, and reports whether the value
+// differs. A file that could not be read is tried again each time.
 func (s *source[T]) refresh() (anew bool, err error) {
-	now := make([]look, len(s.paths))
+	now := make([]fileState, len(s.paths))
 	unchanged := true
-	for i, path := range s.paths { // before they are read: what is written meanwhile is a change again
-		if info, err := os.Stat(path); err == nil { // or reading it tells what is wrong
-			now[i] = look{info: info, changed: changeTime(info), at: time.Now()}
+	for i, path := range s.paths { // before reading: a later write counts as another change
+		if info, err := os.Stat(path); err == nil { // or reading it reports what is wrong
+			now[i] = fileState{info: info, changed: changeTime(info), at: time.Now()}
 		}
 		unchanged = unchanged && s.seen[i].same(&now[i])
 	}
@@ -148,7 +147,7 @@ func (s *source[T]) refresh() (anew bool, err error) {
 		s.seen = now
 		return false, s.bad
 	}
-	s.seen, s.texts, s.fault = now, texts, ""
+	s.seen, s.texts, s.warning = now, texts, ""
 	value, err := s.parse(files)
 	if err != nil {
 		s.bad = fmt.Errorf("%w: %w", ErrUnusable, err)

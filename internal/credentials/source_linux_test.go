@@ -18,7 +18,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 )
 
-// lines are the lines of some holders, and their tokens.
+// lines returns the lines for some holders, and their tokens.
 func lines(t *testing.T, names ...string) (all []string, tokens []string) {
 	t.Helper()
 	for _, name := range names {
@@ -31,7 +31,7 @@ func lines(t *testing.T, names ...string) (all []string, tokens []string) {
 	return all, tokens
 }
 
-// shared is a directory that everybody may look into.
+// shared returns a directory that every user may read.
 func shared(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "credentials")
@@ -52,12 +52,12 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-// known tells whose tokens are taken by a user who is not root.
+// known returns whose tokens are accepted, as seen by a user other than root.
 func known(t *testing.T, tokens *credentials.Tokens, shown ...string) []string {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		const nobody = 65534
-		runtime.LockOSThread() // whose user it is
+		runtime.LockOSThread() // the owner
 		defer runtime.UnlockOSThread()
 		if err := syscall.Setfsuid(nobody); err != nil {
 			t.Fatal(err)
@@ -77,8 +77,8 @@ func known(t *testing.T, tokens *credentials.Tokens, shown ...string) []string {
 	return names
 }
 
-// A file that could not be read has not been seen: it is read once it can be, whatever
-// else has stayed as it was.
+// A file that could not be read is read as soon as it can be, even if nothing else about it
+// has changed.
 func TestTokens_FileThatIsPutRightIsRead(t *testing.T) {
 	line, token := lines(t, "alice", "mallory")
 	for name, c := range map[string]struct{ spoil, mend func(path string) error }{
@@ -97,7 +97,7 @@ func TestTokens_FileThatIsPutRightIsRead(t *testing.T) {
 			},
 			func(path string) error { _ = os.Remove(path); return os.Rename(path+".real", path) },
 		},
-		"a pipe in its place": { // that nobody writes to
+		"a pipe in its place": { // without a writer
 			func(path string) error {
 				_ = os.Rename(path, path+".real")
 				return syscall.Mkfifo(path, 0o644)
@@ -120,8 +120,8 @@ func TestTokens_FileThatIsPutRightIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Mallory's is taken away by a new file, as an editor makes one, and nobody
-			// but root can read that for now.
+			// Mallory's token is removed by replacing the file, as an editor does; for now
+			// only root can read the new file.
 			put(t, path+".new", line[0])
 			if err := os.Chmod(path+".new", 0o644); err != nil {
 				t.Fatal(err)
@@ -134,24 +134,24 @@ func TestTokens_FileThatIsPutRightIsRead(t *testing.T) {
 			}
 			for range 3 {
 				if got := known(t, tokens, token...); !slices.Equal(got, []string{"alice", "mallory"}) {
-					t.Errorf("while it cannot be read these are taken: %v, want those before", got)
+					t.Errorf("while the file cannot be read these are accepted: %v, want the previous ones", got)
 				}
 			}
-			if n := logged.FilterMessage("changed credentials cannot be used, going on with those before").Len(); n != 1 {
-				t.Errorf("it is said %d times, want once for now", n)
+			if n := logged.FilterMessage("changed credentials cannot be used, the old ones stay in force").Len(); n != 1 {
+				t.Errorf("%d warnings, want one so far", n)
 			}
 			if err := c.mend(path); err != nil {
 				t.Fatal(err)
 			}
 			if got := known(t, tokens, token...); !slices.Equal(got, []string{"alice"}) {
-				t.Errorf("once it can be read these are taken: %v, want alice's", got)
+				t.Errorf("once the file can be read these are accepted: %v, want alice", got)
 			}
 		})
 	}
 }
 
-// Two changes within one tick of the clock, and a file of the same size and age, are
-// changes all the same.
+// Two changes within one tick of the clock are noticed, and so is a file of the same size
+// and age.
 func TestTokens_ChangeThatLeavesSizeAndTime(t *testing.T) {
 	t.Parallel()
 	line, token := lines(t, "alice", "mally")
@@ -175,7 +175,7 @@ func TestTokens_ChangeThatLeavesSizeAndTime(t *testing.T) {
 			rewrite(line[1-i%2])
 			holder, ok := tokens.Holder(token[1-i%2])
 			if _, old := tokens.Holder(token[i%2]); !ok || holder.Name != name || old {
-				t.Fatalf("change %d: %+v %t, and the other's is taken: %t", i, holder, ok, old)
+				t.Fatalf("change %d: %+v %t, and the other token is accepted: %t", i, holder, ok, old)
 			}
 		}
 	}
@@ -185,7 +185,7 @@ func TestTokens_ChangeThatLeavesSizeAndTime(t *testing.T) {
 	swap()
 }
 
-// What comes through a pipe, as a shell makes one of <(command), can be read once.
+// A pipe, as a shell creates for <(command), can be read only once.
 func TestTokens_Pipe(t *testing.T) {
 	line, token := lines(t, "alice")
 	r, w, err := os.Pipe()
@@ -205,13 +205,13 @@ func TestTokens_Pipe(t *testing.T) {
 	}
 	for range 2 {
 		if _, ok := tokens.Holder(token[0]); !ok {
-			t.Error("the token is not taken")
+			t.Error("the token is not accepted")
 		}
 	}
 }
 
-// A bundle of which a part cannot be read is not used in part: what was there before
-// stays, and what is wrong is said.
+// A bundle is not used if part of it cannot be read: the previous one stays in force, and a
+// warning is logged.
 func TestTLS_DamagedBundleLeavesTheOneBefore(t *testing.T) {
 	ours, theirs := authority(t, "ours"), authority(t, "theirs")
 	cert, key := issue(t, ours, certtest.Pair{Name: "node"})
@@ -219,7 +219,7 @@ func TestTLS_DamagedBundleLeavesTheOneBefore(t *testing.T) {
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")
 	put(t, bundle, one[:len(one)/2]+two)
 	if _, err := credentials.OpenClient("", "", bundle, zap.NewNop()); err == nil || !strings.Contains(err.Error(), bundle) {
-		t.Errorf("a cut bundle is taken at start: %v", err)
+		t.Errorf("a truncated bundle is accepted at the start: %v", err)
 	}
 	put(t, bundle, one)
 	core, logged := observer.New(zap.WarnLevel)
@@ -231,11 +231,11 @@ func TestTLS_DamagedBundleLeavesTheOneBefore(t *testing.T) {
 	for _, damaged := range []string{two + one[:len(one)/2], two + "-----BEGIN\n" + one, two + text(t, key)} {
 		put(t, bundle, damaged)
 		if _, err := get(url, client); err != nil {
-			t.Errorf("with the damaged bundle: %v, want what the one before trusts", err)
+			t.Errorf("with the damaged bundle: %v, want what the previous one trusts", err)
 		}
 	}
 	if n := logged.Len(); n != 3 {
-		t.Errorf("%d warnings, want one of each", n)
+		t.Errorf("%d warnings, want one for each", n)
 	}
 	put(t, bundle, two)
 	if _, err := get(url, client); err == nil {

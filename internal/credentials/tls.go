@@ -11,18 +11,18 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
-// onlyHTTP1 is the protocol that servers and clients agree on. One connection is then
-// one request at a time: what bounds connections bounds requests.
+// onlyHTTP1 is the protocol that servers and clients negotiate. A connection then carries
+// one request at a time, so limiting connections limits requests.
 var onlyHTTP1 = []string{"http/1.1"}
 
-// Server is what a server shows and whom it trusts.
+// Server is a server's certificate and the CAs of its clients.
 type Server struct {
 	pair    *source[tls.Certificate]
-	clients *source[*x509.CertPool] // nil: no client is asked for a certificate
+	clients *source[*x509.CertPool] // nil: clients are not asked for certificates
 }
 
-// OpenServer reads a server's certificate and key and, if it is named, the file of the
-// CAs that sign its clients' certificates. The error is an [ErrUnusable].
+// OpenServer reads a server's certificate and key and, if caFile is given, the CAs of its
+// clients' certificates. The error is an [ErrUnusable].
 func OpenServer(cert, key, clientCA string, log *zap.Logger) (*Server, error) {
 	pair, err := open(log, parsePair, cert, key)
 	if err != nil {
@@ -37,16 +37,16 @@ func OpenServer(cert, key, clientCA string, log *zap.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Config is the configuration for a listener; each connection gets what the files then
-// hold. A client that shows a certificate must show one that is trusted; one that shows
-// none is let in, so that whoever asks for a node's health needs none.
+// Config is the configuration for a listener; each connection uses the current content of
+// the files. A client certificate must be trusted if one is presented, but need not be
+// presented: health checks need none.
 func (s *Server) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			c := &tls.Config{
 				MinVersion: tls.VersionTLS12, NextProtos: onlyHTTP1, Certificates: []tls.Certificate{s.pair.get()},
-				SessionTicketsDisabled: true, // whom to trust is looked up at each connection
+				SessionTicketsDisabled: true, // the trusted CAs are looked up for each connection
 			}
 			if s.clients != nil {
 				c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, s.clients.get()
@@ -56,11 +56,11 @@ func (s *Server) Config() *tls.Config {
 	}
 }
 
-// Certificate is the certificate that is shown at present.
+// Certificate returns the current certificate.
 func (s *Server) Certificate() *x509.Certificate { return s.pair.get().Leaf }
 
-// CheckAsClient tells why the servers that ask their clients for certificates of the
-// same CA would refuse this one's; nodes show each other what they show as servers.
+// CheckAsClient returns why a server that requires client certificates of the same CA would
+// reject this certificate. Nodes use one certificate both as server and as client.
 func (s *Server) CheckAsClient() error {
 	if s.clients == nil {
 		return nil
@@ -78,15 +78,15 @@ func (s *Server) CheckAsClient() error {
 	return err
 }
 
-// Client is what a client shows and whom it trusts. The zero value shows nothing and
-// trusts the CAs of the system.
+// Client is a client's certificate and the CAs that it trusts. The zero value has no
+// certificate and trusts the system's CAs.
 type Client struct {
-	pair  *source[tls.Certificate] // nil: it shows none
-	roots *source[*x509.CertPool]  // nil: those of the system
+	pair  *source[tls.Certificate] // nil: no certificate
+	roots *source[*x509.CertPool]  // nil: the system's CAs
 }
 
-// OpenClient reads a client's certificate and key, and the file of the CAs that it
-// trusts; each may be left out. The error is an [ErrUnusable].
+// OpenClient reads a client's certificate and key, and the CAs that it trusts; each may be
+// left out. The error is an [ErrUnusable].
 func OpenClient(cert, key, ca string, log *zap.Logger) (*Client, error) {
 	c := new(Client)
 	var err error
@@ -103,13 +103,13 @@ func OpenClient(cert, key, ca string, log *zap.Logger) (*Client, error) {
 	return c, nil
 }
 
-// DialTLS makes a secure connection, with what the files then hold. It is what
-// [net/http.Transport] calls so.
+// DialTLS makes a TLS connection with the current content of the files. It is meant for the
+// field of that name in [net/http.Transport].
 func (c *Client) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: onlyHTTP1}
 	if c.pair != nil {
-		// Whatever CAs the server asks for: one that does not take this certificate says
-		// so, and would say nothing of one that it was not shown.
+		// The certificate is sent even if it matches none of the CAs that the server names:
+		// a server that rejects it says why, which it could not if none were sent.
 		pair := c.pair.get()
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
@@ -119,10 +119,10 @@ func (c *Client) DialTLS(ctx context.Context, network, address string) (net.Conn
 	return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, address)
 }
 
-// parsePair reads a certificate and its key.
+// parsePair parses a certificate and its key.
 func parsePair(files []pemfile.File) (tls.Certificate, error) {
 	return pemfile.Pair(files[0], files[1])
 }
 
-// parsePool reads the certificates of CAs.
+// parsePool parses CA certificates.
 func parsePool(files []pemfile.File) (*x509.CertPool, error) { return pemfile.Pool(files[0]) }

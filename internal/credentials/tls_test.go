@@ -41,7 +41,7 @@ func issue(t *testing.T, ca *certtest.CA, p certtest.Pair) (cert, key string) {
 	return cert, key
 }
 
-// listen serves over TLS with what the files hold; it answers with the name on the
+// listen serves over TLS with the content of the files, and answers with the name in the
 // client's certificate.
 func listen(t *testing.T, cert, key, clientCA string) (url string, server *credentials.Server) {
 	t.Helper()
@@ -63,7 +63,7 @@ func listen(t *testing.T, cert, key, clientCA string) (url string, server *crede
 	return "https://" + l.Addr().String(), server
 }
 
-// ask makes one request over a connection of its own.
+// ask makes one request over a new connection.
 func ask(t *testing.T, url, cert, key, ca string) (string, error) {
 	t.Helper()
 	c, err := credentials.OpenClient(cert, key, ca, zap.NewNop())
@@ -89,7 +89,7 @@ func get(url string, c *credentials.Client) (string, error) {
 
 var flags = credentials.Flags{CA: "--ca", Cert: "--cert"}
 
-// says wants an explanation of one line.
+// says checks for an explanation of one line.
 func says(t *testing.T, err error, want string) {
 	t.Helper()
 	why := credentials.Explain(err, flags)
@@ -126,14 +126,14 @@ func TestTLS_TrustIsExplained(t *testing.T) {
 	}{
 		"another host": {certtest.Pair{Name: "other", Hosts: []string{"node-a", "10.0.0.1"}}, "is for node-a, 10.0.0.1 and not for 127.0.0.1"},
 		"no host":      {certtest.Pair{Name: "none", Hosts: []string{}}, "is for no host at all and not for 127.0.0.1"},
-		"expired":      {certtest.Pair{Name: "old", NotAfter: time.Now().Add(-time.Minute)}, "its certificate has expired at "},
-		"no server":    {certtest.Pair{Name: "clients", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, "its certificate is not taken"},
+		"expired":      {certtest.Pair{Name: "old", NotAfter: time.Now().Add(-time.Minute)}, "its certificate expired at "},
+		"no server":    {certtest.Pair{Name: "clients", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, "its certificate is rejected"},
 	} {
 		cert, key := issue(t, ours, c.pair)
 		url, _ := listen(t, cert, key, "")
 		_, err := ask(t, url, "", "", ours.File())
 		if err == nil {
-			t.Errorf("%s: it is taken", name)
+			t.Errorf("%s: it is accepted", name)
 		}
 		says(t, err, c.says)
 	}
@@ -149,9 +149,9 @@ func TestTLS_TrustIsExplained(t *testing.T) {
 		cert, key := issue(t, pair.ca, pair.pair)
 		_, err := ask(t, url, cert, key, ours.File())
 		if err == nil {
-			t.Errorf("a client's certificate %s is taken", name)
+			t.Errorf("a client's certificate %s is accepted", name)
 		}
-		says(t, err, "it does not take the certificate it was shown")
+		says(t, err, "it rejects the client certificate")
 	}
 
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -160,7 +160,7 @@ func TestTLS_TrustIsExplained(t *testing.T) {
 	says(t, err, "it speaks plain HTTP and not TLS: write http:// for https://")
 }
 
-// What is no matter of trust is not explained as one.
+// Errors that are not about trust are not explained.
 func TestExplain_LeavesTheRest(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -174,7 +174,8 @@ func TestExplain_LeavesTheRest(t *testing.T) {
 	}
 }
 
-// Every file counts from the next connection on, and one that cannot be used does not.
+// A change of any file takes effect with the next connection, unless the file cannot be
+// used.
 func TestTLS_ReadAnewWhenItChanges(t *testing.T) {
 	dir := t.TempDir()
 	ca, err := certtest.NewCA(dir, "ca")
@@ -200,7 +201,7 @@ func TestTLS_ReadAnewWhenItChanges(t *testing.T) {
 	issue(t, ca, certtest.Pair{Name: "node"})
 	works("the server's certificate renewed")
 	if server.Certificate().SerialNumber.Cmp(first) == 0 {
-		t.Error("the server shows the certificate it had")
+		t.Error("the server presents its old certificate")
 	}
 	if err := os.WriteFile(cert, []byte("half of"), 0o600); err != nil {
 		t.Fatal(err)
@@ -220,7 +221,7 @@ func TestTLS_ReadAnewWhenItChanges(t *testing.T) {
 	}
 	write(t, ca.File(), string(own)+string(theirs))
 	works("a second CA trusted")
-	for _, name := range []string{"node", "client"} { // by the other CA, over the files of the first
+	for _, name := range []string{"node", "client"} { // signed by the other CA, replacing the first certificate
 		c, k := issue(t, next, certtest.Pair{Name: name})
 		for from, to := range map[string]string{c: strings.Replace(cert, "node", name, 1), k: strings.Replace(key, "node", name, 1)} {
 			text, err := os.ReadFile(from)

@@ -15,21 +15,21 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
-// Role is what somebody may do. Each role may do what those before it may.
+// Role is what a caller may do. Each role includes those before it.
 type Role uint8
 
 // The roles.
 const (
-	Nobody   Role = iota // asks only what everybody may ask
-	Viewer               // reads
-	Operator             // operates the plane, and writes mementos
-	Admin                // everything
+	Nobody   Role = iota // only what everybody may do
+	Viewer               // may read
+	Operator             // may also operate the plane and write mementos
+	Admin                // may do everything
 )
 
-// roleNames are the roles that a token can have, as they are written.
+// roleNames are the roles that a token can have.
 var roleNames = map[Role]string{Viewer: "viewer", Operator: "operator", Admin: "admin"}
 
-// String returns the role as it is written.
+// String returns the role's name.
 func (r Role) String() string {
 	if name, ok := roleNames[r]; ok {
 		return name
@@ -37,7 +37,7 @@ func (r Role) String() string {
 	return "nobody"
 }
 
-// ParseRole reads a role that a token can have.
+// ParseRole parses a role that a token can have.
 func ParseRole(text string) (Role, error) {
 	for role, name := range roleNames {
 		if text == name {
@@ -47,26 +47,26 @@ func ParseRole(text string) (Role, error) {
 	return Nobody, fmt.Errorf("unknown role %.50q: use viewer, operator or admin", text)
 }
 
-// Holder is who shows a token, and what that lets them do.
+// Holder is the owner of a token and the owner's role.
 type Holder struct {
 	Name string
 	Role Role
 }
 
-// entry is one line of a file of tokens.
-type entry struct {
+// entry is one line of a token file.
+type tokenEntry struct {
 	holder Holder
 	digest [sha256.Size]byte
 }
 
-// Tokens are the tokens that a node takes, from a file of lines "NAME ROLE
-// sha256:DIGEST". The file holds digests, so that nobody can use it who reads it. A
-// name may have several tokens, so that one can take the place of another.
+// Tokens are the tokens that a node accepts, from a file of lines "NAME ROLE
+// sha256:DIGEST". Since the file contains only digests, reading it is not enough to use a
+// token. A name may have several tokens, so that one can replace another.
 type Tokens struct {
-	entries *source[[]entry]
+	entries *source[[]tokenEntry]
 }
 
-// OpenTokens reads a file of tokens. The error is an [ErrUnusable].
+// OpenTokens reads a token file. The error is an [ErrUnusable].
 func OpenTokens(path string, log *zap.Logger) (*Tokens, error) {
 	entries, err := open(log, parseTokens, path)
 	if err != nil {
@@ -75,7 +75,7 @@ func OpenTokens(path string, log *zap.Logger) (*Tokens, error) {
 	return &Tokens{entries}, nil
 }
 
-// Holder tells whose a token is. It compares the token with all there are, each in
+// Holder returns the owner of a token. It compares the token with all known tokens, each in
 // constant time.
 func (t *Tokens) Holder(token string) (Holder, bool) {
 	digest := sha256.Sum256([]byte(token))
@@ -100,8 +100,8 @@ func checkName(name string) error {
 	return nil
 }
 
-func parseTokens(files []pemfile.File) ([]entry, error) {
-	var entries []entry
+func parseTokens(files []pemfile.File) ([]tokenEntry, error) {
+	var entries []tokenEntry
 	owners := make(map[[sha256.Size]byte]int) // line of each digest
 	number := 0
 	for line := range bytes.Lines(files[0].Text) {
@@ -123,9 +123,9 @@ func parseTokens(files []pemfile.File) ([]entry, error) {
 	return entries, nil
 }
 
-// parseToken reads the fields of a line. Its errors do not repeat what may be a token
-// that was taken for its digest.
-func parseToken(fields []string) (e entry, err error) {
+// parseToken parses a line. Its errors do not quote what may be a token in the place of a
+// digest.
+func parseToken(fields []string) (e tokenEntry, err error) {
 	if len(fields) != 3 {
 		return e, fmt.Errorf("%d words: write NAME ROLE %sDIGEST, as \"coordinator token\" does", len(fields), digestPrefix)
 	}
@@ -145,7 +145,7 @@ func parseToken(fields []string) (e entry, err error) {
 	return e, nil
 }
 
-// NewToken makes a token, and the line with which a node takes it.
+// NewToken creates a token, and the line that makes a node accept it.
 func NewToken(name string, role Role) (token, line string, err error) {
 	if err := checkName(name); err != nil {
 		return "", "", err
@@ -154,7 +154,7 @@ func NewToken(name string, role Role) (token, line string, err error) {
 	return token, fmt.Sprintf("%s %s %s%x", name, role, digestPrefix, sha256.Sum256([]byte(token))), nil
 }
 
-// ReadToken reads the file of a client's own token.
+// ReadToken reads the file with a client's own token.
 func ReadToken(path string) (*ClientToken, error) {
 	token, err := open(zap.NewNop(), func(files []pemfile.File) (string, error) {
 		token := string(bytes.TrimSpace(files[0].Text))
@@ -169,7 +169,7 @@ func ReadToken(path string) (*ClientToken, error) {
 	return &ClientToken{token}, nil
 }
 
-// ClientToken is the token that a client shows.
+// ClientToken is the token that a client sends.
 type ClientToken struct {
 	text *source[string]
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 )
 
-// made makes a token and the line for it.
+// made creates a token and its line.
 func made(t *testing.T, name string, role credentials.Role) (token, line string) {
 	t.Helper()
 	token, line, err := credentials.NewToken(name, role)
@@ -23,7 +23,7 @@ func made(t *testing.T, name string, role credentials.Role) (token, line string)
 	return token, line
 }
 
-// write writes a file whole, as careful people do: another takes its place.
+// write replaces a file as a whole, by a rename.
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
@@ -56,31 +56,31 @@ func TestTokens_SayWhoseTheyAre(t *testing.T) {
 	_, digest, _ := strings.Cut(aliceLine, "sha256:")
 	for _, token := range []string{"", alice + " ", alice[1:], strings.ToLower(alice), digest, "sha256:" + digest} {
 		if got, known := tokens.Holder(token); known || got != (credentials.Holder{}) {
-			t.Errorf("%q is known as that of %v", token, got)
+			t.Errorf("%q is accepted as the token of %v", token, got)
 		}
 	}
 	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), alice) {
-		t.Errorf("the file holds a token as it is, %v", err)
+		t.Errorf("the file contains the token itself, %v", err)
 	}
 }
 
-// A file with a mistake is refused whole, by its line, and without saying what may be a
-// token on it.
+// A file with a mistake is refused as a whole; the error names the line but does not quote
+// what may be a token.
 func TestTokens_RefusesMistakes(t *testing.T) {
 	secret, line := made(t, "alice", credentials.Admin)
 	for name, c := range map[string]struct{ text, says string }{
-		"a token for its digest":   {"alice admin " + secret, "line 1: the third word is not sha256:"},
-		"a digest without a name":  {"\nadmin sha256:00", "line 2: 2 words"},
-		"a word too many":          {line + " x", "line 1: 4 words"},
-		"a digest too short":       {line[:len(line)-2], "line 1: the third word"},
-		"a digest too long":        {line + "00", "line 1: the third word"},
-		"a digest that is none":    {line[:len(line)-1] + "x", "line 1: the third word"},
-		"another digest":           {strings.Replace(line, "sha256", "sha512", 1), "line 1: the third word"},
-		"a role that is none":      {strings.Replace(line, "admin", "root", 1), `line 1: unknown role "root"`},
-		"nobody's role":            {strings.Replace(line, "admin", "nobody", 1), `line 1: unknown role "nobody"`},
-		"a name that is none":      {strings.Replace(line, "alice", "a/b", 1), `line 1: name "a/b"`},
-		"the same token twice":     {line + "\n" + strings.Replace(line, "alice", "bob", 1), "line 2: the token of line 1 again"},
-		"a mistake after the rest": {line + "\nx", "line 2: 1 words"},
+		"a token instead of its digest": {"alice admin " + secret, "line 1: the third word is not sha256:"},
+		"a digest without a name":       {"\nadmin sha256:00", "line 2: 2 words"},
+		"a word too many":               {line + " x", "line 1: 4 words"},
+		"a digest too short":            {line[:len(line)-2], "line 1: the third word"},
+		"a digest too long":             {line + "00", "line 1: the third word"},
+		"a digest that is not one":      {line[:len(line)-1] + "x", "line 1: the third word"},
+		"another digest":                {strings.Replace(line, "sha256", "sha512", 1), "line 1: the third word"},
+		"an unknown role":               {strings.Replace(line, "admin", "root", 1), `line 1: unknown role "root"`},
+		"nobody's role":                 {strings.Replace(line, "admin", "nobody", 1), `line 1: unknown role "nobody"`},
+		"an invalid name":               {strings.Replace(line, "alice", "a/b", 1), `line 1: name "a/b"`},
+		"the same token twice":          {line + "\n" + strings.Replace(line, "alice", "bob", 1), "line 2: the token of line 1 again"},
+		"a mistake after the rest":      {line + "\nx", "line 2: 1 words"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "tokens")
@@ -96,13 +96,13 @@ func TestTokens_RefusesMistakes(t *testing.T) {
 	}
 	for _, name := range []string{"", "a b", "-a", strings.Repeat("x", 65), "a\n"} {
 		if _, _, err := credentials.NewToken(name, credentials.Viewer); err == nil {
-			t.Errorf("name %q is taken", name)
+			t.Errorf("name %q is accepted", name)
 		}
 	}
 }
 
-// What is added counts, and what is taken away does not, from the next request on; what
-// cannot be read changes nothing, and is said once.
+// Added and removed tokens take effect with the next request; a file that cannot be read
+// changes nothing and causes one warning.
 func TestTokens_ReadAnewWhenTheyChange(t *testing.T) {
 	alice, aliceLine := made(t, "alice", credentials.Admin)
 	bob, bobLine := made(t, "bob", credentials.Viewer)
@@ -125,7 +125,7 @@ func TestTokens_ReadAnewWhenTheyChange(t *testing.T) {
 	write(t, path, aliceLine+"\n"+bobLine)
 	know("bob added", true, true)
 	write(t, path, bobLine)
-	know("alice taken away", false, true)
+	know("alice removed", false, true)
 	write(t, path, aliceLine+"\nnonsense")
 	know("with a mistake", false, true)
 	know("with the same mistake", false, true)
@@ -138,7 +138,7 @@ func TestTokens_ReadAnewWhenTheyChange(t *testing.T) {
 		t.Errorf("warned %d times of two mistakes", warned)
 	}
 	write(t, path, aliceLine)
-	know("with it again", true, false)
+	know("with the mistake again", true, false)
 	write(t, path, "")
 	know("emptied", false, false)
 }

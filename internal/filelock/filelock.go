@@ -1,5 +1,5 @@
-// Package filelock keeps two processes from using one directory. The lock is the
-// kernel's, so it ends with the process however that ends.
+// Package filelock keeps two processes from using one directory. The kernel holds the lock,
+// so it ends with the process, however the process ends.
 package filelock
 
 import (
@@ -13,16 +13,14 @@ import (
 // ErrHeld is returned while another process holds the lock.
 var ErrHeld = errors.New("in use by another process")
 
-// ErrForeign is returned where something else is in the place of the lock's file. It is
-// left as it is.
-var ErrForeign = errors.New("not a file of this program's, remove it or use a directory that only this user may write to")
+// ErrForeign is returned if the lock file is something else. It is left unchanged.
+var ErrForeign = errors.New("not a file of this program, remove it or use a directory that only this user may write to")
 
 // Lock is a lock that is held.
 type Lock struct{ file *os.File }
 
-// Take takes the lock that path stands for, without waiting, and makes the file
-// if it is not there. The file tells the holder's process id to people; it stays
-// when the lock is released.
+// Take takes the lock at path without waiting, and creates the file if it is missing. The
+// file contains the holder's process id, for people; it stays when the lock is released.
 func Take(path string) (*Lock, error) {
 	f, err := open(path)
 	if err != nil {
@@ -30,7 +28,7 @@ func Take(path string) (*Lock, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
-		// A disk that is full keeps nobody from locking.
+		// A full disk must not prevent locking.
 		_ = f.Truncate(0)
 		_, _ = fmt.Fprintln(f, os.Getpid())
 		return &Lock{file: f}, nil
@@ -45,8 +43,8 @@ func Take(path string) (*Lock, error) {
 	return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 }
 
-// open opens the file, or says that it is none of ours: in a directory that others may
-// write to, somebody can have put a link there to a file that he wants to be emptied.
+// open opens the file and refuses it if another user may have put it there: in a shared
+// directory that could be a link to a file to be emptied.
 func open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	switch {
@@ -61,7 +59,7 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// own tells why an open file is none that a process has made here for its lock.
+// own returns why an open file cannot be a lock file that this program created.
 func own(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -75,17 +73,17 @@ func own(f *os.File) error {
 	around, known := dir.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%w: it is no regular file", ErrForeign)
+		return fmt.Errorf("%w: it is not a regular file", ErrForeign)
 	case !ok || !known:
 		return nil
 	case file.Nlink > 1:
 		return fmt.Errorf("%w: it has another name elsewhere", ErrForeign)
 	case int(file.Uid) != os.Geteuid() && file.Uid != around.Uid:
-		return fmt.Errorf("%w: it belongs to user %d, and neither to this one nor to the directory's", ErrForeign, file.Uid)
+		return fmt.Errorf("%w: it belongs to user %d, and neither to this user nor to the directory's owner", ErrForeign, file.Uid)
 	default:
 		return nil
 	}
 }
 
-// Release gives the lock up.
+// Release releases the lock.
 func (l *Lock) Release() error { return l.file.Close() }

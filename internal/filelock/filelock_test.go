@@ -22,7 +22,7 @@ func TestTake_TellsWhoHoldsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintln(os.Getpid()) {
-		t.Errorf("lock says %q, %v, want this process", text, err)
+		t.Errorf("lock contains %q, %v, want this process", text, err)
 	}
 	_, err = filelock.Take(path)
 	if !errors.Is(err, filelock.ErrHeld) || !strings.Contains(err.Error(), fmt.Sprintf("pid %d", os.Getpid())) {
@@ -40,7 +40,7 @@ func TestTake_TellsWhoHoldsIt(t *testing.T) {
 	}
 }
 
-// What somebody has put in the place of the lock is neither followed nor emptied.
+// A foreign file in the place of the lock is neither followed nor emptied.
 func TestTake_LeavesWhatIsNotItsOwn(t *testing.T) {
 	const precious = "precious\n"
 	for name, plant := range map[string]func(target, path string) error{
@@ -68,10 +68,10 @@ func TestTake_LeavesWhatIsNotItsOwn(t *testing.T) {
 				t.Errorf("take = %v, want ErrForeign", err)
 			}
 			if text, err := os.ReadFile(target); err != nil || string(text) != precious {
-				t.Errorf("the file holds %q now, %v", text, err)
+				t.Errorf("the file now contains %q, %v", text, err)
 			}
 			if _, err := os.Lstat(target + ".none"); !errors.Is(err, os.ErrNotExist) {
-				t.Error("a file was made where the link points")
+				t.Error("a file was created where the link points")
 			}
 		})
 	}

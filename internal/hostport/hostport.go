@@ -1,5 +1,5 @@
-// Package hostport reads addresses strictly. One that is mistyped would otherwise be found
-// out only when nobody can be reached, or when somebody else is.
+// Package hostport parses addresses strictly. A mistyped address would otherwise show only
+// when nobody can be reached, or when somebody else is.
 package hostport
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Check tells what is wrong with the address of a server, host:port.
+// Check returns what is wrong with a server's address host:port.
 func Check(text string) error {
 	host, err := split(text, 1)
 	if err == nil && host == "" {
@@ -23,15 +23,15 @@ func Check(text string) error {
 	return err
 }
 
-// Listen tells what is wrong with an address to listen at. Without a host that is every
-// address of the machine, and port 0 is one that the system chooses.
+// Listen returns what is wrong with an address to listen at. Without a host it means every
+// address of the machine; port 0 lets the system choose.
 func Listen(text string) error {
 	_, err := split(text, 0)
 	return err
 }
 
-// URL reads scheme://host:port with one of the schemes. It may have a user and a path,
-// which are for the caller to look at, and nothing else.
+// URL parses scheme://host:port with one of the schemes. A user and a path are allowed and
+// left for the caller to check, and nothing else is.
 func URL(text string, schemes ...string) (*url.URL, error) {
 	how := fmt.Sprintf("write it as %s://host:port", strings.Join(schemes, "://host:port or "))
 	u, err := url.Parse(text)
@@ -47,7 +47,7 @@ func URL(text string, schemes ...string) (*url.URL, error) {
 	return u, Check(u.Host)
 }
 
-// split takes host and port apart.
+// split separates host and port.
 func split(text string, least int) (host string, err error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil || strings.HasPrefix(text, "[") && !strings.Contains(host, ":") {
@@ -64,17 +64,17 @@ func split(text string, least int) (host string, err error) {
 
 var (
 	name = regexp.MustCompile(`^[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}_.])?$`)
-	// number is a name that can only be meant as an IPv4 address.
+	// number matches names that can only be meant as IPv4 addresses.
 	number = regexp.MustCompile(`^(?:.*\.)?[0-9]+\.?$`)
 )
 
-// Host tells what is wrong with the name or the address of a host.
+// Host returns what is wrong with a host name or address.
 func Host(text string) error {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return nil
 	}
 	if !name.MatchString(text) || number.MatchString(text) {
-		return fmt.Errorf("host %q: it is no name and no address of a host", text)
+		return fmt.Errorf("host %q: it is not a valid host name or address", text)
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func TestSecure_ForwardsToNobodyElse(t *testing.T) {
 		}, `its certificate is signed by "CN=ca", which is not trusted here: name that CA with --tls-ca`},
 		"a master that does not trust this node": {func(id string, cfg *httpapi.Config) *tls.Config {
 			return secured(t, id, cfg, map[string]*certtest.CA{"a": other, "b": ca}[id], other)
-		}, "it does not take the certificate it was shown"},
+		}, "it rejects the client certificate"},
 		"a master without TLS": {func(id string, cfg *httpapi.Config) *tls.Config {
 			if id == "a" {
 				return nil

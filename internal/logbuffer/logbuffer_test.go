@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func notice(lost int64) []byte { return fmt.Appendf(nil, "%d lost\n", lost) }
 
-// valve is a reader that can cease to read, or fail.
+// valve is a writer that can block or fail.
 type valve struct {
 	mu   sync.Mutex
 	open *sync.Cond
@@ -74,8 +74,8 @@ func TestBuffer_WritesAllLinesInOrder(t *testing.T) {
 	}
 }
 
-// Nobody waits for a reader that does not read. It is told how much it missed, and what
-// comes after that is whole.
+// A reader that does not read blocks nobody. It learns how much it has missed, and later
+// lines are complete.
 func TestBuffer_CountsWhatNobodyReads(t *testing.T) {
 	v := newValve()
 	v.set(true, nil)
@@ -85,7 +85,7 @@ func TestBuffer_CountsWhatNobodyReads(t *testing.T) {
 		line(b, i)
 	}
 	if lost := b.Lost(); lost < n/3-1 || lost > 2*n/3 || b.Losing() != lost {
-		t.Fatalf("%d of %d lines lost, %d of them not told", lost, n, b.Losing())
+		t.Fatalf("%d of %d lines lost, %d of them not reported", lost, n, b.Losing())
 	}
 	began := time.Now()
 	if err := b.Sync(); !errors.Is(err, logbuffer.ErrUnread) {
@@ -111,11 +111,11 @@ func TestBuffer_CountsWhatNobodyReads(t *testing.T) {
 		t.Errorf("%d lines read and %d lost of %d; the log ends with %q", len(lines)-3, lost, n, lines[len(lines)-3:])
 	}
 	if b.Losing() != 0 {
-		t.Errorf("%d lines are still to be told of", b.Losing())
+		t.Errorf("%d lines are still not reported", b.Losing())
 	}
 }
 
-// A log that fails, as a file on a full disk does, loses lines and says so later.
+// A log that fails, such as a file on a full disk, drops lines and reports it later.
 func TestBuffer_CountsWhatCannotBeWritten(t *testing.T) {
 	v := newValve()
 	v.set(false, errors.New("full"))
@@ -133,7 +133,7 @@ func TestBuffer_CountsWhatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A real pipe that nobody reads.
+// A real pipe without a reader.
 func TestBuffer_BeforeAFullPipe(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -149,7 +149,7 @@ func TestBuffer_BeforeAFullPipe(t *testing.T) {
 	if err := b.Close(); !errors.Is(err, logbuffer.ErrUnread) {
 		t.Errorf("close = %v, want ErrUnread", err)
 	}
-	r.Close() // what hangs in the pipe fails now
+	r.Close() // the write that hangs in the pipe fails now
 	if err := b.Close(); err != nil {
 		t.Errorf("close = %v once the reader has gone", err)
 	}

@@ -1,6 +1,6 @@
-// Package pemfile reads certificates and keys from PEM files, whole or not at all. What
-// the standard library reads it skips where it cannot read it, and a bundle whose second
-// certificate is damaged would be trusted in part.
+// Package pemfile reads certificates and keys from PEM files and is strict about the whole
+// file. The standard library skips what it cannot parse, so that a bundle with a damaged
+// second certificate would be trusted in part.
 package pemfile
 
 import (
@@ -14,17 +14,17 @@ import (
 	"strings"
 )
 
-// File is a file that was read, and what it holds.
+// File is a file that was read, and its content.
 type File struct {
 	Path string
 	Text []byte
 }
 
-// certificateType is the type of the blocks that hold certificates.
+// certificateType is the type of PEM blocks with certificates.
 const certificateType = "CERTIFICATE"
 
-// Pool reads a bundle of CAs. Text between the certificates is left out, as openssl and
-// others write it; anything else in the file but certificates is an error.
+// Pool parses a bundle of CAs. Text between the certificates is skipped, as openssl and
+// other tools write it; anything else besides certificates is an error.
 func Pool(f File) (*x509.CertPool, error) {
 	blocks, err := f.blocks()
 	if err != nil {
@@ -33,7 +33,7 @@ func Pool(f File) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	for i, b := range blocks {
 		if b.Type != certificateType {
-			return nil, fmt.Errorf("%s: block %d is a %s, and a file of CAs holds certificates alone", f.Path, i+1, b.Type)
+			return nil, fmt.Errorf("%s: block %d is a %s, and a file of CAs must contain only certificates", f.Path, i+1, b.Type)
 		}
 		c, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
@@ -42,13 +42,12 @@ func Pool(f File) (*x509.CertPool, error) {
 		pool.AddCert(c)
 	}
 	if len(blocks) == 0 {
-		return nil, fmt.Errorf("%s: it holds no certificate in PEM form", f.Path)
+		return nil, fmt.Errorf("%s: it contains no certificate in PEM form", f.Path)
 	}
 	return pool, nil
 }
 
-// Pair reads a certificate, with those between it and its CA, and its key. Both may be
-// in one file.
+// Pair parses a certificate with its intermediates, and its key. Both may be in one file.
 func Pair(cert, key File) (tls.Certificate, error) {
 	var none tls.Certificate
 	certs, err := cert.blocks()
@@ -74,22 +73,22 @@ func Pair(cert, key File) (tls.Certificate, error) {
 	private := firstKey(keys)
 	switch {
 	case found == 0 && firstKey(certs) != nil:
-		return none, fmt.Errorf("%s: it holds a key and no certificate: are certificate and key interchanged?", cert.Path)
+		return none, fmt.Errorf("%s: it contains a key and no certificate: are certificate and key interchanged?", cert.Path)
 	case found == 0:
-		return none, fmt.Errorf("%s: it holds no certificate in PEM form", cert.Path)
+		return none, fmt.Errorf("%s: it contains no certificate in PEM form", cert.Path)
 	case private == nil:
-		return none, fmt.Errorf("%s: it holds no key in PEM form", key.Path)
+		return none, fmt.Errorf("%s: it contains no key in PEM form", key.Path)
 	case encrypted(private):
-		return none, fmt.Errorf("%s: the key is encrypted, and nobody is there to ask for its password: decrypt it into a file that only this program's user may read, with openssl pkey -in KEY -out FILE", key.Path)
+		return none, fmt.Errorf("%s: the key is encrypted, and nobody can be asked for its password: decrypt it into a file that only this program's user may read, with openssl pkey -in KEY -out FILE", key.Path)
 	}
 	pair, err := tls.X509KeyPair(encode(certs), pem.EncodeToMemory(private))
 	if err != nil {
-		return none, fmt.Errorf("%s: it does not go with the key %s: %w", cert.Path, key.Path, err)
+		return none, fmt.Errorf("%s: it does not match the key %s: %w", cert.Path, key.Path, err)
 	}
 	return pair, nil
 }
 
-// firstKey is the first block that holds a private key; nil if none does.
+// firstKey returns the first block with a private key, or nil.
 func firstKey(blocks []*pem.Block) *pem.Block {
 	for _, b := range blocks {
 		if strings.HasSuffix(b.Type, "PRIVATE KEY") {
@@ -99,13 +98,13 @@ func firstKey(blocks []*pem.Block) *pem.Block {
 	return nil
 }
 
-// encrypted reports whether a key needs a password, in the form of PKCS #8 or the older
-// one, which says so in a header.
+// encrypted reports whether a key needs a password, in PKCS #8 or in the older form, which
+// says so in a header.
 func encrypted(key *pem.Block) bool {
 	return strings.HasPrefix(key.Type, "ENCRYPTED") || strings.Contains(key.Headers["Proc-Type"], "ENCRYPTED")
 }
 
-// encode writes certificates as the standard library wants them.
+// encode writes certificates in the form that the standard library expects.
 func encode(blocks []*pem.Block) []byte {
 	var text bytes.Buffer
 	for _, b := range blocks {
@@ -116,16 +115,16 @@ func encode(blocks []*pem.Block) []byte {
 	return text.Bytes()
 }
 
-// byteOrderMark is what some editors put before a text. A block behind one is skipped by
-// the standard library.
+// byteOrderMark is put before a text by some editors. The standard library skips a block
+// behind one.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// blocks returns all blocks of the file, or what stands in it that looks like one and
-// cannot be read.
+// blocks returns all blocks of the file. It fails if something in the file looks like a
+// block and cannot be parsed.
 func (f *File) blocks() ([]*pem.Block, error) {
 	text := bytes.ReplaceAll(f.Text, byteOrderMark, nil)
 	if bytes.IndexByte(text, 0) >= 0 {
-		return nil, fmt.Errorf("%s: it is no PEM: it holds bytes that are no text, or text in UTF-16", f.Path)
+		return nil, fmt.Errorf("%s: it is not PEM: it contains bytes that are not text, or text in UTF-16", f.Path)
 	}
 	var blocks []*pem.Block
 	for {
@@ -142,8 +141,8 @@ func (f *File) blocks() ([]*pem.Block, error) {
 	}
 }
 
-// remains matches what is left of a block that was damaged or cut: its first or last
-// line, or a line of what it holds.
+// remains matches the rest of a damaged or truncated block: its first or last line, or a
+// line of its content.
 var remains = regexp.MustCompile(`(?m)-----(BEGIN|END)|(BEGIN|END) ([A-Z0-9]+ )*(CERTIFICATE|KEY)\b|^[A-Za-z0-9+/=]{60,}\s*$`)
 
 func (f *File) checkBetween(text []byte, before int) error {
@@ -153,4 +152,4 @@ func (f *File) checkBetween(text []byte, before int) error {
 	return nil
 }
 
-var errDamaged = errors.New("it is damaged or cut, and not used in part")
+var errDamaged = errors.New("it is damaged or truncated, and is not used in part")

@@ -12,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
-// kit is a CA, another one, and a pair of the first, as the files' text.
+// kit is a CA, another CA, and a pair of the first, as texts.
 type kit struct {
 	one, two, cert, key string
 	other               string // a key of another pair
@@ -53,7 +53,7 @@ func read(t *testing.T, path string) string {
 
 func file(path, text string) pemfile.File { return pemfile.File{Path: path, Text: []byte(text)} }
 
-// holds reports whether a pool holds just these certificates.
+// holds reports whether a pool consists of exactly these certificates.
 func holds(t *testing.T, pool *x509.CertPool, texts ...string) bool {
 	t.Helper()
 	want := x509.NewCertPool()
@@ -90,7 +90,7 @@ func TestPool_WholeOrNotAtAll(t *testing.T) {
 	short := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der.Bytes[:len(der.Bytes)-9]}))
 	long := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: append(bytes.Clone(der.Bytes), 0)}))
 	for name, second := range map[string]string{
-		"a letter that is none":     strings.Replace(k.two, lines[middle], "!"+lines[middle][1:], 1),
+		"an invalid letter":         strings.Replace(k.two, lines[middle], "!"+lines[middle][1:], 1),
 		"cut at the end":            strings.Join(lines[:middle], ""),
 		"cut within a line":         k.two[:len(k.two)/2],
 		"cut at the start":          strings.Join(lines[middle:], ""),
@@ -112,7 +112,7 @@ func TestPool_WholeOrNotAtAll(t *testing.T) {
 			}
 		}
 		if _, err := pemfile.Pool(file("ca.pem", second)); err == nil {
-			t.Errorf("%s, alone: taken", name)
+			t.Errorf("%s, alone: accepted", name)
 		}
 	}
 	for _, text := range []string{"", "\n", "no certificate"} {
@@ -160,15 +160,15 @@ func TestPair_SaysWhichFileIsWrong(t *testing.T) {
 	for name, c := range map[string]struct{ cert, key, says string }{
 		"encrypted":                  {k.cert, pkcs8, "node.key: the key is encrypted"},
 		"encrypted the older way":    {k.cert, older, "node.key: the key is encrypted"},
-		"interchanged":               {k.key, k.cert, "node.crt: it holds a key and no certificate"},
-		"no key":                     {k.cert, k.cert, "node.key: it holds no key"},
-		"an empty key":               {k.cert, "", "node.key: it holds no key"},
-		"an empty certificate":       {"", k.key, "node.crt: it holds no certificate"},
-		"of another":                 {k.cert, k.other, "node.crt: it does not go with the key node.key: tls: private key does not match"},
-		"a cut key":                  {k.cert, k.key[:len(k.key)/2], "node.key: it is damaged or cut"},
-		"a cut certificate":          {k.cert[:len(k.cert)/2], k.key, "node.crt: it is damaged or cut"},
-		"a cut chain":                {k.cert + k.one[:len(k.one)/2], k.key, "node.crt: it is damaged or cut"},
-		"a damaged one in the chain": {k.cert + strings.Replace(k.one, "M", "!", 1), k.key, "node.crt: it is damaged or cut"},
+		"interchanged":               {k.key, k.cert, "node.crt: it contains a key and no certificate"},
+		"no key":                     {k.cert, k.cert, "node.key: it contains no key"},
+		"an empty key":               {k.cert, "", "node.key: it contains no key"},
+		"an empty certificate":       {"", k.key, "node.crt: it contains no certificate"},
+		"of another":                 {k.cert, k.other, "node.crt: it does not match the key node.key: tls: private key does not match"},
+		"a cut key":                  {k.cert, k.key[:len(k.key)/2], "node.key: it is damaged or truncated"},
+		"a cut certificate":          {k.cert[:len(k.cert)/2], k.key, "node.crt: it is damaged or truncated"},
+		"a cut chain":                {k.cert + k.one[:len(k.one)/2], k.key, "node.crt: it is damaged or truncated"},
+		"a damaged one in the chain": {k.cert + strings.Replace(k.one, "M", "!", 1), k.key, "node.crt: it is damaged or truncated"},
 	} {
 		_, err := pemfile.Pair(file("node.crt", c.cert), file("node.key", c.key))
 		if err == nil || !strings.HasPrefix(err.Error(), c.says) {

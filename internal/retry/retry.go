@@ -1,4 +1,4 @@
-// Package retry paces what is tried again until it works.
+// Package retry paces attempts that are repeated until they succeed.
 package retry
 
 import (
@@ -8,11 +8,11 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Pause is the growing time between two tries. It belongs to one goroutine.
+// Pause is the growing time between two attempts. It must be used by one goroutine only.
 type Pause struct{ grow *backoff.ExponentialBackOff }
 
-// NewPause returns a pause of 50 ms at first that grows to about most, with
-// jitter, so that many who lost the same thing do not come back for it together.
+// NewPause returns a pause that starts at 50 ms and grows to about most, with jitter, so
+// that many clients that lost the same thing do not return at the same time.
 func NewPause(most time.Duration) Pause {
 	grow := backoff.NewExponentialBackOff()
 	grow.InitialInterval = 50 * time.Millisecond
@@ -20,13 +20,13 @@ func NewPause(most time.Duration) Pause {
 	return Pause{grow}
 }
 
-// Next returns how long to wait before the next try.
+// Next returns how long to wait before the next attempt.
 func (p Pause) Next() time.Duration { return p.grow.NextBackOff() }
 
-// Reset makes the next pause the shortest again, after something has worked.
+// Reset makes the next pause the shortest again, after a success.
 func (p Pause) Reset() { p.grow.Reset() }
 
-// Wait blocks for d and returns the cause of ctx if that ends first.
+// Wait waits for d; if ctx ends first, it returns the cause of ctx.
 func Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -2,5 +2,5 @@ package telemetry
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Gatherer is where the metrics can be read as what they are.
+// Gatherer gives tests access to the metrics.
 func (t *Telemetry) Gatherer() prometheus.Gatherer { return t.registry }

@@ -12,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// Handler returns the API with its requests counted and traced.
+// Handler returns the API handler, with requests counted and traced.
 func (t *Telemetry) Handler(api http.Handler) http.Handler {
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.serve(api, w, r) })
 	if t.spans == nil {
@@ -21,7 +21,7 @@ func (t *Telemetry) Handler(api http.Handler) http.Handler {
 	return otelhttp.NewHandler(counted, "", append(t.spans.options(), otelhttp.WithFilter(traced))...)
 }
 
-// traced leaves out what is asked all the time, and what goes on for ever.
+// traced excludes requests that are made all the time and streams that do not end.
 func traced(r *http.Request) bool {
 	switch r.URL.Path {
 	case wire.PathLive, wire.PathReady, wire.PathMetrics, wire.PathWatch:
@@ -31,30 +31,30 @@ func traced(r *http.Request) bool {
 	}
 }
 
-// serve answers a request and counts it. The API leaves the pattern of its route in
-// the request: that, and not the path, is told.
+// serve answers a request and counts it. The API stores the pattern of the route in the
+// request; the metrics use that instead of the path.
 func (t *Telemetry) serve(api http.Handler, w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	a := &answer{ResponseWriter: w}
+	a := &statusRecorder{ResponseWriter: w}
 	stream := r.URL.Path == wire.PathWatch
 	if stream {
-		t.counted.streams.Inc()
-		defer t.counted.streams.Dec()
+		t.counters.streams.Inc()
+		defer t.counters.streams.Dec()
 	}
 	defer func() {
 		handler, method := route(r), knownMethod(r.Method)
-		t.counted.requests.WithLabelValues(handler, method, a.code()).Inc()
+		t.counters.requests.WithLabelValues(handler, method, a.code()).Inc()
 		if !stream {
-			t.counted.durations.WithLabelValues(handler, method).Observe(time.Since(began).Seconds())
+			t.counters.durations.WithLabelValues(handler, method).Observe(time.Since(began).Seconds())
 		}
 	}()
 	api.ServeHTTP(a, r)
 }
 
-// noRoute stands for the route of what the API has none for.
+// noRoute is the label for requests that match no route.
 const noRoute = "none"
 
-// route is the pattern of the path that a request took.
+// route is the pattern of the route that a request took.
 func route(r *http.Request) string {
 	_, path, ok := strings.Cut(r.Pattern, " ")
 	if !ok {
@@ -71,29 +71,29 @@ func knownMethod(method string) string {
 	return "other"
 }
 
-// answer is a [http.ResponseWriter] that remembers the status.
-type answer struct {
+// statusRecorder is a [http.ResponseWriter] that remembers the status.
+type statusRecorder struct {
 	http.ResponseWriter
-	status int
+	statusCollector int
 }
 
-// WriteHeader implements [http.ResponseWriter]. What is only informational is not
-// the answer yet.
-func (a *answer) WriteHeader(status int) {
-	if a.status == 0 && status >= http.StatusOK {
-		a.status = status
+// WriteHeader implements [http.ResponseWriter]. An informational status is not the answer
+// yet.
+func (a *statusRecorder) WriteHeader(statusCollector int) {
+	if a.statusCollector == 0 && statusCollector >= http.StatusOK {
+		a.statusCollector = statusCollector
 	}
-	a.ResponseWriter.WriteHeader(status)
+	a.ResponseWriter.WriteHeader(statusCollector)
 }
 
-// Unwrap lets [http.ResponseController] through.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+// Unwrap gives [http.ResponseController] access to the wrapped writer.
+func (a *statusRecorder) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func (a *answer) code() string {
-	if a.status == 0 {
+func (a *statusRecorder) code() string {
+	if a.statusCollector == 0 {
 		return strconv.Itoa(http.StatusOK)
 	}
-	return strconv.Itoa(a.status)
+	return strconv.Itoa(a.statusCollector)
 }
 
 // Results of forwarding a request.
@@ -103,8 +103,8 @@ const (
 	forwardFailed   = "failed"
 )
 
-// Transport returns what forwards requests with those counted, and the trace they
-// belong to passed on.
+// Transport returns a transport for forwarded requests that counts them and passes the
+// trace on.
 func (t *Telemetry) Transport(direct http.RoundTripper) http.RoundTripper {
 	if t.spans != nil {
 		direct = otelhttp.NewTransport(direct, t.spans.options()...)
@@ -127,6 +127,6 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case resp.StatusCode == http.StatusMisdirectedRequest, resp.StatusCode == http.StatusServiceUnavailable:
 		result = forwardDeclined
 	}
-	f.t.counted.forwarded.WithLabelValues(result).Inc()
+	f.t.counters.forwarded.WithLabelValues(result).Inc()
 	return resp, err
 }

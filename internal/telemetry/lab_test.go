@@ -25,10 +25,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	// ttl is long: no lease is to lapse because a machine is slow.
+	// ttl is long: no lease must lapse because a machine is slow.
 	ttl = 20 * time.Second
-	// patience bounds every wait for something that is to happen.
-	patience = 30 * time.Second
+	// timeout bounds every wait of a test.
+	timeout = 30 * time.Second
 )
 
 // plane is a plane of nodes over one in-memory store, wired as the daemon wires them.
@@ -50,8 +50,8 @@ func newPlaneOf(t *testing.T, ttl time.Duration) *plane {
 	return p
 }
 
-// peer is a node at work, its API and what it tells.
-type peer struct {
+// peer is a running node, its API and its metrics.
+type runningNode struct {
 	*telemetry.Telemetry
 	node   *coordinator.Node
 	t      *testing.T
@@ -61,9 +61,9 @@ type peer struct {
 }
 
 // join starts a node and waits until it is in the given state.
-func (p *plane) join(id string, mode modes.Mode, state modes.State) *peer {
+func (p *plane) join(id string, mode modes.Mode, state modes.State) *runningNode {
 	p.t.Helper()
-	n := &peer{t: p.t, id: id, Telemetry: quiet(p.t)}
+	n := &runningNode{t: p.t, id: id, Telemetry: quiet(p.t)}
 	listener := httptest.NewUnstartedServer(nil)
 	n.url = "http://" + listener.Listener.Addr().String()
 	log := zaptest.NewLogger(p.t, zaptest.Level(zap.InfoLevel))
@@ -83,7 +83,7 @@ func (p *plane) join(id string, mode modes.Mode, state modes.State) *peer {
 	p.t.Cleanup(listener.Close)
 	transport := &http.Transport{}
 	p.t.Cleanup(transport.CloseIdleConnections)
-	n.client = &http.Client{Transport: transport, Timeout: patience}
+	n.client = &http.Client{Transport: transport, Timeout: timeout}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -101,10 +101,10 @@ func (p *plane) join(id string, mode modes.Mode, state modes.State) *peer {
 	return n
 }
 
-// eventually tries until check is content, and fails with its last error.
+// eventually repeats check until it succeeds, and fails with its last error.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(timeout)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -115,13 +115,13 @@ func eventually(t testing.TB, check func() error) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within %s: %v", patience, err)
+			t.Fatalf("not within %s: %v", timeout, err)
 		}
 	}
 }
 
-// do sends a request and wants a status.
-func (n *peer) do(method, path, body string, status int) {
+// do sends a request and checks the status.
+func (n *runningNode) do(method, path, body string, status int) {
 	n.t.Helper()
 	req, err := http.NewRequest(method, n.url+path, strings.NewReader(body))
 	if err != nil {
@@ -139,8 +139,8 @@ func (n *peer) do(method, path, body string, status int) {
 	}
 }
 
-// families are the node's metrics as it shows them now, by name.
-func (n *peer) families() map[string]*dto.MetricFamily {
+// families returns the node's current metrics by name.
+func (n *runningNode) families() map[string]*dto.MetricFamily {
 	n.t.Helper()
 	all, err := n.Gatherer().Gather()
 	if err != nil {
@@ -153,12 +153,12 @@ func (n *peer) families() map[string]*dto.MetricFamily {
 	return byName
 }
 
-// value is that of a metric without its prefix, of a histogram the number of
-// observations. The labels are given as names and values in turn.
-func (n *peer) value(name string, labels ...string) (float64, error) {
+// value returns the value of a metric, given without its prefix; for a histogram, the
+// number of observations. Labels are given as alternating names and values.
+func (n *runningNode) value(name string, labels ...string) (float64, error) {
 	family, ok := n.families()["coordinator_"+name]
 	if !ok {
-		return 0, fmt.Errorf("%s shows no %s", n.id, name)
+		return 0, fmt.Errorf("%s has no metric %s", n.id, name)
 	}
 	for _, m := range family.GetMetric() {
 		if !labelled(m, labels) {
@@ -173,7 +173,7 @@ func (n *peer) value(name string, labels ...string) (float64, error) {
 			return m.GetGauge().GetValue(), nil
 		}
 	}
-	return 0, fmt.Errorf("%s shows no %s of %v", n.id, name, labels)
+	return 0, fmt.Errorf("%s has no metric %s with labels %v", n.id, name, labels)
 }
 
 // labelled reports whether a metric has all those labels.
@@ -190,7 +190,7 @@ func labelled(m *dto.Metric, labels []string) bool {
 }
 
 // shows waits until a metric has a value.
-func (n *peer) shows(want float64, name string, labels ...string) {
+func (n *runningNode) shows(want float64, name string, labels ...string) {
 	n.t.Helper()
 	eventually(n.t, func() error {
 		got, err := n.value(name, labels...)

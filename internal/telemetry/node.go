@@ -19,42 +19,41 @@ type node struct {
 	t *Telemetry
 }
 
-// Read counts how old what is read is.
+// Read records the age of the state that is read.
 func (n node) Read() (coordinator.Reading, error) {
 	reading, err := n.Node.Read()
 	if err == nil {
-		n.t.counted.staleness.Observe(reading.Staleness.Seconds())
+		n.t.counters.staleness.Observe(reading.Staleness.Seconds())
 	}
 	return reading, err
 }
 
-// Commit counts and traces a delta. What a node refuses because it is not master is
-// no write of its own.
+// Commit counts and traces a delta. A delta that a node refuses because it is not master is
+// not counted.
 func (n node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	began := time.Now()
 	ctx, span := n.t.tracer.Start(ctx, "commit", trace.WithAttributes(attribute.Int("coordinator.operations", len(d.Ops))))
-	n.t.counted.queue.Inc()
+	n.t.counters.queue.Inc()
 	receipt, err := n.Node.Commit(ctx, d)
-	n.t.counted.queue.Dec()
+	n.t.counters.queue.Dec()
 	switch {
 	case err == nil:
-		n.t.counted.persist.Observe(time.Since(began).Seconds())
+		n.t.counters.persist.Observe(time.Since(began).Seconds())
 		span.SetAttributes(attribute.Int64("coordinator.revision", int64(receipt.Revision)))
 	case !errors.Is(err, coordinator.ErrNotMaster):
-		n.t.counted.failures.WithLabelValues(reasonOf(err)).Inc()
+		n.t.counters.failures.WithLabelValues(reasonOf(err)).Inc()
 	}
 	end(span, err)
 	return receipt, err
 }
 
-// Handover counts and traces a handover. A node that is not master hands nothing
-// over.
+// Handover counts and traces a handover. On a node that is not master there is none.
 func (n node) Handover(ctx context.Context, to string) (coordinator.Passed, error) {
 	began := time.Now()
 	ctx, span := n.t.tracer.Start(ctx, "handover", trace.WithAttributes(attribute.String("coordinator.to", to)))
 	passed, err := n.Node.Handover(ctx, to)
 	if !errors.Is(err, coordinator.ErrNotMaster) {
-		n.t.counted.handover.WithLabelValues(handoverResult(err)).Observe(time.Since(began).Seconds())
+		n.t.counters.handover.WithLabelValues(handoverResult(err)).Observe(time.Since(began).Seconds())
 	}
 	if err == nil {
 		span.SetAttributes(attribute.String("coordinator.to", passed.To), attribute.Int64("coordinator.term", passed.Term))
@@ -76,18 +75,18 @@ func handoverResult(err error) string {
 	}
 }
 
-// reasonOther is a failure that is not in the list.
+// reasonOther is the label for an error that is not in the list.
 const reasonOther = "other"
 
-// failure is why a delta was not stored, as a label tells it.
-type failure struct {
+// failureReason is the label for the reason why a delta was not stored.
+type failureReason struct {
 	err    error
 	reason string
 }
 
-// failures are the reasons, the first that fits counts.
-func failures() []failure {
-	return []failure{
+// failureReasons are the known reasons; the first that matches is used.
+func failureReasons() []failureReason {
+	return []failureReason{
 		{rebind.ErrUnknown, "unknown"},
 		{rebind.ErrFenced, "fenced"},
 		{rebind.ErrConflict, "conflict"},
@@ -102,7 +101,7 @@ func failures() []failure {
 }
 
 func reasonOf(err error) string {
-	for _, f := range failures() {
+	for _, f := range failureReasons() {
 		if errors.Is(err, f.err) {
 			return f.reason
 		}

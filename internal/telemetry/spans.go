@@ -20,19 +20,19 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// scope names what makes the spans.
+// scope is the instrumentation scope of the spans.
 const scope = "github.com/coordinator-ha/coordinator"
 
-// Variables of OpenTelemetry that name where spans are sent.
+// OpenTelemetry's variables for the endpoint to which spans are sent.
 const (
 	envEndpoint       = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	envTracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 )
 
-// Traced reports whether the environment names a place to send spans to.
+// Traced reports whether the environment names an endpoint for spans.
 func Traced() bool { return os.Getenv(envEndpoint) != "" || os.Getenv(envTracesEndpoint) != "" }
 
-// spans sends spans over OTLP, by gRPC, as OpenTelemetry's own variables say.
+// newSpans sends spans over OTLP/gRPC, configured by OpenTelemetry's own variables.
 type spans struct{ provider *sdktrace.TracerProvider }
 
 func newSpans(ctx context.Context, cfg *Config) (*spans, error) {
@@ -50,13 +50,13 @@ func newSpans(ctx context.Context, cfg *Config) (*spans, error) {
 		return nil, fmt.Errorf("describe this node in traces: %w", err)
 	}
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&sending{SpanExporter: sender, log: cfg.Logger}),
+		sdktrace.WithBatcher(&loggingExporter{SpanExporter: sender, log: cfg.Logger}),
 		sdktrace.WithResource(who),
 	)
 	return &spans{provider: provider}, nil
 }
 
-// options have otelhttp use these spans and nothing that is global.
+// options make otelhttp use these spans and no global state.
 func (s *spans) options() []otelhttp.Option {
 	return []otelhttp.Option{
 		otelhttp.WithTracerProvider(s.provider),
@@ -71,17 +71,17 @@ func (s *spans) options() []otelhttp.Option {
 	}
 }
 
-// sending is an exporter that says when it cannot send: the SDK would tell only a
-// handler that is global.
-type sending struct {
+// loggingExporter is an exporter that logs failures: the SDK would report them to a global
+// handler only.
+type loggingExporter struct {
 	sdktrace.SpanExporter
 	log    *zap.Logger
 	failed atomic.Bool
 }
 
-// ExportSpans implements [sdktrace.SpanExporter]. The first failure of a row is news,
-// the others are not.
-func (s *sending) ExportSpans(ctx context.Context, batch []sdktrace.ReadOnlySpan) error {
+// ExportSpans implements [sdktrace.SpanExporter]. It logs the first failure of a series as
+// a warning, and the rest not at all.
+func (s *loggingExporter) ExportSpans(ctx context.Context, batch []sdktrace.ReadOnlySpan) error {
 	err := s.SpanExporter.ExportSpans(ctx, batch)
 	level := zapcore.WarnLevel
 	if s.failed.Swap(err != nil) {
@@ -93,7 +93,7 @@ func (s *sending) ExportSpans(ctx context.Context, batch []sdktrace.ReadOnlySpan
 	return nil
 }
 
-// end ends a span with the error of what it is about.
+// end ends a span and records the error of the operation.
 func end(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())

@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// Results, as labels tell them.
+// Values of the label result.
 const (
 	resultOK      = "ok"
 	resultRefused = "refused"
@@ -29,8 +29,8 @@ const (
 	phaseAnnounce = "announce"
 )
 
-// Store returns s as the node is to use it: what the node does there is counted,
-// and its promotions are traced.
+// Store wraps s for the node: what the node does there is counted, and its promotions are
+// traced.
 func (t *Telemetry) Store(s coordinator.Store) coordinator.Store {
 	t.ttl = s.TTL
 	return store{Store: s, t: t}
@@ -41,11 +41,11 @@ type store struct {
 	t *Telemetry
 }
 
-// Follow counts the terms it sees begin.
+// Follow counts the terms that begin.
 func (s store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
 	return s.Store.Follow(ctx, node, func(p coordinator.Plane) {
 		if s.t.last != 0 && p.Holder.Term != s.t.last {
-			s.t.counted.changes.Inc()
+			s.t.counters.changes.Inc()
 		}
 		s.t.last = p.Holder.Term
 		see(p)
@@ -64,11 +64,11 @@ func (s store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.R
 	default:
 		result = resultFailed
 	}
-	s.t.counted.load.WithLabelValues(result).Observe(time.Since(began).Seconds())
+	s.t.counters.load.WithLabelValues(result).Observe(time.Since(began).Seconds())
 	return at, err
 }
 
-// Join returns a membership whose terms are looked at.
+// Join returns a membership whose terms are observed.
 func (s store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
 	m, err := s.Store.Join(ctx, r)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s store) Join(ctx context.Context, r coordinator.Record) (coordinator.Memb
 	return membership{Membership: m, t: s.t}, nil
 }
 
-// Seclude returns a term that is looked at.
+// Seclude returns a term that is observed.
 func (s store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
 	m, won, err := s.Store.Seclude(ctx, r, planeID)
 	if err != nil {
@@ -91,7 +91,7 @@ type membership struct {
 	t *Telemetry
 }
 
-// Campaign returns a term that is looked at.
+// Campaign returns a term that is observed.
 func (m membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
 	won, err := m.Membership.Campaign(ctx, bid)
 	if err != nil {
@@ -100,16 +100,16 @@ func (m membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordina
 	return m.t.elected(won), nil
 }
 
-// term is one mastership, from the election on.
+// term observes one leadership, from the election on.
 type term struct {
 	coordinator.Term
 	t       *Telemetry
 	elected time.Time
-	span    trace.Span // of the promotion
+	span    trace.Span // the span of the promotion
 }
 
-// elected begins to look at a term. The span of its promotion ends with the
-// announcement, or with the term that did not come to it.
+// elected begins to observe a term. The span of the promotion ends with the announcement,
+// or with a term that ended before it.
 func (t *Telemetry) elected(won coordinator.Term) coordinator.Term {
 	_, span := t.tracer.Start(context.Background(), "promotion", trace.WithAttributes(attribute.Int64("coordinator.term", won.Number())))
 	if span.IsRecording() {
@@ -118,21 +118,21 @@ func (t *Telemetry) elected(won coordinator.Term) coordinator.Term {
 	return &term{Term: won, t: t, elected: time.Now(), span: span}
 }
 
-// Announce counts a promotion that is complete.
+// Announce counts a completed promotion.
 func (m *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
 	if err := m.Term.Announce(ctx, r, h); err != nil {
 		m.span.AddEvent("not announced", trace.WithAttributes(attribute.String("error", err.Error())))
 		return err
 	}
 	loading := milliseconds(h.RebindMS)
-	m.t.counted.rebind.WithLabelValues(phaseState).Observe(loading.Seconds())
-	m.t.counted.rebind.WithLabelValues(phaseAnnounce).Observe(max(0, time.Since(m.elected)-loading).Seconds())
+	m.t.counters.rebind.WithLabelValues(phaseState).Observe(loading.Seconds())
+	m.t.counters.rebind.WithLabelValues(phaseAnnounce).Observe(max(0, time.Since(m.elected)-loading).Seconds())
 	m.span.SetAttributes(
 		attribute.String("coordinator.reason", string(h.Reason)), attribute.String("coordinator.from", h.From),
 		attribute.Int64("coordinator.rebind_ms", h.RebindMS), attribute.Int("coordinator.mementos", h.Mementos),
 	)
 	if h.GapMS != nil {
-		m.t.counted.gap.WithLabelValues(string(h.Reason)).Observe(milliseconds(*h.GapMS).Seconds())
+		m.t.counters.gap.WithLabelValues(string(h.Reason)).Observe(milliseconds(*h.GapMS).Seconds())
 		m.span.SetAttributes(attribute.Int64("coordinator.gap_ms", *h.GapMS))
 	}
 	end(m.span, nil)
@@ -145,15 +145,15 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 func (m *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
 	began := time.Now()
 	at, err := m.Term.Commit(ctx, d, base)
-	m.t.counted.transaction.Observe(time.Since(began).Seconds())
-	m.t.counted.batch.Observe(float64(deltas(&d)))
+	m.t.counters.transaction.Observe(time.Since(began).Seconds())
+	m.t.counters.batch.Observe(float64(deltas(&d)))
 	if errors.Is(err, rebind.ErrFenced) {
-		m.t.counted.fenced.Inc()
+		m.t.counters.fenced.Inc()
 	}
 	return at, err
 }
 
-// deltas tells how many deltas were joined to make d: their ids differ.
+// deltas returns how many deltas were merged into d: their ids differ.
 func deltas(d *rebind.Delta) int {
 	n := 1
 	for i := 1; i < len(d.Ops); i++ {
@@ -164,7 +164,7 @@ func deltas(d *rebind.Delta) int {
 	return n
 }
 
-// DialOptions have each request to etcd counted.
+// DialOptions count each request to etcd.
 func (t *Telemetry) DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.request)}
 }
@@ -172,6 +172,6 @@ func (t *Telemetry) DialOptions() []grpc.DialOption {
 func (t *Telemetry) request(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	began := time.Now()
 	err := invoke(ctx, method, req, reply, cc, opts...)
-	t.counted.etcd.WithLabelValues(path.Base(method), grpcstatus.Code(err).String()).Observe(time.Since(began).Seconds())
+	t.counters.etcd.WithLabelValues(path.Base(method), grpcstatus.Code(err).String()).Observe(time.Since(began).Seconds())
 	return err
 }

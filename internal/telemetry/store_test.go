@@ -12,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// lab is an in-memory store that is looked at.
+// lab is an observed in-memory store.
 type lab struct {
 	*memstore.Server
 	t *testing.T
@@ -32,7 +32,7 @@ func quiet(t *testing.T) *telemetry.Telemetry {
 	return told
 }
 
-// Looking at a store changes nothing about it: it keeps the whole contract.
+// An observed store keeps the whole contract.
 func TestStore_KeepsTheContract(t *testing.T) {
 	for _, c := range storetest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {

@@ -1,13 +1,12 @@
-// Package telemetry tells Prometheus and OpenTelemetry what a node does. It stands
-// at the seams that are there anyway: between a node and its store, between the API
-// and its node, and around the API. So the packages it looks at know nothing of it,
-// and a program that uses them compiles and pays nothing for it.
+// Package telemetry exports metrics to Prometheus and traces to OpenTelemetry. It wraps the
+// existing interfaces: between a node and its store, between the API and its node, and
+// around the API. The observed packages therefore know nothing of it, and a program that
+// embeds them without it pays nothing.
 //
-// What a node has done is counted as it happens. What it is, is read from its
-// status when somebody asks: that waits for nobody and asks no store.
+// Events are counted as they happen. State is read from the node's status at scrape time,
+// which waits for nothing and does not contact the store.
 //
-// Labels take few values, each known here. Names, ids and the texts of errors are
-// for the log.
+// Labels have few values, all known here. Names, ids and error texts belong in the log.
 package telemetry
 
 import (
@@ -26,32 +25,33 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 )
 
-// Config says what tells. Version and Node are required.
+// Config configures [New]. Version and Node are required.
 type Config struct {
 	Version  string
-	Revision string // of the source; empty if the build does not know it
+	Revision string // source revision; empty if the build does not know it
 	Node     string
 	Plane    string
-	// Traces says that spans are to be sent, to where the environment says; see
+	// Traces turns on spans, which are sent to the endpoint in the environment; see
 	// [Traced].
 	Traces bool
-	// LinesLost counts the lines of the log that nobody has read in time; nil: none ever.
+	// LinesLost returns the number of log lines that were dropped; nil means that none ever
+	// are.
 	LinesLost func() int64
-	// Logger is told of spans that could not be sent; nil means nobody is.
+	// Logger logs spans that could not be sent; nil disables that.
 	Logger *zap.Logger
 }
 
-// Telemetry is what one node tells. Close it when the node has ended.
+// Telemetry is the telemetry of one node. Close it when the node has ended.
 type Telemetry struct {
-	registry *prometheus.Registry // its own: an embedded etcd fills the default one
-	counted  counted
-	last     int64                // the plane's last term; of the goroutine that follows the plane
-	spans    *spans               // nil if none are sent
+	registry *prometheus.Registry // a registry of its own, since an embedded etcd fills the default one
+	counters counters
+	last     int64                // the plane's latest term; used only by the goroutine that follows the plane
+	spans    *spans               // nil if no spans are sent
 	tracer   trace.Tracer         // never nil
 	ttl      func() time.Duration // of leases
 }
 
-// New returns the telemetry of a node that has yet to be made.
+// New returns the telemetry for a node that is not created yet.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -69,16 +69,16 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(&cfg),
 	)
-	t.counted = count(t.registry)
+	t.counters = newCounters(t.registry)
 	if cfg.LinesLost != nil {
 		t.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: prefix + "log_lines_lost_total", Help: "Lines of the log that were lost because nobody read them in time.",
+			Name: prefix + "log_lines_lost_total", Help: "Log lines that were lost because nobody read them in time.",
 		}, func() float64 { return float64(cfg.LinesLost()) }))
 	}
 	return t, nil
 }
 
-// Close sends the spans that are left, as far as ctx lasts.
+// Close sends the remaining spans until ctx ends.
 func (t *Telemetry) Close(ctx context.Context) error {
 	if t.spans == nil {
 		return nil
@@ -86,27 +86,27 @@ func (t *Telemetry) Close(ctx context.Context) error {
 	return t.spans.provider.Shutdown(ctx)
 }
 
-// Exposition shows the metrics to Prometheus.
+// Exposition returns the handler for Prometheus.
 func (t *Telemetry) Exposition() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
 }
 
 // Transition counts a change of the node's state.
 func (t *Telemetry) Transition(change coordinator.Transition) {
-	t.counted.transitions.WithLabelValues(change.From.String(), change.To.String()).Inc()
+	t.counters.transitions.WithLabelValues(change.From.String(), change.To.String()).Inc()
 }
 
-// Renewal counts a try to renew the node's lease.
+// Renewal counts an attempt to renew the node's lease.
 func (t *Telemetry) Renewal(took time.Duration, err error) {
-	t.counted.renewal.Observe(took.Seconds())
+	t.counters.renewal.Observe(took.Seconds())
 	if err != nil {
-		t.counted.renewalFailures.Inc()
+		t.counters.renewalFailures.Inc()
 	}
 }
 
-// Node returns n as the API is to use it: what it does is counted and traced. From
-// here on the metrics tell what n is.
+// Node wraps n for the API: what it does is counted and traced. From now on the gauges
+// describe n.
 func (t *Telemetry) Node(n httpapi.Node) httpapi.Node {
-	t.registry.MustRegister(status{node: n, ttl: t.ttl})
+	t.registry.MustRegister(statusCollector{node: n, ttl: t.ttl})
 	return node{Node: n, t: t}
 }

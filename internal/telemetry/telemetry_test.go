@@ -31,8 +31,8 @@ func TestMetrics_AreWellFormed(t *testing.T) {
 	}
 }
 
-// Every histogram comes in both forms, every label value of ours is from a small
-// set, and help is there for people.
+// Every histogram has classic and native buckets, every label value is from a small set,
+// and every metric has a help text.
 func TestMetrics_TellNothingThatGrows(t *testing.T) {
 	p := newPlane(t)
 	a := p.join("a", modes.Auto, modes.StateMaster)
@@ -44,7 +44,7 @@ func TestMetrics_TellNothingThatGrows(t *testing.T) {
 		b.do(fmt.Sprintf("M%d", i), name, "", http.StatusMethodNotAllowed)
 		b.do(http.MethodGet, fmt.Sprintf("/nowhere/%d", i), "", http.StatusNotFound)
 	}
-	for _, n := range []*peer{a, b} {
+	for _, n := range []*runningNode{a, b} {
 		for name, family := range n.families() {
 			if !strings.HasPrefix(name, "coordinator_") {
 				continue
@@ -54,7 +54,7 @@ func TestMetrics_TellNothingThatGrows(t *testing.T) {
 			}
 			for _, m := range family.GetMetric() {
 				if h := m.GetHistogram(); h != nil && (h.Schema == nil || len(h.GetBucket()) == 0) {
-					t.Errorf("histogram %s is not told in both forms", name)
+					t.Errorf("histogram %s lacks one of the two forms", name)
 				}
 			}
 		}
@@ -121,8 +121,8 @@ func TestMetrics_CountWrites(t *testing.T) {
 	b.shows(1, "http_request_duration_seconds", "handler", handler, "method", "GET")
 	a.shows(1, "http_requests_total", "handler", handler, "method", "DELETE", "code", "404")
 
-	// Deltas that go together are told apart: what went into the transactions is
-	// what was sent.
+	// Merged deltas are counted separately: the transactions add up to the deltas that were
+	// sent.
 	before := a.families()["coordinator_persist_batch_size"].GetMetric()[0].GetHistogram().GetSampleSum()
 	const writers, each = 16, 20
 	var group sync.WaitGroup
@@ -174,9 +174,10 @@ func TestMetrics_CountMastership(t *testing.T) {
 	b.shows(changes+2, "master_changes_total")
 }
 
-// A node that has lost its store tells so: reading its metrics asks no store.
+// A node that has lost its store reports that: reading its metrics does not contact the
+// store.
 func TestMetrics_AreReadWithoutAStore(t *testing.T) {
-	p := newPlaneOf(t, 2*time.Second) // its lease has to lapse
+	p := newPlaneOf(t, 2*time.Second) // until its lease has lapsed
 	a := p.join("a", modes.Auto, modes.StateMaster)
 	p.store.Cut("a")
 	p.store.Revoke("a")
@@ -192,17 +193,17 @@ func TestMetrics_AreReadWithoutAStore(t *testing.T) {
 		t.Fatalf("GET /metrics: %d %v", resp.StatusCode, err)
 	}
 	if !strings.Contains(string(text), "coordinator_etcd_connected 0") {
-		t.Errorf("GET /metrics does not tell that the store is away:\n%.500s", text)
+		t.Errorf("GET /metrics does not show that the store is away:\n%.500s", text)
 	}
 }
 
-// Where the environment names no endpoint nothing of OpenTelemetry is set up: no
-// request carries a trace, and goleak finds no exporter.
+// If the environment names no endpoint, nothing of OpenTelemetry is set up: no request
+// carries a trace, and goleak finds no exporter.
 func TestTraces_AreNotMadeWithoutAnEndpoint(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
 	if telemetry.Traced() {
-		t.Fatal("spans are to be sent to nowhere")
+		t.Fatal("spans are sent although no endpoint is named")
 	}
 	told := quiet(t)
 	var passed http.Header
@@ -233,7 +234,7 @@ func TestTraces_AreNotMadeWithoutAnEndpoint(t *testing.T) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		t.Setenv(name, "http://127.0.0.1:4317")
 		if !telemetry.Traced() {
-			t.Errorf("%s is not heeded", name)
+			t.Errorf("%s has no effect", name)
 		}
 		t.Setenv(name, "")
 	}
@@ -244,8 +245,8 @@ type roundTripper func(r *http.Request) (*http.Response, error)
 // RoundTrip implements [http.RoundTripper].
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Event streams go through what counts them: they are flushed, their clients are
-// counted while they last.
+// Event streams pass through the counting wrapper: they are flushed, and their clients are
+// counted while connected.
 func TestMetrics_CountFollowers(t *testing.T) {
 	a := newPlane(t).join("a", modes.Auto, modes.StateMaster)
 	resp, err := a.client.Get(a.url + "/v1/watch")
