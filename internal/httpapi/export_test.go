@@ -1,3 +1,5 @@
+// This file exports internals for the tests.
+
 package httpapi
 
 import (
@@ -6,7 +8,7 @@ import (
 	"slices"
 )
 
-// The product's own limits, so that a test in virtual time can name them.
+// The limits, so that tests in virtual time can name them.
 const (
 	CurrentTimeout = currentTimeout
 	MasterTimeout  = masterTimeout
@@ -32,28 +34,29 @@ const (
 	MaxPageBytes   = maxPageBytes
 )
 
-// Document is openapi.json as it is embedded.
+// Document returns openapi.json as it is embedded.
 func Document() []byte { return openAPI }
 
 // Patterns lists the server's routes, each as "METHOD /path".
 func (s *Server) Patterns() []string { return slices.Sorted(maps.Keys(s.routes())) }
 
-// MaxWatches is how many watches a server takes.
+// MaxWatches is how many watches a server allows.
 func (s *Server) MaxWatches() int { return int(s.watches.capacity) }
 
-// Parameters lists what the query of a route may hold.
+// Parameters lists the query parameters of a route.
 func Parameters(pattern string) []string { return knownParams(pattern) }
 
-// SetFreeSpace has the server believe that its disk has so much room.
+// SetFreeSpace makes the server believe that its disk has that much free space.
 func (s *Server) SetFreeSpace(bytes int64) {
 	s.freeSpace = func(string) (int64, error) { return bytes, nil }
 }
 
-// Slots is how many connections a bounded listener takes, and how many more for health.
+// Slots returns how many connections a limited listener allows, and how many more for health
+// checks.
 func Slots(l net.Listener) (general, health int) {
 	c := l.(*limitedListener).limiter
 	return c.slots, c.healthSlots
 }
 
-// PeerPrefix is whom an address counts as.
+// PeerPrefix returns the network that counts as one peer.
 var PeerPrefix = peerPrefix

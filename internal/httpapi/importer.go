@@ -1,3 +1,5 @@
+// This file writes what an archive and the state differ in.
+
 package httpapi
 
 import (
@@ -15,28 +17,28 @@ import (
 )
 
 const (
-	// importBytes bounds the payloads of one delta of an import, so that it fits the
-	// store's request limit; a larger memento goes alone.
+	// importBytes limits the payloads in one delta of an import, so that the delta fits the
+	// store's request limit. A memento larger than that gets a delta of its own.
 	importBytes = 256 << 10
-	// importWriters bounds the deltas under way, and so what an import has in memory.
+	// importWriters limits the deltas in flight, and so the memory that an import takes.
 	importWriters = 8
-	// maxNames bounds the names of each kind that a dry run tells.
+	// maxNames limits the names of each kind in the answer to a dry run.
 	maxNames = 100
 )
 
-// importer goes through an archive and a view side by side, both in the order of their
-// names, and writes what differs.
+// importer merges an archive and a view, both in the order of their names, and writes what
+// differs.
 type importer struct {
 	server  *Server
 	view    *rebind.View
 	opts    importOptions
-	ctx     context.Context // the client's
+	ctx     context.Context // of the client's request
 	group   *errgroup.Group
 	running context.Context // ends when a delta has failed
 
-	next    func() (*rebind.Memento, bool) // of the view
+	next    func() (*rebind.Memento, bool) // over the view
 	stop    func()
-	current *rebind.Memento // where the view is; nil at its end
+	current *rebind.Memento // position in the view; nil at its end
 
 	result       wire.Imported
 	changedNames wire.ImportNames
@@ -45,7 +47,7 @@ type importer struct {
 
 	mu       sync.Mutex // guards the fields below
 	written  int        // mementos
-	unknown  bool       // the outcome of some is not known
+	unknown  bool       // the outcome of some delta is unknown
 	revision rebind.Revision
 }
 
@@ -59,7 +61,7 @@ func newImporter(ctx context.Context, s *Server, view *rebind.View, q importOpti
 	return i
 }
 
-// compare compares one memento of the archive.
+// compare compares the next memento of the archive with the view.
 func (i *importer) compare(name rebind.Name, c *rebind.Content) error {
 	for i.current != nil && i.current.Name < name {
 		i.skip()
@@ -78,8 +80,7 @@ func (i *importer) compare(name rebind.Name, c *rebind.Content) error {
 	return context.Cause(i.running) // a delta failed, or the client is gone
 }
 
-// add takes in a memento that the view does not have, or not in a form that can be
-// used.
+// add writes a memento that the view does not have, or has in quarantine.
 func (i *importer) add(op rebind.Op) {
 	if _, err := i.view.Get(op.Name); errors.Is(err, rebind.ErrQuarantined) {
 		i.count(&i.result.Changed, &i.changedNames.Changed, op.Name)
@@ -89,7 +90,8 @@ func (i *importer) add(op rebind.Op) {
 	i.queue(op)
 }
 
-// skip passes over a memento that the archive does not have.
+// skip advances past a memento that the archive does not have, and deletes it if the import
+// replaces the state.
 func (i *importer) skip() {
 	if i.opts.replace {
 		i.count(&i.result.Deleted, &i.changedNames.Deleted, i.current.Name)
@@ -98,7 +100,7 @@ func (i *importer) skip() {
 	i.current, _ = i.next()
 }
 
-// skipRest passes over what the view has after the archive's end.
+// skipRest does so for everything in the view after the archive's end.
 func (i *importer) skipRest() {
 	for i.current != nil && i.running.Err() == nil {
 		i.skip()
@@ -116,7 +118,7 @@ func sameContent(a, b *rebind.Content) bool {
 	return a.Parent == b.Parent && a.ContentType == b.ContentType && a.Schema == b.Schema && bytes.Equal(a.Payload, b.Payload)
 }
 
-// queue has an operation written, together with others.
+// queue adds an operation to the next delta.
 func (i *importer) queue(op rebind.Op) {
 	size := 0
 	if op.Put != nil {
@@ -130,9 +132,9 @@ func (i *importer) queue(op rebind.Op) {
 	}
 }
 
-// write commits what has come together, beside other deltas. It waits while there are
-// too many of them. Those under way go on when one has failed, so that what has become
-// of them is known.
+// write commits the queued operations as one delta, in parallel with others. It blocks while
+// too many are in flight. When one delta fails the others in flight still finish, so that their
+// outcome is known.
 func (i *importer) write() {
 	ops := i.ops
 	i.ops, i.bytes = nil, 0
@@ -156,7 +158,7 @@ func (i *importer) write() {
 	})
 }
 
-// finish waits for what is under way and tells what has come of it. err is why the
+// finish waits for the deltas in flight and returns the result. err is the reason why the
 // archive was not read to its end.
 func (i *importer) finish(err error) (*wire.Imported, error) {
 	i.stop()
@@ -171,8 +173,8 @@ func (i *importer) finish(err error) (*wire.Imported, error) {
 	case i.written == 0 && !i.unknown:
 		return nil, err
 	default:
-		// Not refused: some of it is there. What comes before "unknown" in the table of
-		// problems is still told as what it is.
+		// Some mementos are written, so the import was not refused as a whole. An error in a
+		// row above "unknown" in the table of statuses keeps its own status.
 		return nil, fmt.Errorf("%w: the import ended after %d mementos were written; importing the same archive again does the rest: %w", rebind.ErrUnknown, i.written, err)
 	}
 	i.result.Revision = int64(i.revision)

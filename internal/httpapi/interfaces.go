@@ -1,3 +1,5 @@
+// This file has what the API needs of a node, in parts by what it is used for.
+
 package httpapi
 
 import (

@@ -1,3 +1,6 @@
+// This file limits what requests use together: memory, or the number of streams. A slow client
+// is evicted when others wait.
+
 package httpapi
 
 import (
@@ -9,44 +12,44 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// limiter is what requests of a kind may take together: bytes of memory, or places. Who
-// finds it full waits a little. A client that has made its request wait, by not taking
-// its answer or not sending its body, gives way to one that comes: so nobody keeps the
-// others out by being slow.
+// limiter limits what all requests of a kind use together: bytes of memory, or slots. A request
+// that finds it full waits a little. A client that makes the node wait, because it does not
+// take its answer or does not send its body, is evicted when another request needs its share.
 type limiter struct {
 	kind       string
 	capacity   int64
-	wait       time.Duration // how long a request waits for room
-	stallLimit time.Duration // how long a client is waited for while others want its room
+	wait       time.Duration // how long a request waits for a permit
+	stallLimit time.Duration // how long a client may stall before others may evict it
 
-	mu      sync.Mutex // guards the fields below, and those of the holds
+	mu      sync.Mutex // guards the fields below, and those of the permits
 	used    int64
 	permits map[*permit]struct{}
-	freed   chan struct{} // closed when some room becomes free
+	freed   chan struct{} // closed when a permit is released
 }
 
-// permit is the room that one request has. Its zero value holds nothing, in no room.
+// permit is the share of a limiter that one request holds. The zero value holds nothing.
 type permit struct {
 	limiter      *limiter
 	size         int64
-	stalledSince time.Time   // when the client began to be waited for; zero while it is not
-	evicted      bool        // it gave way
-	abort        func()      // has the wait for the client fail at once
-	timer        *time.Timer // has it give way for other reasons; nil for none
+	stalledSince time.Time   // when the node began to wait for the client; zero while it does not
+	evicted      bool        // another request needs its share
+	abort        func()      // makes the wait for the client fail at once
+	timer        *time.Timer // set by evictWhen; nil otherwise
 }
 
-// errEvicted is why a client that was too slow is given up.
+// errEvicted is returned to a client that was too slow while others waited.
 var errEvicted = fmt.Errorf("%w: you were slow, and others had to wait", wire.ErrBusy)
 
 func newLimiter(kind string, capacity int64, wait, stallLimit time.Duration) *limiter {
 	return &limiter{kind: kind, capacity: capacity, wait: wait, stallLimit: stallLimit, permits: make(map[*permit]struct{}), freed: make(chan struct{})}
 }
 
-// stallCheckInterval is how often whoever waits for room looks whether somebody has become slow.
+// stallCheckInterval is how often a waiting request looks for clients that have stalled too
+// long.
 const stallCheckInterval = 100 * time.Millisecond
 
-// take waits for room for h, which is to be left in the end. What is more than half of
-// the room counts as half. It returns an [wire.ErrBusy] if there is no room in time.
+// acquire waits for a permit for p, which has to be released. A size above half of the capacity
+// counts as half. The error is an [wire.ErrBusy] if there is none in time.
 func (l *limiter) acquire(ctx context.Context, p *permit, size int64) error {
 	over := time.NewTimer(l.wait)
 	defer over.Stop()
@@ -66,14 +69,15 @@ func (l *limiter) acquire(ctx context.Context, p *permit, size int64) error {
 	}
 }
 
-// tryAcquire takes room if there is some, and otherwise has the slowest client give way. The
-// channel is closed when there is more room than now.
+// tryAcquire acquires the permit if there is room, and otherwise evicts the client that has
+// stalled longest, if one has stalled too long. The returned channel is closed when a permit is
+// released.
 func (l *limiter) tryAcquire(p *permit, size int64) (freed <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	capacity := l.capacity
 	if size > max(l.capacity/16, 1) {
-		capacity -= l.capacity / 4 // is for those who ask for little
+		capacity -= l.capacity / 4 // reserved for small requests
 	}
 	if l.used+size <= capacity {
 		l.used += size
@@ -95,8 +99,8 @@ func (l *limiter) tryAcquire(p *permit, size int64) (freed <-chan struct{}, ok b
 	return l.freed, false
 }
 
-// evictWhen has the request give way as soon as late says so, which is asked every so
-// often until it has left.
+// evictWhen calls late at each interval until the permit is released, and evicts the request
+// once late returns true.
 func (p *permit) evictWhen(every time.Duration, late func() bool) {
 	p.limiter.mu.Lock()
 	defer p.limiter.mu.Unlock()
@@ -115,7 +119,7 @@ func (p *permit) evictWhen(every time.Duration, late func() bool) {
 	})
 }
 
-// release gives the room back.
+// release gives the permit back.
 func (p *permit) release() {
 	if p.limiter == nil {
 		return
@@ -123,7 +127,7 @@ func (p *permit) release() {
 	p.limiter.mu.Lock()
 	defer p.limiter.mu.Unlock()
 	if p.timer != nil {
-		p.timer.Stop() // or it sees that there is no hold any more
+		p.timer.Stop() // if it runs anyway it finds that the permit is gone
 	}
 	delete(p.limiter.permits, p)
 	p.limiter.used -= p.size
@@ -131,8 +135,8 @@ func (p *permit) release() {
 	p.limiter.freed = make(chan struct{})
 }
 
-// startWait says that the client is waited for from now on, and prepares that: nothing is
-// begun for one that has given way.
+// startWait records that the node now waits for the client, after it has called prepare. It
+// returns an error if the request was evicted.
 func (p *permit) startWait(prepare func()) error {
 	if p.limiter == nil {
 		prepare()
@@ -150,7 +154,8 @@ func (p *permit) startWait(prepare func()) error {
 	return nil
 }
 
-// endWait says that the client has done its part, and reports whether that was in time.
+// endWait records that the client has done its part, and returns false if the request was
+// evicted meanwhile.
 func (p *permit) endWait() bool {
 	if p.limiter == nil {
 		return true

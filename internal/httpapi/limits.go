@@ -1,3 +1,7 @@
+// This file has the limits on what clients may use: connections, time and memory. No client may
+// take what others need, or what the node needs to keep its lease. The limits of bodies are in
+// body.go.
+
 package httpapi
 
 import (
@@ -13,40 +17,40 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// What a client may take of a node, so that no client takes what the others need, nor
-// what the node needs to keep its lease. Bodies have their limits in body.go.
 const (
-	// headerTimeout is how long a client may take to make a connection and to say what it
-	// wants, and idleTimeout how long it may say nothing after that: longer than the nodes keep
-	// the connections over which they forward, or a write would be lost on one that closes.
+	// headerTimeout is how long a client may take to open a connection and send the header of a
+	// request. idleTimeout is how long a connection may be idle. It is longer than nodes keep
+	// the connections over which they forward: a write could be lost on a connection that is
+	// being closed.
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// answerTimeout is how long a request may take with its answer: longer than the longest
-	// that is not a stream, which waits for a change of mode or a handover.
+	// answerTimeout is how long an answer may take. It is longer than the longest request that
+	// is not a stream: a change of mode, or a handover.
 	answerTimeout = 3 * time.Minute
-	// maxHeader bounds the header of a request, in bytes.
+	// maxHeader limits the header of a request, in bytes.
 	maxHeader = 64 << 10
-	// maxConnections bounds the connections at one time, and so the requests: a
-	// connection takes one after the other. crowd.go says whose they are.
+	// maxConnections limits the connections at one time, and with them the requests, because a
+	// connection carries one request at a time. See connections.go.
 	maxConnections = 4096
-	// maxExports bounds the exports at one time: each holds on to a view of the state.
+	// maxExports limits concurrent exports: each keeps a view of the state in memory.
 	maxExports = 8
-	// maxImports bounds the archives that are taken in at one time: each is kept on disk.
+	// maxImports limits the archives that are received at one time: each is stored on disk.
 	maxImports = 2
-	// maxPastReads bounds the reads of the past at one time, and maxDryRuns the dry runs of
-	// a handover, which read all state.
+	// maxPastReads limits concurrent reads of past revisions, and maxDryRuns concurrent dry
+	// runs of a handover, which read the whole state.
 	maxPastReads = 2
 	maxDryRuns   = 2
-	// maxMemory bounds, in bytes, what bodies may take together, and what answers may.
+	// maxMemory limits, in bytes, what all bodies use together, and what all answers do.
 	maxMemory = 32 << 20
-	// memoryWait is how long a request waits for memory, and stallLimit how long a client may
-	// keep its memory to itself when it does not take its answer or does not send its body.
+	// memoryWait is how long a request waits for memory. stallLimit is how long a client may
+	// stall, by not taking its answer or not sending its body, before others may have its
+	// memory.
 	memoryWait = 5 * time.Second
 	stallLimit = time.Second
 )
 
-// maxConns is how many connections there may be: where the process may not open as
-// many files it keeps one half of them for its store and its disk.
+// maxConns returns how many connections are allowed. If the process may open only a few files,
+// half of them are kept for the store and the disk.
 func maxConns() int {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur/2 > maxConnections {
@@ -55,20 +59,19 @@ func maxConns() int {
 	return int(files.Cur / 2)
 }
 
-// HTTPServer makes a server of the API that keeps to its limits. Streams set a time for
-// each of their parts in the place of that for the whole answer.
+// HTTPServer returns a server for the API with its limits. Streams replace the timeout for the
+// whole answer by one for each part.
 func (s *Server) HTTPServer() *http.Server {
 	one := new(http.Protocols)
-	one.SetHTTP1(true) // not HTTP/2, which has many requests on a connection
+	one.SetHTTP1(true) // HTTP/2 has many requests on a connection
 	return &http.Server{
 		Handler: s, DisableGeneralOptionsHandler: true, Protocols: one, ConnContext: withConnection, ConnState: trackConnState, ErrorLog: log.New(serverLog{s.log}, "", 0),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
 	}
 }
 
-// serverLog takes what the server has to say. What clients can have it say as often as
-// they like is not for people: that one does not come to TLS, or writes a query with
-// semicolons.
+// serverLog is the server's error log. Messages that any client can cause at will are logged at
+// debug level only: failed TLS handshakes, and queries with semicolons.
 type serverLog struct{ log *zap.Logger }
 
 // Write implements [io.Writer].
@@ -82,7 +85,7 @@ func (l serverLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// debugLog takes what is a client's doing.
+// debugLog logs what clients cause, at debug level.
 type debugLog struct{ log *zap.Logger }
 
 // Write implements [io.Writer].
@@ -91,15 +94,15 @@ func (l debugLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// limiters are what requests of some kinds may take together.
+// limiters has a limiter for each kind of use.
 type limiters struct {
 	bodies  *limiter // bytes
-	answers *limiter // bytes that are theirs alone
+	answers *limiter // bytes that no other answer shares
 	watches *limiter
 	exports *limiter
 	imports *limiter
 
-	// What is read from the store for whoever asks, in turns.
+	// Reads of the store.
 	pastReads, dryRuns *limiter
 }
 
@@ -116,9 +119,9 @@ func newLimiters() limiters {
 	}
 }
 
-// limiterFor is the room that each request of a route takes a place in, and nil for the
-// others. What else a request takes is only known when it has been read: those that keep
-// much ask for memory, and those that read the past for their turn.
+// limiterFor returns the limiter from which each request of a route needs a permit, or nil.
+// What else a request needs is known only once it is read: its handler then acquires memory, or
+// a permit to read the past.
 func (l *limiters) limiterFor(pattern string) *limiter {
 	switch pattern {
 	case "GET " + wire.PathWatch:
@@ -132,7 +135,7 @@ func (l *limiters) limiterFor(pattern string) *limiter {
 	}
 }
 
-// do does something that takes a place in r.
+// do runs a function with a permit of l.
 func (l *limiter) do(ctx context.Context, do func() error) error {
 	var p permit
 	if err := l.acquire(ctx, &p, 1); err != nil {
@@ -142,7 +145,7 @@ func (l *limiter) do(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// serve handles a request in a place of r.
+// serve handles a request with a permit of l; a nil l has no limit.
 func (l *limiter) serve(w http.ResponseWriter, r *http.Request, handle handler) error {
 	if l == nil {
 		return handle(w, r)

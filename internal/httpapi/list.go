@@ -1,3 +1,5 @@
+// This file lists mementos in pages, and their types.
+
 package httpapi
 
 import (
@@ -17,8 +19,8 @@ import (
 const (
 	defaultPage = 500
 	maxPage     = 5000
-	// maxPageBytes bounds the payloads of a page, as they are sent: one with more is
-	// shorter than its limit.
+	// maxPageBytes limits the payloads of a page in the form in which they are sent. A page may
+	// therefore have fewer items than its limit.
 	maxPageBytes = 8 << 20
 )
 
@@ -39,7 +41,7 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case !ok:
 			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
-		case view == nil: // it had become too dear
+		case view == nil: // the view became too costly to keep
 			return s.listPast(w, r, &q, &reading)
 		}
 		reading.View = view
@@ -56,8 +58,8 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 	return page.write(w)
 }
 
-// getTypes names the types of the mementos that there are. It costs a look per type,
-// not per memento: a type's mementos stand together, and "0" is what follows "/".
+// getTypes lists the types that have mementos. It looks up one memento per type: mementos of a
+// type are neighbors in the order of names, and "0" is the character after "/".
 func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
 	reading, err := s.read(r, readOptions{})
 	if err != nil {
@@ -72,17 +74,16 @@ func (s *Server) getTypes(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
-	slices.Sort(answer.Types) // whose order is not that of their keys
+	slices.Sort(answer.Types) // by key, "a-b/" is before "a/"
 	s.setReadHeaders(w.Header(), &reading)
 	return reply(w, http.StatusOK, answer)
 }
 
-// listPast answers with a page of the past. Its next page can be read from any node,
-// for as long as the store has the revision; or from this one, if it is that of a listing
-// whose view is no longer kept.
+// listPast answers with a page of a past revision. Any node can read its next page for as long
+// as the store has the revision. For a listing whose view is no longer kept only this node can.
 func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listOptions, reading *coordinator.Reading) error {
 	at := max(q.revision, q.after.view.at)
-	// It is nobody else's, and what it weighs is only known when it has been read.
+	// No other request shares this memory, and how much it takes is known only after the read.
 	if err := deadlineWriterOf(w).reserve(r.Context(), s.answers, maxPageBytes+pastPartSize); err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *Server) listPast(w http.ResponseWriter, r *http.Request, q *listOptions
 	return page.write(w)
 }
 
-// listOptions is what a page of a listing asks for.
+// listOptions are the query parameters of a listing.
 type listOptions struct {
 	readOptions
 	typ, prefix string
@@ -135,25 +136,26 @@ func parseListOptions(v url.Values) (listOptions, error) {
 		if q.revision != 0 && q.revision != q.after.past {
 			return q, badRequest("after goes on with a listing of another revision than %d", q.revision)
 		}
-		// The listing was as current as it was asked to be when it began.
+		// The listing met the other options when it began.
 		q.readOptions = readOptions{revision: q.after.past}
 	}
 	return q, nil
 }
 
-// listPage is one page of a listing: a [wire.List] that is made as it is written.
+// listPage is one page of a listing. It is written as a [wire.List] without being encoded as a
+// whole.
 type listPage struct {
 	revision rebind.Revision
 	items    []wire.Memento
-	payloads []*rebind.Memento // of the items; nil where they were not asked for
+	payloads []*rebind.Memento // of the items; nil if they were not asked for
 	more     bool
 	next     string
 }
 
-// itemSize is about what an item takes without its payload.
+// itemSize is about how much memory an item takes without its payload.
 const itemSize = 256
 
-// page fills one page, of mementos that are yielded from a name on in order.
+// page fills one page with mementos that from yields in order.
 func (q *listOptions) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*rebind.Memento]) listPage {
 	p := listPage{revision: at}
 	sent := 0
@@ -173,17 +175,17 @@ func (q *listOptions) page(at rebind.Revision, from func(rebind.Name) iter.Seq[*
 	return p
 }
 
-// size is about what a page takes by itself. Its payloads are the view's.
+// size is about how much memory the page takes. Its payloads belong to the view.
 func (p *listPage) size() int64 { return int64(len(p.items)) * itemSize }
 
-// last names the last item of a page that has some.
+// last names the last item of a page that is not empty.
 func (p *listPage) last() rebind.Name {
 	last := &p.items[len(p.items)-1]
 	return rebind.Name(last.Type + "/" + last.ID)
 }
 
-// write answers with the page. A client that does not take it is cut off, so that it
-// cannot think that it has all of it.
+// write answers with the page. If the client does not take it all the connection is closed, so
+// that the client cannot take a part for the whole.
 func (p *listPage) write(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
@@ -207,7 +209,7 @@ func (p *listPage) write(w http.ResponseWriter) error {
 	return abandoned(to.flush())
 }
 
-// matching yields what the query asks for, after the last page.
+// matching yields the mementos that the query selects, from the cursor on.
 func (q *listOptions) matching(from func(rebind.Name) iter.Seq[*rebind.Memento]) iter.Seq[*rebind.Memento] {
 	start := q.after.last
 	if q.typ != "" {
@@ -219,7 +221,7 @@ func (q *listOptions) matching(from func(rebind.Name) iter.Seq[*rebind.Memento])
 				continue
 			}
 			if q.typ != "" && !strings.HasPrefix(string(m.Name), q.typ+"/"+q.prefix) {
-				return // names are in order, so nothing more matches
+				return // names are in order: nothing more can match
 			}
 			if strings.HasPrefix(m.Name.ID(), q.prefix) && !yield(m) {
 				return
@@ -237,10 +239,10 @@ func itemOf(m *rebind.Memento) wire.Memento {
 	}
 }
 
-// cursor is where a page of a listing ended. Its text form is the next of that page.
+// cursor is the position after a page. In text form it is the page's "next".
 type cursor struct {
-	view viewID          // of a listing that this node keeps, or
-	past rebind.Revision // of one that is read from the store
+	view viewID          // set for a listing whose view this node keeps
+	past rebind.Revision // set for a listing that is read from the store
 	last rebind.Name
 }
 

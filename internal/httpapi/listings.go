@@ -1,3 +1,6 @@
+// This file keeps the views of listings between their pages, and drops those that have become
+// costly.
+
 package httpapi
 
 import (
@@ -10,41 +13,41 @@ import (
 )
 
 const (
-	// listingTTL is how long the revision of a listing is kept for the next page.
+	// listingTTL is how long a view is kept for the next page.
 	listingTTL = time.Minute
-	// maxListings bounds how many revisions are kept.
+	// maxListings limits how many views are kept.
 	maxListings = 64
-	// maxOutdated bounds, in bytes, what is kept for clients and no longer current: of
-	// views that are kept for the next page, and of answers that are not taken.
+	// maxOutdated limits, in bytes, the outdated state that is kept for clients: in views for
+	// the next page, and in answers that clients are slow to take.
 	maxOutdated = 32 << 20
-	// bytesPerChange is about what a view that is kept holds on to for each change since,
-	// beside the memento: the branches that led to it.
+	// bytesPerChange is about how much a kept view holds in memory for each later change, in
+	// addition to the memento: the nodes of the tree on the path to it.
 	bytesPerChange = 4 << 10
-	// sweepInterval is how often it is looked at what is kept.
+	// sweepInterval is how often the kept views are checked.
 	sweepInterval = time.Second
 )
 
-// listings keeps the views that clients are paging through.
+// listings keeps the views of listings that have a next page.
 type listings struct {
 	node NodeReads
 
 	mu      sync.Mutex // guards the fields below
 	views   map[viewID]*savedListing
-	sweeper *time.Timer // nil while nothing is kept
+	sweeper *time.Timer // nil while no view is kept
 }
 
-// viewID is a revision of one life of the store.
+// viewID identifies a view: a revision, and the incarnation of the store that has it.
 type viewID struct {
 	life uint64
 	at   rebind.Revision
 }
 
-// viewIDOf is when a view is of.
+// viewIDOf returns the id of a view.
 func viewIDOf(v *rebind.View) viewID { return viewID{v.Life(), v.Revision()} }
 
-// savedListing is a listing that may go on.
+// savedListing is a listing that may be continued.
 type savedListing struct {
-	view     *rebind.View // nil once that is too dear: then the store is read
+	view     *rebind.View // nil once it is too costly to keep; pages are then read from the store
 	past     rebind.Past  // of the view
 	lastUsed time.Time
 }
@@ -53,7 +56,7 @@ func newListings(node NodeReads) *listings {
 	return &listings{node: node, views: make(map[viewID]*savedListing)}
 }
 
-// keep holds on to a view for a while after it was last used.
+// save keeps a view for listingTTL after its last use.
 func (l *listings) save(v *rebind.View) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +84,8 @@ func (l *listings) dropOldest() {
 	delete(l.views, oldest)
 }
 
-// sweep forgets what was not used for long, and lets go of views that have become dear.
+// sweep drops the listings that were not used for listingTTL, and the views that have become
+// too costly.
 func (l *listings) sweep() {
 	reading, err := l.node.Read()
 	l.mu.Lock()
@@ -103,15 +107,15 @@ func (l *listings) sweep() {
 	}
 }
 
-// tooCostly reports whether too much has changed since a past to keep what was there.
+// tooCostly reports whether so much has changed since past that its view costs too much memory.
 func tooCostly(now *rebind.View, past rebind.Past, perChange int64) bool {
 	since, known := now.Since(past)
 	return !known || since.Bytes+perChange*since.Changes > maxOutdated
 }
 
-// find tells whether a listing is kept, and returns its view: nil if it has to be read
-// from the store, which is the one of the view as long as now has the same past. None
-// outlives its store.
+// find reports whether a listing can be continued, and returns its view. The view is nil if the
+// page has to be read from the store. A listing does not outlive the incarnation of the store
+// that it began in.
 func (l *listings) find(id viewID, now *rebind.View) (v *rebind.View, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,9 +140,8 @@ func (l *listings) close() {
 	}
 }
 
-// pinView has a request answer with what a view has, and with size bytes that are its own. A
-// client that does not take its answer is given up when too much of what the view has is
-// kept for it alone.
+// pinView acquires memory for an answer that is written from a view and takes size bytes of its
+// own. A client that is slow to take its answer is evicted when the view has become too costly.
 func (s *Server) pinView(ctx context.Context, w http.ResponseWriter, size int64, view *rebind.View) error {
 	dw := deadlineWriterOf(w)
 	if err := s.answers.acquire(ctx, &dw.permit, size); err != nil {

@@ -1,3 +1,5 @@
+// This file shows and changes the level of the process's log.
+
 package httpapi
 
 import (
@@ -10,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// ParseLevel reads a level that a node can log at: debug, info, warn or error.
+// ParseLevel reads a log level: debug, info, warn or error.
 func ParseLevel(text string) (zapcore.Level, error) {
 	level, err := zapcore.ParseLevel(text)
 	if err != nil || text == "" || level < zap.DebugLevel || level > zap.ErrorLevel {
@@ -36,7 +38,7 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from := s.cfg.LogLevel.Level()
-	s.cfg.LogLevel.SetLevel(min(from, to)) // so that the log tells of it, whichever way it goes
+	s.cfg.LogLevel.SetLevel(min(from, to)) // so that the change is logged in either direction
 	s.log.Info("log level changed", zap.Stringer("from", from), zap.Stringer("to", to))
 	s.cfg.LogLevel.SetLevel(to)
 	return reply(w, http.StatusOK, wire.LogLevelReply{Previous: from.String(), Current: to.String()})

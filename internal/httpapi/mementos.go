@@ -1,3 +1,5 @@
+// This file serves writes of mementos: put, delete and batch.
+
 package httpapi
 
 import (
@@ -12,7 +14,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// defaultContentType is what a memento without one is served as.
+// defaultContentType is the media type of a memento that has none.
 const defaultContentType = "application/octet-stream"
 
 func etag(rev rebind.Revision) string { return `"` + strconv.FormatInt(int64(rev), 10) + `"` }
@@ -73,7 +75,7 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameFromPath(r), Expect: expect})
 		var conflict *rebind.ConflictError
 		absent := errors.As(err, &conflict) && conflict.Actual == 0
-		if absent || err == nil && expect == rebind.ExpectAbsent { // it was to be absent, and is
+		if absent || err == nil && expect == rebind.ExpectAbsent { // it was expected to be absent, and is
 			return fmt.Errorf("%s: %w", nameFromPath(r), rebind.ErrNotFound)
 		}
 		if err != nil {
@@ -85,13 +87,12 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// commit stores one delta for a client that waits for it no longer than its
-// request lasts.
+// commit stores one delta. It waits no longer than the client's request lasts.
 func (s *Server) commit(ctx context.Context, ops ...rebind.Op) (rebind.Receipt, error) {
 	return s.node.Commit(ctx, rebind.Delta{Ops: ops})
 }
 
-// setRevision sets the headers of an answer to a write.
+// setRevision sets the headers of the answer to a write.
 func (s *Server) setRevision(h http.Header, rev rebind.Revision) {
 	h.Set(wire.HeaderRevision, strconv.FormatInt(int64(rev), 10))
 }
@@ -125,7 +126,7 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// operation turns one operation of a batch into one of a delta.
+// operation converts an operation of a batch.
 func operation(o *wire.Op) (rebind.Op, error) {
 	name, err := rebind.NewName(o.Type, o.ID)
 	if err != nil {

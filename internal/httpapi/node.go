@@ -1,3 +1,5 @@
+// This file serves /v1/node: a node's status, its mode and its priority.
+
 package httpapi
 
 import (
@@ -12,7 +14,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// changeTimeout is how long a change of mode is waited for; it goes on after that.
+// changeTimeout is how long a request waits for a change of mode, which continues after that.
 const changeTimeout = time.Minute
 
 func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
@@ -21,7 +23,7 @@ func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
 		ID: st.ID, Instance: st.Instance, Plane: st.Plane, PlaneID: st.PlaneID,
 		Mode: st.Mode, State: st.State, Priority: st.Priority, Version: st.Version, URI: st.URI,
 		Started: st.Started, Since: st.Since,
-		Term:             cmp.Or(st.Term, st.PlaneTerm), // a disabled node's own is not the plane's
+		Term:             cmp.Or(st.Term, st.PlaneTerm), // a disabled node's term is its own
 		LeaseRemainingMS: max(st.LeaseRemaining.Milliseconds(), 0),
 		LastError:        st.LastError,
 		Quarantined:      st.Quarantined,

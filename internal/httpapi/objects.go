@@ -1,3 +1,5 @@
+// This file writes large JSON objects with little memory.
+
 package httpapi
 
 import (
@@ -12,27 +14,27 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// objectWriter writes JSON objects, one with its payload being as long as may be, in little
-// memory. The first error of its writer is kept, and told by flush.
+// objectWriter writes JSON objects, each with a payload of any length, with little memory. It
+// keeps the first error of the writer, and flush returns it.
 type objectWriter struct {
 	to   *bufio.Writer
-	text bytes.Buffer // of what is no payload
+	text bytes.Buffer // the current object without its payload
 	enc  *json.Encoder
 }
 
-// newObjectWriter returns what writes objects to w.
+// newObjectWriter returns an objectWriter that writes to w.
 func newObjectWriter(w io.Writer) *objectWriter {
 	o := &objectWriter{to: bufio.NewWriterSize(w, smallSize)}
 	o.enc = json.NewEncoder(&o.text)
-	o.enc.SetEscapeHTML(false) // payloads are to come as they are, and not six times as large
+	o.enc.SetEscapeHTML(false) // payloads are sent as they are; escaped they could be six times as large
 	return o
 }
 
 // print writes text as it is.
 func (o *objectWriter) print(format string, args ...any) { _, _ = fmt.Fprintf(o.to, format, args...) }
 
-// object writes v, which has to be a JSON object that is not empty, with the payload of m
-// as its last field; without one where m is nil.
+// object writes v with the payload of m as its last field, or without one if m is nil. v has to
+// encode to a JSON object that is not empty.
 func (o *objectWriter) object(v any, m *rebind.Memento) {
 	o.text.Reset()
 	encode(o.enc, v)
@@ -46,8 +48,8 @@ func (o *objectWriter) object(v any, m *rebind.Memento) {
 	_, _ = o.to.WriteString("}")
 }
 
-// payload writes a payload as a field: as it is where it says that it is JSON, and is,
-// and in base64 otherwise.
+// payload writes a payload as a field: unchanged if it is valid JSON and its media type says
+// so, and in base64 otherwise.
 func (o *objectWriter) payload(m *rebind.Memento) {
 	if isJSON(m.ContentType) && utf8.Valid(m.Payload) && json.Valid(m.Payload) {
 		o.print(`,"data":`)
@@ -61,7 +63,7 @@ func (o *objectWriter) payload(m *rebind.Memento) {
 	o.print(`"`)
 }
 
-// compact writes JSON without the white space between its parts.
+// compact writes JSON without the white space between tokens.
 func (o *objectWriter) compact(text []byte) {
 	begin, quoted := 0, false
 	for i := 0; i < len(text); i++ {
@@ -78,5 +80,5 @@ func (o *objectWriter) compact(text []byte) {
 	_, _ = o.to.Write(text[begin:])
 }
 
-// flush writes what is left and returns what went wrong.
+// flush writes what is buffered and returns the first error.
 func (o *objectWriter) flush() error { return o.to.Flush() }

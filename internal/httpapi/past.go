@@ -1,3 +1,5 @@
+// This file reads past revisions from the store.
+
 package httpapi
 
 import (
@@ -8,16 +10,16 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// A part of the past is read from the store at a time, of about pastPartSize: what
-// mementos weigh is only known when they have been read.
+// The past is read in parts of about pastPartSize. The size of mementos is known only after
+// they are read, so the number of mementos in a part adapts.
 const (
 	pastPartSize   = 2 << 20
 	firstPartLimit = 16
 	maxPartLimit   = 250
 )
 
-// pastReader is what the store had at a revision. Like a bufio.Scanner it keeps the error
-// that ended its reading.
+// pastReader reads the state at a past revision. Like a bufio.Scanner it keeps the error that
+// ended the reading.
 type pastReader struct {
 	ctx    context.Context
 	server *Server
@@ -29,8 +31,8 @@ func (s *Server) pastReader(ctx context.Context, at rebind.Revision) *pastReader
 	return &pastReader{ctx: ctx, server: s, at: at}
 }
 
-// readPast reads a part of the past when its turn has come: whoever reads it reads what
-// the store has on disk, and keeps it from taking writes meanwhile.
+// readPast reads a part of the past. Such reads take turns: the store reads from disk for them
+// and takes no writes meanwhile.
 func (s *Server) readPast(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
 	err = s.pastReads.do(ctx, func() error {
 		found, more, err = s.node.Past(ctx, at, start, limit)
@@ -39,7 +41,7 @@ func (s *Server) readPast(ctx context.Context, at rebind.Revision, start rebind.
 	return found, more, err
 }
 
-// get returns one memento, or the error that [rebind.View.Get] has for it.
+// get returns one memento, or the error that [rebind.View.Get] would return.
 func (r *pastReader) get(name rebind.Name) (*rebind.Memento, error) {
 	found, _, err := r.server.readPast(r.ctx, r.at, name, 1)
 	switch {
@@ -54,7 +56,7 @@ func (r *pastReader) get(name rebind.Name) (*rebind.Memento, error) {
 	return found[0].Memento, nil
 }
 
-// from yields the mementos as [rebind.View.From] does.
+// from yields mementos as [rebind.View.From] does.
 func (r *pastReader) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 	return func(yield func(*rebind.Memento) bool) {
 		for limit := firstPartLimit; ; {
@@ -66,7 +68,7 @@ func (r *pastReader) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 			size := 1
 			for _, change := range found {
 				if change.Memento == nil {
-					continue // in quarantine
+					continue // quarantined
 				}
 				size += len(change.Memento.Payload)
 				if !yield(change.Memento) {
@@ -76,7 +78,7 @@ func (r *pastReader) from(start rebind.Name) iter.Seq[*rebind.Memento] {
 			if !more || len(found) == 0 {
 				return
 			}
-			start = found[len(found)-1].Name + "\x00" // the next name there can be
+			start = found[len(found)-1].Name + "\x00" // the smallest name after it
 			limit = min(max(len(found)*pastPartSize/size, 1), 4*limit, maxPartLimit)
 		}
 	}

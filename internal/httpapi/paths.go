@@ -1,3 +1,5 @@
+// This file checks the path of a request before it is routed.
+
 package httpapi
 
 import (
@@ -12,10 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file checks the path of a request before it is routed.
-
-// checkPath refuses paths that routing would otherwise clean, decode or redirect
-// before anybody has looked at the names in them.
+// checkPath refuses paths that the mux would clean, decode or redirect, so that no name is
+// changed before it is checked.
 func checkPath(u *url.URL) error {
 	escaped := unescapeUnreserved(u.EscapedPath())
 	if rest, ok := strings.CutPrefix(escaped, wire.PathMementos+"/"); ok && escaped != wire.PathBatch {
@@ -31,8 +31,8 @@ func checkPath(u *url.URL) error {
 	return nil
 }
 
-// unescapeUnreserved is an escaped path without the escapes that it does not need: routing takes
-// /%761/node for /v1/node.
+// unescapeUnreserved removes the escapes that a path does not need: the mux takes /%761/node
+// for /v1/node.
 func unescapeUnreserved(escaped string) string {
 	if !strings.Contains(escaped, "%") {
 		return escaped
@@ -46,7 +46,7 @@ func unescapeUnreserved(escaped string) string {
 	return strings.Join(parts, "/")
 }
 
-// parseName reads the escaped form of type/id.
+// parseName parses an escaped type/id.
 func parseName(escaped string) (rebind.Name, error) {
 	typ, id, ok := strings.Cut(escaped, "/")
 	if !ok {
@@ -60,7 +60,7 @@ func parseName(escaped string) (rebind.Name, error) {
 	return rebind.NewName(typ, id)
 }
 
-// checkNode refuses the escaped form of what cannot be the id of a node.
+// checkNode refuses an escaped node id that is not valid.
 func checkNode(escaped string) error {
 	id, err := url.PathUnescape(escaped)
 	if err == nil {
@@ -72,7 +72,7 @@ func checkNode(escaped string) error {
 	return nil
 }
 
-// nameFromPath is the name in a path that checkPath has let pass.
+// nameFromPath returns the name in a path that checkPath has accepted.
 func nameFromPath(r *http.Request) rebind.Name {
 	return rebind.Name(r.PathValue("type") + "/" + r.PathValue("id"))
 }

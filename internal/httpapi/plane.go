@@ -1,3 +1,6 @@
+// This file serves /v1/plane: the plane's nodes, its history, handover, pause, resume and
+// forget.
+
 package httpapi
 
 import (
@@ -14,15 +17,16 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// maxPause is the longest time after which a pause ends by itself. Whoever means
-// longer than that means until it is resumed.
+// maxPause is the longest pause that ends by itself. A longer one has to be ended by an
+// operator.
 const maxPause = 365 * 24 * time.Hour
 
-// checkInterval is how often the store is asked at most whether it takes this node's writes:
-// it has to take that for one.
+// checkInterval is the least time between two checks of whether the store takes writes: each
+// check is a write.
 const checkInterval = time.Second
 
-// checkStore tells whether the store takes this node's writes, as it did a moment ago.
+// checkStore returns why the store does not take this node's writes, or nil. The result may be
+// as old as checkInterval.
 func (s *Server) checkStore(ctx context.Context) error {
 	if c := s.lastCheck.Load(); c != nil && time.Since(c.at) < checkInterval {
 		return c.err
@@ -34,7 +38,7 @@ func (s *Server) checkStore(ctx context.Context) error {
 	return err
 }
 
-// storeCheck is what came of a check.
+// storeCheck is the result of a check.
 type storeCheck struct {
 	at  time.Time
 	err error
@@ -51,7 +55,8 @@ func (s *Server) getPlane(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// showPlane is the plane as the store has it, or as it was last seen, saying why.
+// showPlane returns the plane as the store has it. If the store does not answer it returns the
+// plane as it was last seen, and says why.
 func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	p, err := s.node.Plane(ctx)
 	st := s.node.Status()
@@ -71,7 +76,7 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	return shown
 }
 
-// wirePlane is the plane as it is shown.
+// wirePlane converts a plane.
 func wirePlane(name string, p *coordinator.Plane) wire.Plane {
 	shown := wire.Plane{
 		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
@@ -137,7 +142,7 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// checkHandover looks at everything that a handover depends on.
+// checkHandover answers a dry run: it checks everything that a handover depends on.
 func (s *Server) checkHandover(w http.ResponseWriter, r *http.Request, to string) error {
 	var checks []coordinator.Check
 	err := s.dryRuns.do(r.Context(), func() (err error) {
@@ -155,8 +160,8 @@ func (s *Server) checkHandover(w http.ResponseWriter, r *http.Request, to string
 	return reply(w, http.StatusOK, answer)
 }
 
-// postPause is carried out by whichever node is asked, if its mode writes such keys:
-// where a pause is needed most there may be no master.
+// postPause needs no master, because a pause matters most when there is none. Any node whose
+// mode may write such keys can do it.
 func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
 	return s.forwarder.runAtWriter(w, r, s.pause)
 }

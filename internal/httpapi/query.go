@@ -1,3 +1,5 @@
+// This file checks and reads query parameters.
+
 package httpapi
 
 import (
@@ -11,11 +13,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// verbose is the one parameter that needs no value.
+// verbose is the only parameter that may have no value.
 const verbose = "verbose"
 
-// knownParams lists what the query of a route may hold. A route that is not here
-// takes none.
+// knownParams lists the query parameters of a route. Other routes take none.
 func knownParams(pattern string) []string {
 	switch pattern {
 	case "GET " + wire.PathMementos:
@@ -33,9 +34,8 @@ func knownParams(pattern string) []string {
 	}
 }
 
-// checkQuery refuses a query that cannot be read whole, and a parameter that the
-// route does not know, that comes twice or that has no value: whoever sends one means
-// something by it, and would not get it.
+// checkQuery refuses a query that cannot be parsed, and a parameter that is unknown, duplicate
+// or empty. The client expects an effect that it would not get.
 func checkQuery(r *http.Request, params []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -56,7 +56,7 @@ func checkQuery(r *http.Request, params []string) error {
 	return nil
 }
 
-// boolParam reads true or false from a query; false if it is not there.
+// boolParam reads a boolean parameter; a missing one is false.
 func boolParam(v url.Values, key string) (bool, error) {
 	switch given := v.Get(key); {
 	case !v.Has(key), given == "false":
@@ -68,7 +68,7 @@ func boolParam(v url.Values, key string) (bool, error) {
 	}
 }
 
-// revisionParam reads a revision from a query; 0 if it is not there.
+// revisionParam reads a revision; a missing one is 0.
 func revisionParam(v url.Values, key string, smallest int64) (rebind.Revision, error) {
 	if !v.Has(key) {
 		return 0, nil
@@ -80,8 +80,8 @@ func revisionParam(v url.Values, key string, smallest int64) (rebind.Revision, e
 	return rebind.Revision(rev), nil
 }
 
-// parseNumber reads a whole number, written as a program writes it: without a plus, zeros
-// before it or anything around it.
+// parseNumber parses a decimal integer in canonical form: no plus sign, no leading zeros, no
+// spaces.
 func parseNumber(text string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil && strconv.FormatInt(n, 10) == text

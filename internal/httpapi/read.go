@@ -1,3 +1,5 @@
+// This file reads one memento, and makes sure that a read is as current as the client asks.
+
 package httpapi
 
 import (
@@ -13,18 +15,18 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// currentTimeout is how long a read waits to be as current as it was asked to be.
+// currentTimeout is how long a read waits until the node's copy is as current as it has to be.
 const currentTimeout = 5 * time.Second
 
-// readOptions is which state a read is to be of. The zero value is what this node has.
+// readOptions say which state a read has to see. The zero value accepts whatever this node has.
 type readOptions struct {
-	minRevision  rebind.Revision // min_revision
-	maxStaleness *time.Duration  // max_staleness; nil: whatever it is
-	consistent   bool            // consistent
-	revision     rebind.Revision // revision; 0: not of the past
+	minRevision  rebind.Revision // 0 if any will do
+	maxStaleness *time.Duration  // nil if any will do
+	consistent   bool            // the store's present state, as of a moment after the request came
+	revision     rebind.Revision // a past revision; 0 for the current state
 }
 
-// parseReadOptions reads the parameters that all reads of mementos take.
+// parseReadOptions reads the query parameters that all reads share.
 func parseReadOptions(v url.Values) (opts readOptions, err error) {
 	if opts.minRevision, err = revisionParam(v, "min_revision", 0); err != nil {
 		return opts, err
@@ -48,11 +50,11 @@ func parseReadOptions(v url.Values) (opts readOptions, err error) {
 	return opts, nil
 }
 
-// read returns the state as the request wants it, after waiting for it if need be.
+// read returns this node's state once it is as current as the options ask.
 //
-// A master within its deadline is never stale, since nobody else can have written:
-// max_staleness costs it nothing. That does not make it consistent with what others
-// show, see [coordinator.Node.Confirm], so consistent asks the store there too.
+// A master whose lease is valid is never stale, because no other node can have written, so
+// max_staleness costs it nothing. It may still lag behind what other nodes show, see
+// [coordinator.Node.Confirm], so for consistent a master asks the store as well.
 func (s *Server) read(r *http.Request, opts readOptions) (coordinator.Reading, error) {
 	if opts.minRevision != 0 {
 		if err := s.waitRevision(r.Context(), opts.minRevision, currentTimeout); err != nil {
@@ -68,14 +70,14 @@ func (s *Server) read(r *http.Request, opts readOptions) (coordinator.Reading, e
 	if err != nil || opts.consistent || opts.maxStaleness == nil || reading.Staleness <= *opts.maxStaleness {
 		return reading, err
 	}
-	// What was confirmed for this request is current enough, whatever it asks.
+	// A copy that was confirmed during this request is current enough for any limit.
 	if err := s.confirm(r.Context()); err != nil {
 		return coordinator.Reading{}, fmt.Errorf("copy is %s old: %w", reading.Staleness.Round(time.Millisecond), err)
 	}
 	return s.node.Read()
 }
 
-// waitRevision waits for this node's copy to come to a revision.
+// waitRevision waits until this node's copy has a revision.
 func (s *Server) waitRevision(ctx context.Context, to rebind.Revision, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -86,7 +88,7 @@ func (s *Server) waitRevision(ctx context.Context, to rebind.Revision, limit tim
 	return err
 }
 
-// confirm sees that this node's copy is current.
+// confirm waits until this node's copy is known to be current.
 func (s *Server) confirm(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, currentTimeout)
 	defer cancel()
@@ -97,13 +99,13 @@ func (s *Server) confirm(ctx context.Context) error {
 	return err
 }
 
-// setReadHeaders sets the headers that tell what an answer shows, and how current that is.
+// setReadHeaders sets the headers that tell which revision an answer shows, and how current it
+// is.
 func (s *Server) setReadHeaders(h http.Header, reading *coordinator.Reading) {
 	s.setHeaders(h, reading, reading.View.Revision(), reading.Staleness)
 }
 
-// setPastHeaders is describe for what was read from the store. It was so at that
-// revision and stays it, so it is not stale.
+// setPastHeaders does so for a past revision, which never becomes stale.
 func (s *Server) setPastHeaders(h http.Header, reading *coordinator.Reading, at rebind.Revision) {
 	s.setHeaders(h, reading, at, 0)
 }
@@ -123,7 +125,7 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// This node's state tells whether it serves reads, those of the past too.
+	// A read of the past is served only in states that serve reads.
 	reading, err := s.read(r, opts)
 	if err != nil {
 		return err
@@ -160,8 +162,7 @@ func (s *Server) getMemento(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// writeMemento answers with a memento's payload as it is stored, or without it for a
-// client that has it already.
+// writeMemento answers with a memento's payload, or with 304 if the client has it already.
 func writeMemento(w http.ResponseWriter, m *rebind.Memento, same bool) {
 	h := w.Header()
 	h.Set("ETag", etag(m.Modified))
@@ -179,5 +180,5 @@ func writeMemento(w http.ResponseWriter, m *rebind.Memento, same bool) {
 		h.Set("Content-Type", defaultContentType)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
-	_, _ = w.Write(m.Payload) // a client that is gone is told nothing
+	_, _ = w.Write(m.Payload) // the client may be gone; nothing can be done about it
 }

@@ -1,11 +1,11 @@
-// Package httpapi serves the API of one node: its mode, its plane and the
-// mementos. Its contract is the wire, described by openapi.json, not its Go
-// names.
+// Package httpapi serves the API of one node: the node itself, its plane and the mementos. The
+// contract is what goes over HTTP, described by openapi.json, and not the Go names.
 //
-// A node that holds state answers reads from it. A write is carried out where
-// the master is: another node forwards it once, with the answer's status and
-// body untouched. What a client is told of a failed write is what is known:
-// refused and not applied, or unknown.
+// A node that holds state answers reads from its copy. Writes are carried out by the master:
+// any other node forwards a write once and passes the answer on unchanged. A failed write is
+// reported either as refused, so that it was not applied, or as unknown.
+//
+// This file has the server and its routes.
 package httpapi
 
 import (
@@ -21,31 +21,30 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// Config is what a server is made of. Node, MaxPayload and LogLevel are required.
+// Config configures a server. Node, MaxPayload and LogLevel are required.
 type Config struct {
 	Node Node
-	// MaxPayload is the most bytes one memento may have: larger bodies are refused
+	// MaxPayload is the largest payload of a memento, in bytes. Larger bodies are refused
 	// before they are read to the end.
 	MaxPayload int
-	// SpoolDir is where an archive is kept while it is imported; empty means the
-	// system's directory for temporary files. It needs room for the whole archive.
+	// SpoolDir is where an archive is stored while it is imported. It needs room for the whole
+	// archive. Empty means the system's directory for temporary files.
 	SpoolDir string
 	// Access says how callers identify themselves.
 	Access Access
-	// Names are those by which callers may mean this node, beside addresses, localhost and
-	// the name in its URI. They count where callers are not asked who they are.
+	// Names are further host names of this node, in addition to IP addresses, localhost and the
+	// host of its URI. They are checked only if callers need no credentials.
 	Names []string
-	// Peers is what this node shows the others when it forwards to them, and whom it
-	// trusts to be one; nil means nothing, and the CAs of the system.
+	// Peers is what this node shows to nodes to which it forwards, and which CAs it trusts. Nil
+	// means no certificate, and the system's CAs.
 	Peers *credentials.Client
-	// Metrics answers GET /metrics; nil means that there is nothing to show.
+	// Metrics answers GET /metrics; nil means 404.
 	Metrics http.Handler
-	// Standstill tells of the process; nil means that it never stands still.
+	// Standstill reports when the process was suspended; nil means that it never was.
 	Standstill Standstill
-	// Transport comes between the API and the nodes that it forwards to; nil means
-	// that nothing does.
+	// Transport wraps the transport of forwarded requests; nil means no wrapper.
 	Transport func(http.RoundTripper) http.RoundTripper
-	// Logger gets what the clients cannot be told; nil means nowhere.
+	// Logger gets errors that clients are not told; nil means no log.
 	Logger *zap.Logger
 	// LogLevel is the level of the process's log, which clients may change.
 	LogLevel zap.AtomicLevel
@@ -54,7 +53,7 @@ type Config struct {
 //go:embed openapi.json
 var openAPI []byte
 
-// Server is the API's handler. Close it when no request can come any more.
+// Server is the handler of the API. Close it after the last request.
 type Server struct {
 	cfg       Config
 	node      Node
@@ -64,15 +63,15 @@ type Server struct {
 	forwarder *forwarder
 	origins   http.CrossOriginProtection
 	limiters
-	planes    *singleflight[[]byte] // as they are sent
+	planes    *singleflight[[]byte] // the encoded answers
 	histories *singleflight[[]byte]
 	confirms  *singleflight[struct{}]
 	lastCheck atomic.Pointer[storeCheck]
-	freeSpace func(dir string) (int64, error) // bytes on its disk
+	freeSpace func(dir string) (int64, error) // bytes
 	importing chan struct{}                   // holds a token while an archive is written
 }
 
-// New makes a server.
+// New returns a server.
 func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -111,10 +110,10 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// handler answers a request or says why it cannot.
+// handler answers a request, or returns an error that is answered as a problem.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// routes is the whole API.
+// routes returns the handlers of all routes.
 func (s *Server) routes() map[string]handler {
 	return map[string]handler{
 		"GET " + wire.PathNode:                         s.getNode,
@@ -145,7 +144,7 @@ func (s *Server) routes() map[string]handler {
 	}
 }
 
-// Close forgets what is kept for clients that page through a listing.
+// Close drops the views that are kept for listings, and closes idle connections to other nodes.
 func (s *Server) Close() {
 	s.listings.close()
 	s.forwarder.close()
@@ -161,15 +160,15 @@ func (s *Server) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(p) // a client that went away while it was answered
+			panic(p) // the answer cannot be completed, so net/http closes the connection
 		}
 		s.log.Error("request panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		s.fail(w, r, errors.New("internal error, see the node's log"))
 	}()
 	h := w.Header()
 	h.Set(wire.HeaderNode, s.node.ID())
-	// Whatever is stored or repeated here, a browser neither guesses that it is a page nor
-	// runs it as one.
+	// Payloads come from clients. A browser must neither guess that one is a page nor run it as
+	// one.
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")
 	setBodyDeadline(w, r)

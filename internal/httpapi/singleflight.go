@@ -1,3 +1,5 @@
+// This file lets requests that come at the same time share one call.
+
 package httpapi
 
 import (
@@ -5,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// singleflight asks one question for many who ask it at the same time. Each gets an answer that
-// was asked for after it came, so it is as current as one of its own; but however many
-// they are, one is asked for at a time.
+// singleflight lets concurrent callers share the result of one call. A caller never gets the
+// result of a call that started before it came, so the result is as current as one of its own.
+// At most one call runs at a time.
 type singleflight[T any] struct {
-	token     chan struct{} // holds a token while somebody has the turn, and the fields below
-	arrivals  atomic.Uint64 // how many have come
-	startedAt uint64        // what that was when the last answer was asked for
+	token     chan struct{} // holds a token while a caller uses the fields below
+	arrivals  atomic.Uint64 // counts callers and calls in order
+	startedAt uint64        // of the call that gave value and err
 	value     T
 	err       error
 }
@@ -20,8 +22,8 @@ func newSingleflight[T any]() *singleflight[T] {
 	return &singleflight[T]{token: make(chan struct{}, 1)}
 }
 
-// get returns an answer that ask gives, to this caller or another; or the cause of ctx,
-// which ask goes by as well.
+// do returns the result of a call to fetch, by this caller or another, or the cause of ctx if
+// that ends first. fetch has to honor ctx.
 func (f *singleflight[T]) do(ctx context.Context, fetch func(context.Context) (T, error)) (T, error) {
 	arrival := f.arrivals.Add(1)
 	select {
@@ -36,7 +38,7 @@ func (f *singleflight[T]) do(ctx context.Context, fetch func(context.Context) (T
 	}
 	started := f.arrivals.Add(1)
 	value, err := fetch(ctx)
-	if ctx.Err() == nil { // or the others would be told that this caller has left
+	if ctx.Err() == nil { // otherwise the others would get this caller's cancellation
 		f.startedAt, f.value, f.err = started, value, err
 	}
 	return value, err

@@ -1,3 +1,5 @@
+// This file asks the kernel what it knows of a connection.
+
 package httpapi
 
 import (
@@ -7,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerClosed reports whether the other side has ended the connection. The server notices that
-// by itself, but not before it begins a request that was waiting together with its end.
+// peerClosed reports whether the peer has closed the connection. The server notices that too,
+// but not before it starts a request that was waiting together with the close.
 func peerClosed(c net.Conn) bool {
 	s := socket(c)
 	if s == nil {
@@ -27,8 +29,7 @@ func peerClosed(c net.Conn) bool {
 	return ended || err != nil
 }
 
-// sinceReceived tells how long ago the last of what has come over a connection came to this
-// machine.
+// sinceReceived returns how long ago the kernel received the last data on a connection.
 func sinceReceived(c net.Conn) (ago time.Duration, known bool) {
 	s := socket(c)
 	if s == nil {

@@ -1,3 +1,5 @@
+// This file replaces socket_linux.go where the kernel cannot be asked.
+
 //go:build !linux
 
 package httpapi
@@ -7,8 +9,9 @@ import (
 	"time"
 )
 
-// peerClosed leaves it to the server to notice that the other side has ended the connection.
+// peerClosed always returns false: only the server notices that the peer has closed the
+// connection.
 func peerClosed(net.Conn) bool { return false }
 
-// sinceReceived does not know.
+// sinceReceived never knows.
 func sinceReceived(net.Conn) (ago time.Duration, known bool) { return 0, false }

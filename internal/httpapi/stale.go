@@ -1,3 +1,7 @@
+// This file refuses writes that their callers have given up, so that such a write does not
+// replace what was written since. A process that was stopped, or whose machine was suspended,
+// finds requests on waking and cannot tell by itself how old they are.
+
 package httpapi
 
 import (
@@ -12,27 +16,23 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// A write that its caller has given up must not come later, over what was written since.
-// It can: a process that is stopped, or whose machine is suspended, finds on waking what
-// was sent to it meanwhile, and has no way to tell how long ago that was.
-
 const (
-	// minStale is for how long a request has to have waited before the node woke for its caller
-	// to have had a reason to give it up. It is more than the kernel's clock is coarse.
+	// minStale is how long a request must have waited before the process woke to count as
+	// stale. It is more than the resolution of the kernel's clock.
 	minStale = 50 * time.Millisecond
-	// wakeTime is how long a node that stood still takes to read what was waiting for it. It
-	// counts where the kernel does not tell when a request came.
+	// wakeTime is how long a process takes after waking to read the requests that were waiting.
+	// It is used where the kernel does not tell when a request came.
 	wakeTime = 500 * time.Millisecond
 )
 
-// Standstill tells when the process was last found to have stood still; no moment if it
-// never was.
+// Standstill reports the moment at which the process was last found to have been suspended, and
+// the zero moment if it never was.
 type Standstill interface{ Found() clock.Moment }
 
-// arrival is what is known of a request that changes something.
+// arrival is when a request came and until when its caller waits.
 type arrival struct {
 	at       clock.Moment // when it was read
-	deadline time.Time    // until when its caller waits; zero if that is not known
+	deadline time.Time    // zero if it is not known
 }
 
 type (
@@ -40,17 +40,17 @@ type (
 	connectionKey struct{}
 )
 
-// withArrival notes when a request came, for begin.
+// withArrival records the arrival of a request for checkStale.
 func withArrival(r *http.Request) *http.Request {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r
 	}
-	deadline, _ := requestDeadline(r) // checkHeaders has let it pass
+	deadline, _ := requestDeadline(r) // checkHeaders has accepted it
 	return r.WithContext(context.WithValue(r.Context(), arrivalKey{}, arrival{clock.Now(), deadline}))
 }
 
-// checkStale returns why a request that changes something is not to be begun, or nil. It is
-// asked last, when the body is here and before anything is sent.
+// checkStale returns nil if a request that changes something may begin, and otherwise why not.
+// It is called last: when the body is complete, and before anything is sent.
 func (s *Server) checkStale(r *http.Request) error {
 	a, _ := r.Context().Value(arrivalKey{}).(arrival)
 	c, _ := r.Context().Value(connectionKey{}).(net.Conn)
@@ -75,13 +75,12 @@ func (s *Server) checkStale(r *http.Request) error {
 	return nil
 }
 
-// withConnection lets begin see the connection that a request came over.
+// withConnection makes a request's connection available to checkStale.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
-// socket is what a connection comes down to, under TLS and whatever counts it; nil if
-// that is no socket.
+// socket returns the socket below TLS and other wrappers, or nil if there is none.
 func socket(c net.Conn) syscall.Conn {
 	for {
 		if s, ok := c.(syscall.Conn); ok {

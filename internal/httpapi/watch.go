@@ -1,3 +1,5 @@
+// This file serves watches: a stream of changes for each client.
+
 package httpapi
 
 import (
@@ -15,23 +17,23 @@ import (
 )
 
 const (
-	// bookmarkInterval is how often a watcher is told how far it is, whatever happens: who
-	// asks for one type only, or watches an idle plane, would not know otherwise.
+	// bookmarkInterval is how often a watcher is told how far the watch has come. Otherwise a
+	// watcher of one type, or of an idle plane, would not know.
 	bookmarkInterval = 10 * time.Second
-	// partTimeout is how long a client may take over one write to it. A slower one is
-	// cut off: what it does not take would have to be kept for it.
+	// partTimeout is how long a client may take to accept one part of a stream. A slower client
+	// is cut off: what it does not accept would have to be kept for it.
 	partTimeout = 10 * time.Second
-	// replayTimeout bounds what the store is asked for those who come from the past. Who
-	// has not caught up by then reconnects, and goes on from where it is.
+	// replayTimeout limits how long the store is read for a watcher that starts in the past. A
+	// watcher that has not caught up by then reconnects and continues from where it is.
 	replayTimeout = time.Minute
 )
 
-// errWake is the cause of a wait that ends for a bookmark, or for another look at the
-// caller's token.
+// errWake is the cause of a wait that ends for a bookmark, or to check the caller's
+// authorization again.
 var errWake = errors.New("time to look around")
 
-// getWatch tells a client of changes for as long as both are there. All watchers of a
-// node are fed from its mirror, so the store has one watch, however many they are.
+// getWatch streams changes to a client. All watchers of a node are fed from its mirror, so the
+// store has one watch however many there are.
 func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
 	t, err := s.newWatchStream(w, r)
 	if err != nil {
@@ -51,17 +53,17 @@ func (s *Server) getWatch(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// watchStream is one client of a watch.
+// watchStream is the watch of one client.
 type watchStream struct {
 	w       *deadlineWriter
-	header  http.Header     // of the answer; the view it tells of is not kept
-	typ     string          // only what is of this type; empty for all
-	at      rebind.Revision // everything up to it was told
+	header  http.Header     // of the answer; set before it starts, so that the view need not be kept
+	typ     string          // only changes of this type; empty for all
+	at      rebind.Revision // everything up to it was sent
 	started bool            // the answer has begun
-	gone    bool            // the client does not take what it is sent
+	gone    bool            // the client does not accept what it is sent
 }
 
-// watchStream tells where a client's watch begins, or why it cannot.
+// newWatchStream decides where a client's watch starts, or why it cannot.
 func (s *Server) newWatchStream(w http.ResponseWriter, r *http.Request) (*watchStream, error) {
 	t := &watchStream{w: deadlineWriterOf(w), header: make(http.Header), typ: r.URL.Query().Get("type")}
 	t.w.stream(partTimeout)
@@ -92,9 +94,8 @@ func (s *Server) newWatchStream(w http.ResponseWriter, r *http.Request) (*watchS
 	return t, nil
 }
 
-// watchStart reads the revision after which a client wants to be told. What it has seen
-// last counts before what it asked for when it first came, as a browser that reconnects
-// sends both.
+// watchStart returns the revision after which a watch starts. Last-Event-ID counts before
+// from_revision, because a browser that reconnects sends both.
 func watchStart(r *http.Request) (asked bool, from rebind.Revision, err error) {
 	query := r.URL.Query()
 	from, err = revisionParam(query, "from_revision", 0)
@@ -111,9 +112,8 @@ func watchStart(r *http.Request) (asked bool, from rebind.Revision, err error) {
 	return query.Has("from_revision"), from, nil
 }
 
-// waitFuture waits for this node's copy to come to a revision, unless the store does
-// not have it: then it was restored, and whoever knows that revision knows another
-// history.
+// waitFuture waits until this node's copy has a revision that it does not have yet. If the
+// store does not have it either, the store was restored: the client knows another history.
 func (s *Server) waitFuture(ctx context.Context, to rebind.Revision) error {
 	_, _, err := s.readPast(ctx, to, "", 1)
 	switch {
@@ -125,7 +125,7 @@ func (s *Server) waitFuture(ctx context.Context, to rebind.Revision) error {
 	return s.waitRevision(ctx, to, currentTimeout)
 }
 
-// replay tells what the mirror no longer keeps and the store still does.
+// replay sends the changes that the mirror no longer keeps and the store still has.
 func (s *Server) replay(ctx context.Context, t *watchStream) error {
 	limited, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
@@ -142,8 +142,8 @@ func (s *Server) replay(ctx context.Context, t *watchStream) error {
 	return t.start()
 }
 
-// streamLive tells what happens, until the client is gone or this node has nothing more to
-// tell; it returns why.
+// streamLive sends changes as they happen until the client is gone or this node can send no
+// more, and returns why.
 func (s *Server) streamLive(ctx context.Context, t *watchStream) error {
 	next := time.Now().Add(bookmarkInterval)
 	for {
@@ -176,18 +176,18 @@ func (s *Server) streamLive(ctx context.Context, t *watchStream) error {
 	}
 }
 
-// endWatch tells a client that is still there why its watch ends.
+// endWatch tells the client, if it is still there, why its watch ends.
 func (s *Server) endWatch(r *http.Request, t *watchStream, err error) {
 	if t.gone || r.Context().Err() != nil {
 		return
 	}
 	if errors.Is(err, rebind.ErrCompacted) {
-		// Too slow, or the node has loaded its copy anew. The store may know more than
-		// the mirror keeps: the client's next request is answered from there, or by 410.
+		// The client was too slow, or the node loaded its copy again. The store may have more
+		// than the mirror: the client's next request is answered from there, or with 410.
 		err = fmt.Errorf("%w: this node does not keep what happened after revision %d: watch again from there", wire.ErrGone, t.at)
 	}
 	p := s.problem(r, err)
-	_ = t.send(wire.EventError, 0, p) // and if it is gone now, it is told nothing
+	_ = t.send(wire.EventError, 0, p) // if the client is gone by now nothing can be done about it
 	_ = t.flush()
 }
 
@@ -197,10 +197,10 @@ func (t *watchStream) setHeaders() {
 	maps.Copy(h, t.header)
 	h.Set("Content-Type", wire.EventStream)
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // a proxy that collects what it passes on would delay it
+	h.Set("X-Accel-Buffering", "no") // a buffering proxy would delay events
 }
 
-// begin begins the answer, if it has not begun, with a bookmark.
+// start begins the answer with a bookmark, unless it has begun.
 func (t *watchStream) start() error {
 	if t.started {
 		return nil
@@ -217,7 +217,7 @@ func (t *watchStream) sendBookmark() error {
 	return t.flush()
 }
 
-// sendSteps sends what the client wants of steps.
+// sendSteps sends the changes of steps that the client wants.
 func (t *watchStream) sendSteps(steps []rebind.Step) error {
 	if err := t.start(); err != nil {
 		return err
@@ -230,8 +230,8 @@ func (t *watchStream) sendSteps(steps []rebind.Step) error {
 	return t.flush()
 }
 
-// sendStep sends what the client wants of a step: a [wire.Step] that is made as it is
-// written, since there is no limit to what may happen at one revision.
+// sendStep sends the changes of one step that the client wants. The event is written as a
+// [wire.Step] without being encoded as a whole: one revision may have any number of changes.
 func (t *watchStream) sendStep(s *rebind.Step) error {
 	wanted := func(c *rebind.Change) bool { return t.typ == "" || c.Name.Type() == t.typ }
 	if !slices.ContainsFunc(s.Changes, func(c rebind.Change) bool { return wanted(&c) }) {
@@ -247,11 +247,11 @@ func (t *watchStream) sendStep(s *rebind.Step) error {
 			comma = ","
 		}
 	}
-	to.print("]}\n\n") // JSON has no line feed in it
+	to.print("]}\n\n") // compact JSON has no line feed
 	return t.checkSent(to.flush())
 }
 
-// send writes one event. Its id, if it is not 0, is what the client comes back with.
+// send writes one event. A client that reconnects sends the last id that is not 0.
 func (t *watchStream) send(kind string, id rebind.Revision, data any) error {
 	to := newObjectWriter(t.w)
 	to.print("event: %s\n", kind)
@@ -264,10 +264,10 @@ func (t *watchStream) send(kind string, id rebind.Revision, data any) error {
 	return t.checkSent(to.flush())
 }
 
-// flush has the client get what was written.
+// flush sends the client what was written.
 func (t *watchStream) flush() error { return t.checkSent(t.w.flush()) }
 
-// checkSent notes whether the client has taken what was written.
+// checkSent records a failure to send to the client.
 func (t *watchStream) checkSent(err error) error {
 	switch {
 	case err == nil, errors.Is(err, errRevoked):
@@ -278,7 +278,7 @@ func (t *watchStream) checkSent(err error) error {
 	}
 }
 
-// changeOf is a change without its payload.
+// changeOf converts a change without its payload.
 func changeOf(c *rebind.Change) wire.Change {
 	change := wire.Change{Op: "put", Type: c.Name.Type(), ID: c.Name.ID(), ModRevision: int64(c.Revision), Fault: c.Fault}
 	m := c.Memento

@@ -1,9 +1,10 @@
-// Package client talks to the API of a plane's nodes for the operator's commands. It
-// tells apart what a caller has to tell apart: a refusal, which is a [wire.Problem]; a
-// node that could not be reached, so that nothing happened; one that was reached and is
-// not to be trusted, or does not trust the caller, with the same outcome; something that
-// answers and is no node; and an answer that was lost, after which a write may or may not
-// have happened.
+// Package client calls the API for the operator's commands. Its errors tell apart what a caller
+// has to know: a refusal, which is a [wire.Problem]; no node reached, so that nothing happened;
+// a node that is not trusted or does not trust the caller, with the same outcome; an answer
+// that does not come from a node; and a lost answer, after which a write may or may not have
+// happened.
+//
+// This file has the client and one attempt at one server.
 package client
 
 import (
@@ -27,39 +28,40 @@ import (
 
 // Errors of a request that no node has answered.
 var (
-	// ErrUnreachable is returned when no node was reached.
+	// ErrUnreachable is returned if no node was reached.
 	ErrUnreachable = errors.New("no node reached")
-	// ErrTrust is returned when node and client do not trust each other's certificates,
-	// or one of them does not speak TLS.
+	// ErrTrust is returned if node and client do not trust each other's certificates, or one of
+	// them does not speak TLS.
 	ErrTrust = credentials.ErrTrust
-	// ErrLost is returned when the request was sent and no answer came that can be read.
+	// ErrLost is returned if the request was sent and no readable answer came.
 	ErrLost = errors.New("no answer")
-	// ErrNotNode is returned when what has answered is no node: a proxy, a redirect,
-	// another program.
+	// ErrNotNode is returned if the answer did not come from a node but from a proxy, a
+	// redirect or another program.
 	ErrNotNode = errors.New("no node answers there")
-	// ErrUnknown is returned, with an ErrLost or an ErrStranger, for a request that changes
-	// something.
+	// ErrUnknown is returned, together with an ErrLost or an ErrNotNode, for a request that
+	// changes something.
 	ErrUnknown = errors.New("outcome unknown: it may have taken effect, look before you try again")
 )
 
-// Client talks to one node after the other, until one answers. It follows no redirect
-// and asks no proxy.
+// Client tries one node after the other until one answers. It follows no redirects and uses no
+// proxy.
 type Client struct {
 	servers []*url.URL
-	last    atomic.Int64 // the place of the server that has answered last
+	last    atomic.Int64 // index of the server that has answered last
 	http    *http.Client
 	token   *credentials.ClientToken
 }
 
-// Credentials are what a client shows to nodes, and whom it trusts to be one. The zero
-// value shows nothing and trusts the CAs of the system.
+// Credentials are what a client shows to nodes, and which CAs it trusts. The zero value shows
+// nothing and trusts the system's CAs.
 type Credentials struct {
 	TLS   *credentials.Client
 	Token *credentials.ClientToken
 }
 
-// New makes a client for nodes as [ParseServers] takes them. A token that is for
-// https:// is not shown without, so then all of them have to be.
+// New returns a client for a list of servers, see [ParseServers]. With a token, all servers
+// have to be https:// or none: a token is not shown with TLS to one server and without to
+// another.
 func New(servers string, shown Credentials) (*Client, error) {
 	parsed, err := ParseServers(servers)
 	if err != nil {
@@ -73,7 +75,7 @@ func New(servers string, shown Credentials) (*Client, error) {
 	return newClient(parsed, shown), nil
 }
 
-// At makes a client for the one node at a URL, as its record tells it.
+// At returns a client for the one node at a URL, as in the node's record.
 func At(uri string, shown Credentials) (*Client, error) {
 	server, err := parseServer(uri)
 	if err != nil {
@@ -93,7 +95,7 @@ func newClient(servers []*url.URL, shown Credentials) *Client {
 	return &Client{servers: servers, http: &http.Client{Transport: t, CheckRedirect: stay}, token: shown.Token}
 }
 
-// Close ends the connections that nobody uses any more.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Request is one request to the API.
@@ -103,23 +105,21 @@ type Request struct {
 	Query  url.Values
 	Header http.Header
 	Body   []byte
-	// Upload is a body that is sent as it is read, in the place of Body.
+	// Upload is a body that is streamed, instead of Body.
 	Upload io.Reader
-	// ReadOnly marks a request that changes nothing although its method is that of one
-	// which does.
+	// ReadOnly marks a request that changes nothing although its method usually does.
 	ReadOnly bool
-	// Probe marks a request that asks how a node is: its 503 is an answer as any other, and
-	// is not asked of the next node.
+	// Probe marks a health check: 503 is an answer like any other, and no other node is asked.
 	Probe bool
-	// OnProgress, if it is not nil, is called when the node says that it is still at work.
+	// OnProgress, if not nil, is called when the node says that it is still working.
 	OnProgress func()
 }
 
-// isWrite reports whether the request changes something.
+// isWrite reports whether the request may change something.
 func (r *Request) isWrite() bool { return r.Method != http.MethodGet && !r.ReadOnly }
 
-// noAnswer is what it means for the request that err has come in the place of a node's
-// answer, after it was sent.
+// noAnswer returns the error for a request that was sent and then failed with err instead of
+// getting an answer from a node.
 func (r *Request) noAnswer(err error) error {
 	if r.isWrite() {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
@@ -127,22 +127,22 @@ func (r *Request) noAnswer(err error) error {
 	return err
 }
 
-// Answer is an answer that is no problem.
+// Answer is a successful answer.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	// Server is the URL of the node that has given it.
+	// Server is the URL of the node that answered.
 	Server string
 
 	request *Request
 }
 
-// Decode reads the answer's JSON object into v. An answer that is none was not given by
-// this API: the error is an [ErrLost].
+// Decode decodes the answer's JSON object into v. If the body is not a JSON object it was not
+// sent by this API, and the error is an [ErrLost].
 func (a *Answer) Decode(v any) error {
 	if !bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("{")) {
-		return a.Incomplete("it is no JSON object") // null would be taken for one without fields
+		return a.Incomplete("it is no JSON object") // null would decode as an object without fields
 	}
 	if err := json.Unmarshal(a.Body, v); err != nil {
 		return a.Incomplete(err.Error())
@@ -150,13 +150,13 @@ func (a *Answer) Decode(v any) error {
 	return nil
 }
 
-// Incomplete is the error of an answer that lacks what it has to carry. Whatever its
-// status says, what was asked for is then not known to have happened.
+// Incomplete returns the error for an answer that lacks something it has to have. Whatever its
+// status, the outcome of the request is then not known.
 func (a *Answer) Incomplete(why string) error {
 	return a.request.noAnswer(fmt.Errorf("%w: %s answered %d with what is no such answer: %s", ErrLost, a.Server, a.Status, why))
 }
 
-// Stream is an answer that is no problem, to be read as it comes. Close its body.
+// Stream is a successful answer whose body is still to be read. Close the body.
 type Stream struct {
 	Status int
 	Header http.Header
@@ -164,11 +164,11 @@ type Stream struct {
 	Server string
 }
 
-// maxAnswer bounds an answer that is read whole, which no node exceeds.
+// maxAnswer limits an answer that is read as a whole. No node sends a longer one.
 const maxAnswer = 256 << 20
 
-// Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable],
-// [ErrTrust], [ErrLost] or [ErrStranger].
+// Do sends one request. The error is a [*wire.Problem], or wraps [ErrUnreachable], [ErrTrust],
+// [ErrLost] or [ErrNotNode].
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	s, err := c.Open(ctx, r)
 	if err != nil {
@@ -185,7 +185,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	return &Answer{Status: s.Status, Header: s.Header, Body: body, Server: s.Server, request: &r}, nil
 }
 
-// Get reads a path into v.
+// Get requests a path and decodes the answer into v.
 func (c *Client) Get(ctx context.Context, path string, v any) error {
 	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path})
 	if err != nil {
@@ -194,8 +194,8 @@ func (c *Client) Get(ctx context.Context, path string, v any) error {
 	return answer.Decode(v)
 }
 
-// Identity asks which process of which node answers, however it is. That needs no
-// credentials, and shows none.
+// Identity asks which process of which node answers, whatever its state. It needs and sends no
+// credentials.
 func (c *Client) Identity(ctx context.Context) (node, instance string, err error) {
 	t := &attempt{client: c, server: c.servers[0], request: &Request{Method: http.MethodGet, Path: wire.PathLive}, anonymous: true}
 	resp, err := t.send(ctx)
@@ -205,16 +205,16 @@ func (c *Client) Identity(ctx context.Context) (node, instance string, err error
 	return resp.Header.Get(wire.HeaderNode), resp.Header.Get(wire.HeaderInstance), resp.Body.Close()
 }
 
-// try is one request to one server.
+// attempt is one request to one server.
 type attempt struct {
 	client    *Client
 	server    *url.URL
 	request   *Request
-	anonymous bool        // it shows no token
-	sent      atomic.Bool // it may have arrived
+	anonymous bool        // send no token
+	sent      atomic.Bool // the server may have received it
 }
 
-// send sends the request and returns whatever the answer is.
+// send sends the request and returns the answer, whatever it is.
 func (t *attempt) send(ctx context.Context) (*http.Response, error) {
 	r := t.request
 	target := *t.server
@@ -253,15 +253,15 @@ func (t *attempt) send(ctx context.Context) (*http.Response, error) {
 	return resp, nil
 }
 
-// sendError tells what an error means for a request that got no answer.
+// sendError returns the error for a request that got no answer.
 func (t *attempt) sendError(err error) error {
 	sent := t.sent.Load()
 	distrust := credentials.Explain(err, credentials.Flags{CA: "--cacert", Cert: "--cert"})
 	switch {
-	// Once a request is sent only the refusal of a certificate tells that it was not read.
+	// After a request was sent, only a refused certificate means that it was not read.
 	case distrust != nil && (!sent || strings.Contains(err.Error(), "certificate")):
 		return fmt.Errorf("%s: %w", t.server, distrust)
-	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
+	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // a TLS alert
 		return fmt.Errorf("%s: %w", t.server, errWantsTLS)
 	case sent:
 		return t.request.noAnswer(fmt.Errorf("%w: %w", ErrLost, err))
@@ -270,7 +270,7 @@ func (t *attempt) sendError(err error) error {
 	}
 }
 
-// JSON makes a request with a JSON body.
+// JSON returns a request with a JSON body.
 func JSON(method, path string, v any) (Request, error) {
 	body, err := json.Marshal(v)
 	if err != nil {

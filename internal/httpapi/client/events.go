@@ -1,3 +1,5 @@
+// This file reads server-sent events.
+
 package client
 
 import (
@@ -11,12 +13,12 @@ import (
 // Event is one server-sent event.
 type Event struct {
 	Kind string
-	// ID is that of the event, or of the last one before it that had one.
+	// ID is the id of this event, or of the last event before it that had one.
 	ID   string
 	Data []byte
 }
 
-// Events reads server-sent events from an answer.
+// Events reads server-sent events.
 type Events struct {
 	from *bufio.Reader
 	id   string
@@ -25,10 +27,10 @@ type Events struct {
 // NewEvents returns a reader of a stream's events.
 func NewEvents(from io.Reader) *Events { return &Events{from: bufio.NewReader(from)} }
 
-// maxEvent bounds one event, in bytes. What one revision can hold, in base64, is far less.
+// maxEvent limits one event, in bytes. The largest revision, in base64, is far smaller.
 const maxEvent = 64 << 20
 
-// line reads a line of at most so many bytes.
+// line reads a line of at most that many bytes.
 func (e *Events) line(most int) ([]byte, error) {
 	var line []byte
 	for {
@@ -45,8 +47,7 @@ func (e *Events) line(most int) ([]byte, error) {
 	}
 }
 
-// Next returns the next event. The error is an [ErrLost]: whatever ends a stream, more
-// was to come.
+// Next returns the next event. The error is always an [ErrLost]: a stream has no regular end.
 func (e *Events) Next() (Event, error) {
 	ev := Event{Kind: "message"}
 	for {
@@ -57,7 +58,7 @@ func (e *Events) Next() (Event, error) {
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
 			if ev.Data == nil {
-				ev = Event{Kind: "message"} // nothing was said
+				ev = Event{Kind: "message"} // an event without data
 				continue
 			}
 			ev.ID = e.id
@@ -76,7 +77,7 @@ func (e *Events) Next() (Event, error) {
 			}
 			ev.Data = append(ev.Data, value...)
 			if ev.Data == nil {
-				ev.Data = []byte{} // there, and empty
+				ev.Data = []byte{} // present, and empty
 			}
 		}
 	}

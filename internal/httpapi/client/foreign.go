@@ -1,3 +1,5 @@
+// This file tells what answered if the answer is not a success of a node.
+
 package client
 
 import (
@@ -12,18 +14,18 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// maxProblem bounds what is read of an answer that is no success.
+// maxProblem limits how much is read of an answer that is not a success.
 const maxProblem = 64 << 10
 
-// errWantsTLS is the ErrTrust of a server that is asked without TLS.
+// errWantsTLS is the ErrTrust for a server that was asked without TLS.
 var errWantsTLS = fmt.Errorf("%w: it speaks TLS and not plain HTTP: write https:// for http://", ErrTrust)
 
-// fromNode reports whether an answer is one of this API's. No node redirects.
+// fromNode reports whether an answer comes from this API. Nodes never redirect.
 func (t *attempt) fromNode(resp *http.Response) bool {
 	return resp.Header.Get(wire.HeaderNode) != "" && (resp.StatusCode < 300 || resp.StatusCode >= 400)
 }
 
-// problem is the error that an answer is which is no success of a node's.
+// problem returns the error for an answer that is not a success of a node.
 func (t *attempt) problem(ctx context.Context, resp *http.Response, body []byte) error {
 	var p wire.Problem
 	switch {
@@ -38,14 +40,14 @@ func (t *attempt) problem(ctx context.Context, resp *http.Response, body []byte)
 	}
 }
 
-// wantsTLS reports whether a server has refused to read a request that came without TLS.
+// wantsTLS reports whether a server refused the request because it came without TLS.
 func wantsTLS(resp *http.Response, body []byte) bool {
 	return resp.StatusCode == http.StatusBadRequest && resp.Header.Get(wire.HeaderNode) == "" &&
 		(bytes.Contains(body, []byte("HTTP request to an HTTPS server")) || bytes.Contains(body, []byte("HTTP request was sent to HTTPS port")))
 }
 
-// notNode tells who has answered that is no node, and how. Nothing of what it has sent
-// is shown but what says who it is.
+// notNode describes what answered instead of a node. It shows only those parts of the answer
+// that help to identify the program.
 func (t *attempt) notNode(ctx context.Context, resp *http.Response) error {
 	text := fmt.Sprintf("%s answered %.60q", t.server, resp.Status)
 	if kind := resp.Header.Get("Content-Type"); kind != "" {
@@ -65,7 +67,7 @@ func (t *attempt) notNode(ctx context.Context, resp *http.Response) error {
 	return fmt.Errorf("%w: %s", ErrNotNode, text)
 }
 
-// isEtcd asks what has answered whether it is an etcd. It is shown no token.
+// isEtcd asks the server whether it is an etcd, without a token.
 func (t *attempt) isEtcd(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -1,3 +1,5 @@
+// This file tries one server after the other.
+
 package client
 
 import (
@@ -19,15 +21,15 @@ import (
 )
 
 const (
-	// attemptTimeout is how long one of several servers may take to answer a read, or to be
-	// reached for a write, before the next one is asked.
+	// attemptTimeout is how long one of several servers may take to answer a read, or to accept
+	// a connection for a write, before the next one is tried.
 	attemptTimeout = 5 * time.Second
 	// roundInterval is the time between two rounds through all servers.
 	roundInterval = 200 * time.Millisecond
 )
 
-// ParseServers reads a list of nodes: URLs such as https://host:port, with commas between
-// them. One without a scheme, host:port, is meant as http://.
+// ParseServers parses a list of nodes: URLs such as https://host:port, separated by commas. An
+// item without a scheme, host:port, means http://.
 func ParseServers(list string) ([]*url.URL, error) {
 	var servers []*url.URL
 	for item := range strings.SplitSeq(list, ",") {
@@ -62,11 +64,11 @@ func parseServer(item string) (*url.URL, error) {
 
 // Open is Do for an answer that may be long: its body is still to be read.
 //
-// Of several servers it asks the one that has answered last, and then the others, round
-// and round until ctx ends: as long as the request was not sent, was answered by 503,
-// which says that it was not applied, or changes nothing. A single server is asked once. A
-// write that is under way when ctx ends has an unknown outcome, so none is begun again for
-// which little time is left, as long as tries take.
+// With several servers it first tries the one that answered last, then the others, in rounds
+// until ctx ends. It goes on while the request was not sent, was answered by 503, which means
+// that it was not applied, or changes nothing. A single server is tried once. A write that is
+// in flight when ctx ends has an unknown outcome, so no new attempt begins when too little time
+// is left for one.
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	upload := &readTracker{from: r.Upload}
 	if r.Upload != nil {
@@ -91,7 +93,7 @@ func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 			if upload.started.Load() || !retryable(&r, err) {
 				return nil, err
 			}
-			if ctx.Err() == nil || errs[n] == nil { // that time is over is not why
+			if ctx.Err() == nil || errs[n] == nil { // that the time is over does not explain anything
 				errs[n] = err
 			}
 		}
@@ -106,7 +108,7 @@ func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
 	}
 }
 
-// left is how much time ctx leaves.
+// timeLeft returns how much time ctx has left.
 func timeLeft(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -115,7 +117,7 @@ func timeLeft(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
-// retryable reports whether a request that has failed can be sent to another server.
+// retryable reports whether a failed request may be sent to another server.
 func retryable(r *Request, err error) bool {
 	var p *wire.Problem
 	switch {
@@ -130,21 +132,21 @@ func retryable(r *Request, err error) bool {
 	}
 }
 
-// transient reports whether what has failed may work a moment later.
+// transient reports whether the failure may go away by itself.
 func transient(err error) bool { return !errors.Is(err, ErrTrust) && !errors.Is(err, ErrNotNode) }
 
-// summary is the error when no server has answered. What a node has said comes before
-// that others say nothing.
+// summary returns the error if no server has answered. Answers of nodes come before failures to
+// get one.
 func summary(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
 	}
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil }) // was not asked any more
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil }) // not tried
 	slices.SortStableFunc(errs, func(a, b error) int { return rank(a) - rank(b) })
 	return errors.Join(errs...)
 }
 
-// rank orders errors: first what a node has said, last that it was not trusted.
+// rank orders errors: problems from nodes first, failures of trust last.
 func rank(err error) int {
 	switch {
 	case errors.As(err, new(*wire.Problem)):
@@ -156,7 +158,7 @@ func rank(err error) int {
 	}
 }
 
-// errSlow ends a try of one server where there are others.
+// errSlow ends an attempt if there are other servers.
 var errSlow = errors.New("it takes too long, and there are others")
 
 // try sends the request to one server.
@@ -181,13 +183,12 @@ func (c *Client) try(ctx context.Context, server *url.URL, r *Request) (*Stream,
 	return stream, nil
 }
 
-// attemptLimit is how long a server is waited for where there are others: so that each of
-// them has its turn.
+// attemptLimit returns how long one server may take, so that each has its turn.
 func (c *Client) attemptLimit(ctx context.Context) time.Duration {
 	return min(attemptTimeout, timeLeft(ctx)/time.Duration(len(c.servers)))
 }
 
-// open sends the request and looks at what the answer is.
+// open sends the request and returns the answer if it is a success of a node.
 func (t *attempt) open(ctx context.Context) (*Stream, error) {
 	resp, err := t.send(ctx)
 	if err != nil {
@@ -204,7 +205,7 @@ func (t *attempt) open(ctx context.Context) (*Stream, error) {
 	return nil, t.problem(ctx, resp, text)
 }
 
-// cancelBody is a body that has its request ended when it is closed.
+// cancelBody is a body that cancels its request when it is closed.
 type cancelBody struct {
 	io.ReadCloser
 	cancel func()
@@ -216,8 +217,7 @@ func (e *cancelBody) Close() error {
 	return e.ReadCloser.Close()
 }
 
-// readTracker knows whether something was read of a body, which can then not be sent
-// again.
+// readTracker records whether some of a body was read, which then cannot be sent again.
 type readTracker struct {
 	from    io.Reader
 	started atomic.Bool

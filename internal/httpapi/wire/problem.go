@@ -1,3 +1,5 @@
+// This file has the errors of the API and the one table that maps errors to statuses.
+
 package wire
 
 import (
@@ -11,7 +13,7 @@ import (
 // ProblemType is the media type of an error's body (RFC 9457).
 const ProblemType = "application/problem+json"
 
-// Problem is the body of every error. It is the client's error as well.
+// Problem is the body of every error, and the error that the client returns for it.
 type Problem struct {
 	// Type names the kind of problem, for programs.
 	Type   string `json:"type"`
@@ -54,40 +56,37 @@ const (
 
 // Errors that only the API has.
 var (
-	// ErrBadRequest is returned for a request whose path, query, headers or body are not as
-	// the API wants them.
+	// ErrBadRequest is returned for a request whose path, query, headers or body are not valid.
 	ErrBadRequest = errors.New("bad request")
-	// ErrBodyTooLarge is returned for a request whose body is over a limit of the API.
+	// ErrBodyTooLarge is returned for a request whose body exceeds a limit of the API.
 	ErrBodyTooLarge = errors.New("too large")
-	// ErrGone is returned for a listing or a revision that is no longer kept.
+	// ErrGone is returned for a listing or a revision that is no longer available.
 	ErrGone = errors.New("gone")
-	// ErrMediaType is returned for a body of a type that cannot be taken.
+	// ErrMediaType is returned for a body of a media type that is not accepted.
 	ErrMediaType = errors.New("media type not taken")
-	// ErrBehind is returned when this node's copy does not come to a revision in
-	// time.
+	// ErrBehind is returned if this node's copy does not reach a revision in time.
 	ErrBehind = errors.New("this node's copy has not come that far")
 	// ErrStayed is returned for a write that was asked not to be forwarded.
 	ErrStayed = errors.New("not forwarded")
-	// ErrNoIdentity is returned for a request that does not say, by a token that is
-	// known, whose it is.
+	// ErrNoIdentity is returned for a request without a known token.
 	ErrNoIdentity = errors.New("not identified")
-	// ErrForbidden is returned for a request that its sender may not make.
+	// ErrForbidden is returned for a request that its caller may not make.
 	ErrForbidden = errors.New("not allowed")
-	// ErrBusy is returned for a stream that would be one too many.
+	// ErrBusy is returned for a request that exceeds a limit on concurrent use.
 	ErrBusy = errors.New("busy")
-	// ErrDisk is returned where a node's own disk does not take what it has to keep.
+	// ErrDisk is returned if the node's own disk cannot store something.
 	ErrDisk = errors.New("this node's disk cannot keep it")
 	// ErrNotBegun is returned for a write that its caller has given up, or may have.
 	ErrNotBegun = errors.New("not begun")
 )
 
-// problems is the one table of statuses. The first row whose error matches
-// counts, so those that say more come first.
+// problems is the table of statuses. The first row whose error matches counts, so more specific
+// errors come first.
 var problems = []struct {
 	err    error
 	kind   string
 	status int
-	hint   string // what to do, where the error itself does not say
+	hint   string // what to do, if the error does not say it
 }{
 	{ErrBadRequest, KindBadRequest, http.StatusBadRequest, ""},
 	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
@@ -128,7 +127,7 @@ var problems = []struct {
 // RetryAfter is how many seconds a client should wait after a 503.
 const RetryAfter = "1"
 
-// ProblemOf turns an error into the problem that is sent.
+// ProblemOf returns the problem for an error.
 func ProblemOf(err error) *Problem {
 	var known *Problem
 	if errors.As(err, &known) {
@@ -146,7 +145,7 @@ func ProblemOf(err error) *Problem {
 	return NewProblem(http.StatusInternalServerError, KindInternal, err.Error())
 }
 
-// NewProblem makes a problem.
+// NewProblem returns a problem.
 func NewProblem(status int, kind, detail string) *Problem {
 	return &Problem{Type: kind, Title: http.StatusText(status), Status: status, Detail: detail}
 }

@@ -1,8 +1,10 @@
+// This file has the types of watches, exports and imports.
+
 package wire
 
 import "encoding/json"
 
-// The paths of this file.
+// Paths of watches, exports and imports.
 const (
 	PathWatch  = "/v1/watch"
 	PathExport = "/v1/export"
@@ -11,7 +13,8 @@ const (
 
 // Headers of streams.
 const (
-	// HeaderLastEvent is what a client that reconnects to a watch has seen last.
+	// HeaderLastEvent is the last revision that a client had seen when it reconnects to a
+	// watch.
 	HeaderLastEvent = "Last-Event-ID"
 	// HeaderQuarantined counts the mementos that an export leaves out.
 	HeaderQuarantined = "Coordinator-Quarantined"
@@ -23,27 +26,26 @@ const (
 	Archive     = "application/octet-stream"
 )
 
-// The events of a watch. The data of an EventError, which ends the stream, is a
-// [Problem].
+// The events of a watch. An EventError ends the stream; its data is a [Problem].
 const (
 	EventChange   = "change"
 	EventBookmark = "bookmark"
 	EventError    = "error"
 )
 
-// Bookmark tells how far a watch has come: everything up to Revision was told.
+// Bookmark tells how far a watch has come: everything up to Revision was sent.
 type Bookmark struct {
 	Revision int64 `json:"revision"`
 }
 
-// Step is what happened to mementos at one revision.
+// Step has the changes to mementos at one revision.
 type Step struct {
 	Revision int64    `json:"revision"`
 	Changes  []Change `json:"changes"`
 }
 
-// Change is one memento put or deleted. Item is there for a put of a memento that can
-// be used, and Fault for one that is quarantined.
+// Change is one put or delete of a memento. Item is set for a put of a valid memento, and Fault
+// for a quarantined one.
 type Change struct {
 	Op          string `json:"op"` // put or delete
 	Type        string `json:"type"`
@@ -53,8 +55,8 @@ type Change struct {
 	Fault string `json:"fault,omitempty"`
 }
 
-// Item is what a put made of a memento, with its payload: as it is where that is
-// JSON, in base64 otherwise.
+// Item is a memento after a put. Its payload is in Data if it is JSON, and in DataBase64
+// otherwise.
 type Item struct {
 	Parent         string          `json:"parent"`
 	ContentType    string          `json:"content_type"`
@@ -66,20 +68,20 @@ type Item struct {
 	DataBase64     *string         `json:"data_base64,omitempty"`
 }
 
-// Imported is the answer of POST /v1/import: what was done, or what would be.
+// Imported is the answer of POST /v1/import: what was changed, or would be.
 type Imported struct {
-	// Revision is that of the last change, or of the state if nothing had to change.
+	// Revision is the revision of the last change, or of the state if nothing had to change.
 	Revision  int64 `json:"revision"`
 	Created   int64 `json:"created"`
 	Changed   int64 `json:"changed"`
 	Unchanged int64 `json:"unchanged"`
 	Deleted   int64 `json:"deleted"`
 	DryRun    bool  `json:"dry_run"`
-	// Names is there for a dry run: the first of each kind.
+	// Names is set for a dry run: the first names of each kind.
 	Names *ImportNames `json:"names,omitempty"`
 }
 
-// ImportNames names mementos, as type/id, that an import would change.
+// ImportNames lists mementos, as type/id, that an import would change.
 type ImportNames struct {
 	Created []string `json:"created"`
 	Changed []string `json:"changed"`

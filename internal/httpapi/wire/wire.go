@@ -1,7 +1,6 @@
-// Package wire holds what goes over HTTP: the JSON types, the headers, and the one
-// table that turns an error into a status. Server and client share it, so a
-// field cannot be spelled in two ways. All of it is a contract: add, never
-// rename.
+// Package wire has what goes over HTTP: the JSON types, the headers, and the one table that
+// maps errors to statuses. Server and client share it, so that no field can be spelled in two
+// ways. All of it is a contract: names may be added, never changed.
 package wire
 
 import (
@@ -15,23 +14,23 @@ import (
 
 // Headers of requests and answers.
 const (
-	// HeaderForward with value never asks a node not to forward a write.
+	// HeaderForward with the value never asks a node not to forward a write.
 	HeaderForward = "Coordinator-Forward"
 	ForwardNever  = "never"
 
-	// HeaderDeadline is when the caller stops waiting for a write (RFC 3339): it is not
-	// begun after that.
+	// HeaderDeadline is when the caller stops waiting for a write (RFC 3339). The write does
+	// not begin after that.
 	HeaderDeadline = "Coordinator-Deadline"
 
 	HeaderRevision  = "Coordinator-Revision"
 	HeaderStaleness = "Coordinator-Staleness-Ms"
 	HeaderNode      = "Coordinator-Node"
-	HeaderInstance  = "Coordinator-Instance" // of the process that answers, with its health
+	HeaderInstance  = "Coordinator-Instance" // the process that answers, with its health
 	HeaderTerm      = "Coordinator-Term"
 	HeaderParent    = "Coordinator-Parent"
 	HeaderSchema    = "Coordinator-Schema"
 
-	// HeaderKey makes a put one that can be sent again.
+	// HeaderKey makes a put idempotent: it may be sent again.
 	HeaderKey = "Idempotency-Key"
 )
 
@@ -85,12 +84,12 @@ type Mirror struct {
 	StalenessMS int64 `json:"staleness_ms"`
 	Count       int   `json:"count"`
 	Bytes       int64 `json:"bytes"`
-	// Loaded and Total tell how far the last load has come, in mementos.
+	// Loaded and Total tell how many mementos the last load has read so far, and of how many.
 	Loaded int64 `json:"loaded"`
 	Total  int64 `json:"total"`
 }
 
-// Fault is a memento that cannot be read.
+// Fault is a quarantined memento.
 type Fault struct {
 	Name        string `json:"name"`
 	ModRevision int64  `json:"mod_revision"`
@@ -116,7 +115,7 @@ type ModeState struct {
 	State modes.State `json:"state"`
 }
 
-// ModeReply is the answer to it.
+// ModeReply is the answer to a [ModeRequest].
 type ModeReply struct {
 	Previous ModeState `json:"previous"`
 	Current  ModeState `json:"current"`
@@ -127,7 +126,7 @@ type PriorityRequest struct {
 	Priority *int `json:"priority"`
 }
 
-// PriorityReply is the answer to it.
+// PriorityReply is the answer to a [PriorityRequest].
 type PriorityReply struct {
 	Previous int `json:"previous"`
 	Current  int `json:"current"`
@@ -143,7 +142,7 @@ type LogLevelRequest struct {
 	Level string `json:"level"`
 }
 
-// LogLevelReply is the answer to it.
+// LogLevelReply is the answer to a [LogLevelRequest].
 type LogLevelReply struct {
 	Previous string `json:"previous"`
 	Current  string `json:"current"`
@@ -156,11 +155,11 @@ type Plane struct {
 	Master   *string `json:"master"`
 	Term     int64   `json:"term"`
 	Revision int64   `json:"revision"`
-	// Paused says that nobody is promoted by itself; Pause says since when, until
-	// when and through which node.
+	// Paused says that no node is promoted automatically. Pause says since when, until when and
+	// through which node it was asked for.
 	Paused bool               `json:"paused"`
 	Pause  *coordinator.Pause `json:"pause"`
-	// Next would lead if the master went now, NextWhy says why that one.
+	// Next would lead if the master went now, and NextWhy says why that node.
 	Next    *string `json:"next"`
 	NextWhy string  `json:"next_why"`
 	// Exclusive is the disabled node that has the plane to itself, nil if there is none. It
@@ -170,16 +169,15 @@ type Plane struct {
 	// nodes send no other.
 	Seclusion *coordinator.Seclusion `json:"seclusion"`
 	Nodes     []PlaneNode            `json:"nodes"`
-	// Left are the nodes that are gone since not long ago.
+	// Left are the nodes that left or vanished recently.
 	Left []coordinator.Left `json:"left"`
-	// Strays are keys of the plane that are not what their places say, and count for
-	// nothing. They are left out while there are none.
+	// Strays are keys under the plane's prefix that are not valid where they are. They are
+	// ignored.
 	Strays []coordinator.Stray `json:"strays,omitempty"`
-	// StoreError says why the store does not answer, and the rest is then what this
-	// node saw last, or why it takes no writes. It is left out while all is well.
+	// StoreError says why the store does not answer or takes no writes, and is left out while
+	// neither is so. If the store does not answer, the rest is what this node saw last.
 	StoreError string `json:"store_error,omitempty"`
-	// StoreNotes tell what else the node that answers knows of the store that is not as
-	// it should be.
+	// StoreNotes tell what else is wrong with the store, as far as the answering node knows.
 	StoreNotes []string `json:"store_notes,omitempty"`
 }
 
@@ -194,13 +192,13 @@ type PlaneNode struct {
 	WhyNot     string `json:"why_not"`
 }
 
-// PauseRequest is the body of POST /v1/plane/pause; without ForMS the pause lasts
-// until somebody ends it.
+// PauseRequest is the body of POST /v1/plane/pause. Without ForMS the pause lasts until it is
+// ended.
 type PauseRequest struct {
 	ForMS int64 `json:"for_ms"`
 }
 
-// PauseReply is the answer to it, and to POST /v1/plane/resume.
+// PauseReply is the answer of POST /v1/plane/pause and of POST /v1/plane/resume.
 type PauseReply struct {
 	Paused bool               `json:"paused"`
 	Pause  *coordinator.Pause `json:"pause"`
@@ -211,20 +209,20 @@ type ForgetReply struct {
 	Forgotten string `json:"forgotten"`
 }
 
-// HandoverRequest is the body of POST /v1/plane/handover; To empty means the best
-// candidate. A dry run changes nothing and is answered with a [DryRunReply].
+// HandoverRequest is the body of POST /v1/plane/handover. If To is empty the best candidate is
+// chosen. A dry run changes nothing and is answered with a [DryRunReply].
 type HandoverRequest struct {
 	To     string `json:"to"`
 	DryRun bool   `json:"dry_run"`
 }
 
-// DryRunReply is the answer to a dry run: OK if all checks pass.
+// DryRunReply is the answer to a dry run. OK is true if all checks pass.
 type DryRunReply struct {
 	OK     bool    `json:"ok"`
 	Checks []Check `json:"checks"`
 }
 
-// HandoverReply is the answer to it.
+// HandoverReply is the answer to a handover.
 type HandoverReply struct {
 	From       string `json:"from"`
 	To         string `json:"to"`
@@ -247,11 +245,11 @@ type Types struct {
 type List struct {
 	Revision int64     `json:"revision"`
 	Items    []Memento `json:"items"`
-	// Next asks for the page after this one; empty on the last.
+	// Next is the "after" parameter of the next page; empty on the last page.
 	Next string `json:"next,omitempty"`
 }
 
-// Memento is a memento, with its payload where that was asked for.
+// Memento is a memento, with its payload if that was asked for.
 type Memento struct {
 	Type           string `json:"type"`
 	ID             string `json:"id"`
@@ -262,13 +260,13 @@ type Memento struct {
 	ModRevision    int64  `json:"mod_revision"`
 	Version        int64  `json:"version"`
 	Size           int    `json:"size"`
-	// Data is a payload that is JSON, as it is; DataBase64 any other. Both are left
-	// out where payloads were not asked for.
+	// Data is the payload if it is JSON, and DataBase64 is any other. Both are left out if
+	// payloads were not asked for.
 	Data       json.RawMessage `json:"data,omitempty"`
 	DataBase64 *string         `json:"data_base64,omitempty"`
 }
 
-// Batch is the body of POST /v1/mementos/batch: one delta.
+// Batch is the body of POST /v1/mementos/batch. It becomes one delta.
 type Batch struct {
 	Ops []Op `json:"ops"`
 }
@@ -281,10 +279,11 @@ type Op struct {
 	ContentType string `json:"content_type,omitempty"`
 	Parent      string `json:"parent,omitempty"`
 	Schema      int64  `json:"schema,omitempty"`
-	// Data is a payload that is JSON, as it is; DataBase64 any other.
+	// Data is the payload if it is JSON, and DataBase64 is any other.
 	Data       json.RawMessage `json:"data,omitempty"`
 	DataBase64 *string         `json:"data_base64,omitempty"`
-	// IfRevision is the modified revision the memento must have, 0 for none.
+	// IfRevision is the modification revision that the memento must have, 0 if it must be
+	// absent.
 	IfRevision *int64 `json:"if_revision,omitempty"`
 }
 
@@ -299,7 +298,7 @@ type Health struct {
 	Checks []Check `json:"checks,omitempty"`
 }
 
-// Check is one part of [Health] or [DryRunReply].
+// Check is one part of a [Health] or a [DryRunReply].
 type Check struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
