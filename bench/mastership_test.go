@@ -26,7 +26,7 @@ func (h *house) couple() *couple {
 }
 
 // swap hands over to the other node, once that has waited long enough in the queue.
-func (c *couple) swap(b testing.TB) coordinator.Passed {
+func (c *couple) swap(b testing.TB) coordinator.HandoverResult {
 	b.Helper()
 	other := c.nodes[1-c.master]
 	for !other.Status().InElection {

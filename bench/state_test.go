@@ -13,7 +13,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -46,9 +48,9 @@ func (h *house) store() *etcdstore.Store {
 }
 
 // mirror loads a mirror and returns how long that took. stop ends it.
-func mirror(b *testing.B, s rebind.Source) (m *rebind.Mirror, took time.Duration, stop func()) {
+func mirror(b *testing.B, s driver.Source) (m *replica.Mirror, took time.Duration, stop func()) {
 	b.Helper()
-	m = rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
+	m = replica.NewMirror(s, rebind.Rules{}, zap.NewNop())
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	began := time.Now()

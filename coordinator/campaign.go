@@ -10,7 +10,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 )
 
 const (
@@ -18,16 +20,13 @@ const (
 	// makes way for a better candidate in one vacancy: a candidate that is
 	// better and dead must not keep the plane without a master.
 	maxYields = 3
-	// YieldFor is how long a store lets a candidate that makes way wait for its
-	// turn; after that it may take a term that is still vacant out of turn.
-	YieldFor = time.Second
 )
 
 // candidacy is a campaign at work.
 type candidacy struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the campaign has ended, with one of:
-	term   Term
+	term   driver.Term
 	err    error
 
 	// Of the role loop.
@@ -46,16 +45,16 @@ type candidacy struct {
 	vacancy   int64
 	since     time.Time
 	yields    int
-	chosen    bool      // consider said yes: the term is won, not handed over
-	seen      Plane     // what it saw when it did
-	here      bool      // this node was here when the term before ended
-	vacated   time.Time // when it saw that; zero if it did not
+	chosen    bool         // consider said yes: the term is won, not handed over
+	seen      driver.Plane // what it saw when it did
+	here      bool         // this node was here when the term before ended
+	vacated   time.Time    // when it saw that; zero if it did not
 }
 
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
 func (n *Node) campaign() {
-	if n.candidacy != nil || !stands(n.mode, n.state) ||
+	if n.candidacy != nil || !policy.Eligible(n.mode, n.state) ||
 		!n.member() || n.published != n.record() || n.programRuns() || n.standsAside() {
 		return
 	}
@@ -67,7 +66,7 @@ func (n *Node) campaign() {
 		alone:   n.clean, inspected: n.inspected,
 	}
 	membership := n.membership
-	bid := Bid{
+	bid := driver.Bid{
 		Memory: n.outlook.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
 		Defer: c.defers, Consider: c.consider,
 	}
@@ -79,16 +78,16 @@ func (n *Node) campaign() {
 	n.candidacy = c
 }
 
-// asideFor is for how many times [Patience] a node that could not finish leaves the election
+// asideFor is for how many times [driver.StallLimit] a node that could not finish leaves the election
 // to others: two of them can have tried by then.
 const asideFor = 2
 
 // heed lets others go first if that is what the end of a campaign or a membership says.
 func (n *Node) heed(why error) {
-	if !errors.Is(why, ErrStuck) || n.solo {
+	if !errors.Is(why, driver.ErrStuck) || n.solo {
 		return
 	}
-	n.aside = time.Now().Add(asideFor * Patience(n.store.TTL()))
+	n.aside = time.Now().Add(asideFor * driver.StallLimit(n.store.TTL()))
 	if n.lastError == why.Error() {
 		return // it has been said
 	}
@@ -102,7 +101,7 @@ func (n *Node) standsAside() bool {
 	if !time.Now().Before(n.aside) || n.pending != nil && n.pending.order {
 		return false
 	}
-	return slices.ContainsFunc(Candidates(n.outlook.whole()), func(m Member) bool { return m.ID != n.cfg.ID })
+	return slices.ContainsFunc(policy.Candidates(n.outlook.whole()), func(m driver.Member) bool { return m.ID != n.cfg.ID })
 }
 
 // see begins to count for a vacancy that is new: the one that the given term left.
@@ -128,31 +127,31 @@ func (c *candidacy) defers(term int64) bool {
 }
 
 // consider tells whether to take the vacant term, to make way, or to hold.
-func (c *candidacy) consider(p Plane) error {
+func (c *candidacy) consider(p driver.Plane) error {
 	c.outlook.note(&p)
 	planeID, _ := c.outlook.memory()
 	c.see(p.Holder.Term)
 	if foreign(planeID, &p) != nil {
-		return ErrHold // the role loop is about to say so
+		return driver.ErrHold // the role loop is about to say so
 	}
 	if c.alone {
 		if why := company(c.node, c.inspected, &p); why != nil {
 			return why
 		}
 	}
-	best := Candidates(p)
+	best := policy.Candidates(p)
 	switch {
 	case c.ordered:
 	case p.Pause != nil:
 		c.since = time.Time{} // making way is not tried before the pause is over
-		return ErrHold
+		return driver.ErrHold
 	case len(best) == 0 || best[0].ID == c.node:
-	case c.yields == maxYields || time.Since(c.since) >= YieldFor:
+	case c.yields == maxYields || time.Since(c.since) >= driver.YieldFor:
 		c.log.Warn("better candidate does not take the term, leading instead", zap.String("better", best[0].ID))
 	default:
 		c.yields++
 		c.log.Info("making way for a better candidate", zap.String("better", best[0].ID))
-		return ErrYield
+		return driver.ErrYield
 	}
 	c.chosen, c.seen = true, p
 	c.vacated, c.here = c.outlook.end(c.vacancy)
@@ -243,7 +242,7 @@ func (n *Node) stand() step {
 			if c.term != nil {
 				return n.promote(c)
 			}
-			if errors.Is(c.err, ErrRefused) {
+			if errors.Is(c.err, driver.ErrRefused) {
 				return n.giveUp(c.err)
 			}
 			n.heed(c.err)
@@ -274,7 +273,7 @@ func (n *Node) mindCampaign() step {
 	case c.given.IsZero():
 		c.given = clock.Now()
 		return nil
-	case c.given.Age() < Patience(n.store.TTL()):
+	case c.given.Age() < driver.StallLimit(n.store.TTL()):
 		return nil
 	}
 	n.log.Warn("campaign hangs although this node was elected, joining again", zap.Int64("term", p.Holder.Term))
@@ -299,7 +298,7 @@ func (n *Node) review() step {
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.revert(&MasterExistsError{Master: p.Holder.Node})
 	case !time.Now().Before(c.until):
-		return n.revert(fmt.Errorf("%w: node did not win the election within %s", ErrRefused, winTimeout))
+		return n.revert(fmt.Errorf("%w: node did not win the election within %s", driver.ErrRefused, winTimeout))
 	}
 	return nil
 }
@@ -308,7 +307,7 @@ func (n *Node) review() step {
 // what it prepared for one that is over.
 func (n *Node) heedOffer() step {
 	p := n.outlook.plane()
-	offer := p.Handover
+	offer := p.Offer
 	given := p.Held && p.Holder.Node == n.cfg.ID // the offer may still be in sight
 	if n.readyFor != "" && (given || offer == nil && !p.Held) {
 		return nil // the term has come to this node, and the campaign is about to say so
@@ -324,8 +323,8 @@ func (n *Node) heedOffer() step {
 	switch err := n.mirror.Refused(); {
 	case err != nil:
 		return n.failWith(err, "state cannot be loaded")
-	case n.mirror.View() == nil || n.mirror.Revision() < offer.due():
-		n.awaitRevision(offer.due())
+	case n.mirror.View() == nil || n.mirror.Revision() < offer.Due():
+		n.awaitRevision(offer.Due())
 	case n.readyFor != offer.ID:
 		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
 		n.readyFor, n.offer = offer.ID, *offer

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -35,7 +36,7 @@ func (n *Node) changeMode(c *change) step {
 	c.previous = ModeState{n.mode, n.state}
 	if n.solo && c.to != n.mode {
 		n.pending = c
-		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", ErrRefused, c.to))
+		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", driver.ErrRefused, c.to))
 		return nil
 	}
 	if c.to == n.mode && (n.state != modes.StateFailed || c.to == modes.Disabled) {
@@ -46,7 +47,7 @@ func (n *Node) changeMode(c *change) step {
 	if c.to.Promotable() && !n.mode.Promotable() {
 		if err := n.denied(c.to); err != nil {
 			n.pending = c
-			n.answer(fmt.Errorf("%w: %w", ErrRefused, err))
+			n.answer(fmt.Errorf("%w: %w", driver.ErrRefused, err))
 			return nil
 		}
 	}
@@ -94,9 +95,9 @@ func (n *Node) order(c *change) step {
 	c.seen = p.Revision
 	switch {
 	case err != nil:
-		return n.refuse(fmt.Errorf("%w: the store does not answer: %w", ErrRefused, err))
+		return n.refuse(fmt.Errorf("%w: the store does not answer: %w", driver.ErrRefused, err))
 	case n.membership == nil && n.state != modes.StateFailed:
-		return n.refuse(fmt.Errorf("%w: the node is joining again", ErrRefused))
+		return n.refuse(fmt.Errorf("%w: the node is joining again", driver.ErrRefused))
 	case p.Held && p.Holder.Node != n.cfg.ID:
 		return n.refuse(&MasterExistsError{Master: p.Holder.Node})
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -141,7 +142,7 @@ func TestChangeMode_OnlyCandidateIsElectedAgain(t *testing.T) {
 			t.Errorf("term %d after %d, want a new one", a.Status().Term, old)
 		}
 		h, err := a.History(t.Context())
-		if err != nil || h[0].Reason != coordinator.ReasonDemotion {
+		if err != nil || h[0].Reason != driver.ReasonDemotion {
 			t.Errorf("history = %+v, %v, want a demotion", h, err)
 		}
 	})
@@ -247,7 +248,7 @@ func TestStop_HandsOverAtOnce(t *testing.T) {
 			t.Fatalf("states = %v, want b to lead without waiting for the TTL", l.states())
 		}
 		h, err := l.nodes["b"].History(t.Context())
-		if err != nil || h[0].Reason != coordinator.ReasonHandover || h[0].From != "a" {
+		if err != nil || h[0].Reason != driver.ReasonHandover || h[0].From != "a" {
 			t.Errorf("history = %+v, %v", h, err)
 		}
 		if p, _ := l.nodes["b"].Plane(t.Context()); len(p.Members) != 3 {

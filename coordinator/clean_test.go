@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -38,7 +39,7 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 				put(t, y, "entity/x", "acknowledged")
 				come(t, l, y)
 				settle()
-				if err := x.wait(); !errors.Is(err, coordinator.ErrRefused) {
+				if err := x.wait(); !errors.Is(err, driver.ErrRefused) {
 					t.Errorf("x ends with %v, want that it is refused", err)
 				}
 				found, _, err := l.server.Node("observer").Past(t.Context(), l.server.Revision(), "entity/x", 1)
@@ -62,7 +63,7 @@ func TestChangeMode_MasterWhoseStateCannotBeUsedIsRefused(t *testing.T) {
 		}
 		l.server.Put("entity/bad", rebind.Content{}, "cannot be read")
 		_, err := changeMode(t, n, modes.Master)
-		if !errors.Is(err, coordinator.ErrRefused) {
+		if !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("mode master = %v, want ErrRefused", err)
 		}
 		if s := n.Status(); s.Mode != modes.Standby || s.State != modes.StateFailed || s.LastError == "" {
@@ -85,7 +86,7 @@ func TestDisabled_CleanStopIsNoFailure(t *testing.T) {
 			}
 		}
 		p, err := l.server.Node("observer").Plane(t.Context())
-		if err != nil || p.Seclusion != nil {
+		if err != nil || p.Exclusive != nil {
 			t.Errorf("plane = %+v, %v, want no guard left", p, err)
 		}
 	})

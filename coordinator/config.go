@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -61,14 +61,14 @@ type Config struct {
 	Trouble func() string
 	// StillAlive tells whether the process that published r is still there. It
 	// is asked when the node id turns out to be taken; nil means never.
-	StillAlive func(ctx context.Context, r Record) bool
+	StillAlive func(ctx context.Context, r driver.Record) bool
 	// Lead is the program: it is called when the node has become master, with
 	// the state to start from and the means to change it. Its context ends with
 	// the term. Returning nil leaves the node master; returning an error or
 	// panicking gives the term up and makes the node FAILED. While a call has not
 	// returned the node does not stand for election again. It is called again
 	// within a term only when it was stopped for a handover that was undone.
-	Lead func(ctx context.Context, l *Leading) error
+	Lead func(ctx context.Context, l *Leader) error
 	// Observe is told of each change of state, in order, on a goroutine of its
 	// own. Should it fall more than 200 changes behind, it misses the oldest.
 	Observe func(Transition)
@@ -87,36 +87,15 @@ const (
 	PersistRebind
 	// PersistClean deletes all mementos in the first fenced transaction of the
 	// first term, which begins only while no other node is in the plane: Run
-	// returns [ErrRefused] otherwise. For modes auto, master and disabled.
+	// returns [driver.ErrRefused] otherwise. For modes auto, master and disabled.
 	PersistClean
 )
 
 const defaultMaxPayload = 1 << 20
 
-var (
-	planePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
-	nodePattern  = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
-)
-
-// CheckPlane tells whether name can be the name of a plane.
-func CheckPlane(name string) error {
-	if !planePattern.MatchString(name) {
-		return fmt.Errorf("plane %q: use up to 63 of a-z 0-9 . _ - and begin with a letter or digit", name)
-	}
-	return nil
-}
-
-// CheckNode tells whether id can be the id of a node.
-func CheckNode(id string) error {
-	if !nodePattern.MatchString(id) || id == "." || id == ".." {
-		return fmt.Errorf("node id %q: use 1 to 64 of A-Z a-z 0-9 . _ ~ - and more than one or two dots", id)
-	}
-	return nil
-}
-
 // validate reports all mistakes at once and fills in what may be left out.
 func (c *Config) validate() error {
-	err := errors.Join(CheckNode(c.ID), CheckPlane(c.Plane))
+	err := errors.Join(driver.CheckNode(c.ID), driver.CheckPlane(c.Plane))
 	if !c.Mode.Valid() {
 		err = errors.Join(err, fmt.Errorf("mode %s is not valid", c.Mode))
 	}
@@ -133,7 +112,7 @@ func (c *Config) validate() error {
 		c.MaxPayload = defaultMaxPayload
 	}
 	if c.StillAlive == nil {
-		c.StillAlive = func(context.Context, Record) bool { return false }
+		c.StillAlive = func(context.Context, driver.Record) bool { return false }
 	}
 	if c.Trouble == nil {
 		c.Trouble = func() string { return "" }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -172,7 +173,7 @@ func (c *control) act(r *rand.Rand, name string) {
 // expected reports whether an error is one that operators are told of.
 func expected(err error) bool {
 	return slices.ContainsFunc([]error{
-		coordinator.ErrStopped, coordinator.ErrRefused, coordinator.ErrMasterExists, coordinator.ErrNotMaster,
+		coordinator.ErrStopped, driver.ErrRefused, coordinator.ErrMasterExists, coordinator.ErrNotMaster,
 		coordinator.ErrPending, rebind.ErrUnknown, rebind.ErrUnavailable, rebind.ErrFenced, context.DeadlineExceeded,
 	}, func(known error) bool { return errors.Is(err, known) })
 }
@@ -184,7 +185,7 @@ func (c *control) change(ctx context.Context, id string, n *running, to modes.Mo
 	switch {
 	case err != nil && !expected(err):
 		c.t.Errorf("%s to %s: %v", id, to, err)
-	case errors.Is(err, coordinator.ErrRefused), errors.Is(err, coordinator.ErrMasterExists):
+	case errors.Is(err, driver.ErrRefused), errors.Is(err, coordinator.ErrMasterExists):
 		if change.Current.Mode != change.Previous.Mode {
 			c.t.Errorf("%s to %s was refused (%v) and its mode became %s", id, to, err, change.Current.Mode)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -23,8 +24,8 @@ const (
 
 // Causes with which a program's context ends while the term still lasts.
 var (
-	errSteppingDown = fmt.Errorf("%w: stepping down", ErrTermOver)
-	errHandingOver  = fmt.Errorf("%w: handing over", ErrTermOver)
+	errSteppingDown = fmt.Errorf("%w: stepping down", driver.ErrTermOver)
+	errHandingOver  = fmt.Errorf("%w: handing over", driver.ErrTermOver)
 )
 
 // dethrone ends this node's part in a term that is over or must be taken to be
@@ -84,7 +85,7 @@ func (n *Node) leaves(event modes.Event) bool {
 //
 // If the third does not succeed the lease has to go: the caller rejoins. ctx bounds
 // the first two, which a term that ends meanwhile cuts short.
-func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reason string) error {
+func (n *Node) abdicate(ctx context.Context, event modes.Event, why driver.Reason, reason string) error {
 	r := n.reign
 	settle, cancel := context.WithTimeout(r.Context(), stepBudget)
 	defer cancel()
@@ -123,7 +124,7 @@ func (n *Node) abdicate(ctx context.Context, event modes.Event, why Reason, reas
 
 // stepDown gives the term up because the mode says so, and goes where it says.
 func (n *Node) stepDown() step {
-	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonDemotion, "mode changed to "+n.mode.String())
+	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), driver.ReasonDemotion, "mode changed to "+n.mode.String())
 	if errors.Is(err, rebind.ErrStoreFull) {
 		return n.leadOn(err)
 	}
@@ -157,7 +158,7 @@ func (n *Node) failWith(err error, reason string) step {
 	n.log.Error("node failed", zap.String("reason", reason), zap.Error(err))
 	var refusal error
 	if c := n.pending; c != nil && c.order { // it was to lead at once or not at all
-		n.mode, refusal = c.previous.Mode, fmt.Errorf("%w: %w", ErrRefused, err)
+		n.mode, refusal = c.previous.Mode, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
 	if n.reign == nil {
 		if next := n.withdraw(); next != nil {
@@ -168,7 +169,7 @@ func (n *Node) failWith(err error, reason string) step {
 		n.answer(refusal)
 		return n.failed
 	}
-	if err := n.abdicate(n.ctx, modes.EventFail, ReasonFailover, reason); err != nil {
+	if err := n.abdicate(n.ctx, modes.EventFail, driver.ReasonFailover, reason); err != nil {
 		n.retire(modes.EventFail, now(), reason)
 		n.log.Warn("failing by dropping the lease", zap.Error(err))
 		n.answer(refusal)
@@ -193,7 +194,7 @@ func (n *Node) leave() step {
 	if n.candidacy != nil {
 		n.candidacy.cancel()
 	}
-	for _, m := range []Membership{n.former, n.membership} {
+	for _, m := range []driver.Presence{n.former, n.membership} {
 		if m == nil {
 			continue
 		}
@@ -202,7 +203,7 @@ func (n *Node) leave() step {
 			// this data directory, ends the lease.
 			break
 		}
-		var farewell *Left
+		var farewell *driver.Departed
 		if m == n.membership && n.fatal == nil && !n.solo {
 			farewell = n.farewell(was)
 		}
@@ -241,7 +242,7 @@ func (n *Node) succeed() (keepLease bool) {
 			_ = r.persister.Hold(ctx)
 		}
 		n.log.Warn("store stops with this node, mastership is not handed over",
-			zap.Int("nodes_without_store", len(n.Glimpse().Members)-1))
+			zap.Int("nodes_without_store", len(n.CachedPlane().Members)-1))
 		n.retire(modes.EventFor(n.rest()), now(), "stopping")
 		return true
 	}
@@ -253,7 +254,7 @@ func (n *Node) succeed() (keepLease bool) {
 	}
 	if !errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrUnknown) {
 		n.log.Info("not handed over, giving the term up", zap.Error(err))
-		err = n.abdicate(ctx, modes.EventFor(n.rest()), ReasonHandover, "stopping")
+		err = n.abdicate(ctx, modes.EventFor(n.rest()), driver.ReasonHandover, "stopping")
 	}
 	if err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -25,17 +26,17 @@ func TestDisabled_LeadsAloneAndKeepsOthersOut(t *testing.T) {
 		l.want(map[string]modes.State{"x": modes.StateMaster})
 		put(t, x, "entity/x", "1")
 		for _, mode := range []modes.Mode{modes.Auto, modes.HotBackup, modes.Disabled} {
-			if err := l.start("y", mode).wait(); !errors.Is(err, coordinator.ErrSecluded) || !contains(err.Error(), "x") {
+			if err := l.start("y", mode).wait(); !errors.Is(err, driver.ErrExclusive) || !contains(err.Error(), "x") {
 				t.Errorf("%s beside a disabled node = %v", mode, err)
 			}
 		}
-		if _, err := changeMode(t, x, modes.Auto); !errors.Is(err, coordinator.ErrRefused) {
+		if _, err := changeMode(t, x, modes.Auto); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("mode change = %v, want ErrRefused", err)
 		}
 		pass(3 * ttl)
 		l.want(map[string]modes.State{"x": modes.StateMaster, "y": modes.StateTerminated})
 		p, err := x.Plane(t.Context())
-		if err != nil || len(p.Members) != 0 || p.Held || len(p.Left) != 0 {
+		if err != nil || len(p.Members) != 0 || p.Held || len(p.Departed) != 0 {
 			t.Errorf("plane = %+v, %v, want it to show nothing", p, err)
 		}
 		began := time.Now()
@@ -57,7 +58,7 @@ func TestDisabled_IsRefusedWhereOthersLive(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		pair(l)
 		before := l.server.Revision()
-		if err := l.start("x", modes.Disabled).wait(); !errors.Is(err, coordinator.ErrSecluded) {
+		if err := l.start("x", modes.Disabled).wait(); !errors.Is(err, driver.ErrExclusive) {
 			t.Errorf("disabled among others = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
@@ -84,13 +85,13 @@ func TestDisabled_FailsWhenItsGuardOrItsStoreIsLost(t *testing.T) {
 				if s.State != modes.StateFailed || s.Acting || s.LastError == "" {
 					t.Errorf("x is %s, acting %t, because of %q", s.State, s.Acting, s.LastError)
 				}
-				if cause := <-c.ended; !errors.Is(cause, coordinator.ErrTermOver) {
+				if cause := <-c.ended; !errors.Is(cause, driver.ErrTermOver) {
 					t.Errorf("program ended with %v", cause)
 				}
 				if _, err := x.Commit(t.Context(), write("entity/x")); !errors.Is(err, coordinator.ErrNotMaster) {
 					t.Errorf("write = %v", err)
 				}
-				if _, err := changeMode(t, x, modes.Auto); !errors.Is(err, coordinator.ErrRefused) {
+				if _, err := changeMode(t, x, modes.Auto); !errors.Is(err, driver.ErrRefused) {
 					t.Errorf("mode change = %v, want ErrRefused", err)
 				}
 				l.server.Heal("x")
@@ -124,7 +125,7 @@ func TestDisabled_AtRunTimeLeavesThePlane(t *testing.T) {
 				if s := n.Status(); s.LeaseRemaining > 0 || s.InElection || s.Mirror != nil || s.LastError == "" {
 					t.Errorf("status = %+v, want no lease and no mirror", s)
 				}
-				if left := l.left()[id]; left.Was != was || left.How != coordinator.DepartureStopped {
+				if left := l.left()[id]; left.Was != was || left.How != driver.DepartureStopped {
 					t.Errorf("left = %+v, want it to say that it was %s", left, was)
 				}
 				put(t, l.master(), "entity/y", "1")
@@ -168,7 +169,7 @@ func TestDisabled_WhileAFailedNodeJoinsAgain(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fire := make(chan struct{})
 		a := l.start("a", modes.Auto, func(c *coordinator.Config) {
-			c.Lead = func(context.Context, *coordinator.Leading) error { <-fire; return errors.New("disk on fire") }
+			c.Lead = func(context.Context, *coordinator.Leader) error { <-fire; return errors.New("disk on fire") }
 		})
 		settle()
 		b := l.start("b", modes.Auto)

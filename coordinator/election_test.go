@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -40,7 +42,7 @@ func TestElection_TwentyWithinTwentyMilliseconds(t *testing.T) {
 					t.Errorf("history = %+v, %v, want one term", h, err)
 				}
 				// The best of those that are left is named, and is the one that follows.
-				next, why := coordinator.Next(m.Glimpse())
+				next, why := policy.Next(m.CachedPlane())
 				l.kill(m.Status().ID)
 				pass(ttl)
 				if s := l.nodes[next].Status().State; s != modes.StateMaster {
@@ -65,10 +67,10 @@ func TestElection_BetterButDeadCandidateCostsASecond(t *testing.T) {
 		for b.Status().State != modes.StateMaster && time.Since(vacant) < time.Minute {
 			pass(10 * time.Millisecond)
 		}
-		if gap := time.Since(vacant); gap > coordinator.YieldFor+200*time.Millisecond {
+		if gap := time.Since(vacant); gap > driver.YieldFor+200*time.Millisecond {
 			t.Errorf("no master for %s", gap)
 		}
-		if p := b.Glimpse(); len(p.Members) < 2 {
+		if p := b.CachedPlane(); len(p.Members) < 2 {
 			t.Errorf("members = %v, want the dead ones still there, or nothing was shown", p.Members)
 		}
 	})
@@ -81,7 +83,7 @@ func TestElection_TheNextStepsForward(t *testing.T) {
 		a, _ := pair(l) // b is first in the queue
 		l.start("c", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 9 })
 		settle()
-		p := a.Glimpse()
+		p := a.CachedPlane()
 		if m, _ := p.Master(); m.Next != "c" {
 			t.Fatalf("a names %q as the next, want c", m.Next)
 		}
@@ -92,43 +94,4 @@ func TestElection_TheNextStepsForward(t *testing.T) {
 			t.Errorf("c is %s: it waits for b", s)
 		}
 	})
-}
-
-func TestNext_SaysWhy(t *testing.T) {
-	set := func(f func(*coordinator.Member)) func(*coordinator.Member) { return f }
-	cases := map[string]struct {
-		best, other func(*coordinator.Member)
-	}{
-		"higher priority than b": {
-			func(m *coordinator.Member) { m.Priority = -1 }, func(m *coordinator.Member) { m.Priority = -2 },
-		},
-		"newer version than b": {
-			func(m *coordinator.Member) { m.Version = "1.0.0" }, func(m *coordinator.Member) { m.Version = "2.0.0-rc.1" },
-		},
-		"hot, where b is cold": {
-			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.State = modes.StateStandby },
-		},
-		"here for longer than b": {
-			func(m *coordinator.Member) { m.Joined = 1 }, func(m *coordinator.Member) { m.Joined = 2 },
-		},
-		"b has just given the term up": {
-			func(*coordinator.Member) {}, func(m *coordinator.Member) { m.GaveUp, m.Priority = 7, 9 },
-		},
-	}
-	for want, c := range cases {
-		p := coordinator.Plane{
-			Holder:  coordinator.Holder{Term: 7},
-			Members: []coordinator.Member{candidate("b", set(c.other)), candidate("a", set(c.best))},
-		}
-		if id, why := coordinator.Next(p); id != "a" || why != want {
-			t.Errorf("next = %s, %q, want a, %q", id, why, want)
-		}
-	}
-	alone := coordinator.Plane{Members: []coordinator.Member{candidate("a")}}
-	if id, why := coordinator.Next(alone); id != "a" || why != "the only candidate" {
-		t.Errorf("next = %s, %q", id, why)
-	}
-	if id, why := coordinator.Next(coordinator.Plane{}); id != "" || why != "" {
-		t.Errorf("next = %s, %q in an empty plane", id, why)
-	}
 }

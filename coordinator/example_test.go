@@ -24,7 +24,7 @@ func Example() {
 		node, err := coordinator.New(coordinator.Config{
 			ID: "a", Plane: "default", Mode: modes.Auto,
 			// Lead is called once for each term this node holds; ctx ends with the term.
-			Lead: func(ctx context.Context, l *coordinator.Leading) error {
+			Lead: func(ctx context.Context, l *coordinator.Leader) error {
 				for _, m := range rebind.Order(l.View()).Mementos {
 					fmt.Println("taking over", m.Name)
 				}

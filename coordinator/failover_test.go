@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -43,7 +43,7 @@ func TestNode_CutOffMasterWithSomethingToTellEndsInTime(t *testing.T) {
 		a, _ := pair(l)
 		cut := time.Now()
 		l.server.Cut("a")
-		deadline := ttl - coordinator.Margin(ttl)
+		deadline := ttl - driver.Margin(ttl)
 		pass(deadline - time.Second)
 		if _, err := a.SetPriority(t.Context(), 1); err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestNode_CutOffMasterEndsBeforeItsSuccessorBegins(t *testing.T) {
 		if !ended.Before(began) {
 			t.Errorf("a led until %s, b from %s", ended, began)
 		}
-		if at := ended.Sub(cut); at > ttl-coordinator.Margin(ttl) {
+		if at := ended.Sub(cut); at > ttl-driver.Margin(ttl) {
 			t.Errorf("a led for %s after it was cut off, want at most the TTL less the margin", at)
 		}
 		reading, err := a.Read()
@@ -90,7 +90,7 @@ func TestNode_CutOffMasterEndsBeforeItsSuccessorBegins(t *testing.T) {
 			t.Errorf("healed node reads %v, %v", m, err)
 		}
 		h, err := b.History(t.Context())
-		if err != nil || len(h) != 2 || h[0].Node != "b" || h[0].From != "a" || h[0].Reason != coordinator.ReasonFailover || h[0].GapMS == nil {
+		if err != nil || len(h) != 2 || h[0].Node != "b" || h[0].From != "a" || h[0].Reason != driver.ReasonFailover || h[0].GapMS == nil {
 			t.Errorf("history = %+v, %v", h, err)
 		}
 	})
@@ -157,7 +157,7 @@ func TestNode_ForgedRecordIsPutRight(t *testing.T) {
 				lie := m.Record
 				lie.URI, lie.Priority, lie.Next, lie.Instance = "http://elsewhere", 7, "c", m.Instance+suffix
 				l.server.Forge(m.ID, lie)
-				p := l.nodes["c"].Glimpse()
+				p := l.nodes["c"].CachedPlane()
 				if master, ok := p.Master(); ok {
 					taken = append(taken, master.URI)
 				}
@@ -188,12 +188,12 @@ func TestNode_ForgedRecordIsPutRight(t *testing.T) {
 // blind is a store that, while it is held, shows nothing of its plane in which the node
 // is, and the plane as it is when it is let go.
 type blind struct {
-	coordinator.Store
+	driver.Store
 	held  *atomic.Bool
 	letGo chan struct{}
 }
 
-func (s blind) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+func (s blind) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var letting sync.WaitGroup
@@ -205,7 +205,7 @@ func (s blind) Follow(ctx context.Context, node string, see func(coordinator.Pla
 		case <-ctx.Done():
 		}
 	})
-	return s.Store.Follow(ctx, node, func(p coordinator.Plane) {
+	return s.Store.Follow(ctx, node, func(p driver.Plane) {
 		if _, there := p.Member("b"); !there || !s.held.Load() {
 			see(p)
 		}
@@ -218,7 +218,7 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 		l.start("a", modes.Auto)
 		settle()
 		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
-		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return blind{s, held, letGo} }
+		l.wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
 		l.start("b", modes.HotBackup)
 		settle()
 		held.Store(true)
@@ -228,7 +228,7 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 		held.Store(false)
 		letGo <- struct{}{}
 		pass(30 * time.Second)
-		if p := l.nodes["a"].Glimpse(); len(p.Members) != 2 {
+		if p := l.nodes["a"].CachedPlane(); len(p.Members) != 2 {
 			t.Errorf("members %v, want b among them", p.Members)
 		}
 	})
@@ -238,7 +238,7 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 func TestNode_MastersRecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
-		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return blind{s, held, letGo} }
+		l.wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
 		a := l.start("a", modes.Auto)
 		settle()
 		held.Store(true)

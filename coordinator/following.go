@@ -6,12 +6,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // following is a mirror at work.
 type following struct {
-	*rebind.Mirror
+	*replica.Mirror
 	ctx     context.Context
 	end     func()          // stops it and returns when it has stopped
 	awaited rebind.Revision // the highest that the role loop is to be woken for
@@ -22,7 +23,7 @@ func (n *Node) follow() {
 	if n.mirror != nil {
 		return
 	}
-	m := rebind.NewMirror(n.store, n.cfg.Rules, n.log)
+	m := replica.NewMirror(n.store, n.cfg.Rules, n.log)
 	ctx, cancel := context.WithCancel(n.ctx)
 	done := make(chan struct{})
 	n.group.Go(func() {
@@ -38,10 +39,10 @@ const tellLoadEvery = time.Second
 
 // watchLoad says how the load of a mirror goes, and wakes the role loop at its end. It
 // returns when that has come, or the mirror's own.
-func (n *Node) watchLoad(m *rebind.Mirror, done <-chan struct{}) {
+func (n *Node) watchLoad(m *replica.Mirror, done <-chan struct{}) {
 	tick := time.NewTicker(tellLoadEvery)
 	defer tick.Stop()
-	for told := (rebind.Progress{}); ; {
+	for told := (replica.Progress{}); ; {
 		select {
 		case <-m.Loaded():
 			if m.Refused() == nil {
@@ -61,7 +62,7 @@ func (n *Node) watchLoad(m *rebind.Mirror, done <-chan struct{}) {
 }
 
 // reportLoad says what was loaded and what is odd about it.
-func (n *Node) reportLoad(m *rebind.Mirror) {
+func (n *Node) reportLoad(m *replica.Mirror) {
 	view := m.View()
 	n.log.Info("state loaded", zap.Int64("rev", int64(view.Revision())), zap.Int("mementos", view.Len()))
 	if count := view.FaultCount(); count > 0 {

@@ -11,15 +11,16 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // slowStore brings a page of mementos every one and a half seconds.
-type slowStore struct{ coordinator.Store }
+type slowStore struct{ driver.Store }
 
-func (s slowStore) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
-	return s.Store.Load(ctx, func(p rebind.Page) error {
+func (s slowStore) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
+	return s.Store.Load(ctx, func(p driver.Page) error {
 		<-time.After(1500 * time.Millisecond)
 		return page(p)
 	})
@@ -32,7 +33,7 @@ func TestNode_SaysHowItsLoadGoes(t *testing.T) {
 			l.server.Put(rebind.Name(fmt.Sprintf("entity/%03d", i)), rebind.Content{}, "")
 		}
 		core, logs := observer.New(zapcore.InfoLevel)
-		l.wrap = func(_ string, s coordinator.Store) coordinator.Store { return slowStore{s} }
+		l.wrap = func(_ string, s driver.Store) driver.Store { return slowStore{s} }
 		l.start("a", modes.HotBackup, func(cfg *coordinator.Config) { cfg.Logger = zap.New(core) })
 		pass(10 * time.Second)
 		l.want(map[string]modes.State{"a": modes.StateHotBackup})

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -34,8 +36,8 @@ var (
 	errPaused = errors.New("the plane is paused, mastership is not handed over")
 )
 
-// Passed tells how a handover went.
-type Passed struct {
+// HandoverResult tells how a handover went.
+type HandoverResult struct {
 	From, To string
 	Term     int64 // the new one
 	Duration time.Duration
@@ -52,22 +54,22 @@ type Passed struct {
 //  5. the target catches up and announces itself
 //
 // Until the fourth has committed this node leads, and resumes if anything goes
-// wrong. It returns [ErrNotMaster], [ErrRefused] with the reason, or
+// wrong. It returns [ErrNotMaster], [driver.ErrRefused] with the reason, or
 // [rebind.ErrUnknown] when the term has passed and the new master is not seen.
-func (n *Node) Handover(ctx context.Context, to string) (Passed, error) {
+func (n *Node) Handover(ctx context.Context, to string) (HandoverResult, error) {
 	done, err := n.takeTurn(ctx)
 	if err != nil {
-		return Passed{}, err
+		return HandoverResult{}, err
 	}
 	defer done()
 	l := n.announced()
 	if l == nil {
-		return Passed{}, ErrNotMaster
+		return HandoverResult{}, ErrNotMaster
 	}
 	began := time.Now()
 	target, err := n.propose(ctx, l.reign, to, readyTimeout)
 	if err != nil {
-		return Passed{}, err
+		return HandoverResult{}, err
 	}
 	passed := make(chan error, 1)
 	err = n.do(ctx, func() step {
@@ -81,78 +83,78 @@ func (n *Node) Handover(ctx context.Context, to string) (Passed, error) {
 	})
 	if err != nil {
 		n.retract(l.reign)
-		return Passed{}, err
+		return HandoverResult{}, err
 	}
 	if err := <-passed; err != nil {
-		return Passed{}, err
+		return HandoverResult{}, err
 	}
 	return n.watchArrival(ctx, target.ID, l.Term(), began)
 }
 
 // propose offers the handover and waits until the target stands ready.
-func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Duration) (Member, error) {
+func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Duration) (driver.Member, error) {
 	n.awaitCandidate(ctx, to)
 	p, err := n.Plane(ctx)
 	if err != nil {
-		return Member{}, err
+		return driver.Member{}, err
 	}
 	target, err := n.target(&p, to)
 	if err != nil {
-		return Member{}, err
+		return driver.Member{}, err
 	}
-	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit)}
+	offer := driver.Offer{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(limit)}
 	wait, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	n.log.Info("handover offered", zap.String("handover", offer.ID), zap.String("to", target.ID))
 	if err := r.Offer(wait, &offer); err != nil {
 		if errors.Is(err, rebind.ErrClosed) {
-			return Member{}, ErrNotMaster
+			return driver.Member{}, ErrNotMaster
 		}
 		n.retract(r)
-		return Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
+		return driver.Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
 	}
 	target, err = n.outlook.ready(wait, &offer, false)
 	switch {
 	case err == nil:
 		return target, nil
 	case r.Context().Err() != nil:
-		return Member{}, ErrNotMaster
+		return driver.Member{}, ErrNotMaster
 	case ctx.Err() != nil:
 		err = fmt.Errorf("wait for %s to make ready: %w", offer.To, context.Cause(ctx))
 	case wait.Err() != nil:
-		err = fmt.Errorf("%w: %s did not make ready within %s", ErrRefused, offer.To, limit)
+		err = fmt.Errorf("%w: %s did not make ready within %s", driver.ErrRefused, offer.To, limit)
 	}
 	n.retract(r)
-	return Member{}, err
+	return driver.Member{}, err
 }
 
 // ready blocks until the target of an offer says that it is ready for it, or can
 // no longer be, or ctx ends. seen says that the target has been in the picture: one that
 // has only begun may show the offer before it shows the target.
-func (o *outlook) ready(ctx context.Context, offer *Handover, seen bool) (Member, error) {
-	var target Member
+func (o *outlook) ready(ctx context.Context, offer *driver.Offer, seen bool) (driver.Member, error) {
+	var target driver.Member
 	var live bool
-	_, err := o.until(ctx, func(p *Plane) bool {
-		if p.Narrow || p.Handover == nil || p.Handover.ID != offer.ID {
+	_, err := o.until(ctx, func(p *driver.Plane) bool {
+		if p.Narrow || p.Offer == nil || p.Offer.ID != offer.ID {
 			return false // this picture is older than the term, or than the offer
 		}
 		target, live = p.Member(offer.To)
 		if !live {
-			return seen || slices.ContainsFunc(p.Left, func(l Left) bool { return l.ID == offer.To })
+			return seen || slices.ContainsFunc(p.Departed, func(l driver.Departed) bool { return l.ID == offer.To })
 		}
 		seen = true
-		able, _ := Promotable(target)
+		able, _ := policy.Promotable(target)
 		return !able || target.ReadyFor == offer.ID
 	})
 	if err != nil {
-		return Member{}, err
+		return driver.Member{}, err
 	}
 	if !live {
-		return Member{}, fmt.Errorf("%w: %s left the plane", ErrRefused, offer.To)
+		return driver.Member{}, fmt.Errorf("%w: %s left the plane", driver.ErrRefused, offer.To)
 	}
-	if able, why := Promotable(target); !able {
-		return Member{}, fmt.Errorf("%w: %s is no longer promotable: %s", ErrRefused, offer.To, why)
+	if able, why := policy.Promotable(target); !able {
+		return driver.Member{}, fmt.Errorf("%w: %s is no longer promotable: %s", driver.ErrRefused, offer.To, why)
 	}
 	return target, nil
 }
@@ -163,11 +165,11 @@ func (o *outlook) ready(ctx context.Context, offer *Handover, seen bool) (Member
 func (n *Node) awaitCandidate(ctx context.Context, to string) {
 	ctx, cancel := context.WithTimeout(ctx, candidateTimeout)
 	defer cancel()
-	_, _ = n.outlook.until(ctx, func(p *Plane) bool {
+	_, _ = n.outlook.until(ctx, func(p *driver.Plane) bool {
 		if p.Narrow {
 			return false // it has only begun to look at everybody
 		}
-		return to == "" && len(Candidates(*p)) > 0 || !slices.ContainsFunc(p.Members, func(m Member) bool {
+		return to == "" && len(policy.Candidates(*p)) > 0 || !slices.ContainsFunc(p.Members, func(m driver.Member) bool {
 			return m.ID != n.cfg.ID && (to == "" || m.ID == to) &&
 				m.Mode.Promotable() && (m.State.Electable() || m.State == modes.StateMaster) && m.Candidacy == 0
 		})
@@ -175,23 +177,23 @@ func (n *Node) awaitCandidate(ctx context.Context, to string) {
 }
 
 // target finds the candidate to hand over to, or says why it cannot be.
-func (n *Node) target(p *Plane, to string) (Member, error) {
+func (n *Node) target(p *driver.Plane, to string) (driver.Member, error) {
 	if to == "" {
-		candidates := Candidates(*p)
+		candidates := policy.Candidates(*p)
 		if len(candidates) == 0 {
-			return Member{}, fmt.Errorf("%w: %w", ErrRefused, errNoHeir)
+			return driver.Member{}, fmt.Errorf("%w: %w", driver.ErrRefused, errNoHeir)
 		}
 		return candidates[0], nil
 	}
 	m, live := p.Member(to)
 	if !live {
-		return Member{}, fmt.Errorf("%w: no live node %s", ErrRefused, to)
+		return driver.Member{}, fmt.Errorf("%w: no live node %s", driver.ErrRefused, to)
 	}
 	if m.ID == n.cfg.ID {
-		return Member{}, fmt.Errorf("%w: %s leads already", ErrRefused, to)
+		return driver.Member{}, fmt.Errorf("%w: %s leads already", driver.ErrRefused, to)
 	}
-	if ok, why := Promotable(m); !ok {
-		return Member{}, fmt.Errorf("%w: %s is not promotable: %s", ErrRefused, to, why)
+	if ok, why := policy.Promotable(m); !ok {
+		return driver.Member{}, fmt.Errorf("%w: %s is not promotable: %s", driver.ErrRefused, to, why)
 	}
 	return m, nil
 }
@@ -208,7 +210,7 @@ func (n *Node) retract(r *reign) {
 
 // pass gives the term to a target that stands ready. If it fails before the term
 // has passed, this node leads on. The role loop runs it.
-func (n *Node) pass(target Member) (step, error) {
+func (n *Node) pass(target driver.Member) (step, error) {
 	r := n.reign
 	ctx, cancel := context.WithTimeout(r.Context(), passTimeout)
 	defer cancel()
@@ -237,7 +239,7 @@ func (n *Node) pass(target Member) (step, error) {
 	n.retract(r)
 	n.hush(false)
 	r.persister.Resume()
-	return n.lead, fmt.Errorf("%w: handover undone: %v", ErrRefused, err) // an offer in doubt leaves nothing in doubt
+	return n.lead, fmt.Errorf("%w: handover undone: %v", driver.ErrRefused, err) // an offer in doubt leaves nothing in doubt
 }
 
 // hush has the node claim nothing of a master's while its term may already be over,
@@ -251,26 +253,26 @@ func (n *Node) hush(quiet bool) {
 // drawLevel takes no more writes, and waits until the target has all that this master
 // has written. The offer that asks for it goes out beside the last writes; if the store
 // may have taken one of them later it is made again, and says which was the last.
-func (n *Node) drawLevel(ctx context.Context, target Member) (Member, error) {
+func (n *Node) drawLevel(ctx context.Context, target driver.Member) (driver.Member, error) {
 	r := n.reign
 	r.persister.Shut()
-	offer := Handover{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
+	offer := driver.Offer{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
 	if err := r.Offer(ctx, &offer); err != nil {
-		return Member{}, err
+		return driver.Member{}, err
 	}
 	if err := r.persister.Hold(ctx); err != nil {
-		return Member{}, err
+		return driver.Member{}, err
 	}
 	if last := n.mirror.Revision(); offer.Made < last {
 		offer.ID, offer.Revision = rand.Text(), last
 		if err := r.Offer(ctx, &offer); err != nil {
-			return Member{}, err
+			return driver.Member{}, err
 		}
 	}
 	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
 	level, err := n.outlook.ready(ctx, &offer, true)
 	if ctx.Err() != nil {
-		return Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", ErrRefused, target.ID, offer.due(), passTimeout)
+		return driver.Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", driver.ErrRefused, target.ID, offer.Due(), passTimeout)
 	}
 	return level, err
 }
@@ -307,7 +309,7 @@ func (n *Node) seeOff(to string, old int64) step {
 
 // arrived reports whether the node to, which was given the term after old, has announced
 // itself, or has lost that term.
-func arrived(p *Plane, to string, old int64) bool {
+func arrived(p *driver.Plane, to string, old int64) bool {
 	if m, ok := p.Master(); ok && m.Term > old {
 		return true
 	}
@@ -315,15 +317,15 @@ func arrived(p *Plane, to string, old int64) bool {
 }
 
 // watchArrival waits for the target to announce itself and tells who leads.
-func (n *Node) watchArrival(ctx context.Context, to string, old int64, began time.Time) (Passed, error) {
+func (n *Node) watchArrival(ctx context.Context, to string, old int64, began time.Time) (HandoverResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	p, err := n.outlook.until(ctx, func(p *Plane) bool { return arrived(p, to, old) })
+	p, err := n.outlook.until(ctx, func(p *driver.Plane) bool { return arrived(p, to, old) })
 	if m, ok := p.Master(); err == nil && ok && m.ID == to {
-		return Passed{From: n.cfg.ID, To: to, Term: m.Term, Duration: time.Since(began)}, nil
+		return HandoverResult{From: n.cfg.ID, To: to, Term: m.Term, Duration: time.Since(began)}, nil
 	}
 	if err != nil {
-		return Passed{}, fmt.Errorf("%w: %s was given the term and has not announced itself: see status", rebind.ErrUnknown, to)
+		return HandoverResult{}, fmt.Errorf("%w: %s was given the term and has not announced itself: see status", rebind.ErrUnknown, to)
 	}
-	return Passed{}, fmt.Errorf("%w: %s was given the term and lost it: a failover follows, see status", rebind.ErrUnknown, to)
+	return HandoverResult{}, fmt.Errorf("%w: %s was given the term and lost it: a failover follows, see status", rebind.ErrUnknown, to)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -50,7 +51,7 @@ func TestHandover_TargetDiesAtEachStep(t *testing.T) {
 				})
 				began := time.Now()
 				_, err := handover(t, a, "b")
-				want := coordinator.ErrRefused
+				want := driver.ErrRefused
 				if c.passed {
 					want = rebind.ErrUnknown
 				}
@@ -63,10 +64,10 @@ func TestHandover_TargetDiesAtEachStep(t *testing.T) {
 					t.Errorf("a is %s in term %d after %d", s.State, s.Term, term)
 				}
 				put(t, a, "entity/x", "1")
-				if p, _ := a.Plane(t.Context()); p.Handover != nil {
-					t.Errorf("offer %+v is left", p.Handover)
+				if p, _ := a.Plane(t.Context()); p.Offer != nil {
+					t.Errorf("offer %+v is left", p.Offer)
 				}
-				if left := l.left()["b"]; left.How != coordinator.DepartureLost {
+				if left := l.left()["b"]; left.How != driver.DepartureLost {
 					t.Errorf("left = %+v, want b lost", left)
 				}
 			})
@@ -79,7 +80,7 @@ func TestHandover_TargetDiesAtEachStep(t *testing.T) {
 func TestHandover_TargetBehindLeavesTheMasterLeading(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a := l.start("a", modes.Auto, func(cfg *coordinator.Config) {
-			cfg.Lead = func(ctx context.Context, ld *coordinator.Leading) error {
+			cfg.Lead = func(ctx context.Context, ld *coordinator.Leader) error {
 				<-ctx.Done()
 				l.server.Stall("b", true)
 				_, err := ld.Commit(context.WithoutCancel(ctx), write("entity/late"))
@@ -100,7 +101,7 @@ func TestHandover_TargetBehindLeavesTheMasterLeading(t *testing.T) {
 		})
 		began := time.Now()
 		_, err := handover(t, a, "b")
-		if !errors.Is(err, coordinator.ErrRefused) || !contains(err.Error(), "b is behind") {
+		if !errors.Is(err, driver.ErrRefused) || !contains(err.Error(), "b is behind") {
 			t.Errorf("handover = %v, want it undone because b is behind", err)
 		}
 		if took := time.Since(began); took > 3*time.Second {
@@ -136,13 +137,13 @@ func TestHandover_RefusesATargetThatIsLoading(t *testing.T) {
 		})
 		l.start("c", modes.HotStandby)
 		settle()
-		if _, err := handover(t, a, "c"); !errors.Is(err, coordinator.ErrRefused) || !contains(err.Error(), "INITIALIZING") {
+		if _, err := handover(t, a, "c"); !errors.Is(err, driver.ErrRefused) || !contains(err.Error(), "INITIALIZING") {
 			t.Errorf("handover = %v, want it refused for INITIALIZING", err)
 		}
 		l.server.Stall("b", true)
 		put(t, a, "entity/x", "1")
 		began := time.Now()
-		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) || !contains(err.Error(), "ready within 30s") {
+		if _, err := handover(t, a, "b"); !errors.Is(err, driver.ErrRefused) || !contains(err.Error(), "ready within 30s") {
 			t.Errorf("handover = %v after %s, want b not ready in time", err, time.Since(began))
 		}
 		put(t, a, "entity/x", "2")
@@ -167,7 +168,7 @@ func TestHandover_ColdTargetLoadsOnce(t *testing.T) {
 			t.Errorf("loaded %d times", loads)
 		}
 		h, err := l.nodes["c"].History(t.Context())
-		if err != nil || h[0].Mementos != 1 || h[0].Reason != coordinator.ReasonHandover {
+		if err != nil || h[0].Mementos != 1 || h[0].Reason != driver.ReasonHandover {
 			t.Errorf("history = %+v, %v", h, err)
 		}
 	})
@@ -211,7 +212,7 @@ func TestHandover_OfferInDoubtLeavesTheMasterLeading(t *testing.T) {
 		a, _ := pair(l)
 		term := a.Status().Term
 		l.at("a", memstore.CallOffer, 2, func() error { return rebind.ErrUnknown })
-		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) || errors.Is(err, rebind.ErrUnknown) {
+		if _, err := handover(t, a, "b"); !errors.Is(err, driver.ErrRefused) || errors.Is(err, rebind.ErrUnknown) {
 			t.Errorf("handover = %v, want it undone", err)
 		}
 		if s := a.Status(); !s.Acting || s.Term != term {
@@ -232,7 +233,7 @@ func TestHandover_TargetHasTheWriteThatCameAfterTheOffer(t *testing.T) {
 			return nil
 		})
 		wrote := a.committing(t, "entity/late")
-		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) {
+		if _, err := handover(t, a, "b"); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("handover = %v, want it undone: b does not have the last write", err)
 		}
 		if err := <-wrote; err != nil {
@@ -260,7 +261,7 @@ func TestActing_EndsBeforeTheTermMayHaveEnded(t *testing.T) {
 					if s := a.Status(); s.Acting || err != nil || reading.Staleness == 0 {
 						t.Errorf("acting %t, staleness %s, %v while the term is in doubt", s.Acting, reading.Staleness, err)
 					}
-					return coordinator.ErrRefused
+					return driver.ErrRefused
 				})
 				if name == "handover" {
 					_, _ = handover(t, a, "b")

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func handover(t *testing.T, n *running, to string) (coordinator.Passed, error) {
+func handover(t *testing.T, n *running, to string) (coordinator.HandoverResult, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -73,7 +74,7 @@ func TestHandover_PassesTheTerm(t *testing.T) {
 				}
 				put(t, l.nodes[want], "entity/y", "1")
 				p, err := l.nodes["a"].Plane(t.Context())
-				if err != nil || p.Handover != nil {
+				if err != nil || p.Offer != nil {
 					t.Errorf("plane = %+v, %v, want no offer left", p, err)
 				}
 				if m, _ := p.Member(want); m.ReadyFor != "" {
@@ -93,7 +94,7 @@ func TestHandover_RefusalsSayWhy(t *testing.T) {
 			fullPlane(l)
 			before := l.states()
 			_, err := handover(t, l.nodes["a"], to)
-			if !errors.Is(err, coordinator.ErrRefused) || !strings.Contains(err.Error(), why) {
+			if !errors.Is(err, driver.ErrRefused) || !strings.Contains(err.Error(), why) {
 				t.Errorf("handover to %s = %v, want a refusal that says %q", to, err, why)
 			}
 			if _, err := handover(t, l.nodes["b"], "c"); !errors.Is(err, coordinator.ErrNotMaster) {
@@ -111,15 +112,15 @@ func TestHandover_UnresponsiveTargetLeavesTheMasterLeading(t *testing.T) {
 		l.server.Cut("b")
 		began := time.Now()
 		_, err := handover(t, l.nodes["a"], "b")
-		if !errors.Is(err, coordinator.ErrRefused) {
+		if !errors.Is(err, driver.ErrRefused) {
 			t.Fatalf("handover = %v, want it refused", err)
 		}
 		if took := time.Since(began); took > ttl+time.Second {
 			t.Errorf("took %s, want an end when the target's lease lapses", took)
 		}
 		put(t, l.nodes["a"], "entity/x", "1")
-		if p, _ := l.nodes["a"].Plane(t.Context()); p.Handover != nil {
-			t.Errorf("offer %+v is left", p.Handover)
+		if p, _ := l.nodes["a"].Plane(t.Context()); p.Offer != nil {
+			t.Errorf("offer %+v is left", p.Offer)
 		}
 	})
 }

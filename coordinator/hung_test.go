@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -43,7 +44,7 @@ func hangsAt(message string) (change func(*coordinator.Config), read func()) {
 }
 
 // longest is how long a plane may be without a master because a node hangs: its loop
-// is given up after coordinator.Patience, and its lease lapses.
+// is given up after coordinator.StallLimit, and its lease lapses.
 const longest = ttl + ttl + 3*time.Second + time.Second
 
 // An elected node that hangs before it leads loses its lease, and the next one leads.
@@ -58,7 +59,7 @@ func TestNode_ElectedAndHungGivesWay(t *testing.T) {
 		l.server.Revoke("a")
 		l.server.Cut("a")
 		settle()
-		if p := c.Glimpse(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
+		if p := c.CachedPlane(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
 			t.Fatalf("term of %s, b is %s: want b elected, and hung", p.Holder.Node, b.Status().State)
 		}
 		pass(longest)
@@ -88,8 +89,8 @@ func TestNode_HungMasterIsFollowed(t *testing.T) {
 		pass(ttl)
 		put(t, a, "entity/x", "1") // it leads on for as long as it may
 		pass(4 * time.Second)
-		if st := a.Status(); st.Acting || st.LeaseRemaining > 0 || st.Turned < ttl {
-			t.Errorf("a acts: %t, relies on its lease for %s, its loop came round %s ago", st.Acting, st.LeaseRemaining, st.Turned)
+		if st := a.Status(); st.Acting || st.LeaseRemaining > 0 || st.LoopAge < ttl {
+			t.Errorf("a acts: %t, relies on its lease for %s, its loop came round %s ago", st.Acting, st.LeaseRemaining, st.LoopAge)
 		}
 		pass(ttl + time.Second)
 		if s := b.Status().State; s != modes.StateMaster {
@@ -105,30 +106,30 @@ func TestNode_HungMasterIsFollowed(t *testing.T) {
 				reason = tr.Reason
 			}
 		}
-		if !strings.Contains(reason, coordinator.ErrHung.Error()) {
-			t.Errorf("a left MASTER for %q, want %q", reason, coordinator.ErrHung)
+		if !strings.Contains(reason, driver.ErrHung.Error()) {
+			t.Errorf("a left MASTER for %q, want %q", reason, driver.ErrHung)
 		}
 	})
 }
 
 // deaf is a store of which campaigns do not return that have won, until they are let go.
 type deaf struct {
-	coordinator.Store
+	driver.Store
 	letGo chan struct{}
 }
 
-func (s deaf) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+func (s deaf) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	m, err := s.Store.Join(ctx, r)
 	return deafMember{m, s.letGo}, err
 }
 
 type deafMember struct {
-	coordinator.Membership
+	driver.Presence
 	letGo chan struct{}
 }
 
-func (m deafMember) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
-	term, err := m.Membership.Campaign(ctx, bid)
+func (m deafMember) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
+	term, err := m.Presence.Campaign(ctx, bid)
 	<-m.letGo
 	return term, err
 }
@@ -139,7 +140,7 @@ func TestNode_HungCampaignGivesWay(t *testing.T) {
 		l.start("a", modes.Auto)
 		settle()
 		letGo := make(chan struct{})
-		l.wrap = func(id string, s coordinator.Store) coordinator.Store { return deaf{s, letGo} }
+		l.wrap = func(id string, s driver.Store) driver.Store { return deaf{s, letGo} }
 		b := l.start("b", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 1 })
 		settle()
 		l.wrap = nil
@@ -148,7 +149,7 @@ func TestNode_HungCampaignGivesWay(t *testing.T) {
 		l.server.Revoke("a")
 		l.server.Cut("a")
 		settle()
-		if p := c.Glimpse(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
+		if p := c.CachedPlane(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
 			t.Fatalf("term of %s, b is %s: want b elected, and deaf", p.Holder.Node, b.Status().State)
 		}
 		pass(longest)

@@ -8,9 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // This file decides whether a node may be in the plane it finds: whose the plane
@@ -18,10 +18,10 @@ import (
 
 // foreign tells why a node of the plane planeID must not be in p; planeID is empty
 // for a node that has not been in a plane yet.
-func foreign(planeID string, p *Plane) error {
+func foreign(planeID string, p *driver.Plane) error {
 	switch {
-	case p.Format > Format:
-		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", ErrForeignPlane, p.Format, Format)
+	case p.Format > driver.Format:
+		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", ErrForeignPlane, p.Format, driver.Format)
 	case planeID != "" && p.ID != "" && p.ID != planeID:
 		return fmt.Errorf("%w: its id is %s and this node belongs to %s: see --plane, --prefix and --plane-id", ErrForeignPlane, p.ID, planeID)
 	default:
@@ -44,7 +44,7 @@ func (n *Node) identify() step {
 func (n *Node) inspect() step {
 	for pause := retry.NewPause(maxPause); ; {
 		refusal, err := n.refusal()
-		if errors.Is(err, rebind.ErrDenied) { // later it would be retried: here it was never otherwise
+		if errors.Is(err, driver.ErrDenied) { // later it would be retried: here it was never otherwise
 			refusal = err
 		}
 		if refusal != nil {
@@ -90,7 +90,7 @@ func (n *Node) refusal() (refusal, err error) {
 
 // survey returns the plane as the node finds it: what it follows of it, and all of
 // it where it must be alone.
-func (n *Node) survey() (Plane, error) {
+func (n *Node) survey() (driver.Plane, error) {
 	if n.cfg.Persist == PersistClean {
 		p, err := n.Plane(n.ctx)
 		if err == nil {
@@ -100,7 +100,7 @@ func (n *Node) survey() (Plane, error) {
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
-	p, err := n.outlook.until(ctx, func(p *Plane) bool { return p.Revision != 0 })
+	p, err := n.outlook.until(ctx, func(p *driver.Plane) bool { return p.Revision != 0 })
 	if err != nil {
 		if _, why := n.store.Head(n.ctx); why != nil { // it says what the matter is
 			err = why
@@ -117,7 +117,7 @@ func (n *Node) denied(mode modes.Mode) error {
 	defer cancel()
 	r := n.record()
 	r.Mode = mode
-	if err := n.store.Writable(ctx, r); errors.Is(err, rebind.ErrDenied) {
+	if err := n.store.Writable(ctx, r); errors.Is(err, driver.ErrDenied) {
 		return fmt.Errorf("mode %s: %w", mode, err)
 	}
 	return nil
@@ -125,14 +125,14 @@ func (n *Node) denied(mode modes.Mode) error {
 
 // company tells why the node must not delete all state: another one is here, or has
 // led since the node looked, and may have been told that its writes are stored.
-func company(node string, inspected int64, p *Plane) error {
+func company(node string, inspected int64, p *driver.Plane) error {
 	for _, m := range p.Members {
 		if m.ID != node {
-			return fmt.Errorf("%w: all state is to be deleted and node %s is here", ErrRefused, m.ID)
+			return fmt.Errorf("%w: all state is to be deleted and node %s is here", driver.ErrRefused, m.ID)
 		}
 	}
 	if p.Holder.Term > inspected && p.Holder.Node != node {
-		return fmt.Errorf("%w: all state is to be deleted and node %s has led since", ErrRefused, p.Holder.Node)
+		return fmt.Errorf("%w: all state is to be deleted and node %s has led since", driver.ErrRefused, p.Holder.Node)
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ var errFound = errors.New("found")
 func (n *Node) hasState() (bool, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
-	_, err := n.store.Load(ctx, func(page rebind.Page) error {
+	_, err := n.store.Load(ctx, func(page driver.Page) error {
 		if page.Total > 0 { // which is told before any has come
 			return errFound
 		}
@@ -180,9 +180,9 @@ func (n *Node) seclude() step {
 	for pause := retry.NewPause(maxPause); ; {
 		planeID, _ := n.outlook.memory()
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		m, term, err := n.store.Seclude(ctx, n.record(), planeID)
+		m, term, err := n.store.JoinExclusive(ctx, n.record(), planeID)
 		cancel()
-		var holder *TakenError
+		var holder *driver.TakenError
 		switch {
 		case err == nil:
 			n.membership, n.solo = m, true
@@ -193,7 +193,7 @@ func (n *Node) seclude() step {
 			if why := n.contest(holder, &taken); why != nil {
 				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
 			}
-		case errors.Is(err, ErrSecluded):
+		case errors.Is(err, driver.ErrExclusive):
 			if why := n.contestOwn(err, &taken); why != nil {
 				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
 			}
@@ -214,10 +214,10 @@ func (n *Node) contestOwn(err error, since *time.Time) error {
 	switch {
 	case readErr != nil:
 		return nil // look again
-	case p.Seclusion != nil && p.Seclusion.Node == n.cfg.ID:
-		return n.contest(&TakenError{Holder: Record{ID: n.cfg.ID, URI: p.Seclusion.URI}}, since)
-	case p.Seclusion == nil && len(p.Members) == 1 && p.Members[0].ID == n.cfg.ID:
-		return n.contest(&TakenError{Holder: p.Members[0].Record}, since)
+	case p.Exclusive != nil && p.Exclusive.Node == n.cfg.ID:
+		return n.contest(&driver.TakenError{Holder: driver.Record{ID: n.cfg.ID, URI: p.Exclusive.URI}}, since)
+	case p.Exclusive == nil && len(p.Members) == 1 && p.Members[0].ID == n.cfg.ID:
+		return n.contest(&driver.TakenError{Holder: p.Members[0].Record}, since)
 	default:
 		return err
 	}
@@ -242,17 +242,17 @@ func (n *Node) exile() step {
 			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
 			n.former = n.membership
 		}
-		n.membership, n.published = nil, Record{}
+		n.membership, n.published = nil, driver.Record{}
 	}
 	n.answer(nil)
 	return n.failed
 }
 
 // farewell is what is to be kept of this node when it leaves.
-func (n *Node) farewell(was modes.State) *Left {
+func (n *Node) farewell(was modes.State) *driver.Departed {
 	at := now()
 	r := n.recordAs(modes.StateTerminated, at)
-	return &Left{Record: r, Was: was, At: at, How: DepartureStopped}
+	return &driver.Departed{Record: r, Was: was, At: at, How: driver.DepartureStopped}
 }
 
 // bury says of nodes that vanished that they did.
@@ -265,10 +265,10 @@ func (n *Node) bury() {
 			n.outlook.buried(m.ID)
 			continue
 		}
-		l := Left{Record: m.Record, Was: m.State, At: now(), How: DepartureLost}
+		l := driver.Departed{Record: m.Record, Was: m.State, At: now(), How: driver.DepartureLost}
 		l.State = modes.StateTerminated
 		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
-		err := n.reign.Bury(ctx, l)
+		err := n.reign.RecordDeparture(ctx, l)
 		cancel()
 		if err != nil {
 			level := zap.WarnLevel // the first failure of a row is news, the others are not

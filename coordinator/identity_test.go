@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -24,7 +25,7 @@ func TestPlaneID_OtherOrNewerIsRefusedWithNothingWritten(t *testing.T) {
 	cases := map[string]struct {
 		id     string
 		format int
-	}{"another id": {"other", coordinator.Format}, "a newer format": {"mine", coordinator.Format + 1}}
+	}{"another id": {"other", driver.Format}, "a newer format": {"mine", driver.Format + 1}}
 	for name, c := range cases {
 		for _, mode := range modes.Modes() {
 			inLab(t, func(t *testing.T, l *lab) {
@@ -57,7 +58,7 @@ func TestPlaneID_IsTheOneAskedFor(t *testing.T) {
 func TestPlaneID_ThatChangesAtRunTimeFailsEveryNode(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fullPlane(l)
-		l.server.SetMeta("other", coordinator.Format)
+		l.server.SetMeta("other", driver.Format)
 		settle()
 		for id, n := range l.nodes {
 			if s := n.Status(); s.State != modes.StateFailed || !contains(s.LastError, "other") {
@@ -80,7 +81,7 @@ func TestPlaneID_ThatIsDeletedIsWrittenBackByTheNextTerm(t *testing.T) {
 		}
 		settle()
 		first := l.master()
-		id := first.Glimpse().ID
+		id := first.CachedPlane().ID
 		l.server.DeleteMeta()
 		settle()
 		if s := first.Status().State; s != modes.StateMaster {
@@ -90,7 +91,7 @@ func TestPlaneID_ThatIsDeletedIsWrittenBackByTheNextTerm(t *testing.T) {
 		pass(ttl)
 		l.server.Heal(first.Status().ID)
 		pass(2 * ttl)
-		if p := l.master().Glimpse(); p.ID != id || id == "" {
+		if p := l.master().CachedPlane(); p.ID != id || id == "" {
 			t.Errorf("id = %q, was %q", p.ID, id)
 		}
 	})
@@ -145,7 +146,7 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 		settle()
 		l.server.Put("entity/x", rebind.Content{}, "")
 		before := l.server.Revision()
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).wait(); !errors.Is(err, coordinator.ErrRefused) {
+		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).wait(); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("clean among others = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
@@ -164,7 +165,7 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 		late := l.start("e", modes.HotBackup)
 		settle()
 		close(came)
-		if err := cleaning.wait(); !errors.Is(err, coordinator.ErrRefused) {
+		if err := cleaning.wait(); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("clean beside one that came late = %v", err)
 		}
 		if r, err := late.Read(); err != nil || r.View.Len() != 1 {

@@ -132,7 +132,7 @@ func TestProgram_ThatOutlivesItsContextIsBounded(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		release := make(chan struct{})
 		a := l.start("a", modes.Auto, func(c *coordinator.Config) {
-			c.Lead = func(context.Context, *coordinator.Leading) error { <-release; return nil }
+			c.Lead = func(context.Context, *coordinator.Leader) error { <-release; return nil }
 		})
 		settle()
 		b := l.start("b", modes.HotStandby)

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -36,7 +37,7 @@ const (
 // called from any goroutine while it lasts.
 type Node struct {
 	cfg     Config
-	store   Store
+	store   driver.Store
 	log     *zap.Logger
 	outlook *outlook
 	journal *journal
@@ -48,7 +49,7 @@ type Node struct {
 	ended    chan struct{} // closed when Run has returned
 
 	self    atomic.Pointer[self]
-	leading atomic.Pointer[Leading]
+	leading atomic.Pointer[Leader]
 	turned  atomic.Pointer[clock.Moment] // when the role loop last came round
 	full    atomic.Bool                  // the store had no room for the last put
 
@@ -76,16 +77,16 @@ type role struct {
 
 	lastError string
 	readyFor  string
-	offer     Handover // what readyFor answers
+	offer     driver.Offer // what readyFor answers
 	gaveUp    int64
-	gaveUpFor Reason
+	gaveUpFor driver.Reason
 	aside     time.Time // until then others go first in the election
 
-	membership Membership
-	former     Membership // lost, and not yet seen to be gone from the store
-	published  Record     // what the store is known to hold; zero if that is not known
-	shown      Record     // what the plane has shown of this node as it was published
-	amiss      time.Time  // since when it shows something else; zero while it does not
+	membership driver.Presence
+	former     driver.Presence // lost, and not yet seen to be gone from the store
+	published  driver.Record   // what the store is known to hold; zero if that is not known
+	shown      driver.Record   // what the plane has shown of this node as it was published
+	amiss      time.Time       // since when it shows something else; zero while it does not
 	mirror     *following
 	candidacy  *candidacy
 	reign      *reign
@@ -101,7 +102,7 @@ type step func() step
 
 // New makes a node of cfg on store. It starts nothing. The error names everything
 // that is wrong with cfg.
-func New(cfg Config, store Store) (*Node, error) {
+func New(cfg Config, store driver.Store) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("configuration of node: %w", err)
 	}
@@ -138,8 +139,8 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 // had one, is handed over, given up or left to lapse with its lease.
 //
 // Run returns nil if ctx ended it, and otherwise why this node can never start:
-// an [ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [ErrForeignPlane],
-// [ErrSecluded], [ErrNoState] or [ErrRefused]. Call it once.
+// an [driver.ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [ErrForeignPlane],
+// [driver.ErrExclusive], [ErrNoState] or [driver.ErrRefused]. Call it once.
 func (n *Node) Run(ctx context.Context) error {
 	work, halt := context.WithCancel(context.WithoutCancel(ctx))
 	n.ctx, n.stop = work, ctx.Done()
@@ -203,7 +204,7 @@ type ModeChange struct{ Previous, Current ModeState }
 // ChangeMode asks the node for another mode and blocks until it has come to the
 // state that follows from it. Asking for the present mode changes nothing, but
 // for a FAILED node, which starts afresh. Mode master is refused with
-// [ErrMasterExists], or [ErrRefused] if the node does not win; it then keeps its
+// [ErrMasterExists], or [driver.ErrRefused] if the node does not win; it then keeps its
 // mode. If ctx ends first ChangeMode returns [ErrPending] with the node as it is,
 // and the change goes on.
 func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error) {
@@ -254,13 +255,13 @@ func (n *Node) SetPriority(ctx context.Context, to int) (previous int, err error
 }
 
 // Plane reads the plane from the store. While the store does not answer it
-// returns what [Node.Glimpse] does, with the error.
-func (n *Node) Plane(ctx context.Context) (Plane, error) {
+// returns what [Node.CachedPlane] does, with the error.
+func (n *Node) Plane(ctx context.Context) (driver.Plane, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	p, err := n.store.Plane(ctx)
 	if err != nil {
-		return n.Glimpse(), fmt.Errorf("read plane: %w", err)
+		return n.CachedPlane(), fmt.Errorf("read plane: %w", err)
 	}
 	if n.me().remaining() > 0 {
 		return p, nil
@@ -268,16 +269,16 @@ func (n *Node) Plane(ctx context.Context) (Plane, error) {
 	return n.asNow(p), nil // the store may show for a while yet that this node leads
 }
 
-// Glimpse returns the plane as this node last saw it, without asking the store,
+// CachedPlane returns the plane as this node last saw it, without asking the store,
 // and this node in it as it is now: a master that has lost the store must not go
 // on being named by its own picture of the time before. A node that does not lead
 // looks at the others only now and then, the seldomer the more there are.
-func (n *Node) Glimpse() Plane {
+func (n *Node) CachedPlane() driver.Plane {
 	return n.asNow(n.outlook.whole())
 }
 
 // asNow puts this node into a picture of the plane as it is now.
-func (n *Node) asNow(p Plane) Plane {
+func (n *Node) asNow(p driver.Plane) driver.Plane {
 	me := n.me()
 	p.Members = slices.Clone(p.Members)
 	for i := range p.Members {
@@ -298,7 +299,7 @@ func (n *Node) asNow(p Plane) Plane {
 func (n *Node) CheckStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := n.store.Standing().Refuses; err != nil {
+	if err := n.store.Health().Refuses; err != nil {
 		return err
 	}
 	return n.store.Writable(ctx, n.me().record)
@@ -306,17 +307,17 @@ func (n *Node) CheckStore(ctx context.Context) error {
 
 // Pause keeps all nodes of the plane from being promoted by themselves, for the
 // given time or, if that is 0, until Resume. It returns the pause now in force.
-func (n *Node) Pause(ctx context.Context, lasting time.Duration) (Pause, error) {
+func (n *Node) Pause(ctx context.Context, lasting time.Duration) (driver.Pause, error) {
 	if lasting < 0 {
-		return Pause{}, fmt.Errorf("%w: a pause of %s", rebind.ErrInvalid, lasting)
+		return driver.Pause{}, fmt.Errorf("%w: a pause of %s", rebind.ErrInvalid, lasting)
 	}
-	p := Pause{Since: now(), By: n.cfg.ID}
+	p := driver.Pause{Since: now(), By: n.cfg.ID}
 	if lasting > 0 {
 		until := p.Since.Add(lasting)
 		p.Until = &until
 	}
 	if err := n.store.Pause(ctx, p); err != nil {
-		return Pause{}, err
+		return driver.Pause{}, err
 	}
 	n.log.Warn("automatic promotion is paused", zap.Duration("for", lasting))
 	return p, nil
@@ -331,25 +332,25 @@ func (n *Node) Resume(ctx context.Context) error {
 	return nil
 }
 
-// Forget deletes what is kept of a node that left. It returns [ErrRefused] for
-// one that lives, and [ErrNoNode] for one that nothing is kept of.
+// Forget deletes what is kept of a node that left. It returns [driver.ErrRefused] for
+// one that lives, and [driver.ErrNoNode] for one that nothing is kept of.
 func (n *Node) Forget(ctx context.Context, id string) error {
 	p, err := n.Plane(ctx)
 	if err != nil {
 		return err
 	}
 	if _, live := p.Member(id); live {
-		return fmt.Errorf("%w: node %s lives", ErrRefused, id)
+		return fmt.Errorf("%w: node %s lives", driver.ErrRefused, id)
 	}
 	return n.store.Forget(ctx, id)
 }
 
 // History returns the latest terms, newest first.
-func (n *Node) History(ctx context.Context) ([]HistoryEntry, error) {
+func (n *Node) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	return n.store.History(ctx)
 }
 
-// Commit stores d if this node is master, as [rebind.Persister.Commit] does. On
+// Commit stores d if this node is master, as [replica.Persister.Commit] does. On
 // another node it returns [ErrNotMaster], and nothing was written.
 func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	l := n.leading.Load()
@@ -378,6 +379,6 @@ func (n *Node) noteRoom(d *rebind.Delta, err error) {
 	}
 }
 
-func notReadable(r Record) error {
+func notReadable(r driver.Record) error {
 	return fmt.Errorf("%w: it is %s", ErrNotReadable, r.State)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -145,11 +146,11 @@ func TestNode_TakenIDIsRefusedWhileItsHolderLives(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		first := l.start("a", modes.Auto)
 		settle()
-		asked := coordinator.Record{}
+		asked := driver.Record{}
 		second := l.start("a", modes.Auto, func(c *coordinator.Config) {
-			c.StillAlive = func(_ context.Context, r coordinator.Record) bool { asked = r; return true }
+			c.StillAlive = func(_ context.Context, r driver.Record) bool { asked = r; return true }
 		})
-		if err := second.wait(); !errors.Is(err, coordinator.ErrNodeTaken) {
+		if err := second.wait(); !errors.Is(err, driver.ErrNodeTaken) {
 			t.Errorf("second process = %v, want ErrNodeTaken", err)
 		}
 		if asked.Instance != first.Status().Instance {

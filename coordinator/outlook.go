@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
@@ -20,18 +21,18 @@ type outlook struct {
 	poked chan struct{} // holds a token when the role loop has something to look at
 	told  int64         // run's own: the highest term that it has told of
 
-	mu    sync.Mutex // guards the fields below
-	sight            // how much of the plane is followed
-	last  Plane      // as it is followed
-	all   Plane      // the last that was not narrow
+	mu    sync.Mutex   // guards the fields below
+	sight              // how much of the plane is followed
+	last  driver.Plane // as it is followed
+	all   driver.Plane // the last that was not narrow
 	moved chan struct{}
-	alive int64             // the highest term this node has seen held
-	ended int64             // the highest term this node has seen end
-	when  time.Time         // that it saw the end of that term
-	next  heir              // whom the last master named
-	id    string            // the plane's own, once it is known
-	top   int64             // the highest term it knows of
-	gone  map[string]Member // nodes that vanished without a word, by id
+	alive int64                    // the highest term this node has seen held
+	ended int64                    // the highest term this node has seen end
+	when  time.Time                // that it saw the end of that term
+	next  heir                     // whom the last master named
+	id    string                   // the plane's own, once it is known
+	top   int64                    // the highest term it knows of
+	gone  map[string]driver.Member // nodes that vanished without a word, by id
 }
 
 // heir is who is to follow a term's master.
@@ -48,18 +49,18 @@ func newOutlook(cfg *Config) *outlook {
 	return &outlook{
 		node:  cfg.ID,
 		poked: make(chan struct{}, 1), moved: make(chan struct{}),
-		told: cfg.HighestTerm, id: cfg.PlaneID, top: cfg.HighestTerm, gone: make(map[string]Member),
+		told: cfg.HighestTerm, id: cfg.PlaneID, top: cfg.HighestTerm, gone: make(map[string]driver.Member),
 		sight: sight{wanted: cfg.Persist == PersistClean},
 	}
 }
 
 // run follows the plane until ctx ends.
-func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log *zap.Logger) {
+func (o *outlook) run(ctx context.Context, store driver.Store, onTerm func(int64), log *zap.Logger) {
 	pause := retry.NewPause(maxPause)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
 	for {
 		following, node := o.face(ctx)
-		err := store.Follow(following, node, func(p Plane) {
+		err := store.Follow(following, node, func(p driver.Plane) {
 			o.see(p)
 			if _, now := o.memory(); now > o.told { // it may have risen by what others looked at
 				o.told = now
@@ -84,7 +85,7 @@ func (o *outlook) run(ctx context.Context, store Store, onTerm func(int64), log 
 }
 
 // see takes a newer picture of the plane.
-func (o *outlook) see(p Plane) {
+func (o *outlook) see(p driver.Plane) {
 	o.mu.Lock()
 	o.noteLocked(&p)
 	if m, ok := p.Master(); ok {
@@ -106,13 +107,13 @@ func (o *outlook) see(p Plane) {
 
 // note learns from a picture that was read for another purpose and may be older
 // or newer than the one followed.
-func (o *outlook) note(p *Plane) {
+func (o *outlook) note(p *driver.Plane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.noteLocked(p)
 }
 
-func (o *outlook) noteLocked(p *Plane) {
+func (o *outlook) noteLocked(p *driver.Plane) {
 	if o.id == "" {
 		o.id = p.ID
 	}
@@ -127,7 +128,7 @@ func (o *outlook) noteLocked(p *Plane) {
 	}
 }
 
-func (o *outlook) endLocked(h Holder) {
+func (o *outlook) endLocked(h driver.Holder) {
 	if h.Term > o.ended {
 		o.ended, o.when = h.Term, time.Now()
 	}
@@ -135,7 +136,7 @@ func (o *outlook) endLocked(h Holder) {
 
 // missLocked keeps the nodes that were in the plane and are neither in what it now
 // is nor among those it shows to have left.
-func (o *outlook) missLocked(next *Plane) {
+func (o *outlook) missLocked(next *driver.Plane) {
 	o.keepLocked(o.last.Members)
 	if o.last.Narrow {
 		o.keepLocked(o.all.Members)
@@ -143,7 +144,7 @@ func (o *outlook) missLocked(next *Plane) {
 	for _, m := range next.Members {
 		delete(o.gone, m.ID)
 	}
-	for _, l := range next.Left {
+	for _, l := range next.Departed {
 		delete(o.gone, l.ID)
 	}
 }
@@ -151,10 +152,10 @@ func (o *outlook) missLocked(next *Plane) {
 // missNearLocked is missLocked for a narrow picture, which tells of two nodes alone.
 // A holder that it no longer shows may have gone with its term, or live: the next
 // whole picture tells.
-func (o *outlook) missNearLocked(next *Plane) {
+func (o *outlook) missNearLocked(next *driver.Plane) {
 	for _, m := range o.last.Members {
 		if o.last.Narrow || m.ID == o.node || m.ID == next.Holder.Node {
-			o.keepLocked([]Member{m})
+			o.keepLocked([]driver.Member{m})
 		}
 	}
 	for _, m := range next.Members {
@@ -163,7 +164,7 @@ func (o *outlook) missNearLocked(next *Plane) {
 }
 
 // keepLocked keeps nodes as having gone of which that is not known yet.
-func (o *outlook) keepLocked(members []Member) {
+func (o *outlook) keepLocked(members []driver.Member) {
 	for _, m := range members {
 		if _, known := o.gone[m.ID]; !known && len(o.gone) < maxGone {
 			o.gone[m.ID] = m
@@ -173,7 +174,7 @@ func (o *outlook) keepLocked(members []Member) {
 
 // missing returns the nodes that vanished and of which nothing is kept yet, once
 // the whole plane is followed, which alone tells who has left with a word.
-func (o *outlook) missing() []Member {
+func (o *outlook) missing() []driver.Member {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.last.Narrow {
@@ -216,10 +217,10 @@ func (o *outlook) poke() {
 }
 
 // plane returns the newest picture, which is narrow while this node does not lead.
-func (o *outlook) plane() Plane {
+func (o *outlook) plane() driver.Plane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.last.lift()
+	return lift(o.last)
 }
 
 // end tells whether this node was here when the last term ended, the given one, and when
@@ -246,10 +247,10 @@ func (o *outlook) heir(term int64) string {
 }
 
 // until blocks until the plane is as wanted, and returns it, or the cause of ctx.
-func (o *outlook) until(ctx context.Context, wanted func(*Plane) bool) (Plane, error) {
+func (o *outlook) until(ctx context.Context, wanted func(*driver.Plane) bool) (driver.Plane, error) {
 	for {
 		o.mu.Lock()
-		p, moved := o.last.lift(), o.moved
+		p, moved := lift(o.last), o.moved
 		o.mu.Unlock()
 		if wanted(&p) {
 			return p, nil
@@ -264,13 +265,13 @@ func (o *outlook) until(ctx context.Context, wanted func(*Plane) bool) (Plane, e
 
 // WaitMaster blocks until the plane has a master that has announced itself, and
 // returns it, or [ErrNoMaster] if ctx ends first.
-func (n *Node) WaitMaster(ctx context.Context) (Member, error) {
-	p, err := n.outlook.until(ctx, func(p *Plane) bool {
+func (n *Node) WaitMaster(ctx context.Context) (driver.Member, error) {
+	p, err := n.outlook.until(ctx, func(p *driver.Plane) bool {
 		_, ok := p.Master()
 		return ok
 	})
 	if err != nil {
-		return Member{}, errors.Join(ErrNoMaster, err)
+		return driver.Member{}, errors.Join(ErrNoMaster, err)
 	}
 	m, _ := p.Master()
 	return m, nil
@@ -279,6 +280,14 @@ func (n *Node) WaitMaster(ctx context.Context) (Member, error) {
 // WaitSuccessor blocks until the plane has a later term than the given one, and
 // returns the cause of ctx if that ends first.
 func (n *Node) WaitSuccessor(ctx context.Context, term int64) error {
-	_, err := n.outlook.until(ctx, func(p *Plane) bool { return p.Holder.Term > term })
+	_, err := n.outlook.until(ctx, func(p *driver.Plane) bool { return p.Holder.Term > term })
 	return err
+}
+
+// lift leaves out a pause that is over by now.
+func lift(p driver.Plane) driver.Plane {
+	if p.Pause.Over(time.Now()) {
+		p.Pause = nil
+	}
+	return p
 }

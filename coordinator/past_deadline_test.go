@@ -20,7 +20,7 @@ func showsMaster(t *testing.T, n *running) (at []string) {
 	if st.LeaseRemaining < 0 {
 		t.Errorf("its lease can be relied on for %s", st.LeaseRemaining)
 	}
-	glimpse := n.Glimpse()
+	glimpse := n.CachedPlane()
 	if m, ok := glimpse.Master(); ok && m.ID == st.ID {
 		at = append(at, "glimpse")
 	}

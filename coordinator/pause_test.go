@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -39,7 +39,7 @@ func TestPause_KeepsTheMasterAndPromotesNobodyWhenItDies(t *testing.T) {
 		l.pause("b", 0)
 		pass(3 * ttl)
 		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
-		if p := l.nodes["a"].Glimpse(); p.Pause == nil || p.Pause.By != "b" {
+		if p := l.nodes["a"].CachedPlane(); p.Pause == nil || p.Pause.By != "b" {
 			t.Errorf("a sees pause %+v", p.Pause)
 		}
 		l.kill("a")
@@ -77,7 +77,7 @@ func TestPause_CleanStopHandsNothingOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(3 * ttl)
-		p := l.nodes["b"].Glimpse()
+		p := l.nodes["b"].CachedPlane()
 		if s := l.nodes["b"].Status().State; s != modes.StateHotStandby || p.Held || len(p.Members) != 1 {
 			t.Fatalf("b is %s, plane = %+v", s, p)
 		}
@@ -139,14 +139,14 @@ func TestPause_OfNegativeLengthIsInvalid(t *testing.T) {
 	})
 }
 
-func (l *lab) left() map[string]coordinator.Left {
+func (l *lab) left() map[string]driver.Departed {
 	l.t.Helper()
 	p, err := l.server.Node("observer").Plane(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	found := make(map[string]coordinator.Left)
-	for _, gone := range p.Left {
+	found := make(map[string]driver.Departed)
+	for _, gone := range p.Departed {
 		found[gone.ID] = gone
 	}
 	return found
@@ -161,15 +161,15 @@ func TestLeft_NodesThatStopAndVanishAreRemembered(t *testing.T) {
 		l.kill("c")
 		settle()
 		left := l.left()
-		if d := left["d"]; d.State != modes.StateTerminated || d.Was != modes.StateHotBackup || d.How != coordinator.DepartureStopped || d.URI != "http://d" {
+		if d := left["d"]; d.State != modes.StateTerminated || d.Was != modes.StateHotBackup || d.How != driver.DepartureStopped || d.URI != "http://d" {
 			t.Errorf("d = %+v", d)
 		}
-		if c := left["c"]; c.State != modes.StateTerminated || c.Was != modes.StateStandby || c.How != coordinator.DepartureLost || c.At.IsZero() {
+		if c := left["c"]; c.State != modes.StateTerminated || c.Was != modes.StateStandby || c.How != driver.DepartureLost || c.At.IsZero() {
 			t.Errorf("c = %+v", c)
 		}
 		l.kill("a") // the master: its successor says so
 		pass(ttl)
-		if a := l.left()["a"]; a.Was != modes.StateMaster || a.How != coordinator.DepartureLost {
+		if a := l.left()["a"]; a.Was != modes.StateMaster || a.How != driver.DepartureLost {
 			t.Errorf("a = %+v, b is %s", a, l.nodes["b"].Status().State)
 		}
 		l.server.Heal("a")
@@ -189,7 +189,7 @@ func TestLeft_MasterThatStopsWasMaster(t *testing.T) {
 			t.Fatal(err)
 		}
 		settle()
-		if a := l.left()["a"]; a.Was != modes.StateMaster || a.How != coordinator.DepartureStopped || a.Term != 0 {
+		if a := l.left()["a"]; a.Was != modes.StateMaster || a.How != driver.DepartureStopped || a.Term != 0 {
 			t.Errorf("a = %+v", a)
 		}
 	})
@@ -206,7 +206,7 @@ func TestLeft_IsWrittenOnceTheStoreHasRoomAgain(t *testing.T) {
 		}
 		l.server.Fill(false)
 		settle()
-		if c := l.left()["c"]; c.How != coordinator.DepartureLost {
+		if c := l.left()["c"]; c.How != driver.DepartureLost {
 			t.Errorf("c = %+v", c)
 		}
 	})
@@ -218,10 +218,10 @@ func TestForget_DeletesTheDeadAndRefusesTheLiving(t *testing.T) {
 		l.kill("c")
 		settle()
 		b := l.nodes["b"]
-		if err := b.Forget(t.Context(), "d"); !errors.Is(err, coordinator.ErrRefused) {
+		if err := b.Forget(t.Context(), "d"); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("forget a live node = %v", err)
 		}
-		if err := b.Forget(t.Context(), "nobody"); !errors.Is(err, coordinator.ErrNoNode) {
+		if err := b.Forget(t.Context(), "nobody"); !errors.Is(err, driver.ErrNoNode) {
 			t.Errorf("forget nobody = %v", err)
 		}
 		if err := b.Forget(t.Context(), "c"); err != nil {

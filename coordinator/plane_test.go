@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -25,7 +26,7 @@ type lab struct {
 	t      *testing.T
 	server *memstore.Server
 	nodes  map[string]*running
-	wrap   func(connection string, s coordinator.Store) coordinator.Store // or nil
+	wrap   func(connection string, s driver.Store) driver.Store // or nil
 }
 
 // master returns the one node that is MASTER.
@@ -104,7 +105,7 @@ func (l *lab) startAs(id, connection string, mode modes.Mode, change ...func(*co
 	for _, c := range change {
 		c(&cfg)
 	}
-	var store coordinator.Store = l.server.Node(connection)
+	var store driver.Store = l.server.Node(connection)
 	if l.wrap != nil {
 		store = l.wrap(connection, store)
 	}

@@ -42,7 +42,7 @@ func (n *Node) startProgram() {
 	}()
 }
 
-func callProgram(ctx context.Context, lead func(context.Context, *Leading) error, l *Leading) (err error) {
+func callProgram(ctx context.Context, lead func(context.Context, *Leader) error, l *Leader) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v\n%s", errProgramPanic, p, debug.Stack())

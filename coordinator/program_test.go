@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -24,7 +25,7 @@ func newCalls() *calls {
 }
 
 // program leads until its context ends.
-func (c *calls) program(ctx context.Context, l *coordinator.Leading) error {
+func (c *calls) program(ctx context.Context, l *coordinator.Leader) error {
 	c.begun <- l.Term()
 	<-ctx.Done()
 	c.ended <- context.Cause(ctx)
@@ -41,7 +42,7 @@ func TestProgram_IsCalledOncePerTermWithTheState(t *testing.T) {
 		saw := make(chan string, 1)
 		c := newCalls()
 		b := l.start("b", modes.HotStandby, func(cfg *coordinator.Config) {
-			cfg.Lead = func(ctx context.Context, ld *coordinator.Leading) error {
+			cfg.Lead = func(ctx context.Context, ld *coordinator.Leader) error {
 				m, err := ld.View().Get("entity/x")
 				if err != nil {
 					return err
@@ -70,7 +71,7 @@ func TestProgram_IsCalledOncePerTermWithTheState(t *testing.T) {
 		if _, err := handover(t, b, "a"); err != nil {
 			t.Fatal(err)
 		}
-		if cause := <-c.ended; !errors.Is(cause, coordinator.ErrTermOver) {
+		if cause := <-c.ended; !errors.Is(cause, driver.ErrTermOver) {
 			t.Errorf("cause = %v, want ErrTermOver", cause)
 		}
 		if len(c.begun) != 0 {
@@ -88,7 +89,7 @@ func TestProgram_ContextEndsWithTheTerm(t *testing.T) {
 		l.server.Cut("a")
 		cut := time.Now()
 		cause := <-c.ended
-		if !errors.Is(cause, coordinator.ErrTermOver) || time.Since(cut) > ttl-coordinator.Margin(ttl) {
+		if !errors.Is(cause, driver.ErrTermOver) || time.Since(cut) > ttl-driver.Margin(ttl) {
 			t.Errorf("ended after %s with %v", time.Since(cut), cause)
 		}
 		l.server.Heal("a")
@@ -112,7 +113,7 @@ func TestProgram_HasReturnedBeforeTheNextTermBegins(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
 				var running atomic.Int32
 				leads := func(c *coordinator.Config) {
-					c.Lead = func(ctx context.Context, _ *coordinator.Leading) error {
+					c.Lead = func(ctx context.Context, _ *coordinator.Leader) error {
 						if running.Add(1) != 1 {
 							t.Error("two programs run at once")
 						}
@@ -148,7 +149,7 @@ func TestProgram_FailureGivesTheTermUp(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
 				fire := make(chan struct{})
 				a := l.start("a", modes.Auto, func(c *coordinator.Config) {
-					c.Lead = func(context.Context, *coordinator.Leading) error { <-fire; return end() }
+					c.Lead = func(context.Context, *coordinator.Leader) error { <-fire; return end() }
 				})
 				settle()
 				b := l.start("b", modes.Auto)
@@ -180,7 +181,7 @@ func TestProgram_ThatDoesNotReturnKeepsItsNodeOutOfTheElection(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		release := make(chan struct{})
 		a := l.start("a", modes.Auto, func(c *coordinator.Config) {
-			c.Lead = func(context.Context, *coordinator.Leading) error { <-release; return nil }
+			c.Lead = func(context.Context, *coordinator.Leader) error { <-release; return nil }
 		})
 		settle()
 		l.start("b", modes.HotStandby)
@@ -205,7 +206,7 @@ func TestProgram_IsCalledAgainWhenItsHandoverIsUndone(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		c := newCalls()
 		a := l.start("a", modes.Auto, func(cfg *coordinator.Config) {
-			cfg.Lead = func(ctx context.Context, ld *coordinator.Leading) error {
+			cfg.Lead = func(ctx context.Context, ld *coordinator.Leader) error {
 				err := c.program(ctx, ld)
 				l.server.Revoke("b") // the target dies at the worst moment
 				return err
@@ -216,7 +217,7 @@ func TestProgram_IsCalledAgainWhenItsHandoverIsUndone(t *testing.T) {
 		settle()
 		term := a.Status().Term
 		<-c.begun
-		if _, err := handover(t, a, "b"); !errors.Is(err, coordinator.ErrRefused) {
+		if _, err := handover(t, a, "b"); !errors.Is(err, driver.ErrRefused) {
 			t.Fatalf("handover = %v, want it undone", err)
 		}
 		settle()

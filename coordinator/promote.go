@@ -7,6 +7,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/policy"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -14,36 +17,36 @@ import (
 
 // reign is a term that this node holds, from its election to its end.
 type reign struct {
-	Term
-	entry     HistoryEntry
+	driver.Term
+	entry     driver.HistoryEntry
 	vacated   time.Time // when the old master's key was seen to go; zero if it was not
-	persister *rebind.Persister
+	persister *replica.Persister
 	announced chan struct{} // closed once this node is MASTER
 	retired   chan struct{} // closed once it is not, or will not be
 	next      string        // who would lead if the term ended
 }
 
-// Leading is mastership as a program sees it.
-type Leading struct {
+// Leader is mastership as a program sees it.
+type Leader struct {
 	reign  *reign
-	mirror *rebind.Mirror
+	mirror *replica.Mirror
 }
 
 // Term returns the number of the term, the fencing token: it is higher than that
 // of every earlier term. Pass it to systems outside the store and let them
 // refuse older ones.
-func (l *Leading) Term() int64 { return l.reign.Number() }
+func (l *Leader) Term() int64 { return l.reign.Number() }
 
 // View returns the state as it is now.
-func (l *Leading) View() *rebind.View { return l.mirror.View() }
+func (l *Leader) View() *rebind.View { return l.mirror.View() }
 
-// Commit stores d as [rebind.Persister.Commit] does. Once the term is over it
+// Commit stores d as [replica.Persister.Commit] does. Once the term is over it
 // returns [rebind.ErrClosed] for what was not sent and [rebind.ErrFenced] for what
 // the store refused; nothing was written.
 //
 // While this node announces itself d goes out, and Commit returns when that is done, or
 // the term or ctx ends: whoever hears that d is stored can see who is master.
-func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
+func (l *Leader) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	receipt, err := l.reign.persister.Commit(ctx, d)
 	if err != nil {
 		return receipt, err
@@ -58,7 +61,7 @@ func (l *Leading) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, e
 }
 
 // announced returns the mastership that this node has announced, or nil.
-func (n *Node) announced() *Leading {
+func (n *Node) announced() *Leader {
 	l := n.leading.Load()
 	if l == nil {
 		return nil
@@ -113,13 +116,13 @@ func (n *Node) promote(c *candidacy) step {
 	}
 	view := n.mirror.View()
 	if view == nil || view.Revision() < from {
-		return n.quit(fmt.Errorf("state has not arrived for %s", Patience(n.store.TTL())))
+		return n.quit(fmt.Errorf("state has not arrived for %s", driver.StallLimit(n.store.TTL())))
 	}
 	entry.RebindMS = time.Since(began).Milliseconds()
 	entry.Mementos = view.Len()
 
-	n.reign.persister = rebind.NewPersister(n.reign.Context(), n.reign, n.mirror.Mirror, n.cfg.MaxPayload)
-	n.leading.Store(&Leading{reign: n.reign, mirror: n.mirror.Mirror})
+	n.reign.persister = replica.NewPersister(n.reign.Context(), n.reign, n.mirror.Mirror, n.cfg.MaxPayload)
+	n.leading.Store(&Leader{reign: n.reign, mirror: n.mirror.Mirror})
 	if next := n.announce(); next != nil {
 		return next
 	}
@@ -132,8 +135,8 @@ func (n *Node) promote(c *candidacy) step {
 
 // decline gives up a term that this node must not take, and ends the node.
 func (n *Node) decline() step {
-	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", ErrRefused, n.offer.From)
-	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, "declined"); err != nil {
+	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", driver.ErrRefused, n.offer.From)
+	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), driver.ReasonFailover, "declined"); err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
 	return n.giveUp(why)
@@ -168,7 +171,7 @@ func (n *Node) clear() (rebind.Revision, step) {
 func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(n.reign.Context())
 	done := make(chan struct{})
-	mirror, limit := n.mirror.Mirror, Patience(n.store.TTL())
+	mirror, limit := n.mirror.Mirror, driver.StallLimit(n.store.TTL())
 	n.group.Go(func() {
 		for moved := true; moved; {
 			revision, progress := mirror.Revision(), mirror.Progress()
@@ -189,25 +192,25 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 // hopeless tells, of tries that began at some moment and have failed since, whether they
 // have for so long that this node is in the way of others.
 func (n *Node) hopeless(began time.Time, err error) bool {
-	return time.Since(began) >= Patience(n.store.TTL()) && !nobodyCan(err)
+	return time.Since(began) >= driver.StallLimit(n.store.TTL()) && !driver.NobodyCan(err)
 }
 
 // quit gives up a term in which this node comes no further, for the next candidate to
 // try. Whoever ordered it to lead is told.
 func (n *Node) quit(why error) step {
-	why = fmt.Errorf("%w in term %d: %w", ErrStuck, n.reign.Number(), why)
+	why = fmt.Errorf("%w in term %d: %w", driver.ErrStuck, n.reign.Number(), why)
 	n.heed(why)
 	ordered := n.pending != nil && n.pending.order
 	if ordered {
 		n.mode = n.pending.previous.Mode
 	}
-	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), ReasonFailover, why.Error())
+	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), driver.ReasonFailover, why.Error())
 	if err != nil {
 		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
 		n.dethrone()
 	}
 	if ordered {
-		if next := n.refuse(fmt.Errorf("%w: %w", ErrRefused, why)); next != nil {
+		if next := n.refuse(fmt.Errorf("%w: %w", driver.ErrRefused, why)); next != nil {
 			return next
 		}
 	}
@@ -219,19 +222,19 @@ func (n *Node) quit(why error) step {
 
 // origin tells whose term this one follows and why, and when that one's key was
 // seen to go.
-func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
-	e = HistoryEntry{Term: c.term.Number(), Node: n.cfg.ID, Reason: ReasonStart}
+func (n *Node) origin(c *candidacy) (e driver.HistoryEntry, vacated time.Time) {
+	e = driver.HistoryEntry{Term: c.term.Number(), Node: n.cfg.ID, Reason: driver.ReasonStart}
 	if !c.chosen {
-		e.From, e.Reason = n.offer.From, ReasonHandover
+		e.From, e.Reason = n.offer.From, driver.ReasonHandover
 		return e, time.Now()
 	}
 	e.From = c.seen.Holder.Node
 	if !c.here {
 		return e, time.Time{} // it may have ended before
 	}
-	e.Reason = ReasonFailover
+	e.Reason = driver.ReasonFailover
 	for _, m := range c.seen.Members {
-		if gaveUp(c.vacancy, m) {
+		if policy.GaveUp(c.vacancy, m) {
 			e.Reason = m.GaveUpFor
 		}
 	}
@@ -239,10 +242,10 @@ func (n *Node) origin(c *candidacy) (e HistoryEntry, vacated time.Time) {
 }
 
 // announce commits what makes the node master and then says so. It tries again for as
-// long as the term lasts, and for [Patience] at most.
+// long as the term lasts, and for [driver.StallLimit] at most.
 func (n *Node) announce() step {
 	entry, began := n.reign.entry, time.Now()
-	var announced Record
+	var announced driver.Record
 	for pause := retry.NewPause(maxPause); ; {
 		entry.Since = now()
 		announced = n.recordAs(modes.StateMaster, entry.Since)
@@ -275,7 +278,7 @@ func (n *Node) announce() step {
 func (n *Node) lead() step {
 	for {
 		p := n.outlook.plane()
-		if next, _ := Next(p); !p.Narrow && next != n.cfg.ID { // as it may be before this node is seen to lead
+		if next, _ := policy.Next(p); !p.Narrow && next != n.cfg.ID { // as it may be before this node is seen to lead
 			n.reign.next = next
 		}
 		var failed <-chan struct{}

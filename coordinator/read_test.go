@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -97,7 +98,7 @@ func TestNode_ConfirmOfARestoredStore(t *testing.T) {
 		}
 		settle()
 		l.server.Restore(2)
-		if err := n.Confirm(within(t, time.Second)); !errors.Is(err, rebind.ErrRestored) {
+		if err := n.Confirm(within(t, time.Second)); !errors.Is(err, driver.ErrRestored) {
 			t.Errorf("confirm = %v, want ErrRestored", err)
 		}
 	})
@@ -119,7 +120,7 @@ func TestNode_PastIsReadFromTheStore(t *testing.T) {
 				t.Errorf("%s tells %v of revision %d, more %t, %v", id, found, first, more, err)
 			}
 		}
-		if _, _, err := a.Past(t.Context(), l.server.Revision()+1, "", 10); !errors.Is(err, rebind.ErrAhead) {
+		if _, _, err := a.Past(t.Context(), l.server.Revision()+1, "", 10); !errors.Is(err, driver.ErrAhead) {
 			t.Errorf("of the future: %v, want ErrAhead", err)
 		}
 		l.server.Compact()

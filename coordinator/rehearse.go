@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -15,10 +17,10 @@ type Check struct {
 	Reason string
 }
 
-// Rehearse looks at everything that a handover from this node to the candidate to,
+// CheckHandover looks at everything that a handover from this node to the candidate to,
 // or to the best one if to is empty, depends on, and changes nothing. It returns
-// [ErrNotMaster] on another node than the master, and [ErrRefused] on a disabled one.
-func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
+// [ErrNotMaster] on another node than the master, and [driver.ErrRefused] on a disabled one.
+func (n *Node) CheckHandover(ctx context.Context, to string) ([]Check, error) {
 	l := n.announced()
 	if l == nil {
 		return nil, ErrNotMaster
@@ -28,11 +30,11 @@ func (n *Node) Rehearse(ctx context.Context, to string) ([]Check, error) {
 		return nil, err
 	}
 	if to == "" {
-		to, _ = Next(p)
+		to, _ = policy.Next(p)
 	}
 	target, live := p.Member(to)
-	allowed := l.reign.Rehearse(ctx, target)
-	if errors.Is(allowed, ErrRefused) {
+	allowed := l.reign.CheckHandover(ctx, target)
+	if errors.Is(allowed, driver.ErrRefused) {
 		return nil, allowed
 	}
 	checks := []Check{
@@ -70,7 +72,7 @@ func checkLive(to string, live bool) Check {
 	return c
 }
 
-func checkMode(m Member, live bool) Check {
+func checkMode(m driver.Member, live bool) Check {
 	c := Check{Name: "mode", OK: live && m.Mode.Promotable(), Reason: fmt.Sprintf("mode is %s", m.Mode)}
 	switch {
 	case !live:
@@ -81,9 +83,9 @@ func checkMode(m Member, live bool) Check {
 	return c
 }
 
-func (n *Node) checkState(m Member, live bool) Check {
+func (n *Node) checkState(m driver.Member, live bool) Check {
 	c := Check{Name: "state", Reason: "no live node to look at"}
-	switch able, why := Promotable(m); {
+	switch able, why := policy.Promotable(m); {
 	case !live:
 	case m.ID == n.cfg.ID:
 		c.Reason = fmt.Sprintf("%s leads already", m.ID)
@@ -97,12 +99,12 @@ func (n *Node) checkState(m Member, live bool) Check {
 }
 
 // checkRank never fails for a candidate: a handover may go to any of them.
-func checkRank(p Plane, to string) Check {
-	for i, m := range Candidates(p) {
+func checkRank(p driver.Plane, to string) Check {
+	for i, m := range policy.Candidates(p) {
 		if m.ID != to {
 			continue
 		}
-		next, why := Next(p)
+		next, why := policy.Next(p)
 		if i == 0 {
 			return Check{"priority order", true, fmt.Sprintf("%s is next by itself: %s", to, why)}
 		}
@@ -111,7 +113,7 @@ func checkRank(p Plane, to string) Check {
 	return Check{"priority order", false, "not among the candidates"}
 }
 
-func checkMirror(m Member, live bool, l *Leading) Check {
+func checkMirror(m driver.Member, live bool, l *Leader) Check {
 	switch {
 	case !live || !m.Mode.Promotable():
 		return Check{"mirror", false, "no candidate to look at"}
@@ -124,7 +126,7 @@ func checkMirror(m Member, live bool, l *Leading) Check {
 	}
 }
 
-func checkContent(l *Leading) Check {
+func checkContent(l *Leader) Check {
 	view := l.View()
 	if count := view.FaultCount(); count > 0 {
 		first := view.FirstFaults()[0]

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -64,7 +65,7 @@ func (n *Node) turn() {
 	at := clock.Now()
 	n.turned.Store(&at)
 	if n.membership != nil {
-		n.membership.Vouch()
+		n.membership.Heartbeat()
 	}
 }
 
@@ -101,11 +102,11 @@ func (n *Node) become(event modes.Event, at time.Time, reason string) {
 func (n *Node) rest() modes.State { return n.mode.Rest(!n.cfg.ColdStandby) }
 
 // record is what the store should know of the node.
-func (n *Node) record() Record { return n.recordAs(n.state, n.since) }
+func (n *Node) record() driver.Record { return n.recordAs(n.state, n.since) }
 
 // recordAs is the record of the node once it has come to the given state.
-func (n *Node) recordAs(state modes.State, since time.Time) Record {
-	r := Record{
+func (n *Node) recordAs(state modes.State, since time.Time) driver.Record {
+	r := driver.Record{
 		ID: n.cfg.ID, Plane: n.cfg.Plane, PlaneID: n.outlook.plane().ID, Instance: n.instance,
 		Mode: n.mode, State: state, Priority: n.priority, Version: n.cfg.Version, URI: n.cfg.URI,
 		Started: n.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(n.lastError, n.cfg.Trouble()), "\uFFFD"),
@@ -131,7 +132,7 @@ func (n *Node) publish() {
 	}
 	ctx, cancel := context.WithTimeout(whole, callTimeout)
 	defer cancel()
-	n.published, n.shown = Record{}, Record{}
+	n.published, n.shown = driver.Record{}, driver.Record{}
 	if err := publish(ctx, r); err != nil {
 		if whole.Err() == nil {
 			n.log.Warn("record not published, retrying", zap.Error(err))
@@ -142,7 +143,7 @@ func (n *Node) publish() {
 }
 
 // hasPublished notes what the store holds now. A picture may be late to show it.
-func (n *Node) hasPublished(r Record) { n.published, n.amiss = r, time.Time{} }
+func (n *Node) hasPublished(r driver.Record) { n.published, n.amiss = r, time.Time{} }
 
 // member reports whether the node has a membership that is not lost.
 func (n *Node) member() bool {
@@ -162,16 +163,16 @@ func (n *Node) heal() {
 	p := n.outlook.plane()
 	m, ok := p.Member(n.cfg.ID)
 	switch {
-	case !n.member() || n.published == (Record{}):
+	case !n.member() || n.published == (driver.Record{}):
 		n.amiss = time.Time{}
-	case ok && m.Record == n.published && n.membership.Carries(m):
+	case ok && m.Record == n.published && n.membership.Owns(m):
 		n.shown, n.amiss = n.published, time.Time{}
 	case n.shown != n.published && n.amiss.IsZero():
 		n.amiss = time.Now()
 	case n.shown == n.published || time.Since(n.amiss) > glanceEvery:
 		// A picture that has never shown it may only be late, but not for as long.
 		n.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", ok))
-		n.published, n.amiss = Record{}, time.Time{}
+		n.published, n.amiss = driver.Record{}, time.Time{}
 	}
 	n.publish()
 }
@@ -245,19 +246,19 @@ func (n *Node) enter(first bool) step {
 		m, err := n.store.Join(ctx, r)
 		cancel()
 		if err == nil {
-			n.membership, n.published, n.shown, n.amiss = m, r, Record{}, time.Time{}
+			n.membership, n.published, n.shown, n.amiss = m, r, driver.Record{}, time.Time{}
 			n.turn()
 			n.log.Info("joined")
 			return nil
 		}
-		var holder *TakenError
+		var holder *driver.TakenError
 		switch {
 		case first && errors.As(err, &holder):
 			if why := n.contest(holder, &taken); why != nil {
 				return n.giveUp(why)
 			}
 			pause.Reset()
-		case first && errors.Is(err, ErrSecluded):
+		case first && errors.Is(err, driver.ErrExclusive):
 			if why := n.contestOwn(err, &taken); why != nil {
 				return n.giveUp(why)
 			}
@@ -272,7 +273,7 @@ func (n *Node) enter(first bool) step {
 
 // contest decides what a found record of this node id means: a live process, for
 // which this one makes way, or a dead one, whose record lapses with its lease.
-func (n *Node) contest(found *TakenError, since *time.Time) error {
+func (n *Node) contest(found *driver.TakenError, since *time.Time) error {
 	if found.Holder.Instance == n.instance {
 		return nil // this process's own: the answer to an earlier try was lost
 	}
@@ -297,7 +298,7 @@ func (n *Node) rejoin() step {
 	if n.membership != nil {
 		n.log.Warn("lease is lost, joining again", zap.Error(n.membership.Cause()))
 		n.heed(n.membership.Cause())
-		n.former, n.membership, n.published = n.membership, nil, Record{}
+		n.former, n.membership, n.published = n.membership, nil, driver.Record{}
 	}
 	for pause := retry.NewPause(maxPause); n.former != nil; {
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)

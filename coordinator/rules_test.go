@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -148,7 +149,7 @@ func TestRules_ThatRefuseAPromotionLeaveItToTheNext(t *testing.T) {
 			t.Errorf("record of c = %+v, %v", m, err)
 		}
 		h, err := c.History(t.Context())
-		if err != nil || h[0].Node != "b" || h[0].From != "c" || h[0].Reason != coordinator.ReasonFailover {
+		if err != nil || h[0].Node != "b" || h[0].From != "c" || h[0].Reason != driver.ReasonFailover {
 			t.Errorf("history = %+v, %v", h, err)
 		}
 		pass(3 * ttl)

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -81,7 +82,7 @@ func (o *outlook) aside() bool {
 // glance looks at the whole plane now and then while it is followed narrowly, until
 // ctx ends. Nodes that start together do not know how many they are: each counts
 // before it looks, and waits for as long as befits the number.
-func (o *outlook) glance(ctx context.Context, store Store, log *zap.Logger) {
+func (o *outlook) glance(ctx context.Context, store driver.Store, log *zap.Logger) {
 	for wait := time.Duration(0); retry.Wait(ctx, wait) == nil; wait = within(glanceEvery) {
 		if !o.aside() {
 			continue
@@ -94,7 +95,7 @@ func (o *outlook) glance(ctx context.Context, store Store, log *zap.Logger) {
 		if !o.aside() {
 			continue // by now
 		}
-		var p Plane
+		var p driver.Plane
 		if err == nil {
 			p, err = store.Plane(ctx)
 		}
@@ -112,7 +113,7 @@ func (o *outlook) glance(ctx context.Context, store Store, log *zap.Logger) {
 func within(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
 
 // glanced takes a whole picture beside those that are followed.
-func (o *outlook) glanced(p *Plane) {
+func (o *outlook) glanced(p *driver.Plane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.last.Narrow || p.Revision < o.last.Revision {
@@ -133,10 +134,10 @@ func (o *outlook) size() int {
 // whole returns the plane as far as it is known: what is followed as it is, and the
 // others as they were at the last glance. Left out are those that have gone since,
 // and who led then and does not now, of whom more is not known.
-func (o *outlook) whole() Plane {
+func (o *outlook) whole() driver.Plane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p := o.last.lift()
+	p := lift(o.last)
 	if !p.Narrow {
 		return p
 	}
@@ -156,9 +157,9 @@ func (o *outlook) whole() Plane {
 			p.Members = append(p.Members, m)
 		}
 	}
-	slices.SortFunc(p.Members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
-	p.Left = slices.DeleteFunc(slices.Clone(o.all.Left), func(l Left) bool {
-		return slices.ContainsFunc(near, func(m Member) bool { return m.ID == l.ID })
+	slices.SortFunc(p.Members, func(a, b driver.Member) int { return strings.Compare(a.ID, b.ID) })
+	p.Departed = slices.DeleteFunc(slices.Clone(o.all.Departed), func(l driver.Departed) bool {
+		return slices.ContainsFunc(near, func(m driver.Member) bool { return m.ID == l.ID })
 	})
 	return p
 }

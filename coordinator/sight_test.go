@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -19,7 +20,7 @@ const glance = 6 * time.Second
 // watched is a store that tells what its node asks of it, and how large the plane
 // is: as large as it is, or as large as it says.
 type watched struct {
-	coordinator.Store
+	driver.Store
 	size int           // 0: as it is
 	slow time.Duration // how long it takes until everything is followed
 
@@ -33,14 +34,14 @@ func (w *watched) Size(ctx context.Context) (int, error) {
 	return max(n, w.size), err
 }
 
-func (w *watched) Plane(ctx context.Context) (coordinator.Plane, error) {
+func (w *watched) Plane(ctx context.Context) (driver.Plane, error) {
 	w.mu.Lock()
 	w.reads++
 	w.mu.Unlock()
 	return w.Store.Plane(ctx)
 }
 
-func (w *watched) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+func (w *watched) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
 	w.mu.Lock()
 	w.faces = append(w.faces, node)
 	w.mu.Unlock()
@@ -63,7 +64,7 @@ func (w *watched) seen() (faces string, reads int) {
 // watchAll has the stores of all nodes watched.
 func (l *lab) watchAll(size int, slow time.Duration) map[string]*watched {
 	all := make(map[string]*watched)
-	l.wrap = func(connection string, s coordinator.Store) coordinator.Store {
+	l.wrap = func(connection string, s driver.Store) driver.Store {
 		all[connection] = &watched{Store: s, size: size, slow: slow}
 		return all[connection]
 	}
@@ -71,7 +72,7 @@ func (l *lab) watchAll(size int, slow time.Duration) map[string]*watched {
 }
 
 // roll tells who is in a plane and leads it, in order.
-func roll(p coordinator.Plane) string {
+func roll(p driver.Plane) string {
 	text := ""
 	for _, m := range p.Members {
 		text += m.ID + " "
@@ -184,19 +185,19 @@ func TestGlimpse_ShowsTheOthersSoon(t *testing.T) {
 		l.start("c", modes.HotBackup)
 		pass(glance)
 		for _, n := range []*running{a, b, l.nodes["c"]} {
-			if p := n.Glimpse(); roll(p) != "a leads b c " || p.Narrow {
+			if p := n.CachedPlane(); roll(p) != "a leads b c " || p.Narrow {
 				t.Errorf("%s sees %s, narrow %t", n.Status().ID, roll(p), p.Narrow)
 			}
 		}
-		if next, _ := coordinator.Next(b.Glimpse()); next != "b" {
+		if next, _ := policy.Next(b.CachedPlane()); next != "b" {
 			t.Errorf("b would name %q as the next, want itself", next)
 		}
 		if err := l.nodes["c"].stop(); err != nil {
 			t.Fatal(err)
 		}
 		pass(glance)
-		if p := b.Glimpse(); roll(p) != "a leads b " || len(p.Left) != 1 || p.Left[0].ID != "c" {
-			t.Errorf("b sees %s, left %+v", roll(p), p.Left)
+		if p := b.CachedPlane(); roll(p) != "a leads b " || len(p.Departed) != 1 || p.Departed[0].ID != "c" {
+			t.Errorf("b sees %s, left %+v", roll(p), p.Departed)
 		}
 	})
 }
@@ -211,16 +212,16 @@ func TestGlimpse_ShowsOneMaster(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Millisecond)
-		if p := c.Glimpse(); roll(p) != "b leads c " {
+		if p := c.CachedPlane(); roll(p) != "b leads c " {
 			t.Errorf("right after the handover c sees %s", roll(p))
 		}
 		pass(glance)
-		if p := c.Glimpse(); roll(p) != "a b leads c " {
+		if p := c.CachedPlane(); roll(p) != "a b leads c " {
 			t.Errorf("c sees %s", roll(p))
 		}
 		l.kill("b")
 		pass(time.Millisecond)
-		if p := c.Glimpse(); roll(p) != "a c " && roll(p) != "a leads c " {
+		if p := c.CachedPlane(); roll(p) != "a c " && roll(p) != "a leads c " {
 			t.Errorf("right after the death of b c sees %s", roll(p))
 		}
 	})
@@ -238,7 +239,7 @@ func TestGlimpse_ShowsNoMasterThatDied(t *testing.T) {
 		pass(time.Millisecond) // c sees that b leads
 		l.kill("b")
 		pass(time.Millisecond)
-		if p := c.Glimpse(); roll(p) != "a leads c " {
+		if p := c.CachedPlane(); roll(p) != "a leads c " {
 			t.Errorf("c sees %s", roll(p))
 		}
 	})
@@ -259,11 +260,11 @@ func TestLeft_TwoThatVanishAtOnce(t *testing.T) {
 			t.Fatalf("b is %s", s)
 		}
 		left := l.left()
-		if a, c := left["a"], left["c"]; a.Was != modes.StateMaster || a.How != coordinator.DepartureLost ||
-			c.Was != modes.StateStandby || c.How != coordinator.DepartureLost {
+		if a, c := left["a"], left["c"]; a.Was != modes.StateMaster || a.How != driver.DepartureLost ||
+			c.Was != modes.StateStandby || c.How != driver.DepartureLost {
 			t.Errorf("left = %+v, want a and c lost", left)
 		}
-		if d := left["d"]; d.How != coordinator.DepartureStopped {
+		if d := left["d"]; d.How != driver.DepartureStopped {
 			t.Errorf("d = %+v, want it stopped", d)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -23,13 +24,13 @@ func TestPromotion_StateThatDoesNotArriveEndsTheTerm(t *testing.T) {
 		l.server.Stall("b", true)
 		l.kill("a")
 		pass(5 * time.Second)
-		if p := l.nodes["c"].Glimpse(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
+		if p := l.nodes["c"].CachedPlane(); p.Holder.Node != "b" || b.Status().State == modes.StateMaster {
 			t.Fatalf("term of %s, b is %s: want b elected and waiting for its state", p.Holder.Node, b.Status().State)
 		}
 		pass(10 * time.Second)
 		l.want(map[string]modes.State{"a": modes.StateHotStandby, "b": modes.StateHotStandby, "c": modes.StateMaster})
 		h, err := l.nodes["c"].History(t.Context())
-		if err != nil || len(h) != 2 || h[0].Node != "c" || h[0].Reason != coordinator.ReasonFailover {
+		if err != nil || len(h) != 2 || h[0].Node != "c" || h[0].Reason != driver.ReasonFailover {
 			t.Errorf("history = %+v, %v", h, err)
 		}
 		l.server.Stall("b", false)

@@ -9,13 +9,15 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // Status is what a node knows of itself at one moment.
 type Status struct {
-	Record
+	driver.Record
 	// PlaneTerm is the plane's last term as far as this node has seen.
 	PlaneTerm int64
 	// LeaseRemaining is for how long the node's lease can be relied on; zero means that
@@ -30,9 +32,9 @@ type Status struct {
 	Faults      []rebind.Fault
 	// Transitions are the latest changes of state, newest first, at most 200.
 	Transitions []Transition
-	// Turned is how long ago the node's own loop last came round, which it does each
+	// LoopAge is how long ago the node's own loop last came round, which it does each
 	// second, by a clock that counts suspension and that nobody can set.
-	Turned time.Duration
+	LoopAge time.Duration
 	// InElection reports whether the node stands for election.
 	InElection bool
 	// Acting reports that the node is MASTER, within its deadline, and not about to
@@ -41,7 +43,7 @@ type Status struct {
 	// Stopping reports that the node is on its way out.
 	Stopping bool
 	// Store is what is known of the store as a whole.
-	Store Standing
+	Store driver.Health
 	// StoreFull reports that the store had no room for the last put of this master.
 	StoreFull bool
 }
@@ -52,7 +54,7 @@ type MirrorStatus struct {
 	Staleness time.Duration
 	Count     int
 	Bytes     int64
-	Progress  rebind.Progress
+	Progress  replica.Progress
 }
 
 // Transition is one change of a node's state.
@@ -137,10 +139,10 @@ func tellOne(log *zap.Logger, observe func(Transition), t Transition) {
 
 // self is what the role loop lets others see of the node; it never changes.
 type self struct {
-	record     Record
-	membership Membership
+	record     driver.Record
+	membership driver.Presence
 	term       context.Context // of the term it leads; nil if it leads none
-	mirror     *rebind.Mirror
+	mirror     *replica.Mirror
 	follows    context.Context // ends with the mirror; nil without one
 	candidate  bool
 	stopping   bool
@@ -192,13 +194,13 @@ func (n *Node) Status() Status {
 		Record:         me.record,
 		PlaneTerm:      n.outlook.plane().Holder.Term,
 		Transitions:    n.journal.latest(),
-		Turned:         n.turned.Load().Age(),
+		LoopAge:        n.turned.Load().Age(),
 		InElection:     me.candidate,
 		Acting:         me.acting(),
 		Stopping:       me.stopping,
 		LeaseRemaining: me.remaining(),
 		StoreFull:      me.record.State == modes.StateMaster && n.full.Load(),
-		Store:          n.store.Standing(),
+		Store:          n.store.Health(),
 	}
 	if me.mirror == nil {
 		return s
@@ -259,13 +261,13 @@ func (n *Node) WaitRevision(ctx context.Context, to rebind.Revision) error {
 }
 
 // Past returns mementos as they were at a revision, read from the store, as
-// [Store.Past] does.
+// [driver.Store.Past] does.
 func (n *Node) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
 	return n.store.Past(ctx, at, start, limit)
 }
 
 // Confirm blocks until this node's state is known to be current as of a moment after
-// the call, as [rebind.Mirror.Confirm] does, or returns [ErrNotReadable] on a node
+// the call, as [replica.Mirror.Confirm] does, or returns [ErrNotReadable] on a node
 // that holds no state.
 //
 // A master asks the store like any other node. Its lease tells that nobody else has
@@ -280,7 +282,7 @@ func (n *Node) Confirm(ctx context.Context) error {
 	return me.mirror.Confirm(ctx)
 }
 
-// Steps tells what happened to mementos after a revision, as [rebind.Mirror.Steps]
+// Steps tells what happened to mementos after a revision, as [replica.Mirror.Steps]
 // does. It returns [ErrNotReadable] on a node that holds no state, also when that
 // comes to be so while Steps waits.
 func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error) {
@@ -293,7 +295,7 @@ func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step,
 }
 
 // Replay tells what happened to mementos after a revision from which Steps no longer
-// does, as [rebind.Mirror.Replay] does, and otherwise as Steps.
+// does, as [replica.Mirror.Replay] does, and otherwise as Steps.
 func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error) {
 	m, ctx, done, err := n.following(ctx)
 	if err != nil {
@@ -305,7 +307,7 @@ func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]re
 
 // following returns this node's mirror, and a context that ends when the node gives
 // the mirror up.
-func (n *Node) following(ctx context.Context) (*rebind.Mirror, context.Context, func(), error) {
+func (n *Node) following(ctx context.Context) (*replica.Mirror, context.Context, func(), error) {
 	me := n.me()
 	if !me.record.State.Readable() || me.mirror == nil {
 		return nil, nil, nil, notReadable(me.record)

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // errDenied is what a store says that does not let one node do one thing.
-var errDenied = fmt.Errorf("%w: not this key", rebind.ErrDenied)
+var errDenied = fmt.Errorf("%w: not this key", driver.ErrDenied)
 
 // deny keeps some nodes from some calls.
 func (l *lab) deny(nodes string, calls ...memstore.Call) {
@@ -50,7 +51,7 @@ func (l *lab) led(id string, within time.Duration) time.Duration {
 			return took
 		}
 		if took > within {
-			p := l.nodes[id].Glimpse()
+			p := l.nodes[id].CachedPlane()
 			l.t.Fatalf("%s does not lead after %s: %v, term of %s, held: %t", id, took, l.states(), p.Holder.Node, p.Held)
 		}
 	}
@@ -153,7 +154,7 @@ func TestStuck_AnOrderIsRefusedInTheEnd(t *testing.T) {
 		settle()
 		l.deny("a", memstore.CallAnnounce)
 		_, err := changeMode(t, a, modes.Master)
-		if s := a.Status(); !errors.Is(err, coordinator.ErrRefused) || s.Mode != modes.HotBackup {
+		if s := a.Status(); !errors.Is(err, driver.ErrRefused) || s.Mode != modes.HotBackup {
 			t.Errorf("order = %v, and the mode is %s", err, s.Mode)
 		}
 	})
@@ -211,7 +212,7 @@ func TestStray_InThePlaceOfTheMasters(t *testing.T) {
 // A term record that was edited to a number from which terms cannot rise is garbled, and
 // terms go on above all that was known.
 func TestTerm_NumbersThatCannotRise(t *testing.T) {
-	for _, number := range []int64{0, -1, 1<<63 - 1, 1<<63 - 2, coordinator.MaxTerm + 1} {
+	for _, number := range []int64{0, -1, 1<<63 - 1, 1<<63 - 2, driver.MaxTerm + 1} {
 		t.Run(fmt.Sprint(number), func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
 				a, b := pair(l)
@@ -252,7 +253,7 @@ func TestPause_IsOverAtItsEnd(t *testing.T) {
 		l.pause("b", time.Minute)
 		pass(time.Minute)
 		read, err := l.nodes["b"].Plane(t.Context())
-		if seen := l.nodes["b"].Glimpse(); err != nil || read.Pause != nil || seen.Pause != nil {
+		if seen := l.nodes["b"].CachedPlane(); err != nil || read.Pause != nil || seen.Pause != nil {
 			t.Errorf("pause = %+v, seen as %+v, %v", read.Pause, seen.Pause, err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -144,7 +145,7 @@ func (a *access) whenHopeless(cancel context.CancelFunc) (stop func() bool) {
 // that could not be secured, where etcd's client only says that it has waited.
 func (a *access) meaning(err error) error {
 	err = translate(err)
-	if errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrDenied) {
+	if errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, driver.ErrDenied) {
 		if refusal := a.secure.refusal(); refusal != nil {
 			return refusal
 		}

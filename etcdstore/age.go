@@ -7,7 +7,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // A store that is restored from a backup, or replaced by another cluster under the
@@ -16,7 +16,7 @@ import (
 // the backup is renewed as if nothing had happened. So each linearizable answer is
 // compared with what was known before it was asked for, from whatever: answers to reads
 // and to writes, and what watches have brought. Where the new history has overtaken the
-// old one's revision, only a copy of the old one can tell: see [rebind.Mirror].
+// old one's revision, only a copy of the old one can tell: see [replica.Mirror].
 
 // age is the life of the store between two restores. Everything that relies on
 // what was read in it ends with its context: memberships and streams.
@@ -49,14 +49,14 @@ func (s *Store) ask() question {
 }
 
 // answered takes the header of a linearizable answer. It returns a
-// [rebind.ErrRestored] if the store is not the one that was asked.
+// [driver.ErrRestored] if the store is not the one that was asked.
 func (s *Store) answered(q question, h *pb.ResponseHeader) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := q.age
 	switch {
 	case a != s.age:
-		return fmt.Errorf("%w while it was read", rebind.ErrRestored)
+		return fmt.Errorf("%w while it was read", driver.ErrRestored)
 	case a.cluster != 0 && h.ClusterId != a.cluster:
 		return s.restored(fmt.Sprintf("it is cluster %x and was %x", h.ClusterId, a.cluster))
 	case h.Revision < q.revision:
@@ -78,14 +78,14 @@ func (s *Store) Restored(life uint64, how string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.age.number != life {
-		return fmt.Errorf("%w: %s", rebind.ErrRestored, how)
+		return fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	}
 	return s.restored(how)
 }
 
 // restored begins a new age, of which nothing is known yet; the caller holds mu.
 func (s *Store) restored(how string) error {
-	err := fmt.Errorf("%w: %s", rebind.ErrRestored, how)
+	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	s.log.Error("store restored", zap.Error(err))
 	old := s.age
 	s.age = newAge(s.ctx)
@@ -94,8 +94,8 @@ func (s *Store) restored(how string) error {
 	return err
 }
 
-// Life counts how often the store turned out to be restored.
-func (s *Store) Life() uint64 { return s.ask().age.number }
+// Incarnation counts how often the store turned out to be restored.
+func (s *Store) Incarnation() uint64 { return s.ask().age.number }
 
 // suspect reports whether the header of an answer that may come from a member
 // which lags behind is reason to ask for one that does not.

@@ -8,12 +8,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // claim tries to begin a term. It returns neither term nor error if it is not yet
-// this candidate's turn, errQueueAgain or [coordinator.ErrYield] if the candidate
-// is to queue again, and [coordinator.ErrHold] if it is to look again when
+// this candidate's turn, errQueueAgain or [driver.ErrYield] if the candidate
+// is to queue again, and [driver.ErrHold] if it is to look again when
 // something has changed.
 //
 // It looks at the whole plane only where that could change something: all candidates
@@ -69,13 +69,13 @@ func (m *membership) claim(ctx context.Context, c *contest) (*term, error) {
 	switch err := c.bid.Consider(p.plane()); {
 	case err == nil:
 		return m.record(ctx, p, created, c.bid)
-	case errors.Is(err, coordinator.ErrYield):
+	case errors.Is(err, driver.ErrYield):
 		c.waitTurn()
 		if !turn {
 			return nil, nil // its place in the queue is as good as it was
 		}
 		return nil, err
-	case errors.Is(err, coordinator.ErrHold):
+	case errors.Is(err, driver.ErrHold):
 		return nil, err
 	default:
 		return nil, &calledOff{err}
@@ -92,7 +92,7 @@ func (m *membership) requeue(c *contest, seen *sight) error {
 		return errQueueAgain
 	case c.bid.Defers(seen.term):
 		m.looked, c.vacant = seen.made, seen.term
-		return coordinator.ErrYield
+		return driver.ErrYield
 	default:
 		return nil
 	}
@@ -101,14 +101,14 @@ func (m *membership) requeue(c *contest, seen *sight) error {
 // record is the term transaction: it begins the term if everything that the
 // decision was made on still holds. If its answer is lost, the next look tells
 // what became of it.
-func (m *membership) record(ctx context.Context, p *picture, created int64, bid *coordinator.Bid) (*term, error) {
+func (m *membership) record(ctx context.Context, p *picture, created int64, bid *driver.Bid) (*term, error) {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	if !m.live() {
 		return nil, m.Cause()
 	}
 	planeID, after := bid.Recall()
-	holder := coordinator.Holder{
+	holder := driver.Holder{
 		Term: max(created, p.lastTerm()+1, after+1), Key: m.candidateKey(), Node: m.node, Since: now(),
 	}
 	planeID, writes := p.found(planeID)
@@ -147,6 +147,6 @@ func (p *picture) found(planeID string) (string, []clientv3.Op) {
 	if planeID == "" {
 		planeID = rand.Text()
 	}
-	meta := metaValue{PlaneID: planeID, Format: coordinator.Format, Created: now()}
+	meta := metaValue{PlaneID: planeID, Format: driver.Format, Created: now()}
 	return planeID, []clientv3.Op{clientv3.OpPut(p.keys.meta(), encodeJSON(meta))}
 }

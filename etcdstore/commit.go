@@ -6,6 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -17,7 +18,7 @@ const maxRequest = 1536 << 10
 // and its value: rather more than what was measured.
 const opOverhead = 96
 
-// Commit writes one delta; see [rebind.Writer].
+// Commit writes one delta; see [driver.Writer].
 func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
 	w, err := t.delta(&d, base)
 	if err != nil {
@@ -60,7 +61,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 		return reads
 	}
 	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(t.number, d, base, f) }
-	w.refuse = func(f *finding) error { return &rebind.BaseError{Actual: modRevisions(f)} }
+	w.refuse = func(f *finding) error { return &driver.BaseError{Actual: modRevisions(f)} }
 	return w, nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -239,7 +239,7 @@ func TestCommit_LostOnNoBase(t *testing.T) {
 		term := etcdstore.Blind(l.elect(l.join("a")))
 		bad.next(f, nil)
 		rev, err := l.commit(term, "op", -1, rebind.Op{Name: "entity/x"})
-		var moved *rebind.BaseError
+		var moved *driver.BaseError
 		if !errors.As(err, &moved) || moved.Actual[0] != 0 {
 			l.t.Errorf("commit = %d, %v, want the true base, 0", rev, err)
 		}
@@ -297,7 +297,7 @@ func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
 		// The first write of a campaign is etcd's own, for the candidacy, the second
 		// is the term transaction. Considering comes between them.
 		var once sync.Once
-		term, err := m.Campaign(l.ctx(), coordinator.Bid{Consider: func(coordinator.Plane) error {
+		term, err := m.Campaign(l.ctx(), driver.Bid{Consider: func(driver.Plane) error {
 			once.Do(func() { bad.next(f, nil) })
 			return nil
 		}})
@@ -318,19 +318,19 @@ func TestPass_LostAnswer(t *testing.T) {
 		bad := l.badWire("a")
 		old := l.elect(l.join("a"))
 		target := l.join("b")
-		won := make(chan coordinator.Term, 1)
+		won := make(chan driver.Term, 1)
 		go func() {
 			term, _ := target.Campaign(l.t.Context(), always())
 			won <- term
 		}()
-		var to coordinator.Member
+		var to driver.Member
 		l.eventually("b stands in the election", func() bool {
 			p, err := l.node("a").Plane(l.ctx())
 			l.must(err)
 			to, _ = p.Member("b")
 			return to.Candidacy != 0
 		})
-		l.must(old.Offer(l.ctx(), &coordinator.Handover{ID: "h", From: "a", To: "b"}))
+		l.must(old.Offer(l.ctx(), &driver.Offer{ID: "h", From: "a", To: "b"}))
 		bad.next(f, nil)
 		l.must(old.Pass(l.ctx(), to, recordOf("a")))
 		term := <-won
@@ -353,7 +353,7 @@ func TestOffer_LostAnswerIsNotTakenForTheFirst(t *testing.T) {
 	bad := l.badWire("a")
 	term := l.elect(l.join("a"))
 	bad.next(loseAnswer, nil)
-	offer := coordinator.Handover{ID: "h", From: "a", To: "b"}
+	offer := driver.Offer{ID: "h", From: "a", To: "b"}
 	l.must(term.Offer(l.ctx(), &offer))
 	if kv := l.get(l.key("handover")).Kvs[0]; kv.Version != 2 || offer.Made != 0 {
 		t.Errorf("written %d times, made at %d, want 2 times and not known when", kv.Version, offer.Made)

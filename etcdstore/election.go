@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
@@ -47,8 +47,8 @@ var errQueueAgain = errors.New("not this time")
 // changed, or is such that no look tells what is in the way.
 var errMoved = errors.New("the plane has changed meanwhile")
 
-// Campaign stands for election; see [coordinator.Membership].
-func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
+// Campaign stands for election; see [driver.Presence].
+func (m *membership) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
@@ -76,14 +76,14 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			return nil, m.withdraw(context.Cause(ctx))
 		}
 		t, err := m.claim(ctx, c)
-		c.holding = errors.Is(err, coordinator.ErrHold)
+		c.holding = errors.Is(err, driver.ErrHold)
 		var off *calledOff
 		switch {
 		case t != nil:
 			return t, nil
 		case errors.As(err, &off):
 			return nil, m.withdraw(off.why)
-		case errors.Is(err, errQueueAgain), errors.Is(err, coordinator.ErrYield):
+		case errors.Is(err, errQueueAgain), errors.Is(err, driver.ErrYield):
 			if err = m.queueAgain(ctx, c, err); err == nil {
 				pause.Reset()
 			}
@@ -105,8 +105,8 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 
 // queueAgain leaves the queue, for its end, because of why.
 func (m *membership) queueAgain(ctx context.Context, c *contest, why error) error {
-	if errors.Is(why, coordinator.ErrYield) {
-		c.limit = time.NewTimer(coordinator.YieldFor)
+	if errors.Is(why, driver.ErrYield) {
+		c.limit = time.NewTimer(driver.YieldFor)
 	}
 	// Not if the term has been given meanwhile, which may be to this very key.
 	asSeen := modifiedAt(m.store.keys.term(), c.recorded)
@@ -119,14 +119,14 @@ func (m *membership) queueAgain(ctx context.Context, c *contest, why error) erro
 
 // contest is a bid at work.
 type contest struct {
-	bid      *coordinator.Bid
+	bid      *driver.Bid
 	vacancy  *vacancy
 	holding  bool        // the turn has come, and is not taken until something changes
 	jump     bool        // a vacant term may be taken out of turn
 	vacant   int64       // the last term when it was decided to jump or to make way
 	recorded int64       // the mod revision of its record, as it was seen then
 	limit    *time.Timer // when making way has lasted long enough; nil if it does not
-	tries    coordinator.Tries
+	tries    driver.Attempts
 }
 
 // judge takes in how a try went, and tells whether the candidate is well, in the queue or
@@ -223,7 +223,7 @@ type sight struct {
 
 // gift is a term that the term record gives to a candidate.
 type gift struct {
-	holder   coordinator.Holder
+	holder   driver.Holder
 	recorded int64  // mod revision of the record
 	created  int64  // create revision of the candidate's key
 	planeID  string // empty if it was not looked at
@@ -267,7 +267,7 @@ func (m *membership) watchVacancy(ctx context.Context) *vacancy {
 
 // wakeAtEnd has the candidate look again when a pause is over, which nothing in the store
 // need tell. The watch's own goroutine calls it.
-func (v *vacancy) wakeAtEnd(p *coordinator.Pause) {
+func (v *vacancy) wakeAtEnd(p *driver.Pause) {
 	if v.ending != nil {
 		v.ending.Stop()
 		v.ending = nil

@@ -8,14 +8,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // What etcd says to somebody it does not let in.
 var (
-	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", rebind.ErrDenied)
-	errForbidden = fmt.Errorf("%w: etcd does not permit it", rebind.ErrDenied)
+	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", driver.ErrDenied)
+	errForbidden = fmt.Errorf("%w: etcd does not permit it", driver.ErrDenied)
 )
 
 // translate gives an error of etcd's client its meaning for the packages above.
@@ -23,18 +23,18 @@ var (
 func translate(err error) error {
 	var meaning error
 	switch {
-	case err == nil, errors.Is(err, rebind.ErrDenied): // by a login
+	case err == nil, errors.Is(err, driver.ErrDenied): // by a login
 		return err
 	case errors.Is(err, rpctypes.ErrCompacted):
 		meaning = rebind.ErrCompacted
 	case errors.Is(err, rpctypes.ErrFutureRev):
-		meaning = rebind.ErrAhead
+		meaning = driver.ErrAhead
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		meaning = rebind.ErrStoreFull
 	case errors.Is(err, rpctypes.ErrCorrupt):
-		meaning = rebind.ErrStoreCorrupt
+		meaning = driver.ErrStoreCorrupt
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		meaning = coordinator.ErrLeaseLost
+		meaning = driver.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
 		meaning = rebind.ErrTooLarge
 	case errors.Is(err, rpctypes.ErrUserEmpty):

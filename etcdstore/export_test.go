@@ -11,7 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -22,7 +22,7 @@ import (
 // Blind takes from a term everything by which its holder could know that it is
 // over: the local deadline and the watch of its keys. What is left is the fence.
 // The term lives on until the store is closed.
-func Blind(t coordinator.Term) coordinator.Term {
+func Blind(t driver.Term) driver.Term {
 	seeing := t.(*term)
 	was := seeing.m
 	l := &lease{store: was.store, id: was.lease.id, ctx: was.store.ctx, end: func(error) {}}
@@ -36,7 +36,7 @@ func Blind(t coordinator.Term) coordinator.Term {
 
 // Forge makes a term that nobody has given to a membership, and that no fence binds.
 // What its holder does is refused by nothing but etcd's permissions.
-func Forge(m coordinator.Membership) coordinator.Term {
+func Forge(m driver.Presence) driver.Term {
 	t := m.(*membership).newTerm(1)
 	t.readHistory()
 	return t
@@ -76,7 +76,7 @@ type Kept struct {
 }
 
 // Shown is the plane that some keys show.
-func Shown(prefix, plane string, kept ...Kept) coordinator.Plane {
+func Shown(prefix, plane string, kept ...Kept) driver.Plane {
 	s := &Store{keys: newKeys(prefix, plane), log: zap.NewNop(), unreadable: make(map[string]int64)}
 	p := s.newPicture()
 	for _, k := range kept {
@@ -99,15 +99,15 @@ func Again(prefix, plane string, kept Kept) (string, error) {
 	case key == k.meta():
 		return again(decodeJSON[metaValue](kv.Value))
 	case key == k.term():
-		return again(decodeJSON[coordinator.Holder](kv.Value))
+		return again(decodeJSON[driver.Holder](kv.Value))
 	case key == k.handover():
-		return again(decodeJSON[coordinator.Handover](kv.Value))
+		return again(decodeJSON[driver.Offer](kv.Value))
 	case key == k.pause():
-		return again(decodeJSON[coordinator.Pause](kv.Value))
+		return again(decodeJSON[driver.Pause](kv.Value))
 	case key == k.guard():
-		return again(decodeJSON[coordinator.Seclusion](kv.Value))
+		return again(decodeJSON[driver.Guard](kv.Value))
 	case strings.HasPrefix(key, k.history()):
-		return again(decodeJSON[coordinator.HistoryEntry](kv.Value))
+		return again(decodeJSON[driver.HistoryEntry](kv.Value))
 	case strings.HasPrefix(key, k.left()):
 		return again(p.gone(kv))
 	case strings.HasPrefix(key, k.nodes()):

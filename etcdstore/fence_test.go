@@ -7,29 +7,29 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // always takes the term whenever it can.
-func always() coordinator.Bid {
-	return coordinator.Bid{Consider: func(coordinator.Plane) error { return nil }}
+func always() driver.Bid {
+	return driver.Bid{Consider: func(driver.Plane) error { return nil }}
 }
 
-func recordOf(id string) coordinator.Record {
-	return coordinator.Record{ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby}
+func recordOf(id string) driver.Record {
+	return driver.Record{ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby}
 }
 
-func (l *lab) join(id string) coordinator.Membership {
+func (l *lab) join(id string) driver.Presence {
 	l.t.Helper()
 	m, err := l.node(id).Join(l.ctx(), recordOf(id))
 	l.must(err)
 	return m
 }
 
-func (l *lab) elect(m coordinator.Membership) coordinator.Term {
+func (l *lab) elect(m driver.Presence) driver.Term {
 	l.t.Helper()
 	term, err := m.Campaign(l.ctx(), always())
 	l.must(err)
@@ -40,7 +40,7 @@ func put(name rebind.Name, payload string) rebind.Op {
 	return rebind.Op{Name: name, Put: &rebind.Content{Payload: []byte(payload)}}
 }
 
-func (l *lab) commit(term coordinator.Term, op string, base rebind.Revision, ops ...rebind.Op) (rebind.Revision, error) {
+func (l *lab) commit(term driver.Term, op string, base rebind.Revision, ops ...rebind.Op) (rebind.Revision, error) {
 	bases := make([]rebind.Revision, len(ops))
 	for i := range bases {
 		bases[i] = base
@@ -79,13 +79,13 @@ func TestFence_RefusesADeposedMasterThatDoesNotKnow(t *testing.T) {
 			if _, err := l.commit(old, "after", 0, put("entity/y", "late")); !errors.Is(err, rebind.ErrFenced) {
 				t.Errorf("commit = %v, want ErrFenced", err)
 			}
-			if err := old.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: old.Number()}); !errors.Is(err, rebind.ErrFenced) {
+			if err := old.Announce(l.ctx(), recordOf("a"), driver.HistoryEntry{Term: old.Number()}); !errors.Is(err, rebind.ErrFenced) {
 				t.Errorf("announce = %v, want ErrFenced", err)
 			}
 			if err := old.Publish(l.ctx(), recordOf("a")); !errors.Is(err, rebind.ErrFenced) {
 				t.Errorf("publish = %v, want ErrFenced", err)
 			}
-			if err := old.Offer(l.ctx(), &coordinator.Handover{ID: "h"}); !errors.Is(err, rebind.ErrFenced) {
+			if err := old.Offer(l.ctx(), &driver.Offer{ID: "h"}); !errors.Is(err, rebind.ErrFenced) {
 				t.Errorf("offer = %v, want ErrFenced", err)
 			}
 			if got := l.payload("entity/y"); got != "" {
@@ -123,7 +123,7 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	master := l.elect(l.join("a"))
 	dead := l.join("b")
 	type result struct {
-		term coordinator.Term
+		term driver.Term
 		err  error
 	}
 	won := make(chan result, 1)
@@ -137,7 +137,7 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	l.Revoke("b")
 	l.must(master.Resign(l.ctx(), recordOf("a")))
 	r := <-won
-	if r.term != nil || !errors.Is(r.err, coordinator.ErrLeaseLost) {
+	if r.term != nil || !errors.Is(r.err, driver.ErrLeaseLost) {
 		t.Errorf("candidate without a lease got term %v, error %v", r.term, r.err)
 	}
 	history := l.get(l.key("term"))

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -26,36 +27,36 @@ func TestFixture_IsReadInFull(t *testing.T) {
 	if p.ID != "PLANEOFOLD" || p.Format != 1 || p.Holder.Node != "a" || p.Holder.Term == 0 || p.Holder.Since.IsZero() || !p.Held {
 		t.Errorf("plane = %+v", p)
 	}
-	offer.Made = p.Handover.Made // no part of the value
-	if diff := cmp.Diff(&offer, p.Handover); diff != "" {
+	offer.Made = p.Offer.Made // no part of the value
+	if diff := cmp.Diff(&offer, p.Offer); diff != "" {
 		t.Errorf("handover (-kept +read):\n%s", diff)
 	}
 	// It was over when its day had passed.
 	if p.Pause != nil {
 		t.Errorf("pause = %+v", p.Pause)
 	}
-	var pause coordinator.Pause
+	var pause driver.Pause
 	l.must(json.Unmarshal(l.get(l.key("pause")).Kvs[0].Value, &pause))
 	if !pause.Since.Equal(longAgo) || !pause.Over(time.Now()) || pause.By != "a" {
 		t.Errorf("pause = %+v", pause)
 	}
-	var members []coordinator.Record
+	var members []driver.Record
 	for _, m := range p.Members {
 		members = append(members, m.Record)
 		if m.Candidacy == 0 {
 			t.Errorf("%s is not in the election", m.ID)
 		}
 	}
-	if diff := cmp.Diff([]coordinator.Record{recordOfOld("a", modes.StateMaster), recordOfOld("b", modes.StateHotStandby)}, members); diff != "" {
+	if diff := cmp.Diff([]driver.Record{recordOfOld("a", modes.StateMaster), recordOfOld("b", modes.StateHotStandby)}, members); diff != "" {
 		t.Errorf("records (-kept +read):\n%s", diff)
 	}
-	left := []coordinator.Left{leftOfOld("c", coordinator.DepartureStopped), leftOfOld("d", coordinator.DepartureLost)}
-	if diff := cmp.Diff(left, p.Left); diff != "" {
+	left := []driver.Departed{leftOfOld("c", driver.DepartureStopped), leftOfOld("d", driver.DepartureLost)}
+	if diff := cmp.Diff(left, p.Departed); diff != "" {
 		t.Errorf("those who left (-kept +read):\n%s", diff)
 	}
 	history, err := l.node("reader").History(l.ctx())
 	l.must(err)
-	if diff := cmp.Diff([]coordinator.HistoryEntry{historyOfOld()}, history); diff != "" {
+	if diff := cmp.Diff([]driver.HistoryEntry{historyOfOld()}, history); diff != "" {
 		t.Errorf("history (-kept +read):\n%s", diff)
 	}
 }
@@ -66,8 +67,8 @@ func TestFixture_GuardKeepsOthersOut(t *testing.T) {
 	l.restore(readFixture(t, "solo"))
 	p, err := l.node("b").Plane(l.ctx())
 	l.must(err)
-	if want := (coordinator.Seclusion{Node: "a", URI: "http://a:7400"}); p.Seclusion == nil || *p.Seclusion != want {
-		t.Errorf("seclusion = %+v, want %+v", p.Seclusion, want)
+	if want := (driver.Guard{Node: "a", URI: "http://a:7400"}); p.Exclusive == nil || *p.Exclusive != want {
+		t.Errorf("seclusion = %+v, want %+v", p.Exclusive, want)
 	}
 	if m, err := l.node("b").Join(l.ctx(), recordOf("b")); err == nil {
 		t.Errorf("b joins: %v", m)
@@ -102,10 +103,10 @@ func TestFixture_IsLed(t *testing.T) {
 // against the fixtures', and stops it.
 func (l *lab) leads(after int64) {
 	l.t.Helper()
-	leading := make(chan *coordinator.Leading, 1)
+	leading := make(chan *coordinator.Leader, 1)
 	node, err := coordinator.New(coordinator.Config{
 		ID: "n", Plane: "p", URI: "http://n", Version: "1.0.0", Mode: modes.Auto, Logger: zap.NewNop(),
-		Lead: func(ctx context.Context, ld *coordinator.Leading) error {
+		Lead: func(ctx context.Context, ld *coordinator.Leader) error {
 			leading <- ld
 			<-ctx.Done()
 			return nil
@@ -120,7 +121,7 @@ func (l *lab) leads(after int64) {
 		}
 	})
 	defer func() { stop(); running.Wait() }()
-	var ld *coordinator.Leading
+	var ld *coordinator.Leader
 	select {
 	case ld = <-leading:
 	case <-time.After(8 * time.Second):

@@ -8,7 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // follower keeps a picture of a plane by the events of watches, so that a change
@@ -23,8 +23,8 @@ type follower struct {
 	group   sync.WaitGroup // hands on what the watches bring
 	arrived chan arrival
 
-	led    coordinator.Holder // the holder whose keys are watched, if it follows for one node
-	leader []*watch           // of those keys
+	led    driver.Holder // the holder whose keys are watched, if it follows for one node
+	leader []*watch      // of those keys
 }
 
 // watch is one watch of a follower.
@@ -44,8 +44,8 @@ type arrival struct {
 // maxArrived is how many responses can wait to be taken in together.
 const maxArrived = 256
 
-// Follow shows the plane as it is and after each change; see [coordinator.Store].
-func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+// Follow shows the plane as it is and after each change; see [driver.Store].
+func (s *Store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
 	spans := s.keys.plane()
 	if node != "" {
 		spans = s.keys.near(node)
@@ -74,7 +74,7 @@ func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Pl
 }
 
 // plane is the picture as the packages above see it.
-func (f *follower) plane() coordinator.Plane {
+func (f *follower) plane() driver.Plane {
 	p := f.picture.plane()
 	if f.node != "" {
 		p.Narrow, p.Strays = true, nil

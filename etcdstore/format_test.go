@@ -19,7 +19,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -64,27 +64,27 @@ func stateOfOld() map[rebind.Name]rebind.Content {
 }
 
 // recordOfOld has every field of a record.
-func recordOfOld(id string, state modes.State) coordinator.Record {
-	return coordinator.Record{
+func recordOfOld(id string, state modes.State) driver.Record {
+	return driver.Record{
 		ID: id, Plane: "p", PlaneID: "PLANEOFOLD", Instance: "i-" + id, Mode: modes.Auto, State: state,
 		Priority: 7, Version: "1.0.0", URI: "http://" + id + ":7400", Started: longAgo, Since: longAgo.Add(time.Second),
-		Term: 11, LastError: "none \"yet\"", ReadyFor: "h1", GaveUp: 9, GaveUpFor: coordinator.ReasonDemotion,
+		Term: 11, LastError: "none \"yet\"", ReadyFor: "h1", GaveUp: 9, GaveUpFor: driver.ReasonDemotion,
 	}
 }
 
-func historyOfOld() coordinator.HistoryEntry {
+func historyOfOld() driver.HistoryEntry {
 	gap := int64(12)
-	return coordinator.HistoryEntry{
-		Term: 11, Node: "a", From: "z", Reason: coordinator.ReasonFailover, Since: longAgo, GapMS: &gap, RebindMS: 34, Mementos: 7,
+	return driver.HistoryEntry{
+		Term: 11, Node: "a", From: "z", Reason: driver.ReasonFailover, Since: longAgo, GapMS: &gap, RebindMS: 34, Mementos: 7,
 	}
 }
 
-func leftOfOld(id string, how coordinator.Departure) coordinator.Left {
-	return coordinator.Left{Record: recordOfOld(id, modes.StateTerminated), Was: modes.StateHotBackup, At: longAgo, How: how}
+func leftOfOld(id string, how driver.Departure) driver.Departed {
+	return driver.Departed{Record: recordOfOld(id, modes.StateTerminated), Was: modes.StateHotBackup, At: longAgo, How: how}
 }
 
-func offerOfOld() coordinator.Handover {
-	return coordinator.Handover{ID: "h1", From: "a", To: "b", Until: longAgo.Add(time.Minute), Revision: 5}
+func offerOfOld() driver.Offer {
+	return driver.Offer{ID: "h1", From: "a", To: "b", Until: longAgo.Add(time.Minute), Revision: 5}
 }
 
 // newFormatLab is a lab whose plane is where the fixtures' is, and empty.
@@ -149,16 +149,16 @@ func (l *lab) writePlane() {
 	})
 	c, err := l.node("c").Join(l.ctx(), recordOfOld("c", modes.StateHotBackup))
 	l.must(err)
-	left := leftOfOld("c", coordinator.DepartureStopped)
+	left := leftOfOld("c", driver.DepartureStopped)
 	l.must(c.Leave(l.ctx(), &left))
-	l.must(term.Bury(l.ctx(), leftOfOld("d", coordinator.DepartureLost)))
+	l.must(term.RecordDeparture(l.ctx(), leftOfOld("d", driver.DepartureLost)))
 	offer := offerOfOld()
 	l.must(term.Offer(l.ctx(), &offer))
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
-	l.must(l.node("a").Pause(l.ctx(), coordinator.Pause{Since: longAgo, Until: &until, By: "a"}))
+	l.must(l.node("a").Pause(l.ctx(), driver.Pause{Since: longAgo, Until: &until, By: "a"}))
 }
 
-func (l *lab) writeState(term coordinator.Term) {
+func (l *lab) writeState(term driver.Term) {
 	l.t.Helper()
 	var d rebind.Delta
 	d.ID = "OP7"
@@ -174,7 +174,7 @@ func (l *lab) writeState(term coordinator.Term) {
 // writeSolo has it store what a disabled node leaves in a plane of its own.
 func (l *lab) writeSolo() {
 	l.t.Helper()
-	_, term, err := l.node("a").Seclude(l.ctx(), recordOfOld("a", modes.StateMaster), "PLANEOFOLD")
+	_, term, err := l.node("a").JoinExclusive(l.ctx(), recordOfOld("a", modes.StateMaster), "PLANEOFOLD")
 	l.must(err)
 	l.writeState(term)
 }

@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // User is a user of etcd with those of a plane's roles that are his.
@@ -85,7 +85,7 @@ func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enable
 	defer cancel()
 	defer a.whenHopeless(cancel)()
 	status, err := firstAnswer(ctx, client)
-	if err != nil && !errors.Is(a.meaning(err), rebind.ErrDenied) && ctx.Err() == nil {
+	if err != nil && !errors.Is(a.meaning(err), driver.ErrDenied) && ctx.Err() == nil {
 		if why := a.wrong(ctx, cfg.Endpoints); why != nil {
 			return false, fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), why)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -43,7 +43,7 @@ func TestKeys_PlanesNeverMeet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anyPlane(t), anyPlane(t)
 		b.prefix = a.prefix
-		if coordinator.CheckPlane(a.plane) != nil || coordinator.CheckPlane(b.plane) != nil || a.plane == b.plane {
+		if driver.CheckPlane(a.plane) != nil || driver.CheckPlane(b.plane) != nil || a.plane == b.plane {
 			t.Skip("no two planes")
 		}
 		for _, key := range b.all() {
@@ -168,11 +168,11 @@ func FuzzPlane(f *testing.F) {
 		if p.Held {
 			t.Error("one key is a term and its holder")
 		}
-		var pause coordinator.Pause
+		var pause driver.Pause
 		if over := json.Unmarshal([]byte(value), &pause) == nil && pause.Over(time.Now()); key == formatPrefix+"/p/pause" && over != (p.Pause == nil) {
 			t.Errorf("pause = %+v, though it is over: %t", p.Pause, over)
 		}
-		if term := p.Holder.Term; term < 0 || term > coordinator.MaxTerm || key == formatPrefix+"/p/term" && (term == 0) != (len(p.Strays) == 1) {
+		if term := p.Holder.Term; term < 0 || term > driver.MaxTerm || key == formatPrefix+"/p/term" && (term == 0) != (len(p.Strays) == 1) {
 			t.Errorf("term %d, strays %+v", term, p.Strays)
 		}
 	})

@@ -11,13 +11,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // errDeadline is the cause of a lease's end by the local clock.
-var errDeadline = fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost)
+var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 
 // lease keeps one lease alive and says how long it can be relied on. etcd's own
 // keep-alive counts the TTL from when an answer arrived, and looks once a second;
@@ -25,7 +25,7 @@ var errDeadline = fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost
 //
 // The rule: an answer to a renewal sent at s, granting t, proves the lease until
 // s + t by the server's clock, whatever happens on the way. The holder stops
-// relying on it at s + t - [coordinator.Margin].
+// relying on it at s + t - [driver.Margin].
 type lease struct {
 	store *Store
 	id    clientv3.LeaseID
@@ -54,7 +54,7 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	l.there, l.gone = context.WithCancel(s.waits)
 	l.renewed(sent, resp.TTL)
 	life := asked.age.ctx
-	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
+	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", driver.ErrLeaseLost, context.Cause(life))) })
 	s.group.Go(func() {
 		defer stop()
 		l.keep()
@@ -76,7 +76,7 @@ func (s *Store) noteTTL(seconds int64) {
 // renewed takes an answer that grants ttl seconds to a request sent at sent.
 func (l *lease) renewed(sent time.Duration, ttl int64) {
 	granted := time.Duration(ttl) * time.Second
-	proven := sent + granted - coordinator.Margin(granted)
+	proven := sent + granted - driver.Margin(granted)
 	l.until.Store(max(l.until.Load(), int64(proven))) // a later one may have been answered first
 	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.cfg.Clock()-sent))
 }
@@ -94,9 +94,9 @@ func (l *lease) Remaining() time.Duration {
 	return left
 }
 
-// Vouch has the lease kept for [coordinator.Patience] from now on.
-func (l *lease) Vouch() {
-	l.well.Store(int64(l.store.cfg.Clock() + coordinator.Patience(l.store.cfg.TTL)))
+// Heartbeat has the lease kept for [driver.StallLimit] from now on.
+func (l *lease) Heartbeat() {
+	l.well.Store(int64(l.store.cfg.Clock() + driver.StallLimit(l.store.cfg.TTL)))
 }
 
 // live reports whether the lease can be relied on now, and ends it if not: what
@@ -105,7 +105,7 @@ func (l *lease) live() bool {
 	if l.ctx.Err() == nil && l.Remaining() <= 0 {
 		cause := errDeadline
 		if well := l.well.Load(); well != 0 && well < l.until.Load() {
-			cause = coordinator.ErrHung
+			cause = driver.ErrHung
 		}
 		l.end(cause)
 	}
@@ -132,9 +132,9 @@ func (l *lease) keep() {
 			l.store.cfg.OnRenewal(l.store.cfg.Clock()-a.sent, a.err)
 			switch {
 			case errors.Is(a.err, rpctypes.ErrLeaseNotFound):
-				l.end(fmt.Errorf("%w: etcd no longer has it", coordinator.ErrLeaseLost))
-			case errors.Is(a.err, rebind.ErrRestored):
-				l.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, a.err))
+				l.end(fmt.Errorf("%w: etcd no longer has it", driver.ErrLeaseLost))
+			case errors.Is(a.err, driver.ErrRestored):
+				l.end(fmt.Errorf("%w: %w", driver.ErrLeaseLost, a.err))
 			case a.err == nil:
 				l.renewed(a.sent, a.ttl)
 			default:
@@ -167,7 +167,7 @@ func (l *lease) renew(answers chan<- renewal) {
 		look, done := context.WithTimeout(ctx, callTimeout)
 		_, restored := l.store.Head(look)
 		done()
-		if errors.Is(restored, rebind.ErrRestored) {
+		if errors.Is(restored, driver.ErrRestored) {
 			a.err = restored
 		}
 	}
@@ -188,16 +188,16 @@ func (l *lease) watchDeadline() {
 }
 
 // askEvery is the time between two questions that [lease.listen] asks: less than what
-// [coordinator.Patience] adds to the TTL, so that a process which slept for less than that
+// [driver.StallLimit] adds to the TTL, so that a process which slept for less than that
 // is not taken for one that hears nothing.
 const askEvery = 2 * time.Second
 
 // listen ends the lease when etcd has answered nothing but renewals for
-// [coordinator.Patience]. Those have connections of their own, and who can do nothing in
+// [driver.StallLimit]. Those have connections of their own, and who can do nothing in
 // the plane must not stand in the way of those who can. Each question goes to another of
 // etcd's members, whether or not the one before has been answered.
 func (l *lease) listen() {
-	limit := coordinator.Patience(l.store.cfg.TTL)
+	limit := driver.StallLimit(l.store.cfg.TTL)
 	answers := make(chan error)
 	tick, silence := time.NewTicker(askEvery), time.NewTimer(limit)
 	defer tick.Stop()
@@ -207,11 +207,11 @@ func (l *lease) listen() {
 		case <-tick.C:
 			l.store.group.Go(func() { l.ask(limit, answers) })
 		case err := <-answers:
-			if !errors.Is(err, rebind.ErrUnavailable) || errors.Is(err, rebind.ErrDenied) {
+			if !errors.Is(err, rebind.ErrUnavailable) || errors.Is(err, driver.ErrDenied) {
 				silence.Reset(limit)
 			}
 		case <-silence.C:
-			l.end(fmt.Errorf("%w: %w: etcd renews the lease and has answered nothing else for %s", coordinator.ErrLeaseLost, coordinator.ErrStuck, limit))
+			l.end(fmt.Errorf("%w: %w: etcd renews the lease and has answered nothing else for %s", driver.ErrLeaseLost, driver.ErrStuck, limit))
 		case <-l.ctx.Done():
 		}
 	}

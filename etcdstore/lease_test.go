@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -50,7 +50,7 @@ func TestLease_SleptThroughItsDeadline(t *testing.T) {
 	case <-l.ctx().Done():
 		t.Fatal("term is not over")
 	}
-	if !errors.Is(m.Cause(), coordinator.ErrLeaseLost) {
+	if !errors.Is(m.Cause(), driver.ErrLeaseLost) {
 		t.Errorf("cause = %v", m.Cause())
 	}
 }
@@ -64,7 +64,7 @@ func TestLease_DeadlineCountsFromSending(t *testing.T) {
 	before := clock.now()
 	m := l.join("a")
 	ttl := l.config().TTL
-	if most := ttl - coordinator.Margin(ttl) - (clock.now() - before); m.Remaining() > most+10*time.Millisecond+(clock.now()-before) {
+	if most := ttl - driver.Margin(ttl) - (clock.now() - before); m.Remaining() > most+10*time.Millisecond+(clock.now()-before) {
 		t.Errorf("remaining = %s, want at most %s", m.Remaining(), most)
 	}
 	clock.sleep(ttl)
@@ -73,7 +73,7 @@ func TestLease_DeadlineCountsFromSending(t *testing.T) {
 	if left := m.Remaining(); left > 0 {
 		t.Errorf("remaining = %s after the end", left)
 	}
-	if err := m.Publish(l.ctx(), recordOf("a")); !errors.Is(err, coordinator.ErrLeaseLost) {
+	if err := m.Publish(l.ctx(), recordOf("a")); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("publish = %v, want ErrLeaseLost", err)
 	}
 }
@@ -84,7 +84,7 @@ func TestLease_LateAnswerProvesNoMoreThanItsSending(t *testing.T) {
 	l := newLab(t)
 	clock := &skewed{}
 	type look struct{ at, left time.Duration }
-	var held coordinator.Membership
+	var held driver.Presence
 	joined, looks := make(chan struct{}), make(chan look, 100)
 	l.as = func(cfg *etcdstore.Config) {
 		cfg.Clock = clock.now
@@ -101,7 +101,7 @@ func TestLease_LateAnswerProvesNoMoreThanItsSending(t *testing.T) {
 	close(joined)
 	sent, later := <-looks, <-looks
 	ttl := l.config().TTL
-	if most := sent.at + ttl - coordinator.Margin(ttl) - later.at; later.left > most {
+	if most := sent.at + ttl - driver.Margin(ttl) - later.at; later.left > most {
 		t.Errorf("%s are left, want at most %s", later.left, most)
 	}
 }
@@ -150,7 +150,7 @@ func TestMargin(t *testing.T) {
 		6 * time.Second:  600 * time.Millisecond,
 		60 * time.Second: 6 * time.Second,
 	} {
-		if got := coordinator.Margin(ttl); got != want {
+		if got := driver.Margin(ttl); got != want {
 			t.Errorf("Margin(%s) = %s, want %s", ttl, got, want)
 		}
 	}
@@ -193,18 +193,18 @@ func TestJoin_LeavesALivingProcessItsLease(t *testing.T) {
 	cfg.OnLease = func(lease int64) { noted = lease }
 	l.stores["a"] = l.open(cfg)
 	term := l.elect(l.join("a"))
-	asked, alive := coordinator.Record{}, true
+	asked, alive := driver.Record{}, true
 	cfg.LastLease = noted
-	cfg.StillAlive = func(_ context.Context, r coordinator.Record) bool { asked = r; return alive }
+	cfg.StillAlive = func(_ context.Context, r driver.Record) bool { asked = r; return alive }
 	clone := l.open(cfg)
 	l.stores["clone"] = clone
 	before := l.get(l.key("term")).Header.Revision
 	_, err := clone.Join(l.ctx(), recordOf("a"))
-	var taken *coordinator.TakenError
+	var taken *driver.TakenError
 	if !errors.As(err, &taken) || taken.Holder != recordOf("a") || asked != recordOf("a") {
 		t.Fatalf("join = %v, asked about %+v", err, asked)
 	}
-	if _, _, err := clone.Seclude(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
+	if _, _, err := clone.JoinExclusive(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
 		t.Errorf("seclude = %v", err)
 	}
 	if now := l.get(l.key("term")).Header.Revision; now != before || term.Context().Err() != nil {
@@ -223,15 +223,15 @@ func TestSeclude_LeavesALivingProcessItsGuard(t *testing.T) {
 	cfg := l.config()
 	cfg.OnLease = func(lease int64) { noted = lease }
 	l.stores["a"] = l.open(cfg)
-	if _, _, err := l.node("a").Seclude(l.ctx(), recordOf("a"), ""); err != nil {
+	if _, _, err := l.node("a").JoinExclusive(l.ctx(), recordOf("a"), ""); err != nil {
 		t.Fatal(err)
 	}
 	cfg.LastLease = noted
-	cfg.StillAlive = func(_ context.Context, r coordinator.Record) bool { return r.ID == "a" && r.URI == recordOf("a").URI }
+	cfg.StillAlive = func(_ context.Context, r driver.Record) bool { return r.ID == "a" && r.URI == recordOf("a").URI }
 	clone := l.open(cfg)
 	l.stores["clone"] = clone
-	var taken *coordinator.TakenError
-	if _, _, err := clone.Seclude(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
+	var taken *driver.TakenError
+	if _, _, err := clone.JoinExclusive(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
 		t.Errorf("seclude = %v, want it to be taken", err)
 	}
 	if _, err := clone.Join(l.ctx(), recordOf("a")); !errors.As(err, &taken) {

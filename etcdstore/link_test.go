@@ -13,7 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -84,7 +84,7 @@ func (k *link) carry(to io.WriteCloser, from io.ReadCloser, cutAfter int64) {
 }
 
 // stock stores mementos of a size, some in a delta.
-func (l *lab) stock(term coordinator.Term, mementos, size, together int) {
+func (l *lab) stock(term driver.Term, mementos, size, together int) {
 	l.t.Helper()
 	for from := 0; from < mementos; from += together {
 		var ops []rebind.Op
@@ -97,8 +97,8 @@ func (l *lab) stock(term coordinator.Term, mementos, size, together int) {
 }
 
 // loads loads all and returns how many there are, and how many pages told of bytes alone.
-func (l *lab) loads(ctx context.Context, s coordinator.Store) (found, signs int, err error) {
-	_, err = s.Load(ctx, func(p rebind.Page) error {
+func (l *lab) loads(ctx context.Context, s driver.Store) (found, signs int, err error) {
+	_, err = s.Load(ctx, func(p driver.Page) error {
 		found += len(p.Changes)
 		if len(p.Changes) == 0 && p.Bytes > 0 {
 			signs++
@@ -174,7 +174,7 @@ func TestLoad_GoesOnWhereItBroke(t *testing.T) {
 				etcdstore.SetKV(s, func(kv clientv3.KV) clientv3.KV { return &older{KV: kv} })
 			}
 			next := 0
-			at, err := s.Load(l.ctx(), func(p rebind.Page) error {
+			at, err := s.Load(l.ctx(), func(p driver.Page) error {
 				for _, c := range p.Changes {
 					if want := rebind.Name(fmt.Sprintf("entity/%05d", next)); c.Name != want || len(c.Memento.Payload) != size {
 						t.Fatalf("%s, want %s", c.Name, want)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -34,7 +35,7 @@ type load struct {
 // Load reads all mementos at one revision, that of a linearizable count. While a page
 // is decoded the next one is on its way. Where the connection breaks it goes on at the
 // same revision from where it was.
-func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
+func (s *Store) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
 	l := load{store: s, life: s.ask(), rest: prefixed(s.keys.mementos()), limit: firstPage, before: s.loaded.Load()}
 	count, err := s.page(ctx, l.rest, clientv3.WithCountOnly())
 	if err != nil {
@@ -62,10 +63,10 @@ const tellEvery = time.Second
 
 // decodeAll hands the pages on. It tells how many mementos there are before the first has
 // come, and how many bytes have come while there is nothing else to tell.
-func (l *load) decodeAll(page func(rebind.Page) error) error {
+func (l *load) decodeAll(page func(driver.Page) error) error {
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
-	if err := page(rebind.Page{Total: l.total}); err != nil {
+	if err := page(driver.Page{Total: l.total}); err != nil {
 		return err
 	}
 	for {
@@ -74,7 +75,7 @@ func (l *load) decodeAll(page func(rebind.Page) error) error {
 			if !ok {
 				return nil
 			}
-			p := rebind.Page{Total: l.total, Bytes: l.bytes(), Changes: make([]rebind.Change, len(kvs))}
+			p := driver.Page{Total: l.total, Bytes: l.bytes(), Changes: make([]rebind.Change, len(kvs))}
 			for i, kv := range kvs {
 				p.Changes[i] = l.store.keys.change(kv)
 			}
@@ -82,7 +83,7 @@ func (l *load) decodeAll(page func(rebind.Page) error) error {
 				return err
 			}
 		case <-tick.C:
-			if err := page(rebind.Page{Total: l.total, Bytes: l.bytes()}); err != nil {
+			if err := page(driver.Page{Total: l.total, Bytes: l.bytes()}); err != nil {
 				return err
 			}
 		}
@@ -116,7 +117,7 @@ func (l *load) readAll(ctx context.Context) error {
 			tries = 1
 			pause.Reset()
 		}
-		away := errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrDenied) && !errors.Is(err, rebind.ErrRestored)
+		away := errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, driver.ErrDenied) && !errors.Is(err, driver.ErrRestored)
 		if !away || tries == fruitless {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -45,7 +46,7 @@ func TestLoad_ByStreamAndByPages(t *testing.T) {
 	s := l.node("a")
 	load := func() (pages int) {
 		next := 0
-		at, err := s.Load(l.ctx(), func(p rebind.Page) error {
+		at, err := s.Load(l.ctx(), func(p driver.Page) error {
 			pages++
 			if p.Total != mementos {
 				t.Errorf("a page of %d", p.Total)
@@ -116,7 +117,7 @@ func TestLoad_IsOfOneRevision(t *testing.T) {
 			})
 			head := l.get("x").Header.Revision
 			found := 0
-			at, err := l.node("reader").Load(l.ctx(), func(p rebind.Page) error {
+			at, err := l.node("reader").Load(l.ctx(), func(p driver.Page) error {
 				for _, c := range p.Changes {
 					found++
 					if got := string(c.Memento.Payload); got != "before" {

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // PasswordFile is a [Config.Password] from a file, without the end of its line. The
@@ -201,7 +201,7 @@ func (l *login) held() (token string, done bool, err error) {
 
 // refused keeps everybody from logging in for a while.
 func (l *login) refused(err error) error {
-	err = fmt.Errorf("%w: log in to etcd as user %q: %w", rebind.ErrDenied, l.user, err)
+	err = fmt.Errorf("%w: log in to etcd as user %q: %w", driver.ErrDenied, l.user, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.denied == nil || l.denied.Error() != err.Error() {

@@ -18,8 +18,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // Not everything that answers as etcd does can be relied on. Old versions send a notice
@@ -228,7 +228,7 @@ func (sc *scout) standing() (notes []string, refuses error) {
 			continue
 		}
 		if seen.corrupt && time.Since(seen.at) < 3*lookEvery && sc.fault(member) == "" {
-			refuses = fmt.Errorf("%w: its alarm CORRUPT is raised", rebind.ErrStoreCorrupt)
+			refuses = fmt.Errorf("%w: its alarm CORRUPT is raised", driver.ErrStoreCorrupt)
 		}
 		if fault := sc.fault(member); fault != "" {
 			notes = append(notes, fmt.Sprintf("etcd at %s cannot be relied on: %s", member, fault))

@@ -80,16 +80,16 @@ func TestStanding_TellsOfAnOldMember(t *testing.T) {
 	claims(&cfg, &claimed)
 	s := l.open(cfg)
 	defer func() { l.must(s.Close()) }()
-	if st := s.Standing(); st.Refuses != nil || len(st.Notes) != 0 {
+	if st := s.Health(); st.Refuses != nil || len(st.Notes) != 0 {
 		t.Errorf("of a sound etcd: %+v", st)
 	}
 	claimed.Store(&old)
 	l.eventually("told of "+old, func() bool {
-		st := s.Standing()
+		st := s.Health()
 		return len(st.Notes) == 1 && strings.Contains(st.Notes[0], old)
 	})
 	claimed.Store(&good)
-	l.eventually("silent again", func() bool { return len(s.Standing().Notes) == 0 })
+	l.eventually("silent again", func() bool { return len(s.Health().Notes) == 0 })
 }
 
 // Promise: the TTL of leases is the one that etcd granted.
@@ -114,7 +114,7 @@ func TestTTL_IsTheGrantedOne(t *testing.T) {
 	if left := m.Remaining(); left < 7*time.Second {
 		t.Errorf("remaining %s of 9s", left)
 	}
-	if notes := l.stores["a"].Standing().Notes; len(notes) != 1 || !strings.Contains(notes[0], "9s") {
+	if notes := l.stores["a"].Health().Notes; len(notes) != 1 || !strings.Contains(notes[0], "9s") {
 		t.Errorf("notes = %q", notes)
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // membership is one lease with what hangs on it: the node's record and, while it
@@ -36,12 +35,12 @@ type membership struct {
 	looked  int64  // the revision at which the plane was looked at last
 }
 
-var _ coordinator.Membership = (*membership)(nil)
+var _ driver.Presence = (*membership)(nil)
 
 // Join publishes r on a new lease, by a transaction that finds no process's record
 // of that node. The record and its lease come into being together: a process that dies
 // at any point leaves at most an empty lease that lapses.
-func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	if err := s.endLastLease(ctx); err != nil {
 		return nil, err
 	}
@@ -53,7 +52,7 @@ func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Mem
 	}
 	m := &membership{lease: l, node: r.ID, key: s.keys.node(r.ID)}
 	if err := m.enter(ctx, r); err != nil {
-		l.end(coordinator.ErrLeaseLost)
+		l.end(driver.ErrLeaseLost)
 		l.gone()                                   // nothing rests on it
 		s.group.Go(func() { _ = l.revoke(s.ctx) }) // or it lapses
 		return nil, fmt.Errorf("join as %s: %w", r.ID, err)
@@ -79,7 +78,7 @@ func (s *Store) endLastLease(ctx context.Context) error {
 	}
 	// Most have ended cleanly, and etcd complains of a lease that is not there.
 	resp, err := s.client.TimeToLive(ctx, last.id, clientv3.WithAttachedKeys())
-	if err = translate(err); errors.Is(err, rebind.ErrDenied) {
+	if err = translate(err); errors.Is(err, driver.ErrDenied) {
 		s.setLastLease(lastLease{}) // what hangs on it is not this plane's
 		return nil
 	}
@@ -92,7 +91,7 @@ func (s *Store) endLastLease(ctx context.Context) error {
 			return fmt.Errorf("look for the record of this node's last process: %w", err)
 		}
 		if !last.ours && found && s.cfg.StillAlive(ctx, holder) {
-			return &coordinator.TakenError{Holder: holder}
+			return &driver.TakenError{Holder: holder}
 		}
 		if err := s.revoke(ctx, last.id); err != nil {
 			return fmt.Errorf("end the lease of this node's last process: %w", err)
@@ -103,7 +102,7 @@ func (s *Store) endLastLease(ctx context.Context) error {
 }
 
 // holder is the record among some keys, or the guard as one, if there is either.
-func (s *Store) holder(ctx context.Context, keys [][]byte) (r coordinator.Record, found bool, err error) {
+func (s *Store) holder(ctx context.Context, keys [][]byte) (r driver.Record, found bool, err error) {
 	for _, key := range keys {
 		guard := string(key) == s.keys.guard()
 		if !guard && !strings.HasPrefix(string(key), s.keys.nodes()) {
@@ -116,11 +115,11 @@ func (s *Store) holder(ctx context.Context, keys [][]byte) (r coordinator.Record
 		for _, kv := range resp.Kvs {
 			var broken error
 			if guard {
-				var by coordinator.Seclusion
-				by, broken = decodeJSON[coordinator.Seclusion](kv.Value)
-				r = coordinator.Record{ID: by.Node, URI: by.URI}
+				var by driver.Guard
+				by, broken = decodeJSON[driver.Guard](kv.Value)
+				r = driver.Record{ID: by.Node, URI: by.URI}
 			} else {
-				r, broken = decodeJSON[coordinator.Record](kv.Value)
+				r, broken = decodeJSON[driver.Record](kv.Value)
 			}
 			return r, broken == nil, nil
 		}
@@ -134,7 +133,7 @@ func (s *Store) setLastLease(last lastLease) {
 	s.lastLease = last
 }
 
-func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
+func (m *membership) enter(ctx context.Context, r driver.Record) error {
 	s := m.store
 	s.cfg.OnLease(int64(m.id))
 	session, err := concurrency.NewSession(s.client, concurrency.WithLease(m.id), concurrency.WithContext(s.ctx))
@@ -159,11 +158,11 @@ func (m *membership) enter(ctx context.Context, r coordinator.Record) error {
 	if len(found) == 0 {
 		return secluded(resp.Responses[1].GetResponseRange().Kvs)
 	}
-	holder, err := decodeJSON[coordinator.Record](found[0].Value)
+	holder, err := decodeJSON[driver.Record](found[0].Value)
 	if err != nil {
 		holder.ID = r.ID
 	}
-	return &coordinator.TakenError{Holder: holder}
+	return &driver.TakenError{Holder: holder}
 }
 
 // nobodys compares that the record's key is no process's: it is not there, or on no
@@ -172,12 +171,12 @@ func (m *membership) nobodys() clientv3.Cmp {
 	return clientv3.Compare(clientv3.LeaseValue(m.key), "=", clientv3.NoLease)
 }
 
-func (m *membership) putRecord(r coordinator.Record) clientv3.Op {
+func (m *membership) putRecord(r driver.Record) clientv3.Op {
 	return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))
 }
 
 // Publish replaces the record, unless it has become another process's.
-func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
+func (m *membership) Publish(ctx context.Context, r driver.Record) error {
 	if !m.live() {
 		return m.Cause()
 	}
@@ -187,18 +186,18 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, coordinator.ErrNodeTaken):
+	case errors.Is(err, driver.ErrNodeTaken):
 		return fmt.Errorf("publish record: %w", err)
 	}
 	err = fmt.Errorf("publish record: %w", translate(err))
-	if errors.Is(err, coordinator.ErrLeaseLost) {
+	if errors.Is(err, driver.ErrLeaseLost) {
 		m.end(err) // etcd has just said so, and the next renewal could say no more
 	}
 	return err
 }
 
 // publish returns etcd's errors as they are.
-func (m *membership) publish(ctx context.Context, r coordinator.Record) error {
+func (m *membership) publish(ctx context.Context, r driver.Record) error {
 	put := m.putRecord(r)
 	free := single(m.store.keys.guard()).empty()
 	resp, err := m.store.client.Txn(ctx).
@@ -218,14 +217,14 @@ func (m *membership) publish(ctx context.Context, r coordinator.Record) error {
 	}
 	found := resp.Responses[0].GetResponseTxn().Responses[0].GetResponseRange().Kvs
 	if len(found) == 0 {
-		return coordinator.ErrNodeTaken // by a disabled node, with the whole plane
+		return driver.ErrNodeTaken // by a disabled node, with the whole plane
 	}
 	// On another lease. Another process writes its record where there is none. What was put
 	// over this one's, or says what no other process would, is none.
-	holder, err := decodeJSON[coordinator.Record](found[0].Value)
+	holder, err := decodeJSON[driver.Record](found[0].Value)
 	another := err == nil && holder.ID == r.ID && holder.Instance != r.Instance
 	if another && found[0].CreateRevision > m.held.Load() {
-		return coordinator.ErrNodeTaken
+		return driver.ErrNodeTaken
 	}
 	again, err := m.store.client.Txn(ctx).If(modifiedAt(m.key, found[0].ModRevision), free).Then(put).Commit()
 	if err == nil && !again.Succeeded {
@@ -234,8 +233,8 @@ func (m *membership) publish(ctx context.Context, r coordinator.Record) error {
 	return err
 }
 
-// Carries reports whether the record of a member hangs on this lease.
-func (m *membership) Carries(of coordinator.Member) bool { return of.CandidateKey == m.candidateKey() }
+// Owns reports whether the record of a member hangs on this lease.
+func (m *membership) Owns(of driver.Member) bool { return of.CandidateKey == m.candidateKey() }
 
 // Lost returns a channel that is closed when the membership is over.
 func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
@@ -244,7 +243,7 @@ func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
 func (m *membership) Cause() error { return context.Cause(m.ctx) }
 
 // Leave ends the membership and revokes the lease.
-func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
+func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
 	m.end(errLeft)
 	if last != nil {
 		if err := m.remember(ctx, *last); err != nil {
@@ -254,11 +253,11 @@ func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
 	return m.revoke(ctx)
 }
 
-var errLeft = fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost)
+var errLeft = fmt.Errorf("%w: left the plane", driver.ErrLeaseLost)
 
 // remember replaces the record by what is kept of a node that left, and deletes
 // the candidacy, so that all of it happens at one revision.
-func (m *membership) remember(ctx context.Context, last coordinator.Left) error {
+func (m *membership) remember(ctx context.Context, last driver.Departed) error {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	put, err := m.store.leftOp(ctx, last)
@@ -278,8 +277,8 @@ func (m *membership) remember(ctx context.Context, last coordinator.Left) error 
 
 // leftOp makes the write that keeps a node visible which left, on a lease of its
 // own that nobody renews.
-func (s *Store) leftOp(ctx context.Context, l coordinator.Left) (clientv3.Op, error) {
-	resp, err := s.client.Grant(ctx, int64(coordinator.Remembered/time.Second))
+func (s *Store) leftOp(ctx context.Context, l driver.Departed) (clientv3.Op, error) {
+	resp, err := s.client.Grant(ctx, int64(driver.Remembered/time.Second))
 	if err != nil {
 		return clientv3.Op{}, fmt.Errorf("obtain a lease: %w", translate(err))
 	}

@@ -10,7 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -19,7 +19,7 @@ import (
 
 // Pause puts p in force. One that ends by itself hangs on a lease of its own, of at
 // least the seconds that etcd grants.
-func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
+func (s *Store) Pause(ctx context.Context, p driver.Pause) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	options := []clientv3.OpOption{clientv3.WithPrevKV()}
@@ -72,7 +72,7 @@ func (s *Store) Forget(ctx context.Context, node string) error {
 	case err != nil:
 		return fmt.Errorf("forget node %s: %w", node, unsettled(err))
 	case resp.Deleted == 0:
-		return fmt.Errorf("%w among those that left: %s", coordinator.ErrNoNode, node)
+		return fmt.Errorf("%w among those that left: %s", driver.ErrNoNode, node)
 	}
 	s.release(ctx, resp.PrevKvs...)
 	return nil

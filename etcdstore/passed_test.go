@@ -10,7 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
@@ -57,7 +57,7 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 	var asked atomic.Int64
 	bid := always()
 	bid.Defer = func(int64) bool { return asked.Add(1) == 1 }
-	var next coordinator.Term
+	var next driver.Term
 	var campaign sync.WaitGroup
 	campaign.Go(func() {
 		var err error
@@ -66,7 +66,7 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	var to coordinator.Member
+	var to driver.Member
 	l.eventually("b stands in the election", func() bool {
 		p, err := l.node("c").Plane(l.ctx())
 		l.must(err)
@@ -74,7 +74,7 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 		return to.Candidacy != 0
 	})
 	<-time.After(500 * time.Millisecond) // and waits there
-	l.must(term.Offer(l.ctx(), &coordinator.Handover{ID: "h", From: "a", To: "b", Until: time.Now().Add(time.Minute)}))
+	l.must(term.Offer(l.ctx(), &driver.Offer{ID: "h", From: "a", To: "b", Until: time.Now().Add(time.Minute)}))
 	l.must(term.Pass(l.ctx(), to, recordOf("a")))
 	campaign.Wait()
 	if next == nil || next.Number() != max(int64(to.Candidacy), term.Number()+1) {
@@ -103,10 +103,10 @@ func TestCampaign_StepForwardOutlivesALostRequest(t *testing.T) {
 	defer cancel()
 	a := l.join("a")
 	campaign.Go(func() {
-		_, _ = a.Campaign(ctx, coordinator.Bid{Consider: func(coordinator.Plane) error { return coordinator.ErrHold }})
+		_, _ = a.Campaign(ctx, driver.Bid{Consider: func(driver.Plane) error { return driver.ErrHold }})
 	})
 	stands("a")
-	forward, won := make(chan struct{}, 1), make(chan coordinator.Term, 1)
+	forward, won := make(chan struct{}, 1), make(chan driver.Term, 1)
 	w, b := l.badWire("b"), l.join("b")
 	bid := always()
 	bid.Forward = forward

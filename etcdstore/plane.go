@@ -13,7 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -30,15 +30,15 @@ type picture struct {
 
 	meta       metaValue
 	metaMod    int64 // 0: there is none
-	holder     coordinator.Holder
+	holder     driver.Holder
 	termMod    int64 // 0: there is none
-	handover   *coordinator.Handover
-	pause      *coordinator.Pause
+	handover   *driver.Offer
+	pause      *driver.Pause
 	pauseMod   int64 // 0: there is none
-	guard      *coordinator.Seclusion
+	guard      *driver.Guard
 	guardMade  int64 // create revision, 0: there is none
 	nodes      map[string]nodeKey
-	left       map[string]coordinator.Left
+	left       map[string]driver.Departed
 	candidates map[string]int64  // create revisions
 	strays     map[string]int64  // of the keys in the election that are no candidacies
 	unreadable map[string]string // why the other keys are not that cannot be read
@@ -46,7 +46,7 @@ type picture struct {
 
 // nodeKey is one key under nodes/.
 type nodeKey struct {
-	record  coordinator.Record
+	record  driver.Record
 	created int64
 	lease   clientv3.LeaseID
 }
@@ -54,7 +54,7 @@ type nodeKey struct {
 func (s *Store) newPicture() *picture {
 	return &picture{
 		keys: s.keys, complain: s.complain, nodes: make(map[string]nodeKey),
-		left: make(map[string]coordinator.Left), candidates: make(map[string]int64),
+		left: make(map[string]driver.Departed), candidates: make(map[string]int64),
 		strays: make(map[string]int64), unreadable: make(map[string]string),
 	}
 }
@@ -72,18 +72,18 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 		p.termMod = kv.ModRevision
 		p.holder, err = decodeHolder(kv.Value)
 	case key == p.keys.handover():
-		p.handover, err = decodeJSON[*coordinator.Handover](kv.Value)
+		p.handover, err = decodeJSON[*driver.Offer](kv.Value)
 		if p.handover != nil {
 			p.handover.Made = rebind.Revision(kv.ModRevision)
 		}
 	case key == p.keys.pause():
-		p.pause, p.pauseMod = new(coordinator.Pause), kv.ModRevision // one that cannot be read is in force as well
-		*p.pause, err = decodeJSON[coordinator.Pause](kv.Value)
+		p.pause, p.pauseMod = new(driver.Pause), kv.ModRevision // one that cannot be read is in force as well
+		*p.pause, err = decodeJSON[driver.Pause](kv.Value)
 	case key == p.keys.guard():
-		p.guard, p.guardMade = new(coordinator.Seclusion), kv.CreateRevision
+		p.guard, p.guardMade = new(driver.Guard), kv.CreateRevision
 		*p.guard, err = decodeGuard(kv)
 	case strings.HasPrefix(key, p.keys.left()):
-		err = take(p.left, kv, func([]byte) (coordinator.Left, error) { return p.gone(kv) })
+		err = take(p.left, kv, func([]byte) (driver.Departed, error) { return p.gone(kv) })
 	case strings.HasPrefix(key, p.keys.election()):
 		p.stand(kv)
 	case strings.HasPrefix(key, p.keys.nodes()):
@@ -129,8 +129,8 @@ func (p *picture) made(key string) int64 { return max(p.candidates[key], p.stray
 // decodeGuard reads a guard. One that hangs on no lease, or names nobody, was not
 // written by a disabled node, and no node's end takes it away. It is one nevertheless:
 // the node that it was taken from may not know yet.
-func decodeGuard(kv *mvccpb.KeyValue) (coordinator.Seclusion, error) {
-	by, err := decodeJSON[coordinator.Seclusion](kv.Value)
+func decodeGuard(kv *mvccpb.KeyValue) (driver.Guard, error) {
+	by, err := decodeJSON[driver.Guard](kv.Value)
 	switch {
 	case err != nil:
 		return by, err
@@ -144,13 +144,13 @@ func decodeGuard(kv *mvccpb.KeyValue) (coordinator.Seclusion, error) {
 
 // decodeHolder reads the term record. A number that is none, or could not rise for long,
 // was not written by a node.
-func decodeHolder(value []byte) (coordinator.Holder, error) {
-	h, err := decodeJSON[coordinator.Holder](value)
-	if err == nil && (h.Term < 1 || h.Term > coordinator.MaxTerm) {
-		err = fmt.Errorf("term %d is not from 1 to %d: the record is garbled", h.Term, coordinator.MaxTerm)
+func decodeHolder(value []byte) (driver.Holder, error) {
+	h, err := decodeJSON[driver.Holder](value)
+	if err == nil && (h.Term < 1 || h.Term > driver.MaxTerm) {
+		err = fmt.Errorf("term %d is not from 1 to %d: the record is garbled", h.Term, driver.MaxTerm)
 	}
 	if err != nil {
-		return coordinator.Holder{}, err
+		return driver.Holder{}, err
 	}
 	return h, nil
 }
@@ -169,7 +169,7 @@ func take[T any](into map[string]T, kv *mvccpb.KeyValue, decode func([]byte) (T,
 // node reads a key under nodes/. What is not on a lease, or names another node, is
 // no live node's record: somebody put it there.
 func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
-	r, err := decodeJSON[coordinator.Record](kv.Value)
+	r, err := decodeJSON[driver.Record](kv.Value)
 	switch {
 	case err != nil:
 		return nodeKey{}, err
@@ -188,15 +188,15 @@ func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
 var errNoMode = errors.New("record has no mode or no state")
 
 // gone reads a key under left/.
-func (p *picture) gone(kv *mvccpb.KeyValue) (coordinator.Left, error) {
-	l, err := decodeJSON[coordinator.Left](kv.Value)
+func (p *picture) gone(kv *mvccpb.KeyValue) (driver.Departed, error) {
+	l, err := decodeJSON[driver.Departed](kv.Value)
 	switch {
 	case err != nil:
-		return coordinator.Left{}, err
+		return driver.Departed{}, err
 	case p.keys.leftNode(l.ID) != string(kv.Key):
-		return coordinator.Left{}, fmt.Errorf("holds a record of node %q", l.ID)
+		return driver.Departed{}, fmt.Errorf("holds a record of node %q", l.ID)
 	case !l.Mode.Valid() || !l.State.Valid() || !l.Was.Valid():
-		return coordinator.Left{}, errNoMode
+		return driver.Departed{}, errNoMode
 	}
 	return l, nil
 }
@@ -235,7 +235,7 @@ func (p *picture) remove(key string) {
 	case p.keys.meta():
 		p.meta, p.metaMod = metaValue{}, 0
 	case p.keys.term():
-		p.holder, p.termMod = coordinator.Holder{}, 0
+		p.holder, p.termMod = driver.Holder{}, 0
 	case p.keys.handover():
 		p.handover = nil
 	case p.keys.pause():
@@ -267,24 +267,24 @@ func (p *picture) outlived(created int64) bool {
 }
 
 // plane is the picture as the packages above see it.
-func (p *picture) plane() coordinator.Plane {
-	plane := coordinator.Plane{
+func (p *picture) plane() driver.Plane {
+	plane := driver.Plane{
 		Revision: rebind.Revision(p.revision),
 		ID:       p.meta.PlaneID,
 		Format:   p.meta.Format,
 		Holder:   p.holder,
 		Held:     p.held(),
-		Handover: copied(p.handover), Seclusion: copied(p.guard),
-		Strays:  p.stray(),
-		Members: make([]coordinator.Member, 0, len(p.nodes)),
-		Left:    slices.SortedFunc(maps.Values(p.left), func(a, b coordinator.Left) int { return strings.Compare(a.ID, b.ID) }),
+		Offer:    copied(p.handover), Exclusive: copied(p.guard),
+		Strays:   p.stray(),
+		Members:  make([]driver.Member, 0, len(p.nodes)),
+		Departed: slices.SortedFunc(maps.Values(p.left), func(a, b driver.Departed) int { return strings.Compare(a.ID, b.ID) }),
 	}
 	if !p.pause.Over(time.Now()) {
 		plane.Pause = copied(p.pause)
 	}
 	for _, n := range p.nodes {
 		key := p.keys.candidate(n.lease)
-		m := coordinator.Member{
+		m := driver.Member{
 			Record:       n.record,
 			Joined:       rebind.Revision(n.created),
 			Candidacy:    rebind.Revision(p.candidates[key]),
@@ -294,18 +294,18 @@ func (p *picture) plane() coordinator.Plane {
 			plane.Members = append(plane.Members, m)
 		}
 	}
-	slices.SortFunc(plane.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(plane.Members, func(a, b driver.Member) int { return strings.Compare(a.ID, b.ID) })
 	return plane
 }
 
 // stray names the keys that are not what their places say.
-func (p *picture) stray() []coordinator.Stray {
-	var found []coordinator.Stray
+func (p *picture) stray() []driver.Stray {
+	var found []driver.Stray
 	for key, why := range p.unreadable {
-		found = append(found, coordinator.Stray{Key: key, Why: why})
+		found = append(found, driver.Stray{Key: key, Why: why})
 	}
 	for key := range p.strays {
-		found = append(found, coordinator.Stray{Key: key, Why: "does not hang on the lease that it is named after: no node stands for election by it"})
+		found = append(found, driver.Stray{Key: key, Why: "does not hang on the lease that it is named after: no node stands for election by it"})
 	}
 	behind := make(map[string]bool, len(p.nodes))
 	for _, n := range p.nodes {
@@ -313,11 +313,11 @@ func (p *picture) stray() []coordinator.Stray {
 	}
 	for key := range p.candidates {
 		if !behind[key] {
-			found = append(found, coordinator.Stray{Key: key, Why: "no live node's record hangs on its lease: no node stands for election by it"})
+			found = append(found, driver.Stray{Key: key, Why: "no live node's record hangs on its lease: no node stands for election by it"})
 		}
 	}
-	slices.SortFunc(found, func(a, b coordinator.Stray) int { return strings.Compare(a.Key, b.Key) })
-	return found[:min(len(found), coordinator.MaxStrays)]
+	slices.SortFunc(found, func(a, b driver.Stray) int { return strings.Compare(a.Key, b.Key) })
+	return found[:min(len(found), driver.MaxStrays)]
 }
 
 func copied[T any](v *T) *T {
@@ -359,10 +359,10 @@ func (s *Store) read(ctx context.Context, spans []span) (*picture, error) {
 }
 
 // Plane reads the plane by a linearizable read.
-func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
+func (s *Store) Plane(ctx context.Context) (driver.Plane, error) {
 	p, err := s.look(ctx)
 	if err != nil {
-		return coordinator.Plane{}, fmt.Errorf("read plane: %w", err)
+		return driver.Plane{}, fmt.Errorf("read plane: %w", err)
 	}
 	return p.plane(), nil
 }

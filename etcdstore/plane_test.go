@@ -11,7 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -19,7 +19,7 @@ import (
 // Promise: planes whose names begin alike never meet.
 func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 	l := newLab(t)
-	terms := make(map[string]coordinator.Term)
+	terms := make(map[string]driver.Term)
 	for _, plane := range []string{"p", "pp", "p.p", "p-p"} {
 		cfg := l.config()
 		cfg.Plane = plane
@@ -30,7 +30,7 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 		_, err = l.commit(terms[plane], "op", 0, put("entity/x", plane))
 		l.must(err)
 	}
-	l.must(l.stores["p"].Pause(l.ctx(), coordinator.Pause{By: "a"}))
+	l.must(l.stores["p"].Pause(l.ctx(), driver.Pause{By: "a"}))
 	for plane := range terms {
 		if p, err := l.stores[plane].Plane(l.ctx()); err != nil || (p.Pause != nil) != (plane == "p") {
 			t.Errorf("plane %s sees pause %+v, %v", plane, p.Pause, err)
@@ -39,12 +39,12 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 	cfg := l.config()
 	cfg.Plane = "p.q"
 	l.stores["p.q"] = l.open(cfg)
-	if _, _, err := l.stores["p.q"].Seclude(l.ctx(), recordOf("x"), ""); err != nil {
+	if _, _, err := l.stores["p.q"].JoinExclusive(l.ctx(), recordOf("x"), ""); err != nil {
 		t.Errorf("seclusion beside other planes: %v", err)
 	}
 	for plane := range terms {
 		found := 0
-		_, err := l.stores[plane].Load(l.ctx(), func(p rebind.Page) error {
+		_, err := l.stores[plane].Load(l.ctx(), func(p driver.Page) error {
 			found += len(p.Changes)
 			for _, c := range p.Changes {
 				if string(c.Memento.Payload) != plane {
@@ -110,7 +110,7 @@ func TestAnnounce_PrunesTheHistory(t *testing.T) {
 		l.must(err)
 	}
 	term := l.elect(l.join("a"))
-	l.must(term.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: term.Number(), Node: "a"}))
+	l.must(term.Announce(l.ctx(), recordOf("a"), driver.HistoryEntry{Term: term.Number(), Node: "a"}))
 	entries, err := l.node("a").History(l.ctx())
 	if err != nil || len(entries) != 200 || entries[0].Term != term.Number() || entries[199].Term != 6 {
 		t.Errorf("%d entries, from %d to %d, %v, want the last 200", len(entries), entries[0].Term, entries[len(entries)-1].Term, err)
@@ -167,7 +167,7 @@ func TestStore_GarbageInThePlanesOwnKeys(t *testing.T) {
 // its node vanishes.
 func TestStore_RecordsThatLackWhatEachHas(t *testing.T) {
 	l := newLab(t)
-	whole, err := json.Marshal(leftOfOld("y", coordinator.DepartureLost))
+	whole, err := json.Marshal(leftOfOld("y", driver.DepartureLost))
 	l.must(err)
 	lease, err := l.raw.Grant(l.ctx(), 60)
 	l.must(err)
@@ -182,8 +182,8 @@ func TestStore_RecordsThatLackWhatEachHas(t *testing.T) {
 		l.must(err)
 	}
 	p, err := l.node("a").Plane(l.ctx())
-	if err != nil || len(p.Members) != 0 || len(p.Left) != 1 || p.Left[0].ID != "y" {
-		t.Errorf("members %+v, left %+v, %v, want y among those who left and nobody else", p.Members, p.Left, err)
+	if err != nil || len(p.Members) != 0 || len(p.Departed) != 1 || p.Departed[0].ID != "y" {
+		t.Errorf("members %+v, left %+v, %v, want y among those who left and nobody else", p.Members, p.Departed, err)
 	}
 }
 

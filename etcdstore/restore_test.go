@@ -19,9 +19,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -193,7 +194,7 @@ func TestStore_RestoredOrReplaced(t *testing.T) {
 	}
 }
 
-func restored(t *testing.T, f *front, s *etcdstore.Store, m coordinator.Membership, backup string) {
+func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, backup string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	term, err := m.Campaign(ctx, always())
@@ -210,7 +211,7 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m coordinator.Membersh
 	defer group.Wait()
 	work, stop := context.WithCancel(ctx)
 	defer stop()
-	mirror := rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
+	mirror := replica.NewMirror(s, rebind.Rules{}, zap.NewNop())
 	group.Go(func() { _ = mirror.Run(work) })
 	within(t, "the mirror's load", mirror.Loaded())
 	if n := mirror.View().Len(); n != 20 {
@@ -219,7 +220,7 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m coordinator.Membersh
 	followed := make(chan error, 1)
 	seen := make(chan struct{})
 	saw := sync.OnceFunc(func() { close(seen) })
-	group.Go(func() { followed <- s.Follow(work, "", func(coordinator.Plane) { saw() }) })
+	group.Go(func() { followed <- s.Follow(work, "", func(driver.Plane) { saw() }) })
 	within(t, "the first sight of the plane", seen)
 	old, err := s.Head(ctx)
 	if err != nil {
@@ -230,11 +231,11 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m coordinator.Membersh
 
 	within(t, "the end of the membership", m.Lost())
 	within(t, "the end of the term", term.Context().Done())
-	if cause := m.Cause(); !errors.Is(cause, coordinator.ErrLeaseLost) || !errors.Is(cause, rebind.ErrRestored) {
+	if cause := m.Cause(); !errors.Is(cause, driver.ErrLeaseLost) || !errors.Is(cause, driver.ErrRestored) {
 		t.Errorf("cause = %v, want ErrLeaseLost for ErrRestored", cause)
 	}
 	// Its stream breaks with the old store, and it does not go on with the new one.
-	if err := <-followed; !errors.Is(err, rebind.ErrRestored) && !errors.Is(err, rebind.ErrUnavailable) {
+	if err := <-followed; !errors.Is(err, driver.ErrRestored) && !errors.Is(err, rebind.ErrUnavailable) {
 		t.Errorf("Follow = %v, want that it ends", err)
 	}
 	// Revisions of the new store are not those of the old one: whoever waits for one
@@ -285,7 +286,7 @@ func TestStore_AnotherClusterEndsWhatRestsOnTheFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.now.Store(true)
-	if _, err := l.node("a").Head(l.ctx()); !errors.Is(err, rebind.ErrRestored) {
+	if _, err := l.node("a").Head(l.ctx()); !errors.Is(err, driver.ErrRestored) {
 		t.Errorf("head = %v, want ErrRestored", err)
 	}
 	within(t, "the end of the membership", m.Lost())
@@ -385,7 +386,7 @@ func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 			defer group.Wait()
 			work, stop := context.WithCancel(t.Context())
 			defer stop()
-			mirror := rebind.NewMirror(s, rebind.Rules{}, zap.NewNop())
+			mirror := replica.NewMirror(s, rebind.Rules{}, zap.NewNop())
 			group.Go(func() { _ = mirror.Run(work) })
 			within(t, "the mirror's load", mirror.Loaded())
 			c.lost(t, writes)
@@ -401,7 +402,7 @@ func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 
 			within(t, "the end of the membership", m.Lost())
 			within(t, "the end of the term", term.Context().Done())
-			if cause := m.Cause(); !errors.Is(cause, rebind.ErrRestored) {
+			if cause := m.Cause(); !errors.Is(cause, driver.ErrRestored) {
 				t.Errorf("cause = %v, want ErrRestored", cause)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -420,7 +421,7 @@ func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 
 // committer writes through a term.
 type committer struct {
-	term coordinator.Term
+	term driver.Term
 	base map[rebind.Name]rebind.Revision
 }
 

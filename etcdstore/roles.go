@@ -7,7 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -47,7 +47,7 @@ func (k keys) written(mode modes.Mode, node string) []span {
 // Writable sends what the node of r writes in its mode behind a comparison that
 // never holds: etcd looks all the same whether it is allowed, and whether there is
 // room for it.
-func (s *Store) Writable(ctx context.Context, r coordinator.Record) error {
+func (s *Store) Writable(ctx context.Context, r driver.Record) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	spans := s.keys.written(r.Mode, r.ID)

@@ -14,7 +14,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/internal/storetest"
@@ -114,7 +114,7 @@ func TestContract_WithTheRolesOfItsModesAlone(t *testing.T) {
 }
 
 // backupLab is a plane that a leads, with c as a backup, each with its own role.
-func backupLab(t *testing.T) (l *lab, leads coordinator.Term, c coordinator.Membership) {
+func backupLab(t *testing.T) (l *lab, leads driver.Term, c driver.Presence) {
 	l = newLabOn(t, guarded(t))
 	l.grant(true, map[string][]modes.Mode{"a": {modes.Auto}, "c": {modes.HotBackup}})
 	l.user("a")
@@ -122,7 +122,7 @@ func backupLab(t *testing.T) (l *lab, leads coordinator.Term, c coordinator.Memb
 	if _, err := l.commit(leads, "op", 0, put("entity/x", "kept")); err != nil {
 		t.Fatal(err)
 	}
-	l.must(leads.Announce(l.ctx(), recordOf("a"), coordinator.HistoryEntry{Term: leads.Number()}))
+	l.must(leads.Announce(l.ctx(), recordOf("a"), driver.HistoryEntry{Term: leads.Number()}))
 	l.user("c")
 	r := recordOf("c")
 	r.Mode, r.State = modes.HotBackup, modes.StateHotBackup
@@ -155,7 +155,7 @@ func TestRoles_ABackupCanDoItsWork(t *testing.T) {
 	p, err := s.Plane(l.ctx())
 	l.must(err)
 	found := 0
-	_, err = s.Load(l.ctx(), func(page rebind.Page) error { found += len(page.Changes); return nil })
+	_, err = s.Load(l.ctx(), func(page driver.Page) error { found += len(page.Changes); return nil })
 	l.must(err)
 	entries, err := s.History(l.ctx())
 	l.must(err)
@@ -163,17 +163,17 @@ func TestRoles_ABackupCanDoItsWork(t *testing.T) {
 		t.Errorf("it sees %d members, %d mementos, %d terms", len(p.Members), found, len(entries))
 	}
 	for what, err := range map[string]error{
-		"pause": s.Pause(l.ctx(), coordinator.Pause{By: "c"}), "resume": s.Resume(l.ctx()), "forget": s.Forget(l.ctx(), "a"),
+		"pause": s.Pause(l.ctx(), driver.Pause{By: "c"}), "resume": s.Resume(l.ctx()), "forget": s.Forget(l.ctx(), "a"),
 	} {
-		if !errors.Is(err, rebind.ErrDenied) {
+		if !errors.Is(err, driver.ErrDenied) {
 			t.Errorf("%s: %v, want it denied: its API passes that on", what, err)
 		}
 	}
 	r.State = modes.StateTerminated
-	l.must(c.Leave(l.ctx(), &coordinator.Left{Record: r, Was: modes.StateHotBackup, How: coordinator.DepartureStopped}))
+	l.must(c.Leave(l.ctx(), &driver.Departed{Record: r, Was: modes.StateHotBackup, How: driver.DepartureStopped}))
 	p, err = s.Plane(l.ctx())
 	l.must(err)
-	if len(p.Left) != 1 || len(p.Members) != 1 {
+	if len(p.Departed) != 1 || len(p.Members) != 1 {
 		t.Errorf("after it has left: %+v", p)
 	}
 	l.must(s.Forget(l.ctx(), "c"))
@@ -186,24 +186,24 @@ func TestRoles_ABackupThatForgesATermIsRefusedByEtcd(t *testing.T) {
 	l, leads, c := backupLab(t)
 	forged := etcdstore.Forge(c)
 	before := l.plane()
-	me := coordinator.Member{Record: recordOf("c"), Candidacy: 1, CandidateKey: l.key("election/1")}
+	me := driver.Member{Record: recordOf("c"), Candidacy: 1, CandidateKey: l.key("election/1")}
 	for what, try := range map[string]func() error{
 		"put a memento":       func() error { _, err := l.commit(forged, "forged", 0, put("entity/y", "forged")); return err },
 		"delete a memento":    func() error { _, err := l.commit(forged, "forged", 1, rebind.Op{Name: "entity/x"}); return err },
 		"delete all mementos": func() error { _, err := forged.Clear(l.ctx()); return err },
 		"announce a term": func() error {
-			return forged.Announce(l.ctx(), recordOf("c"), coordinator.HistoryEntry{Term: 9})
+			return forged.Announce(l.ctx(), recordOf("c"), driver.HistoryEntry{Term: 9})
 		},
-		"offer a handover": func() error { return forged.Offer(l.ctx(), &coordinator.Handover{ID: "h"}) },
-		"rehearse one":     func() error { return forged.Rehearse(l.ctx(), me) },
+		"offer a handover": func() error { return forged.Offer(l.ctx(), &driver.Offer{ID: "h"}) },
+		"rehearse one":     func() error { return forged.CheckHandover(l.ctx(), me) },
 		"pass a term":      func() error { return forged.Pass(l.ctx(), me, recordOf("c")) },
 		"resign":           func() error { return forged.Resign(l.ctx(), recordOf("c")) },
 		"take the plane": func() error {
-			_, _, err := l.node("c").Seclude(l.ctx(), recordOf("c"), "")
+			_, _, err := l.node("c").JoinExclusive(l.ctx(), recordOf("c"), "")
 			return err
 		},
 	} {
-		if err := try(); !errors.Is(err, rebind.ErrDenied) {
+		if err := try(); !errors.Is(err, driver.ErrDenied) {
 			t.Errorf("%s: %v, want it denied", what, err)
 		}
 	}

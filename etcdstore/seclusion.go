@@ -7,16 +7,15 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // A disabled node has the plane to itself. Its guard and the records of others
 // exclude each other: the guard is created by a transaction that finds no key
 // under nodes/ and election/, and records by transactions that find no guard.
 
-// Seclude takes the plane for the node of r; see [coordinator.Store].
-func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
+// JoinExclusive takes the plane for the node of r; see [driver.Store].
+func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
 	if err := s.endLastLease(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -29,7 +28,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 	m := &membership{lease: l, node: r.ID, key: s.keys.guard()}
 	made, planeID, err := m.guard(ctx, r, planeID)
 	if err != nil {
-		l.end(coordinator.ErrLeaseLost)
+		l.end(driver.ErrLeaseLost)
 		l.gone()                                        // nothing waits in an election under it
 		s.setLastLease(lastLease{id: l.id, ours: true}) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
@@ -48,7 +47,7 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 }
 
 // guard creates the guard and returns its create revision, and the plane's id.
-func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID string) (int64, string, error) {
+func (m *membership) guard(ctx context.Context, r driver.Record, planeID string) (int64, string, error) {
 	s := m.store
 	s.cfg.OnLease(int64(m.id))
 	p, err := s.look(ctx)
@@ -56,7 +55,7 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 		return 0, "", fmt.Errorf("read plane: %w", err)
 	}
 	planeID, writes := p.found(planeID)
-	guard := clientv3.OpPut(m.key, encodeJSON(coordinator.Seclusion{Node: r.ID, URI: r.URI}), clientv3.WithLease(m.id))
+	guard := clientv3.OpPut(m.key, encodeJSON(driver.Guard{Node: r.ID, URI: r.URI}), clientv3.WithLease(m.id))
 	resp, err := s.client.Txn(ctx).
 		If(
 			prefixed(s.keys.nodes()).empty(), prefixed(s.keys.election()).empty(), single(m.key).empty(),
@@ -72,11 +71,11 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 		return resp.Header.Revision, planeID, nil
 	}
 	if others := resp.Responses[1].GetResponseRange().Kvs; len(others) > 0 {
-		return 0, "", fmt.Errorf("%w: node %s is in this one", coordinator.ErrSecluded, others[0].Key[len(s.keys.nodes()):])
+		return 0, "", fmt.Errorf("%w: node %s is in this one", driver.ErrExclusive, others[0].Key[len(s.keys.nodes()):])
 	}
 	found := resp.Responses[0].GetResponseRange().Kvs
 	if strays := p.stray(); len(found) == 0 && len(strays) > 0 {
-		return 0, "", fmt.Errorf("%w: key %q %s; if nobody needs it, delete it", coordinator.ErrSecluded, strays[0].Key, strays[0].Why)
+		return 0, "", fmt.Errorf("%w: key %q %s; if nobody needs it, delete it", driver.ErrExclusive, strays[0].Key, strays[0].Why)
 	}
 	return 0, "", secluded(found)
 }
@@ -84,50 +83,50 @@ func (m *membership) guard(ctx context.Context, r coordinator.Record, planeID st
 // secluded is the error of a node that finds a guard, or somebody in the plane.
 func secluded(guard []*mvccpb.KeyValue) error {
 	if len(guard) == 0 {
-		return fmt.Errorf("%w: others are in this one, or on their way", coordinator.ErrSecluded)
+		return fmt.Errorf("%w: others are in this one, or on their way", driver.ErrExclusive)
 	}
 	by, err := decodeGuard(guard[0])
 	if err != nil {
-		return fmt.Errorf("%w: key %q %w; if nobody needs it, delete it", coordinator.ErrSecluded, guard[0].Key, err)
+		return fmt.Errorf("%w: key %q %w; if nobody needs it, delete it", driver.ErrExclusive, guard[0].Key, err)
 	}
-	return fmt.Errorf("%w: node %s at %s has this one", coordinator.ErrSecluded, by.Node, by.URI)
+	return fmt.Errorf("%w: node %s at %s has this one", driver.ErrExclusive, by.Node, by.URI)
 }
 
 // soloTerm is the mastership of a disabled node. It shows nothing in a plane that
 // is nobody else's, and there is nobody to pass it to.
 type soloTerm struct{ *term }
 
-var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
 
 // Announce has nobody to tell.
-func (t *soloTerm) Announce(context.Context, coordinator.Record, coordinator.HistoryEntry) error {
+func (t *soloTerm) Announce(context.Context, driver.Record, driver.HistoryEntry) error {
 	return nil
 }
 
 // Publish has nobody to tell.
-func (t *soloTerm) Publish(context.Context, coordinator.Record) error { return nil }
+func (t *soloTerm) Publish(context.Context, driver.Record) error { return nil }
 
-// Bury knows of nobody.
-func (t *soloTerm) Bury(context.Context, coordinator.Left) error { return nil }
+// RecordDeparture knows of nobody.
+func (t *soloTerm) RecordDeparture(context.Context, driver.Departed) error { return nil }
 
-// Rehearse has nothing to rehearse.
-func (t *soloTerm) Rehearse(context.Context, coordinator.Member) error { return errSolo }
+// CheckHandover has nothing to rehearse.
+func (t *soloTerm) CheckHandover(context.Context, driver.Member) error { return errSolo }
 
 // Offer has nobody to offer to.
-func (t *soloTerm) Offer(context.Context, *coordinator.Handover) error { return errSolo }
+func (t *soloTerm) Offer(context.Context, *driver.Offer) error { return errSolo }
 
 // Pass has nobody to pass to.
-func (t *soloTerm) Pass(context.Context, coordinator.Member, coordinator.Record) error {
+func (t *soloTerm) Pass(context.Context, driver.Member, driver.Record) error {
 	return errSolo
 }
 
 // Resign lets others in.
-func (t *soloTerm) Resign(ctx context.Context, _ coordinator.Record) error {
+func (t *soloTerm) Resign(ctx context.Context, _ driver.Record) error {
 	if _, err := t.write(ctx, write{ops: []clientv3.Op{clientv3.OpDelete(t.m.key)}, judge: goneIsApplied}); err != nil {
 		return fmt.Errorf("give up the plane: %w", err)
 	}
-	t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
+	t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
 	return nil
 }
 
-var _ rebind.Writer = (*soloTerm)(nil)
+var _ driver.Writer = (*soloTerm)(nil)

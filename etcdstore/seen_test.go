@@ -10,7 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -78,9 +78,9 @@ func (t *youngerTxn) Commit() (*clientv3.TxnResponse, error) {
 
 // on is what calls are made on.
 type on struct {
-	s    coordinator.Store
-	m    coordinator.Membership
-	term coordinator.Term
+	s    driver.Store
+	m    driver.Presence
+	term driver.Term
 }
 
 // Promise: whatever is asked of etcd, an answer that is older than what was known ends
@@ -93,7 +93,7 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 		"size":    func(ctx context.Context, o on) error { _, err := o.s.Size(ctx); return err },
 		"history": func(ctx context.Context, o on) error { _, err := o.s.History(ctx); return err },
 		"load": func(ctx context.Context, o on) error {
-			_, err := o.s.Load(ctx, func(rebind.Page) error { return nil })
+			_, err := o.s.Load(ctx, func(driver.Page) error { return nil })
 			return err
 		},
 		"tally": func(ctx context.Context, o on) error { _, err := o.s.Tally(ctx, o.term.Revision()); return err },
@@ -101,7 +101,7 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 			_, _, err := o.s.Past(ctx, o.term.Revision(), "", 1)
 			return err
 		},
-		"pause":    func(ctx context.Context, o on) error { return o.s.Pause(ctx, coordinator.Pause{}) },
+		"pause":    func(ctx context.Context, o on) error { return o.s.Pause(ctx, driver.Pause{}) },
 		"resume":   func(ctx context.Context, o on) error { return o.s.Resume(ctx) },
 		"forget":   func(ctx context.Context, o on) error { return o.s.Forget(ctx, "nobody") },
 		"writable": func(ctx context.Context, o on) error { return o.s.Writable(ctx, record) },
@@ -112,14 +112,14 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 		"publish":      func(ctx context.Context, o on) error { return o.m.Publish(ctx, record) },
 		"term publish": func(ctx context.Context, o on) error { return o.term.Publish(ctx, record) },
 		"announce": func(ctx context.Context, o on) error {
-			return o.term.Announce(ctx, record, coordinator.HistoryEntry{Term: 1})
+			return o.term.Announce(ctx, record, driver.HistoryEntry{Term: 1})
 		},
-		"offer": func(ctx context.Context, o on) error { return o.term.Offer(ctx, &coordinator.Handover{}) },
+		"offer": func(ctx context.Context, o on) error { return o.term.Offer(ctx, &driver.Offer{}) },
 		"bury": func(ctx context.Context, o on) error {
-			return o.term.Bury(ctx, coordinator.Left{Record: recordOf("gone"), Was: modes.StateStandby})
+			return o.term.RecordDeparture(ctx, driver.Departed{Record: recordOf("gone"), Was: modes.StateStandby})
 		},
 		"clear":    func(ctx context.Context, o on) error { _, err := o.term.Clear(ctx); return err },
-		"rehearse": func(ctx context.Context, o on) error { return o.term.Rehearse(ctx, coordinator.Member{}) },
+		"rehearse": func(ctx context.Context, o on) error { return o.term.CheckHandover(ctx, driver.Member{}) },
 		"commit": func(ctx context.Context, o on) error {
 			_, err := o.term.Commit(ctx, rebind.Delta{ID: "op", Ops: []rebind.Op{put("entity/x", "1")}}, []rebind.Revision{0})
 			return err
@@ -147,7 +147,7 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 			case <-time.After(3 * time.Second):
 				t.Fatal("membership goes on")
 			}
-			if cause := m.Cause(); !errors.Is(cause, rebind.ErrRestored) {
+			if cause := m.Cause(); !errors.Is(cause, driver.ErrRestored) {
 				t.Errorf("cause = %v, want ErrRestored", cause)
 			}
 		})
@@ -176,7 +176,7 @@ func TestStore_EventsAreRemembered(t *testing.T) {
 	}
 	old.at.Store(int64(rev) - 1)
 	old.now.Store(true)
-	if _, err := s.Head(l.ctx()); !errors.Is(err, rebind.ErrRestored) {
+	if _, err := s.Head(l.ctx()); !errors.Is(err, driver.ErrRestored) {
 		t.Errorf("head below an event = %v, want ErrRestored", err)
 	}
 }
@@ -195,7 +195,7 @@ func TestWatch_EndsWithItsConnection(t *testing.T) {
 	defer watch.Close()
 	followed := make(chan error, 1)
 	seen := make(chan struct{}, 100)
-	f.group.Go(func() { followed <- s.Follow(t.Context(), "", func(coordinator.Plane) { seen <- struct{}{} }) })
+	f.group.Go(func() { followed <- s.Follow(t.Context(), "", func(driver.Plane) { seen <- struct{}{} }) })
 	<-seen
 	f.drop()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -56,8 +56,8 @@ type Config struct {
 	LastLease int64
 	// StillAlive tells whether the process that published r is there after all. It is
 	// asked before LastLease is ended, if a record hangs on that; while it says so, Join
-	// returns a [*coordinator.TakenError]. nil means never.
-	StillAlive func(ctx context.Context, r coordinator.Record) bool
+	// returns a [*driver.TakenError]. nil means never.
+	StillAlive func(ctx context.Context, r driver.Record) bool
 	// OnLease is told of each new lease before anything is put under it, which waits for
 	// it: it must return soon. nil means nobody wants to know.
 	OnLease func(lease int64)
@@ -95,7 +95,7 @@ const (
 
 // Validate reports everything that is wrong with c, without asking etcd.
 func (c *Config) Validate() error {
-	err := errors.Join(checkPrefix(c.Prefix, c.Plane), coordinator.CheckPlane(c.Plane))
+	err := errors.Join(checkPrefix(c.Prefix, c.Plane), driver.CheckPlane(c.Plane))
 	if len(c.Endpoints) == 0 && c.Client == nil {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
@@ -112,7 +112,7 @@ func (c *Config) defaults() {
 		c.OnLease = func(int64) {}
 	}
 	if c.StillAlive == nil {
-		c.StillAlive = func(context.Context, coordinator.Record) bool { return false }
+		c.StillAlive = func(context.Context, driver.Record) bool { return false }
 	}
 	if c.OnRenewal == nil {
 		c.OnRenewal = func(time.Duration, error) {}
@@ -125,7 +125,7 @@ func (c *Config) defaults() {
 	}
 }
 
-// Store keeps one plane in etcd. It implements [coordinator.Store]. Its methods
+// Store keeps one plane in etcd. It implements [driver.Store]. Its methods
 // may be called from any goroutine.
 type Store struct {
 	cfg    Config
@@ -160,10 +160,10 @@ type Store struct {
 	unreadable map[string]int64 // the revision in which a key was last complained of
 }
 
-var _ coordinator.Store = (*Store)(nil)
+var _ driver.Store = (*Store)(nil)
 
 // Open connects to etcd and returns once it has answered a read. It returns a
-// [rebind.ErrDenied] as soon as etcd is there and does not let this node in, another
+// [driver.ErrDenied] as soon as etcd is there and does not let this node in, another
 // [rebind.ErrUnavailable] when ctx ends before it has answered, and an error that is
 // neither for an etcd in which no plane can be kept: a version that breaks the order of
 // its own streams, endpoints of two clusters, a proxy that answers no request for
@@ -197,7 +197,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.probe(ctx); err != nil {
 		what := "does not answer"
 		switch {
-		case errors.Is(err, rebind.ErrDenied):
+		case errors.Is(err, driver.ErrDenied):
 			what = "does not let this node in"
 		case errors.Is(err, ErrNotEtcd):
 			what = "cannot be used"
@@ -253,7 +253,7 @@ func (c *Config) where() string {
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
 		err := s.knock(ctx)
-		if err == nil || errors.Is(err, rebind.ErrDenied) || errors.Is(err, ErrNotEtcd) {
+		if err == nil || errors.Is(err, driver.ErrDenied) || errors.Is(err, ErrNotEtcd) {
 			return s.access.explain(ctx, s.client, err)
 		}
 		if retry.Wait(ctx, pause.Next()) != nil {
@@ -268,7 +268,7 @@ func (s *Store) knock(ctx context.Context) error {
 	defer cancel()
 	defer s.access.whenHopeless(cancel)()
 	_, err := s.Head(ctx)
-	if err == nil || errors.Is(err, rebind.ErrDenied) || s.cfg.Client != nil {
+	if err == nil || errors.Is(err, driver.ErrDenied) || s.cfg.Client != nil {
 		return err
 	}
 	look, done := context.WithTimeout(s.ctx, callTimeout)
@@ -307,13 +307,13 @@ func (s *Store) TTL() time.Duration {
 	return s.cfg.TTL
 }
 
-// Standing tells what is known of etcd as a whole.
-func (s *Store) Standing() coordinator.Standing {
+// Health tells what is known of etcd as a whole.
+func (s *Store) Health() driver.Health {
 	notes, refuses := s.scout.standing()
 	if granted := s.TTL(); granted != s.cfg.TTL {
 		notes = append(notes, fmt.Sprintf("etcd grants leases %s and was asked for %s: a failover takes as much longer", granted, s.cfg.TTL))
 	}
-	return coordinator.Standing{Refuses: refuses, Notes: notes}
+	return driver.Health{Refuses: refuses, Notes: notes}
 }
 
 // Head returns the store's present revision by a linearizable read.
@@ -329,7 +329,7 @@ func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 }
 
 // History returns the latest terms, newest first.
-func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+func (s *Store) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	resp, err := s.client.Get(ctx, s.keys.history(), clientv3.WithPrefix(),
@@ -337,9 +337,9 @@ func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error)
 	if err != nil {
 		return nil, fmt.Errorf("read history: %w", translate(err))
 	}
-	entries := make([]coordinator.HistoryEntry, 0, len(resp.Kvs))
+	entries := make([]driver.HistoryEntry, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		e, err := decodeJSON[coordinator.HistoryEntry](kv.Value)
+		e, err := decodeJSON[driver.HistoryEntry](kv.Value)
 		if err != nil {
 			s.complain(kv, err)
 			continue

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
 	"github.com/coordinator-ha/coordinator/internal/storetest"
@@ -134,7 +134,7 @@ func (l *lab) open(cfg etcdstore.Config) *etcdstore.Store {
 }
 
 // Node returns the store as one node reaches it, by a client of its own.
-func (l *lab) Node(id string) coordinator.Store { return l.node(id) }
+func (l *lab) Node(id string) driver.Store { return l.node(id) }
 
 func (l *lab) node(id string) *etcdstore.Store {
 	l.t.Helper()
@@ -201,7 +201,7 @@ func (l *lab) delete(key string) {
 
 func (l *lab) DeleteRecord(node string) { l.delete(l.key("nodes/" + node)) }
 
-func (l *lab) Forge(node string, r coordinator.Record) {
+func (l *lab) Forge(node string, r driver.Record) {
 	l.t.Helper()
 	value, err := json.Marshal(r)
 	l.must(err)
@@ -223,7 +223,7 @@ func (l *lab) Stray(node string) {
 
 func (l *lab) EditTerm(number int64) {
 	l.t.Helper()
-	var h coordinator.Holder
+	var h driver.Holder
 	l.must(json.Unmarshal(l.get(l.key("term")).Kvs[0].Value, &h))
 	h.Term = number
 	text, err := json.Marshal(h)

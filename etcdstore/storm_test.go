@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -108,13 +109,13 @@ func TestPersister_AppliesEachDeltaOnceInAStorm(t *testing.T) {
 	member := l.join("a")
 	term := l.elect(member)
 	s.begin()
-	mirror := rebind.NewMirror(l.node("b"), rebind.Rules{}, zap.NewNop())
+	mirror := replica.NewMirror(l.node("b"), rebind.Rules{}, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
 	var group, following sync.WaitGroup
 	following.Go(func() { _ = mirror.Run(ctx) })
 	t.Cleanup(func() { cancel(); following.Wait() })
 	<-mirror.Loaded()
-	p := rebind.NewPersister(term.Context(), term, mirror, 1<<20)
+	p := replica.NewPersister(term.Context(), term, mirror, 1<<20)
 
 	outcomes := make(chan told, writers*each)
 	for w := range writers {

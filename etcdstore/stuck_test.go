@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -91,7 +92,7 @@ func TestStuck_PermissionsOfOneNode(t *testing.T) {
 			if _, err := l.raw.Revoke(l.ctx(), lease); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 				l.must(err) // the node may have come first
 			}
-			took := l.comesTo(nodes[2], modes.StateMaster, 2*coordinator.Patience(etcdstore.MinTTL)+5*time.Second)
+			took := l.comesTo(nodes[2], modes.StateMaster, 2*driver.StallLimit(etcdstore.MinTTL)+5*time.Second)
 			t.Logf("c leads after %s", took)
 			if key != "nodes/b" { // which keeps it from publishing anything
 				l.eventually("b says why", func() bool { return strings.Contains(nodes[1].Status().LastError, "does not permit") })
@@ -176,7 +177,7 @@ func TestStuck_RequestsGoNowhere(t *testing.T) {
 				l.must(l.stores["a"].Close())
 				delete(l.stores, "a")
 			}
-			took := l.comesTo(nodes["c"], modes.StateMaster, coordinator.Patience(etcdstore.MinTTL)+2*etcdstore.MinTTL+5*time.Second)
+			took := l.comesTo(nodes["c"], modes.StateMaster, driver.StallLimit(etcdstore.MinTTL)+2*etcdstore.MinTTL+5*time.Second)
 			t.Logf("c leads after %s", took)
 			l.eventually("b says why", func() bool { return strings.Contains(nodes["b"].Status().LastError, "answered nothing else") })
 		})
@@ -188,13 +189,13 @@ func TestStuck_RequestsGoNowhere(t *testing.T) {
 func TestPause_IsOverThoughItsKeyStays(t *testing.T) {
 	l := newLab(t)
 	until := time.Now().Add(500 * time.Millisecond).UTC()
-	text, err := json.Marshal(coordinator.Pause{Until: &until, By: "operator"})
+	text, err := json.Marshal(driver.Pause{Until: &until, By: "operator"})
 	l.must(err)
 	_, err = l.raw.Put(l.ctx(), l.key("pause"), string(text))
 	l.must(err)
-	bid := coordinator.Bid{Consider: func(p coordinator.Plane) error {
+	bid := driver.Bid{Consider: func(p driver.Plane) error {
 		if p.Pause != nil {
-			return coordinator.ErrHold
+			return driver.ErrHold
 		}
 		return nil
 	}}
@@ -214,7 +215,7 @@ func TestPause_AnotherOneIsInForce(t *testing.T) {
 	l := newLab(t)
 	past, next := time.Now().Add(-time.Minute).UTC(), time.Now().Add(time.Minute).UTC()
 	write := func(until time.Time) {
-		text, err := json.Marshal(coordinator.Pause{Until: &until, By: "operator"})
+		text, err := json.Marshal(driver.Pause{Until: &until, By: "operator"})
 		l.must(err)
 		_, err = l.raw.Put(l.ctx(), l.key("pause"), string(text))
 		l.must(err)
@@ -222,7 +223,7 @@ func TestPause_AnotherOneIsInForce(t *testing.T) {
 	write(past)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	bid := coordinator.Bid{Consider: func(coordinator.Plane) error { write(next); return nil }}
+	bid := driver.Bid{Consider: func(driver.Plane) error { write(next); return nil }}
 	if _, err := l.join("a").Campaign(ctx, bid); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a term begins in a pause: %v", err)
 	}
@@ -265,8 +266,8 @@ func TestStray_KeysOfAllKinds(t *testing.T) {
 func TestStray_KeepsADisabledNodeOutAndIsNamed(t *testing.T) {
 	l := newLab(t)
 	l.Stray("nobody")
-	_, _, err := l.node("a").Seclude(l.ctx(), recordOf("a"), "")
-	if !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("election/nobody")) {
+	_, _, err := l.node("a").JoinExclusive(l.ctx(), recordOf("a"), "")
+	if !errors.Is(err, driver.ErrExclusive) || !strings.Contains(err.Error(), l.key("election/nobody")) {
 		t.Errorf("seclude = %v", err)
 	}
 }
@@ -300,16 +301,16 @@ func TestStray_GuardAndPauseAreNamed(t *testing.T) {
 	for _, value := range []string{"", "garbage", "{}", "null", `{"node":"q","uri":"http://q"}`} {
 		_, err := l.raw.Put(l.ctx(), l.key("guard"), value)
 		l.must(err)
-		if _, err := l.node("a").Join(l.ctx(), recordOf("a")); !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("guard")) {
+		if _, err := l.node("a").Join(l.ctx(), recordOf("a")); !errors.Is(err, driver.ErrExclusive) || !strings.Contains(err.Error(), l.key("guard")) {
 			t.Errorf("join with guard %q = %v", value, err)
 		}
-		if _, _, err := l.node("b").Seclude(l.ctx(), recordOf("b"), ""); !errors.Is(err, coordinator.ErrSecluded) || !strings.Contains(err.Error(), l.key("guard")) {
+		if _, _, err := l.node("b").JoinExclusive(l.ctx(), recordOf("b"), ""); !errors.Is(err, driver.ErrExclusive) || !strings.Contains(err.Error(), l.key("guard")) {
 			t.Errorf("seclude with guard %q = %v", value, err)
 		}
 		p, err := l.node("c").Plane(l.ctx())
 		l.must(err)
-		if len(p.Strays) != 1 || !strings.Contains(p.Strays[0].Why, "no node can join") || p.Seclusion == nil {
-			t.Errorf("guard %q: strays %+v, seclusion %+v", value, p.Strays, p.Seclusion)
+		if len(p.Strays) != 1 || !strings.Contains(p.Strays[0].Why, "no node can join") || p.Exclusive == nil {
+			t.Errorf("guard %q: strays %+v, seclusion %+v", value, p.Strays, p.Exclusive)
 		}
 	}
 	_, err := l.raw.Delete(l.ctx(), l.key("guard"))

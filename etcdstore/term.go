@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -34,7 +34,7 @@ type term struct {
 // fenced, and to open a watch beside it would only delay it and the first writes.
 const watchAfter = 100 * time.Millisecond
 
-var _ coordinator.Term = (*term)(nil)
+var _ driver.Term = (*term)(nil)
 
 // stake is a key that a term rests on, in the revision that created it or, if
 // that is 0, in the one that last modified it.
@@ -87,7 +87,7 @@ func (m *membership) newTerm(number int64, stakes ...stake) *term {
 	m.store.group.Go(func() {
 		select {
 		case <-m.ctx.Done():
-			t.over(fmt.Errorf("%w: %w", coordinator.ErrTermOver, m.Cause()))
+			t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, m.Cause()))
 		case <-t.ctx.Done():
 		}
 	})
@@ -101,7 +101,7 @@ func (t *term) watch(lost func(*picture) string) {
 	own := t.stakes[len(t.stakes)-1].key
 	t.m.store.watchHolder(t.ctx, own, func(p *picture) bool {
 		if why := lost(p); why != "" {
-			t.over(fmt.Errorf("%w: %s", coordinator.ErrTermOver, why))
+			t.over(fmt.Errorf("%w: %s", driver.ErrTermOver, why))
 		}
 		return t.ctx.Err() == nil
 	})
@@ -125,14 +125,14 @@ func (t *term) acting() error {
 		return nil
 	}
 	if t.ctx.Err() == nil { // the lease has just ended: the term does before anybody is told
-		t.over(fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause()))
+		t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, t.m.Cause()))
 	}
 	return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(t.ctx))
 }
 
 // Announce publishes the record of a node that has become master, adds its entry
 // to the history and prunes that, in one fenced transaction.
-func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
+func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
 	k := t.m.store.keys
 	writes := []clientv3.Op{
 		t.m.putRecord(r),
@@ -202,7 +202,7 @@ func (s *Store) oldestKept(ctx context.Context, how ...clientv3.OpOption) (strin
 }
 
 // Publish replaces the record under the fence.
-func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
+func (t *term) Publish(ctx context.Context, r driver.Record) error {
 	if _, err := t.write(ctx, write{ops: []clientv3.Op{t.m.putRecord(r)}}); err != nil {
 		return fmt.Errorf("publish record: %w", err)
 	}
@@ -219,8 +219,8 @@ func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
 	return rebind.Revision(revision), nil
 }
 
-// Bury keeps what is known of a node that vanished.
-func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
+// RecordDeparture keeps what is known of a node that vanished.
+func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 	s := t.m.store
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
@@ -238,9 +238,9 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 	return nil
 }
 
-// Rehearse sends the writes of [term.Pass] behind a comparison that never holds:
+// CheckHandover sends the writes of [term.Pass] behind a comparison that never holds:
 // etcd checks whether they are allowed all the same.
-func (t *term) Rehearse(ctx context.Context, to coordinator.Member) error {
+func (t *term) CheckHandover(ctx context.Context, to driver.Member) error {
 	if err := t.acting(); err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (t *term) Rehearse(ctx context.Context, to coordinator.Member) error {
 
 // Offer publishes a handover under the fence and fills in when it was made, or withdraws
 // it.
-func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
+func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 	key := t.m.store.keys.handover()
 	op := clientv3.OpDelete(key)
 	if h != nil {
@@ -285,9 +285,9 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 // Pass gives the term to a candidate. It compares the offer as well: where the
 // outcome stays in doubt, withdrawing the offer under the fence proves that the
 // term has not passed and that a late arrival of the transaction cannot pass it.
-func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Record) error {
+func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
 	k := t.m.store.keys
-	next := coordinator.Holder{
+	next := driver.Holder{
 		Term: max(int64(to.Candidacy), t.number+1), Key: to.CandidateKey, Node: to.ID,
 		Since: now(),
 	}
@@ -304,23 +304,23 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 		},
 		reads: func(how ...clientv3.OpOption) []clientv3.Op { return []clientv3.Op{clientv3.OpGet(k.term(), how...)} },
 		judge: func(f *finding) (verdict, int64) {
-			var now coordinator.Holder
+			var now driver.Holder
 			if len(f.kvs[0]) == 1 && json.Unmarshal(f.kvs[0][0].Value, &now) == nil && now == next {
 				return applied, f.revision
 			}
 			return unchanged, 0
 		},
 		refuse: func(*finding) error {
-			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
+			return fmt.Errorf("%w: %s is no longer in the election", driver.ErrRefused, to.ID)
 		},
 	})
 	if errors.Is(err, rebind.ErrUnknown) && t.unpass(ctx) {
-		err = fmt.Errorf("%w: the store did not answer in time", coordinator.ErrRefused)
+		err = fmt.Errorf("%w: the store did not answer in time", driver.ErrRefused)
 	}
 	if err != nil {
 		return fmt.Errorf("pass term to %s: %w", to.ID, err)
 	}
-	t.over(fmt.Errorf("%w: handed over to %s", coordinator.ErrTermOver, to.ID))
+	t.over(fmt.Errorf("%w: handed over to %s", driver.ErrTermOver, to.ID))
 	return nil
 }
 
@@ -332,7 +332,7 @@ func (t *term) unpass(ctx context.Context) bool {
 }
 
 // Resign gives the term up.
-func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
+func (t *term) Resign(ctx context.Context, r driver.Record) error {
 	_, err := t.write(ctx, write{
 		ops: []clientv3.Op{
 			clientv3.OpDelete(t.m.candidateKey()),
@@ -344,7 +344,7 @@ func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
 	if err != nil {
 		return fmt.Errorf("resign term %d: %w", t.number, err)
 	}
-	t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
+	t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
 	return nil
 }
 

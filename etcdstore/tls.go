@@ -18,8 +18,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection:
@@ -194,7 +194,7 @@ func (h *handshakes) refusal() error {
 	if all == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", rebind.ErrDenied, all)
+	return fmt.Errorf("%w: %w", driver.ErrDenied, all)
 }
 
 // handshakeError tells people what is wrong if a handshake ended with err for a

@@ -8,7 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // vacantFor reports whether the candidate key, made at revision created, may
@@ -34,7 +34,7 @@ func (q *queue) vanished(created int64) bool { return created == 0 && q.seen }
 //   - there is no pause, or the one that was looked at, which is over, unless an
 //     operator ordered this
 //   - nobody else is in the plane, if the bid wants that
-func (p *picture) asSeen(m *membership, created int64, bid *coordinator.Bid) []clientv3.Cmp {
+func (p *picture) asSeen(m *membership, created int64, bid *driver.Bid) []clientv3.Cmp {
 	key := m.candidateKey()
 	compares := []clientv3.Cmp{
 		createdAt(key, created),

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -108,7 +109,7 @@ type watcher struct {
 // It does not ask for fragments of what is too much for one message: etcd measures
 // the fragment anew for each event that it adds, so a hundred thousand deletions at
 // one revision keep it busy for minutes. In one message they take a third of a second.
-func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+func (s *Store) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
 	age := s.ask().age
 	ctx, cancel := s.stream(ctx, age)
 	sp := prefixed(s.keys.mementos())
@@ -122,17 +123,17 @@ func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher
 // how far it reaches is the revision of its last event, since its header can be
 // ahead of what a watch that is catching up has been sent. Only a notice of
 // progress reaches as far as its header says.
-func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
+func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 	for {
 		select {
 		case resp, open := <-w.watch:
 			if err := watchErr(w.ctx, &resp, open); err != nil {
 				w.broken.Store(true)
-				return rebind.Batch{}, err
+				return driver.Batch{}, err
 			}
 			if resp.IsProgressNotify() {
 				w.store.saw(w.age, resp.Header.Revision)
-				return rebind.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
+				return driver.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
 			}
 			if len(resp.Events) == 0 {
 				continue
@@ -140,13 +141,13 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 			w.store.saw(w.age, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			return w.batch(resp.Events), nil
 		case <-ctx.Done():
-			return rebind.Batch{}, context.Cause(ctx)
+			return driver.Batch{}, context.Cause(ctx)
 		}
 	}
 }
 
-func (w *watcher) batch(events []*clientv3.Event) rebind.Batch {
-	b := rebind.Batch{Changes: make([]rebind.Change, len(events))}
+func (w *watcher) batch(events []*clientv3.Event) driver.Batch {
+	b := driver.Batch{Changes: make([]rebind.Change, len(events))}
 	for i, ev := range events {
 		if ev.Type == clientv3.EventTypeDelete {
 			b.Changes[i] = rebind.Change{

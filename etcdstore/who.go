@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // grpc says of an endpoint that it cannot talk to only that it has waited. This file
@@ -44,7 +44,7 @@ func (a *access) who(ctx context.Context, endpoint string) error {
 	}
 	if a.secure == nil {
 		if speaksTLS(ctx, endpoint) {
-			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", rebind.ErrDenied)
+			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", driver.ErrDenied)
 		}
 		return greet(ctx, address(endpoint)).problem()
 	}
@@ -57,7 +57,7 @@ func (a *access) who(ctx context.Context, endpoint string) error {
 		return fmt.Errorf("%w: a web server answers there: %w", ErrNotEtcd, err)
 	}
 	if why := a.secure.reason(address(endpoint)); why != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrDenied, why)
+		return fmt.Errorf("%w: %w", driver.ErrDenied, why)
 	}
 	return nil
 }

@@ -8,9 +8,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // This file is how a candidate leaves the election: by its key, or by its lease.
@@ -55,7 +54,7 @@ func (m *membership) withdraw(why error) error {
 	limit, cancel := context.WithTimeout(m.ctx, withdrawFor)
 	defer cancel()
 	if err := m.endWait(limit); err != nil {
-		m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", coordinator.ErrLeaseLost, err, why))
+		m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", driver.ErrLeaseLost, err, why))
 		return m.Cause()
 	}
 	for pause := retry.NewPause(maxPause); m.live(); {
@@ -63,15 +62,15 @@ func (m *membership) withdraw(why error) error {
 		deleted, err := m.deleteKey(try)
 		done()
 		switch {
-		case err != nil && (limit.Err() != nil || errors.Is(err, rebind.ErrDenied)):
-			m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", coordinator.ErrLeaseLost, err, why))
+		case err != nil && (limit.Err() != nil || errors.Is(err, driver.ErrDenied)):
+			m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", driver.ErrLeaseLost, err, why))
 			return m.Cause()
 		case err != nil:
 			m.store.log.Warn("election key not deleted, retrying", zap.Error(err))
 			_ = retry.Wait(limit, pause.Next())
 			continue
 		case m.doubt && (before || !deleted):
-			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists: %w", coordinator.ErrLeaseLost, why))
+			m.end(fmt.Errorf("%w: given up, since it is not known whether its candidacy exists: %w", driver.ErrLeaseLost, why))
 			return m.Cause()
 		}
 		m.doubt = false

@@ -10,7 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -179,7 +179,7 @@ func (t *term) fenceReads() []clientv3.Op {
 // refused is the error of a transaction that found its comparisons not to hold.
 func (t *term) refused(w *write, found *finding) error {
 	if found.fenced || w.refuse == nil {
-		t.over(fmt.Errorf("%w: the store refused a write of this term", coordinator.ErrTermOver))
+		t.over(fmt.Errorf("%w: the store refused a write of this term", driver.ErrTermOver))
 		return fmt.Errorf("%w: refused by the store", rebind.ErrFenced)
 	}
 	return w.refuse(found)

@@ -76,11 +76,11 @@ type Delta struct {
 	ID  string
 	Ops []Op
 
-	ids []string // of each operation, where several deltas go together
+	ids []string // of each operation, where several deltas are joined
 }
 
-// OpID returns the id of the delta that operation i belongs to: ID, except where a
-// [Persister] has several deltas go together.
+// OpID returns the id of the delta that operation i belongs to: ID, except where several deltas
+// were joined by [Join].
 func (d *Delta) OpID(i int) string {
 	if d.ids != nil {
 		return d.ids[i]
@@ -88,8 +88,21 @@ func (d *Delta) OpID(i int) string {
 	return d.ID
 }
 
-// size is the sum of the payloads.
-func (d *Delta) size() int {
+// Join makes one delta of several, each operation under the id of its own.
+func Join(deltas ...Delta) Delta {
+	var all Delta
+	for i := range deltas {
+		d := &deltas[i]
+		for j := range d.Ops {
+			all.Ops = append(all.Ops, d.Ops[j])
+			all.ids = append(all.ids, d.OpID(j))
+		}
+	}
+	return all
+}
+
+// Size is the sum of the payloads, in bytes.
+func (d *Delta) Size() int {
 	sum := 0
 	for i := range d.Ops {
 		if put := d.Ops[i].Put; put != nil {
@@ -156,4 +169,14 @@ func CheckOpID(id string) error {
 		}
 	}
 	return nil
+}
+
+// Receipt is the proof that a delta is stored.
+type Receipt struct {
+	Revision Revision
+	// Replaced holds, for each operation, the modified revision of the memento it
+	// replaced or deleted, 0 if there was none. Of a delta that was stored before,
+	// by an earlier commit of the same [Delta.ID], that is no longer known: it then
+	// is 0 for a memento that the delta is seen to have created, and -1 otherwise.
+	Replaced []Revision
 }

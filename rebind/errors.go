@@ -27,38 +27,17 @@ var (
 	ErrStoreFull = errors.New("store is full")
 	// ErrUnavailable is returned when the store cannot be reached or has no leader.
 	ErrUnavailable = errors.New("store is not available")
-	// ErrDenied is returned when the store answers and denies this node access: its
-	// credentials, certificates or permissions are not right. It is an
-	// [ErrUnavailable] too, since they can be put right while the node runs.
-	ErrDenied error = unavailable("store denies access")
-	// ErrStoreCorrupt is returned while the store takes no writes because it has found
-	// its members' data to differ. It is an [ErrUnavailable] too.
-	ErrStoreCorrupt error = unavailable("store is corrupt")
 	// ErrUnknown is returned when a write may or may not have been applied: read
 	// before writing again.
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrCompacted is returned when the store no longer has the revision asked for.
 	ErrCompacted = errors.New("revision is compacted")
-	// ErrAhead is returned for a revision that the store has not come to.
-	ErrAhead = errors.New("revision is ahead of the store")
-	// ErrRestored is returned when the store turns out to be older than it was, or
-	// another one: it was restored from a backup.
-	ErrRestored = errors.New("store restored")
 	// ErrUnusable is returned for a load that the [Rules] refuse.
 	ErrUnusable = errors.New("stored state cannot be used")
 	// ErrClosed is returned for a write that was not sent, because its term is
 	// over or about to end. Whoever leads next may be asked to do it.
 	ErrClosed = errors.New("not taking writes")
 )
-
-// unavailable is an ErrUnavailable that does not read as if the store were away.
-type unavailable string
-
-// Error implements error.
-func (u unavailable) Error() string { return string(u) }
-
-// Is makes the error an [ErrUnavailable].
-func (unavailable) Is(target error) bool { return target == ErrUnavailable }
 
 // ConflictError is the [ErrConflict] of one operation of a delta.
 type ConflictError struct {

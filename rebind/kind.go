@@ -115,6 +115,11 @@ func (k *Kind[T]) Delete(ctx context.Context, to Committer, id string, expect ..
 	return to.Commit(ctx, Delta{Ops: []Op{k.op(id, expect)}})
 }
 
+// Committer stores deltas: a leader is one, and so is a node.
+type Committer interface {
+	Commit(ctx context.Context, d Delta) (Receipt, error)
+}
+
 // Shared is state that can be read and changed: mastership is one.
 type Shared interface {
 	Committer

@@ -183,5 +183,5 @@ func (m *Memento) Equal(to *Memento) bool {
 		m.Created == to.Created && m.Modified == to.Modified && m.Version == to.Version && m.By == to.By
 }
 
-// size is what a memento counts in sums of memory: its name and its payload.
-func (m *Memento) size() int64 { return int64(len(m.Name) + len(m.Payload)) }
+// Size is what a memento counts in sums of memory: the bytes of its name and its payload.
+func (m *Memento) Size() int64 { return int64(len(m.Name) + len(m.Payload)) }

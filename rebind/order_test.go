@@ -87,11 +87,10 @@ func TestOrder(t *testing.T) {
 // A parent in quarantine is as good as none: the program cannot have it.
 func TestOrder_ParentInQuarantine(t *testing.T) {
 	m := child("a/2", "a/1")
-	s := &shelf{at: 2, changes: []rebind.Change{
-		{Name: "a/1", Fault: "garbage", Revision: 1},
-		{Name: "a/2", Memento: m, Revision: 2},
-	}}
-	if got := rebind.Order(s.view()); len(got.Mementos) != 1 || got.Stray != 1 {
+	view := viewAt(2,
+		rebind.Change{Name: "a/1", Fault: "garbage", Revision: 1},
+		rebind.Change{Name: "a/2", Memento: m, Revision: 2})
+	if got := rebind.Order(view); len(got.Mementos) != 1 || got.Stray != 1 {
 		t.Errorf("order = %v, stray %d, want the child as a stray", namesOf(got.Mementos), got.Stray)
 	}
 }

@@ -3,7 +3,7 @@ package rebind
 import "fmt"
 
 // Policy says what a load does about mementos that cannot be used. It counts for
-// the first load of a [Mirror]; what appears later is quarantined whatever the
+// the first load of a [replica.Mirror]; what appears later is quarantined whatever the
 // policy.
 type Policy uint8
 
@@ -51,16 +51,16 @@ type Rules struct {
 	ByType map[string]Policy
 }
 
-// of returns the policy for a type.
-func (r *Rules) of(typ string) Policy {
+// PolicyFor returns the policy for a type.
+func (r *Rules) PolicyFor(typ string) Policy {
 	if p, ok := r.ByType[typ]; ok {
 		return p
 	}
 	return r.Policy
 }
 
-// judge puts a change in quarantine whose memento the program cannot use.
-func (r *Rules) judge(c Change) Change {
+// Judge puts a change in quarantine whose memento the program cannot use.
+func (r *Rules) Judge(c Change) Change {
 	if r.Check == nil || c.Memento == nil {
 		return c
 	}

@@ -21,7 +21,7 @@ type View struct {
 	first    []Fault                    // of faults, at most MaxFirstFaults
 	bytes    int64
 	past     Past
-	mirror   *Mirror // that showed it, and may still know what came after
+	changes  func(after Revision) (steps []Step, ok bool) // what came after a revision, of the copy that showed it
 }
 
 // Past is what a copy had before a view and has no more: what was replaced or deleted
@@ -45,9 +45,9 @@ type Fault struct {
 // Revision returns the revision the view shows.
 func (v *View) Revision() Revision { return v.revision }
 
-// Life tells views of different stores apart: it counts the restores that this node had
+// Incarnation tells views of different stores apart: it counts the restores that this node had
 // found before the view was loaded. Revisions of different lives say nothing of each other.
-func (v *View) Life() uint64 { return v.life }
+func (v *View) Incarnation() uint64 { return v.life }
 
 // Len returns the number of mementos, quarantined ones not counted.
 func (v *View) Len() int { return v.tree.Len() }
@@ -122,9 +122,10 @@ func (v *View) changedSince(old place) (names []Name, ok bool) {
 	if old.load != v.past.load || old.revision > v.revision {
 		return nil, false
 	}
-	v.mirror.mu.Lock()
-	steps, ok := v.mirror.feed.after(old.revision)
-	v.mirror.mu.Unlock()
+	if v.changes == nil {
+		return nil, false
+	}
+	steps, ok := v.changes(old.revision)
 	if !ok {
 		return nil, false
 	}
@@ -139,9 +140,16 @@ func (v *View) changedSince(old place) (names []Name, ok bool) {
 	return names, true
 }
 
-// modified returns the revision that last put name, readable or not, and 0 if it
+// Change tells what the view has under a name as the change that made it: nothing but
+// the name if there is none.
+func (v *View) Change(name Name) Change {
+	f, _ := v.faults.Get(name)
+	return Change{Name: name, Memento: v.index.get(name), Fault: f.Reason, Revision: v.Modified(name)}
+}
+
+// Modified returns the revision that last put name, readable or not, and 0 if it
 // is absent.
-func (v *View) modified(name Name) Revision {
+func (v *View) Modified(name Name) Revision {
 	if m := v.index.get(name); m != nil {
 		return m.Modified
 	}
@@ -149,9 +157,9 @@ func (v *View) modified(name Name) Revision {
 	return f.Revision
 }
 
-// draft is the one mutable copy from which views are taken. It belongs to one
+// Draft is the one mutable copy from which a mirror takes its views. It belongs to one
 // goroutine.
-type draft struct {
+type Draft struct {
 	tree   btree.Map[Name, *Memento]
 	index  index
 	faults btree.Map[Name, Fault]
@@ -161,21 +169,26 @@ type draft struct {
 	past   Past
 }
 
-func newDraft(life uint64) *draft {
-	d := &draft{index: newIndex(), life: life}
+// NewDraft returns an empty draft. life is that of the store it is loaded from: see
+// [View.Incarnation].
+func NewDraft(life uint64) *Draft {
+	d := &Draft{index: newIndex(), life: life}
 	d.past.load = d.index.seed
 	return d
 }
 
-// view freezes the draft's present content. Later changes of the draft copy what
-// they touch, so that the view keeps its own.
-func (d *draft) view(at Revision) *View {
+// View freezes the draft's present content, which is that of the revision at. Later
+// changes of the draft copy what they touch, so that the view keeps its own. changes
+// tells what happened after a revision as far as that is still known; it is called by
+// [Index], from any goroutine. nil knows nothing.
+func (d *Draft) View(at Revision, changes func(after Revision) ([]Step, bool)) *View {
 	if d.first == nil {
 		d.first = firstOf(&d.faults)
 	}
 	return &View{
 		revision: at, life: d.life, tree: d.tree.IsoCopy(), index: d.index.freeze(),
 		faults: d.faults.IsoCopy(), first: d.first, bytes: d.bytes, past: d.past,
+		changes: changes,
 	}
 }
 
@@ -191,10 +204,10 @@ func firstOf(faults *btree.Map[Name, Fault]) []Fault {
 	return first
 }
 
-// next is the memento that a put at revision at, by an operation of that id, makes
+// Next is the memento that a put at revision at, by an operation of that id, makes
 // of what is at base; ok is false where the draft has something else, or something
 // that cannot be read.
-func (d *draft) next(op *Op, id string, base, at Revision) (m *Memento, ok bool) {
+func (d *Draft) Next(op *Op, id string, base, at Revision) (m *Memento, ok bool) {
 	old := d.index.get(op.Name)
 	if there := old != nil; there != (base != 0) || (there && old.Modified != base) {
 		return nil, false
@@ -207,21 +220,21 @@ func (d *draft) next(op *Op, id string, base, at Revision) (m *Memento, ok bool)
 	return m, true
 }
 
-// apply brings one change into the draft.
-func (d *draft) apply(c Change) {
+// Apply brings one change into the draft.
+func (d *Draft) Apply(c Change) {
 	var old *Memento
 	if c.Memento != nil {
 		old, _ = d.tree.Set(c.Name, c.Memento)
 		d.index.put(c.Memento)
-		d.bytes += c.Memento.size()
+		d.bytes += c.Memento.Size()
 	} else {
 		old, _ = d.tree.Delete(c.Name)
 		d.index.remove(c.Name)
 	}
 	if old != nil {
-		d.bytes -= old.size()
+		d.bytes -= old.Size()
 		d.past.Changes++
-		d.past.Bytes += old.size()
+		d.past.Bytes += old.Size()
 	}
 	if c.Fault != "" {
 		d.faults.Set(c.Name, Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})
@@ -233,14 +246,14 @@ func (d *draft) apply(c Change) {
 	}
 }
 
-// load is apply for mementos that come in the order of their names, each once: the
+// Load is Apply for mementos that come in the order of their names, each once: the
 // tree takes those at its end without looking for their place.
-func (d *draft) load(c Change) {
+func (d *Draft) Load(c Change) {
 	if c.Memento == nil {
-		d.apply(c)
+		d.Apply(c)
 		return
 	}
 	d.tree.Load(c.Name, c.Memento)
 	d.index.add(c.Memento)
-	d.bytes += c.Memento.size()
+	d.bytes += c.Memento.Size()
 }

@@ -17,13 +17,11 @@ import (
 func sample() *rebind.View {
 	x := rebind.Memento{Name: "entity/x", Content: rebind.Content{Payload: []byte("12345")}, Created: 2, Modified: 4, Version: 2}
 	y := rebind.Memento{Name: "policy/y", Created: 3, Modified: 3, Version: 1}
-	s := &shelf{at: 9, changes: []rebind.Change{
-		{Name: "entity/x", Memento: &x, Revision: 4},
-		{Name: "policy/y", Memento: &y, Revision: 3},
-		{Name: "policy/bad", Fault: "no header", Revision: 5},
-		{Name: "entity/bad", Fault: "unknown format", Revision: 6},
-	}}
-	return s.view()
+	return viewAt(9,
+		rebind.Change{Name: "entity/x", Memento: &x, Revision: 4},
+		rebind.Change{Name: "policy/y", Memento: &y, Revision: 3},
+		rebind.Change{Name: "policy/bad", Fault: "no header", Revision: 5},
+		rebind.Change{Name: "entity/bad", Fault: "unknown format", Revision: 6})
 }
 
 func TestView_Get(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -145,7 +145,7 @@ func (b *bootstrap) complete() error {
 func (b *bootstrap) add(node string) error {
 	g := &b.grants
 	id, word, _ := strings.Cut(node, "=")
-	if err := coordinator.CheckNode(id); err != nil {
+	if err := driver.CheckNode(id); err != nil {
 		return err
 	}
 	mode := modes.Auto

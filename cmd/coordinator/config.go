@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/hostport"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
@@ -143,7 +144,7 @@ func (c *runConfig) nameNode() error {
 func (c *runConfig) complete() (choices, error) {
 	chosen, err := c.choose()
 	err = errors.Join(err, c.nameNode())
-	err = errors.Join(err, coordinator.CheckNode(c.nodeID), c.checkStore())
+	err = errors.Join(err, driver.CheckNode(c.nodeID), c.checkStore())
 	if c.autoStandby != "hot" && c.autoStandby != "cold" {
 		err = errors.Join(err, fmt.Errorf("auto-standby %q: use hot or cold", c.autoStandby))
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -66,7 +66,7 @@ func (f *facts) store() []finding {
 		if strings.Contains(err, rebind.ErrStoreFull.Error()) {
 			advice = `delete what is not needed, then compact and defragment etcd and disarm its alarm: "etcdctl compact", "etcdctl defrag", "etcdctl alarm disarm"`
 		}
-		if strings.Contains(err, rebind.ErrStoreCorrupt.Error()) {
+		if strings.Contains(err, driver.ErrStoreCorrupt.Error()) {
 			advice = `etcd has found that its members' data differ. Find the corrupt one with "etcdctl endpoint hashkv --cluster" and the members' logs, replace it ("etcdctl member remove", then add it again with an empty data directory), then "etcdctl alarm disarm"; if you cannot tell which one it is, restore a backup`
 		}
 		return fail("store", advice, "%s", err)
@@ -176,7 +176,7 @@ const permissionCheck = "permission"
 
 // denies reports whether a store error means that the store answers but does not let the
 // node in or do its work.
-func denies(storeError string) bool { return strings.Contains(storeError, rebind.ErrDenied.Error()) }
+func denies(storeError string) bool { return strings.Contains(storeError, driver.ErrDenied.Error()) }
 
 func (f *facts) permission() []finding {
 	const advice = `fix its certificate or password, or give its etcd user the role that "coordinator auth bootstrap --node NODE=MODE" prints. Nothing has to be restarted`
@@ -309,7 +309,7 @@ func (f *facts) quarantine() []finding {
 func (f *facts) lost() []finding {
 	var found []finding
 	for _, l := range f.plane.Left {
-		if l.How == coordinator.DepartureLost {
+		if l.How == driver.DepartureLost {
 			found = append(found, finding{
 				ID: "lost", Node: l.ID, Found: fmt.Sprintf("vanished %s ago, it was %s", age(l.At), l.Was),
 				Advice: fmt.Sprintf("see its log and its machine, and start it again. If it is not to come back: \"coordinator forget %s\"", l.ID),

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -21,7 +21,7 @@ func healthy() *facts {
 	for i, id := range []string{a, b} {
 		state := []modes.State{modes.StateMaster, modes.StateHotStandby}[i]
 		f.plane.Nodes = append(f.plane.Nodes, wire.PlaneNode{
-			Record: coordinator.Record{ID: id, State: state, Version: "v1.0.0", URI: "http://" + id}, Promotable: true,
+			Record: driver.Record{ID: id, State: state, Version: "v1.0.0", URI: "http://" + id}, Promotable: true,
 		})
 		f.peers = append(f.peers, peer{id: id, uri: "http://" + id, node: &wire.Node{
 			ID: id, State: state, LeaseRemainingMS: 5000, Mirror: &wire.Mirror{Revision: 10, StalenessMS: 900},
@@ -64,10 +64,10 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"no master, and one to come":     {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
 		"no master and no candidate":     {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
 		"no master because of the store": {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
-		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &coordinator.Pause{} }, "master paused"},
-		"a stray key":                    {func(f *facts) { f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
+		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &driver.Pause{} }, "master paused"},
+		"a stray key":                    {func(f *facts) { f.plane.Strays = []driver.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
 		"no successor":                   {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
-		"a pause":                        {func(f *facts) { f.plane.Pause = &coordinator.Pause{By: "a"} }, "paused"},
+		"a pause":                        {func(f *facts) { f.plane.Pause = &driver.Pause{By: "a"} }, "paused"},
 		"a handover that would fail":     {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
 		"writes that are not allowed": {func(f *facts) {
 			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store denies access: x"}
@@ -87,17 +87,17 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 			n.Quarantined, n.Quarantine = 1, []wire.Fault{{Name: "entity/x", Reason: "garbage"}}
 		}, "quarantine"},
 		"a node that vanished": {func(f *facts) {
-			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureLost, At: time.Now()}}
+			f.plane.Left = []driver.Departed{{Record: driver.Record{ID: "c"}, How: driver.DepartureLost, At: time.Now()}}
 		}, "lost"},
 		"a node that stopped cleanly": {func(f *facts) {
-			f.plane.Left = []coordinator.Left{{Record: coordinator.Record{ID: "c"}, How: coordinator.DepartureStopped, At: time.Now()}}
+			f.plane.Left = []driver.Departed{{Record: driver.Record{ID: "c"}, How: driver.DepartureStopped, At: time.Now()}}
 		}, ""},
 		"a disabled node": {func(f *facts) {
-			f.plane = wire.Plane{Exclusive: &coordinator.Seclusion{Node: "a", URI: "http://a"}}
+			f.plane = wire.Plane{Exclusive: &driver.Guard{Node: "a", URI: "http://a"}}
 			f.peers, f.rehearsal = f.peers[:1], nil
 		}, "disabled"},
 		"a disabled node of an older version": {func(f *facts) {
-			f.plane = wire.Plane{Seclusion: &coordinator.Seclusion{Node: "a", URI: "http://a"}}
+			f.plane = wire.Plane{Seclusion: &driver.Guard{Node: "a", URI: "http://a"}}
 			f.peers, f.rehearsal = f.peers[:1], nil
 		}, "disabled"},
 	} {
@@ -131,7 +131,7 @@ func TestDoctor_SaysWhyNobodyLeads(t *testing.T) {
 	f := healthy()
 	f.plane.Master, f.rehearsal = nil, nil
 	f.plane.Nodes[1].LastError = "no progress: etcd does not permit it"
-	f.plane.Strays = []coordinator.Stray{{Key: "/c/p/election/x\x1b[2J", Why: "does not hang on a lease"}}
+	f.plane.Strays = []driver.Stray{{Key: "/c/p/election/x\x1b[2J", Why: "does not hang on a lease"}}
 	said := ""
 	for _, c := range f.diagnose() {
 		said += c.Found + "\n" + c.Advice + "\n"

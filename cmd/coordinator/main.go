@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/filelock"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
@@ -85,17 +86,17 @@ func exitCode(err error) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, filelock.ErrForeign), errors.Is(err, syscall.EADDRINUSE),
-		errors.Is(err, client.ErrTrust), errors.Is(err, rebind.ErrDenied), errors.Is(err, etcdstore.ErrNotEtcd):
+		errors.Is(err, client.ErrTrust), errors.Is(err, driver.ErrDenied), errors.Is(err, etcdstore.ErrNotEtcd):
 		return exitUsage
 	case errors.As(err, &problem):
 		return problemCode(problem)
 	case errors.As(err, &pending), errors.Is(err, client.ErrUnknown):
 		return exitUnknown
-	case errors.Is(err, coordinator.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
-		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, coordinator.ErrRefused),
-		errors.Is(err, coordinator.ErrForeignPlane), errors.Is(err, coordinator.ErrSecluded), errors.Is(err, coordinator.ErrNoState):
+	case errors.Is(err, driver.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
+		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, driver.ErrRefused),
+		errors.Is(err, coordinator.ErrForeignPlane), errors.Is(err, driver.ErrExclusive), errors.Is(err, coordinator.ErrNoState):
 		return exitRefused
-	case errors.Is(err, errNoNode), errors.Is(err, coordinator.ErrNoNode):
+	case errors.Is(err, errNoNode), errors.Is(err, driver.ErrNoNode):
 		return exitNotFound
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrLost), errors.Is(err, client.ErrNotNode),
 		errors.Is(err, rebind.ErrUnavailable):

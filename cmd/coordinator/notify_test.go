@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -15,7 +16,7 @@ import (
 // package main because the protocol offers no other access.
 func TestSupervisor_News(t *testing.T) {
 	now := time.Now()
-	st := coordinator.Status{Record: coordinator.Record{Plane: "p", State: modes.StateInitializing}}
+	st := coordinator.Status{Record: driver.Record{Plane: "p", State: modes.StateInitializing}}
 	s := &notifier{status: func() coordinator.Status { return st }, log: zap.NewNop(), started: now, watchdogEvery: 3 * time.Second}
 	for _, step := range []struct {
 		why    string
@@ -26,8 +27,8 @@ func TestSupervisor_News(t *testing.T) {
 		{"what has not changed is not sent again", func() { now = now.Add(time.Second) }, nil},
 		{"the first state makes the node started", func() { st.State = modes.StateHotStandby }, []string{"READY=1", "STATUS=HOT_STANDBY in plane p"}},
 		{"a live node resets the watchdog", func() { now = now.Add(2 * time.Second) }, []string{"WATCHDOG=1"}},
-		{"a hanging node does not", func() { now = now.Add(3 * time.Second); st.Turned = time.Minute }, nil},
-		{"and does so again once it has recovered", func() { st.Turned = 0 }, []string{"WATCHDOG=1"}},
+		{"a hanging node does not", func() { now = now.Add(3 * time.Second); st.LoopAge = time.Minute }, nil},
+		{"and does so again once it has recovered", func() { st.LoopAge = 0 }, []string{"WATCHDOG=1"}},
 		{"a master reports its term", func() { st.State, st.Term = modes.StateMaster, 7 }, []string{"STATUS=MASTER in plane p, term 7"}},
 		{
 			"a failed node reports its error, in one line", func() { st.State, st.LastError = modes.StateFailed, "a\nb" },

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
@@ -56,7 +56,7 @@ and the exit code is 3 if a check fails.`,
 }
 
 // errWouldFail is the error of a dry run with a failed check.
-var errWouldFail = fmt.Errorf("%w: the handover would not succeed", coordinator.ErrRefused)
+var errWouldFail = fmt.Errorf("%w: the handover would not succeed", driver.ErrRefused)
 
 // showRehearsal prints the checks of a dry run, and fails if one of them does.
 func showRehearsal(o *operator, answer *client.Answer) error {
@@ -116,7 +116,7 @@ master. "handover" and "mode master" still work.`,
 }
 
 // pauseEnd says when a pause ends.
-func pauseEnd(p *coordinator.Pause) string {
+func pauseEnd(p *driver.Pause) string {
 	if p.Until == nil {
 		return "until \"coordinator resume\""
 	}
@@ -166,7 +166,7 @@ would come back at once.`,
 		case dead:
 			return o.forgetDead(ctx)
 		}
-		if err := coordinator.CheckNode(args[0]); err != nil {
+		if err := driver.CheckNode(args[0]); err != nil {
 			return usageError{err}
 		}
 		return o.forget(ctx, args[0])

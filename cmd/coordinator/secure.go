@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
@@ -149,7 +149,7 @@ func (s *secured) serve(server *http.Server, l net.Listener) error {
 // stillAlive asks the process that published r whether it is alive. A disabled node
 // publishes no instance: then the node that answers must have that id and must not be this
 // process, which may listen at the address of the one before it.
-func (d *daemon) stillAlive(ctx context.Context, r coordinator.Record) bool {
+func (d *daemon) stillAlive(ctx context.Context, r driver.Record) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
 	c, err := client.At(r.URI, client.Credentials{TLS: d.secured.peers})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -48,7 +49,7 @@ func (nobody) ID() string { return "a" }
 
 // Status implements [httpapi.Node].
 func (nobody) Status() coordinator.Status {
-	return coordinator.Status{Record: coordinator.Record{ID: "a", URI: "http://node-a.example:7400"}}
+	return coordinator.Status{Record: driver.Record{ID: "a", URI: "http://node-a.example:7400"}}
 }
 
 func newDoorkeeper(t *testing.T, access httpapi.Access) *doorkeeper {

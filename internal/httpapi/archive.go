@@ -18,7 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/archive"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -245,7 +245,7 @@ func (s *Server) importArchive(ctx context.Context, spooled *os.File, opts impor
 		case s.importing <- struct{}{}:
 			defer func() { <-s.importing }()
 		default:
-			return nil, fmt.Errorf("%w: another archive is being imported", coordinator.ErrRefused)
+			return nil, fmt.Errorf("%w: another archive is being imported", driver.ErrRefused)
 		}
 	}
 	if _, err := spooled.Seek(0, io.SeekStart); err != nil {

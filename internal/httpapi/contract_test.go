@@ -21,7 +21,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -244,9 +244,9 @@ var schemaTypes = map[string]any{
 	"HandoverRequest": wire.HandoverRequest{}, "HandoverReply": wire.HandoverReply{}, "DryRunReply": wire.DryRunReply{},
 	"PauseRequest": wire.PauseRequest{}, "ResumeRequest": struct{}{}, "PauseReply": wire.PauseReply{},
 	"LogLevel": wire.LogLevel{}, "LogLevelRequest": wire.LogLevelRequest{}, "LogLevelReply": wire.LogLevelReply{},
-	"Pause": coordinator.Pause{}, "ForgetReply": wire.ForgetReply{},
-	"ExclusiveNode": coordinator.Seclusion{}, "Left": coordinator.Left{}, "Stray": coordinator.Stray{},
-	"History": wire.History{}, "HistoryEntry": coordinator.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},
+	"Pause": driver.Pause{}, "ForgetReply": wire.ForgetReply{},
+	"ExclusiveNode": driver.Guard{}, "Left": driver.Departed{}, "Stray": driver.Stray{},
+	"History": wire.History{}, "HistoryEntry": driver.HistoryEntry{}, "List": wire.List{}, "Types": wire.Types{},
 	"Memento": wire.Memento{}, "Batch": wire.Batch{}, "Written": wire.Written{},
 	"Health": wire.Health{}, "Check": wire.Check{},
 	"Bookmark": wire.Bookmark{}, "Step": wire.Step{},

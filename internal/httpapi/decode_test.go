@@ -198,8 +198,8 @@ func TestStrict_Bodies(t *testing.T) {
 	if diff := cmp.Diff(before, a.inventory(t)); diff != "" {
 		t.Errorf("mementos (-before +after):\n%s", diff)
 	}
-	if st := b.Status(); st.Mode != modes.HotStandby || st.Priority != 0 || a.Glimpse().Pause != nil || a.Status().State != modes.StateMaster {
-		t.Errorf("b is %s with priority %d, a is %s, paused: %v", st.Mode, st.Priority, a.Status().State, a.Glimpse().Pause)
+	if st := b.Status(); st.Mode != modes.HotStandby || st.Priority != 0 || a.CachedPlane().Pause != nil || a.Status().State != modes.StateMaster {
+		t.Errorf("b is %s with priority %d, a is %s, paused: %v", st.Mode, st.Priority, a.Status().State, a.CachedPlane().Pause)
 	}
 	// What is a payload is the caller's own, and so is its null.
 	a.send(t, http.MethodPost, wire.PathBatch, put(`"data":{"a":null,"a":1,"A":[null]}`)).want(http.StatusOK)

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -111,7 +112,7 @@ func (f *forwarder) runAtMaster(w http.ResponseWriter, r *http.Request, body []b
 
 // notForwarded refuses a write that must not be forwarded, and names the master.
 func (f *forwarder) notForwarded(w http.ResponseWriter) error {
-	p := f.server.node.Glimpse()
+	p := f.server.node.CachedPlane()
 	master, ok := p.Master()
 	if !ok || master.ID == f.server.node.ID() {
 		return coordinator.ErrNoMaster
@@ -153,7 +154,7 @@ func (f *forwarder) streamToMaster(w http.ResponseWriter, r *http.Request, local
 }
 
 // send forwards the request once with a body that is in memory.
-func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master coordinator.Member) error {
+func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, master driver.Member) error {
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
@@ -165,7 +166,7 @@ func (f *forwarder) send(w http.ResponseWriter, r *http.Request, body []byte, ma
 }
 
 // proxy forwards the request once; setBody sets the body of the outgoing request.
-func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Request, master coordinator.Member, setBody func(out *http.Request)) error {
+func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Request, master driver.Member, setBody func(out *http.Request)) error {
 	if err := f.server.checkStale(r); err != nil { // the request may have waited for the master
 		return err
 	}
@@ -309,8 +310,8 @@ func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local ha
 }
 
 // writerNodes returns the nodes that may change a plane for an operator, the master first.
-func writerNodes(p *coordinator.Plane) []coordinator.Member {
-	var found []coordinator.Member
+func writerNodes(p *driver.Plane) []driver.Member {
+	var found []driver.Member
 	master, led := p.Master()
 	if led {
 		found = append(found, master)

@@ -22,12 +22,12 @@ func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
 	st := s.node.Status()
 	return replyHealth(w, r, wire.Check{
 		Name: "loop", OK: Live(&st),
-		Reason: fmt.Sprintf("the node's loop came round %s ago", st.Turned.Round(time.Millisecond)),
+		Reason: fmt.Sprintf("the node's loop came round %s ago", st.LoopAge.Round(time.Millisecond)),
 	})
 }
 
 // Live reports whether a node with this status is live, as /livez does.
-func Live(st *coordinator.Status) bool { return st.Turned < liveTimeout }
+func Live(st *coordinator.Status) bool { return st.LoopAge < liveTimeout }
 
 // getReady reports whether the node does what its mode asks. A node is ready without a master
 // in the plane.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -90,7 +91,7 @@ func TestHealth_Verbose(t *testing.T) {
 // A reason states what is, whichever way the check goes.
 func TestHealth_ReasonsAreFacts(t *testing.T) {
 	well := coordinator.Status{
-		Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: modes.StateMaster, Started: time.Unix(0, 0).UTC()},
+		Record:         driver.Record{ID: "a", Mode: modes.Auto, State: modes.StateMaster, Started: time.Unix(0, 0).UTC()},
 		LeaseRemaining: 3210 * time.Millisecond,
 	}
 	lapsed, stopping := well, well
@@ -164,7 +165,7 @@ func TestHealth_StuckLoopIsNotAlive(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		second := p.start("a", modes.Auto, func(cfg *coordinator.Config) {
-			cfg.StillAlive = func(context.Context, coordinator.Record) bool { <-release; return true }
+			cfg.StillAlive = func(context.Context, driver.Record) bool { <-release; return true }
 		})
 		<-time.After(httpapi.LiveTimeout - time.Second)
 		second.healthy(t, wire.PathLive, true)
@@ -185,7 +186,7 @@ func (n posed) Status() coordinator.Status { return n.status }
 func TestHealth_ShortMoments(t *testing.T) {
 	pose := func(state modes.State, change func(*coordinator.Status)) *peer {
 		st := coordinator.Status{
-			Record:         coordinator.Record{ID: "a", Mode: modes.Auto, State: state},
+			Record:         driver.Record{ID: "a", Mode: modes.Auto, State: state},
 			LeaseRemaining: time.Second, Acting: state == modes.StateMaster,
 		}
 		change(&st)

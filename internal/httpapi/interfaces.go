@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -25,11 +26,11 @@ type NodeState interface {
 	ID() string
 	State() modes.State
 	Status() coordinator.Status
-	Plane(ctx context.Context) (coordinator.Plane, error)
-	Glimpse() coordinator.Plane
+	Plane(ctx context.Context) (driver.Plane, error)
+	CachedPlane() driver.Plane
 	CheckStore(ctx context.Context) error
-	History(ctx context.Context) ([]coordinator.HistoryEntry, error)
-	WaitMaster(ctx context.Context) (coordinator.Member, error)
+	History(ctx context.Context) ([]driver.HistoryEntry, error)
+	WaitMaster(ctx context.Context) (driver.Member, error)
 	WaitSuccessor(ctx context.Context, term int64) error
 }
 
@@ -52,9 +53,9 @@ type NodeWrites interface {
 type NodeOperations interface {
 	ChangeMode(ctx context.Context, to modes.Mode) (coordinator.ModeChange, error)
 	SetPriority(ctx context.Context, to int) (previous int, err error)
-	Handover(ctx context.Context, to string) (coordinator.Passed, error)
-	Rehearse(ctx context.Context, to string) ([]coordinator.Check, error)
-	Pause(ctx context.Context, lasting time.Duration) (coordinator.Pause, error)
+	Handover(ctx context.Context, to string) (coordinator.HandoverResult, error)
+	CheckHandover(ctx context.Context, to string) ([]coordinator.Check, error)
+	Pause(ctx context.Context, lasting time.Duration) (driver.Pause, error)
 	Resume(ctx context.Context) error
 	Forget(ctx context.Context, id string) error
 }

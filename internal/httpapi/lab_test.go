@@ -21,9 +21,11 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -48,7 +50,7 @@ type plane struct {
 	t      testing.TB
 	store  *memstore.Server
 	bubble bool
-	wrap   func(coordinator.Store) coordinator.Store        // what comes between a node and the store; nil for nothing
+	wrap   func(driver.Store) driver.Store                  // what comes between a node and the store; nil for nothing
 	secure func(id string, cfg *httpapi.Config) *tls.Config // what nodes show and ask for; nil for nothing
 
 	configure func(id string, cfg *httpapi.Config) // changes a node's API; nil for nothing
@@ -106,7 +108,7 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 		c(&cfg)
 	}
 	var err error
-	var store coordinator.Store = p.store.Node(id)
+	var store driver.Store = p.store.Node(id)
 	if p.wrap != nil {
 		store = p.wrap(store)
 	}
@@ -181,10 +183,10 @@ func (n *peer) await(t testing.TB, state modes.State) {
 func (n *peer) sees(t testing.TB, master string, candidates ...string) {
 	t.Helper()
 	eventually(t, func() error {
-		p := n.Glimpse()
+		p := n.CachedPlane()
 		m, _ := p.Master()
 		var ids []string
-		for _, c := range coordinator.Candidates(p) {
+		for _, c := range policy.Candidates(p) {
 			ids = append(ids, c.ID)
 		}
 		if m.ID != master || (candidates != nil && fmt.Sprint(ids) != fmt.Sprint(candidates)) {

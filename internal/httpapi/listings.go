@@ -43,7 +43,7 @@ type viewID struct {
 }
 
 // viewIDOf returns the id of a view.
-func viewIDOf(v *rebind.View) viewID { return viewID{v.Life(), v.Revision()} }
+func viewIDOf(v *rebind.View) viewID { return viewID{v.Incarnation(), v.Revision()} }
 
 // savedListing is a listing that may be continued.
 type savedListing struct {
@@ -94,7 +94,7 @@ func (l *listings) sweep() {
 		return // closed
 	}
 	for id, saved := range l.views {
-		if time.Since(saved.lastUsed) >= listingTTL || err == nil && id.life != reading.View.Life() {
+		if time.Since(saved.lastUsed) >= listingTTL || err == nil && id.life != reading.View.Incarnation() {
 			delete(l.views, id)
 		} else if err != nil || tooCostly(reading.View, saved.past, bytesPerChange) {
 			saved.view = nil
@@ -120,7 +120,7 @@ func (l *listings) find(id viewID, now *rebind.View) (v *rebind.View, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	saved, ok := l.views[id]
-	if !ok || id.life != now.Life() || time.Since(saved.lastUsed) >= listingTTL {
+	if !ok || id.life != now.Incarnation() || time.Since(saved.lastUsed) >= listingTTL {
 		return nil, false
 	}
 	if _, known := now.Since(saved.past); saved.view == nil && !known {

@@ -73,7 +73,7 @@ func TestNode_FailedSaysWhyAndStartsAfresh(t *testing.T) {
 	broken := errors.New("program is broken")
 	p := newPlane(t)
 	a := p.join("a", modes.Auto, modes.StateFailed, func(cfg *coordinator.Config) {
-		cfg.Lead = func(context.Context, *coordinator.Leading) error { return broken }
+		cfg.Lead = func(context.Context, *coordinator.Leader) error { return broken }
 	})
 	if got := a.shown(t); !strings.Contains(got.LastError, "program is broken") {
 		t.Errorf("last error = %q", got.LastError)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -63,7 +63,7 @@ func TestPause_IsShownEverywhereAndKeepsAll(t *testing.T) {
 func (n *peer) seesPause(t testing.TB, paused bool) {
 	t.Helper()
 	eventually(t, func() error {
-		if p := n.Glimpse(); (p.Pause != nil) != paused {
+		if p := n.CachedPlane(); (p.Pause != nil) != paused {
 			return fmt.Errorf("%s sees the pause %+v", n.id, p.Pause)
 		}
 		return nil
@@ -137,7 +137,7 @@ func TestLeft_IsShownAndForgotten(t *testing.T) {
 	for _, n := range []*peer{a, c} {
 		left := n.plane(t).Left
 		if len(left) != 1 || left[0].ID != "b" || left[0].State != modes.StateTerminated || left[0].Was != modes.StateStandby ||
-			left[0].How != coordinator.DepartureStopped || time.Since(left[0].At).Abs() > patience {
+			left[0].How != driver.DepartureStopped || time.Since(left[0].At).Abs() > patience {
 			t.Errorf("%s shows as left: %+v", n.id, left)
 		}
 	}
@@ -217,7 +217,7 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 	p := newPlane(t)
 	a := p.join("a", modes.Disabled, modes.StateMaster)
 	shown := a.plane(t)
-	want := coordinator.Seclusion{Node: "a", URI: a.url}
+	want := driver.Guard{Node: "a", URI: a.url}
 	if shown.Master != nil || shown.Next != nil || len(shown.Nodes) != 0 || shown.Exclusive == nil || *shown.Exclusive != want {
 		t.Errorf("master %s, next %s, nodes %v, exclusive %+v", idOf(shown.Master), idOf(shown.Next), shown.Nodes, shown.Exclusive)
 	}
@@ -253,7 +253,7 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 		}
 		return nil
 	})
-	if err := b.stop(); !errors.Is(err, coordinator.ErrSecluded) {
+	if err := b.stop(); !errors.Is(err, driver.ErrExclusive) {
 		t.Errorf("b ended with %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -64,7 +64,7 @@ func parseName(escaped string) (rebind.Name, error) {
 func checkNode(escaped string) error {
 	id, err := url.PathUnescape(escaped)
 	if err == nil {
-		err = coordinator.CheckNode(id)
+		err = driver.CheckNode(id)
 	}
 	if err != nil {
 		return badRequest("%w", err)

@@ -14,7 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 )
 
 // maxPause is the longest pause that ends by itself. A longer one has to be ended by an
@@ -64,12 +65,12 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	shown.StoreNotes = st.Store.Notes
 	if err != nil {
 		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
-		if errors.Is(err, rebind.ErrDenied) {
+		if errors.Is(err, driver.ErrDenied) {
 			shown.StoreError = "it answers, but not this node, and this is what was last seen: " + wire.ProblemOf(err).Detail
 		}
 	} else if err := s.checkStore(ctx); err != nil {
 		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
-		if errors.Is(err, rebind.ErrDenied) {
+		if errors.Is(err, driver.ErrDenied) {
 			shown.StoreError = "it does not take what this node has to write: " + wire.ProblemOf(err).Detail
 		}
 	}
@@ -77,23 +78,23 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 }
 
 // wirePlane converts a plane.
-func wirePlane(name string, p *coordinator.Plane) wire.Plane {
+func wirePlane(name string, p *driver.Plane) wire.Plane {
 	shown := wire.Plane{
 		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
 		Paused: p.Pause != nil, Pause: p.Pause, Exclusive: p.Seclusion, Seclusion: p.Seclusion,
 		Nodes: make([]wire.PlaneNode, len(p.Members)),
-		Left:  append([]coordinator.Left{}, p.Left...), // never null
+		Left:  append([]driver.Departed{}, p.Left...), // never null
 
 		Strays: p.Strays,
 	}
 	if m, ok := p.Master(); ok {
 		shown.Master = &m.ID
 	}
-	if next, why := coordinator.Next(*p); next != "" {
+	if next, why := policy.Next(*p); next != "" {
 		shown.Next, shown.NextWhy = &next, why
 	}
 	for i, m := range p.Members {
-		ok, why := coordinator.Promotable(m)
+		ok, why := policy.Promotable(m)
 		shown.Nodes[i] = wire.PlaneNode{Record: m.Record, Promotable: ok, WhyNot: why}
 	}
 	return shown
@@ -146,7 +147,7 @@ func (s *Server) postHandover(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) checkHandover(w http.ResponseWriter, r *http.Request, to string) error {
 	var checks []coordinator.Check
 	err := s.dryRuns.do(r.Context(), func() (err error) {
-		checks, err = s.node.Rehearse(r.Context(), to)
+		checks, err = s.node.CheckHandover(r.Context(), to)
 		return err
 	})
 	if err != nil {
@@ -175,7 +176,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("for_ms %d: use 1 to %d, or leave it out to pause until it is resumed", req.ForMS, maxPause.Milliseconds())
 	}
 	if st := s.node.Status(); st.Mode == modes.Disabled && st.State == modes.StateMaster {
-		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", coordinator.ErrRefused)
+		return fmt.Errorf("%w: this node is disabled and has the plane to itself: there is no promotion to pause", driver.ErrRefused)
 	}
 	if err := s.checkStale(r); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -19,7 +19,7 @@ import (
 
 // asked is a store that counts what it is asked, and takes its time.
 type asked struct {
-	coordinator.Store
+	driver.Store
 	takes                         atomic.Int64 // nanoseconds; 0 counts nothing
 	all, planes, checks, together atomic.Int64
 	most                          atomic.Int64 // of all at one time
@@ -39,17 +39,17 @@ func (a *asked) count(what *atomic.Int64) (done func()) {
 	return func() { a.together.Add(-1) }
 }
 
-func (a *asked) Plane(ctx context.Context) (coordinator.Plane, error) {
+func (a *asked) Plane(ctx context.Context) (driver.Plane, error) {
 	defer a.count(&a.planes)()
 	return a.Store.Plane(ctx)
 }
 
-func (a *asked) Writable(ctx context.Context, r coordinator.Record) error {
+func (a *asked) Writable(ctx context.Context, r driver.Record) error {
 	defer a.count(&a.checks)()
 	return a.Store.Writable(ctx, r)
 }
 
-func (a *asked) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+func (a *asked) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	defer a.count(nil)()
 	return a.Store.History(ctx)
 }
@@ -85,7 +85,7 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
 				store := new(asked)
 				p.lead("a")
-				p.wrap = func(s coordinator.Store) coordinator.Store { store.Store = s; return store }
+				p.wrap = func(s driver.Store) driver.Store { store.Store = s; return store }
 				b := p.join("b", modes.HotBackup, modes.StateHotBackup)
 				b.connect(t)
 				p.store.Put("entity/x", rebind.Content{}, "")
@@ -110,7 +110,7 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 func TestShared_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		store := new(asked)
-		p.wrap = func(s coordinator.Store) coordinator.Store { store.Store = s; return store }
+		p.wrap = func(s driver.Store) driver.Store { store.Store = s; return store }
 		a := p.lead("a")
 		store.takes.Store(int64(100 * time.Millisecond))
 		var asking sync.WaitGroup

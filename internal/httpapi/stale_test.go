@@ -72,7 +72,7 @@ func TestBegin_WritesThatWereGivenUp(t *testing.T) {
 	before := a.inventory(t)
 	untouched := func(why string) {
 		t.Helper()
-		st, plane := b.Status(), a.Glimpse()
+		st, plane := b.Status(), a.CachedPlane()
 		if diff := cmp.Diff(before, a.inventory(t)); diff != "" || st.Priority != 0 || a.Status().Priority != 0 || plane.Pause != nil || a.Status().State != modes.StateMaster {
 			t.Errorf("%s: something has changed: %+v %s", why, plane, diff)
 		}

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -81,19 +81,19 @@ func (n *peer) connect(t *testing.T) (shutdown func(context.Context) error) {
 
 // counted is a store that counts the watches of mementos that are open.
 type counted struct {
-	coordinator.Store
+	driver.Store
 	open, opened atomic.Int64
 }
 
 // Watch opens a watch that is counted until it is closed.
-func (c *counted) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+func (c *counted) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
 	c.open.Add(1)
 	c.opened.Add(1)
 	return &countedWatch{Watcher: c.Store.Watch(ctx, after), closed: sync.OnceFunc(func() { c.open.Add(-1) })}
 }
 
 type countedWatch struct {
-	rebind.Watcher
+	driver.Watcher
 	closed func()
 }
 

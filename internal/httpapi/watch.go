@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -117,7 +118,7 @@ func watchStart(r *http.Request) (asked bool, from rebind.Revision, err error) {
 func (s *Server) waitFuture(ctx context.Context, to rebind.Revision) error {
 	_, _, err := s.readPast(ctx, to, "", 1)
 	switch {
-	case errors.Is(err, rebind.ErrAhead):
+	case errors.Is(err, driver.ErrAhead):
 		return fmt.Errorf("%w: the store has not come to revision %d, it was restored: read the state anew and watch from its revision", wire.ErrGone, to)
 	case err != nil:
 		return err

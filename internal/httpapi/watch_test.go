@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -198,7 +198,7 @@ func TestWatch_ManySubscribersCostOneWatch(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
 		var store *counted
-		p.wrap = func(s coordinator.Store) coordinator.Store {
+		p.wrap = func(s driver.Store) driver.Store {
 			store = &counted{Store: s}
 			return store
 		}

@@ -174,8 +174,8 @@ func sizeBreaches() []breach {
 	}
 	file := func(lines int) string { return "package a\n" + strings.Repeat("\n", lines-1) }
 	return []breach{
-		{"a file of the most lines", "a/x.go", file(400), ""},
-		{"a file of one more", "a/x.go", file(401), "401 lines"},
+		{"a file of the most lines", "a/x.go", file(600), ""},
+		{"a file of one more", "a/x.go", file(601), "601 lines"},
 		{"a test of the most lines", "a/x_test.go", file(600), ""},
 		{"a test of one more", "a/x_test.go", file(601), "601 lines"},
 		{"a function of the most lines", "a/x.go", function(70), ""},

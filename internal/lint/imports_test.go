@@ -10,10 +10,10 @@ import (
 
 // Parts of the import order that several packages share.
 var (
-	core    = []string{"modes", "rebind", "coordinator"}
+	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may use beside what its package does.
-	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded"})
+	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is all that a program made of ours may be wired from.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
 )
@@ -23,8 +23,12 @@ var (
 // all packages below it. Nothing may import cmd, and test only itself.
 var layers = map[string][]string{
 	"modes":                {},
-	"rebind":               {"modes", "internal/clock", "internal/retry"},
-	"coordinator":          {"modes", "rebind", "internal/clock", "internal/retry"},
+	"rebind":               {"modes", "internal/retry"},
+	"rebind/coalesce":      {"rebind", "internal/retry"},
+	"coordinator/driver":   {"modes", "rebind"},
+	"internal/policy":      {"modes", "coordinator/driver"},
+	"internal/replica":     {"rebind", "coordinator/driver", "internal/clock", "internal/retry"},
+	"coordinator":          {"modes", "rebind", "coordinator/driver", "internal/clock", "internal/policy", "internal/replica", "internal/retry"},
 	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/pemfile", "internal/retry"}),
 	"etcdstore/embedded":   {"internal/filelock", "internal/hostport"},
 	"internal/hostport":    {},
@@ -40,9 +44,9 @@ var layers = map[string][]string{
 	"internal/retry":       {},
 	"internal/memstore":    core,
 	"internal/storetest":   core,
-	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock"}),
+	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),
 	"internal/httpapi/...": slices.Concat(core, httpapi, []string{"internal/hostport"}),
-	"internal/telemetry":   slices.Concat(core, []string{"internal/httpapi", "internal/httpapi/wire"}),
+	"internal/telemetry":   slices.Concat(core, []string{"internal/policy", "internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":      outer,
 	"test/lab/evidence":    {},
 	"test/lab/judge":       {"test/lab/evidence"},

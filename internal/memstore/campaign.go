@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -14,7 +14,7 @@ import (
 const retryEvery = 500 * time.Millisecond
 
 // Campaign stands for election.
-func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
+func (m *membership) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.ctx, func() { cancel(m.Cause()) })()
@@ -22,11 +22,11 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 	defer patience.Stop()
 	<-patience.C
 	jump := bid.Ordered
-	var tries coordinator.Tries
+	var tries driver.Attempts
 	for {
 		t, look, err := m.attempt(ctx, &bid, &jump)
 		var off *calledOff
-		failed := err != nil && !errors.Is(err, coordinator.ErrHold) && !errors.Is(err, coordinator.ErrYield)
+		failed := err != nil && !errors.Is(err, driver.ErrHold) && !errors.Is(err, driver.ErrYield)
 		switch {
 		case t != nil:
 			return t, nil
@@ -34,8 +34,8 @@ func (m *membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordin
 			return nil, m.withdraw(context.Cause(ctx))
 		case errors.As(err, &off):
 			return nil, m.withdraw(off.why)
-		case errors.Is(err, coordinator.ErrYield):
-			patience.Reset(coordinator.YieldFor)
+		case errors.Is(err, driver.ErrYield):
+			patience.Reset(driver.YieldFor)
 		case failed && !errors.Is(err, errMoved):
 			tries.Failed(err, look.term)
 		}
@@ -74,7 +74,7 @@ type again struct {
 }
 
 // attempt tries once to begin a term, and tells when to look again.
-func (m *membership) attempt(ctx context.Context, bid *coordinator.Bid, jump *bool) (*term, again, error) {
+func (m *membership) attempt(ctx context.Context, bid *driver.Bid, jump *bool) (*term, again, error) {
 	if err := m.store.reach(ctx, CallCampaign); err != nil {
 		return nil, again{}, err
 	}
@@ -90,7 +90,7 @@ func (m *membership) attempt(ctx context.Context, bid *coordinator.Bid, jump *bo
 
 // claim takes the term if it is this candidate's turn, or if it may jump the
 // queue, which it may no more when that came to nothing; the caller holds mu.
-func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
+func (m *membership) claim(bid *driver.Bid, jump *bool) (*term, error) {
 	s := m.store.server
 	made, queued := s.queue[m.lease.key]
 	switch {
@@ -123,13 +123,13 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 	}
 	if first && bid.Defers(s.holder.Term) {
 		m.requeue()
-		return nil, coordinator.ErrYield
+		return nil, driver.ErrYield
 	}
 	if err := bid.Consider(s.plane()); err != nil {
 		switch {
-		case errors.Is(err, coordinator.ErrHold):
+		case errors.Is(err, driver.ErrHold):
 			return nil, err
-		case !errors.Is(err, coordinator.ErrYield):
+		case !errors.Is(err, driver.ErrYield):
 			return nil, &calledOff{err}
 		}
 		*jump = bid.Ordered
@@ -150,7 +150,7 @@ func (m *membership) claim(bid *coordinator.Bid, jump *bool) (*term, error) {
 var errMoved = errors.New("the plane has changed meanwhile")
 
 // take begins a term, if nothing changes before it does; the caller holds mu.
-func (m *membership) take(bid *coordinator.Bid, made rebind.Revision) (*term, error) {
+func (m *membership) take(bid *driver.Bid, made rebind.Revision) (*term, error) {
 	s := m.store.server
 	seen := s.revision
 	s.mu.Unlock()
@@ -172,7 +172,7 @@ func (m *membership) take(bid *coordinator.Bid, made rebind.Revision) (*term, er
 	}
 	planeID, after := bid.Recall()
 	s.found(planeID)
-	s.holder = coordinator.Holder{
+	s.holder = driver.Holder{
 		Term: max(int64(made), last+1, after+1), Key: m.lease.key, Node: m.store.node,
 		Since: time.Now().UTC().Truncate(time.Millisecond),
 	}
@@ -220,8 +220,8 @@ func (m *membership) withdraw(why error) error {
 	for m.ctx.Err() == nil {
 		err := m.store.reach(limit, CallWithdraw)
 		switch {
-		case err != nil && (limit.Err() != nil || errors.Is(err, rebind.ErrDenied)):
-			m.end(fmt.Errorf("%w: its candidacy cannot be given up: %w: %w", coordinator.ErrLeaseLost, err, why))
+		case err != nil && (limit.Err() != nil || errors.Is(err, driver.ErrDenied)):
+			m.end(fmt.Errorf("%w: its candidacy cannot be given up: %w: %w", driver.ErrLeaseLost, err, why))
 		case err != nil:
 			select {
 			case <-time.After(retryEvery):

@@ -1,7 +1,7 @@
 package memstore
 
 import (
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -129,7 +129,7 @@ func (s *Server) DeleteRecord(node string) {
 }
 
 // Forge puts r in the place of a node's record, on a lease of nobody's.
-func (s *Server) Forge(node string, r coordinator.Record) {
+func (s *Server) Forge(node string, r driver.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := &entry{record: r, joined: s.step(), lease: s.grant()}
@@ -146,8 +146,8 @@ func (s *Server) EditTerm(number int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holder.Term = number
-	if number < 1 || number > coordinator.MaxTerm {
-		s.holder = coordinator.Holder{}
+	if number < 1 || number > driver.MaxTerm {
+		s.holder = driver.Holder{}
 	}
 	s.termMod = s.step()
 	s.announce()
@@ -157,7 +157,7 @@ func (s *Server) EditTerm(number int64) {
 func (s *Server) DeleteTerm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.holder, s.termMod = coordinator.Holder{}, 0
+	s.holder, s.termMod = driver.Holder{}, 0
 	s.step()
 	s.announce()
 }

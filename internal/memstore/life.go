@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -26,8 +26,8 @@ func (s *Server) newLife(number uint64) *life {
 	return l
 }
 
-// Life counts how often this node has found the store to be restored.
-func (s *Store) Life() uint64 {
+// Incarnation counts how often this node has found the store to be restored.
+func (s *Store) Incarnation() uint64 {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	return s.life.number
@@ -42,7 +42,7 @@ func (s *Store) Restored(life uint64, how string) error {
 
 // restored is Restored for who holds the server.
 func (s *Store) restored(life uint64, how string) error {
-	err := fmt.Errorf("%w: %s", rebind.ErrRestored, how)
+	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	if old := s.life; old.number == life {
 		s.life = s.server.newLife(life + 1)
 		old.end(err)
@@ -114,19 +114,19 @@ type kept struct {
 	revision rebind.Revision
 	planeID  string
 	format   int
-	pause    *coordinator.Pause
-	guard    *guard
-	left     map[string]coordinator.Left
-	holder   coordinator.Holder
+	pause    *driver.Pause
+	guard    *guardKey
+	left     map[string]driver.Departed
+	holder   driver.Holder
 	termMod  rebind.Revision // revision of the term record, 0: none
-	handover *offer
+	handover *offerKey
 	nodes    map[string]*entry             // by node id
 	queue    map[string]rebind.Revision    // candidates: when they were made
 	mementos map[rebind.Name]stored        // what is there
 	log      []rebind.Change               // what happened to mementos, in order
 	compact  rebind.Revision               // log before this is gone
 	base     map[rebind.Name]rebind.Change // what was there before log
-	history  []coordinator.HistoryEntry    // oldest first
+	history  []driver.HistoryEntry         // oldest first
 	loose    map[string]bool               // keys in queue that hang on no lease
 	writers  map[rebind.Name]string        // operation that last put each memento
 }
@@ -160,7 +160,7 @@ func (s *Server) then(at rebind.Revision) (map[rebind.Name]rebind.Change, error)
 	case at < s.compact:
 		return nil, rebind.ErrCompacted
 	case at > s.revision:
-		return nil, rebind.ErrAhead
+		return nil, driver.ErrAhead
 	}
 	then := maps.Clone(s.base)
 	for _, c := range s.log {

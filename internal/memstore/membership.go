@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -23,13 +23,13 @@ type membership struct {
 }
 
 // Join publishes r on a new lease.
-func (s *Store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	if err := s.reach(ctx, CallJoin); err != nil {
 		return nil, err
 	}
 	defer s.server.mu.Unlock()
 	if e, ok := s.server.nodes[r.ID]; ok {
-		return nil, &coordinator.TakenError{Holder: e.record}
+		return nil, &driver.TakenError{Holder: e.record}
 	}
 	if g := s.server.guard; g != nil {
 		return nil, g.secluded()
@@ -50,7 +50,7 @@ func (s *Store) member() *membership {
 	m := &membership{store: s, lease: s.server.grant()}
 	m.ctx, m.end = context.WithCancelCause(s.server.ctx)
 	life := s.life.ctx
-	stop := context.AfterFunc(life, func() { m.end(fmt.Errorf("%w: %w", coordinator.ErrLeaseLost, context.Cause(life))) })
+	stop := context.AfterFunc(life, func() { m.end(fmt.Errorf("%w: %w", driver.ErrLeaseLost, context.Cause(life))) })
 	context.AfterFunc(m.ctx, func() { stop() })
 	m.renewed(time.Now())
 	go m.keep()
@@ -59,7 +59,7 @@ func (s *Store) member() *membership {
 
 func (m *membership) renewed(sent time.Time) {
 	ttl := m.store.server.ttl
-	m.until.Store(sent.Add(ttl - coordinator.Margin(ttl)).UnixNano())
+	m.until.Store(sent.Add(ttl - driver.Margin(ttl)).UnixNano())
 }
 
 // keep renews until the membership is over: by the server, or by the holder's own
@@ -89,10 +89,10 @@ func (m *membership) keep() {
 		}
 		switch {
 		case s.cut[m.store.node], m.store.look() != nil: // which ends the membership
-		case time.Since(heard) >= coordinator.Patience(s.ttl):
-			m.end(fmt.Errorf("%w: %w: the store renews it and answers nothing else", coordinator.ErrLeaseLost, coordinator.ErrStuck))
+		case time.Since(heard) >= driver.StallLimit(s.ttl):
+			m.end(fmt.Errorf("%w: %w: the store renews it and answers nothing else", driver.ErrLeaseLost, driver.ErrStuck))
 		case m.lease.gone:
-			m.end(fmt.Errorf("%w: the store no longer has it", coordinator.ErrLeaseLost))
+			m.end(fmt.Errorf("%w: the store no longer has it", driver.ErrLeaseLost))
 		default:
 			m.lease.timer.Reset(s.ttl)
 			m.renewed(time.Now())
@@ -116,14 +116,14 @@ func (m *membership) Remaining() time.Duration {
 // overdue is why the deadline has passed.
 func (m *membership) overdue() error {
 	if well := m.well.Load(); well != 0 && well < m.until.Load() {
-		return coordinator.ErrHung
+		return driver.ErrHung
 	}
-	return fmt.Errorf("%w: not renewed in time", coordinator.ErrLeaseLost)
+	return fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 }
 
-// Vouch has the lease kept for [coordinator.Patience] from now on.
-func (m *membership) Vouch() {
-	m.well.Store(time.Now().Add(coordinator.Patience(m.store.server.ttl)).UnixNano())
+// Heartbeat has the lease kept for [driver.StallLimit] from now on.
+func (m *membership) Heartbeat() {
+	m.well.Store(time.Now().Add(driver.StallLimit(m.store.server.ttl)).UnixNano())
 }
 
 // Lost returns a channel that is closed when the membership is over.
@@ -133,14 +133,14 @@ func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
 func (m *membership) Cause() error { return context.Cause(m.ctx) }
 
 // Publish replaces the record.
-func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
+func (m *membership) Publish(ctx context.Context, r driver.Record) error {
 	if err := m.store.reach(ctx, CallPublish); err != nil {
 		return err
 	}
 	s := m.store.server
 	defer s.mu.Unlock()
 	if m.lease.gone {
-		return coordinator.ErrLeaseLost
+		return driver.ErrLeaseLost
 	}
 	e, ok := s.nodes[r.ID]
 	switch {
@@ -149,7 +149,7 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	case !ok:
 		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
 	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance && int64(e.joined) > m.held.Load():
-		return coordinator.ErrNodeTaken
+		return driver.ErrNodeTaken
 	case e.lease != m.lease: // somebody has put it over this one, or has written what no process writes
 		s.nodes[r.ID] = &entry{record: r, joined: e.joined, lease: m.lease}
 		s.step()
@@ -162,12 +162,12 @@ func (m *membership) Publish(ctx context.Context, r coordinator.Record) error {
 	return nil
 }
 
-// Carries reports whether the record of a member hangs on this lease.
-func (m *membership) Carries(of coordinator.Member) bool { return of.CandidateKey == m.lease.key }
+// Owns reports whether the record of a member hangs on this lease.
+func (m *membership) Owns(of driver.Member) bool { return of.CandidateKey == m.lease.key }
 
 // Leave ends the membership.
-func (m *membership) Leave(ctx context.Context, last *coordinator.Left) error {
-	m.end(fmt.Errorf("%w: left the plane", coordinator.ErrLeaseLost))
+func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
+	m.end(fmt.Errorf("%w: left the plane", driver.ErrLeaseLost))
 	if err := m.store.reach(ctx, CallLeave); err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/storetest"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -14,7 +14,7 @@ import (
 // lab shows the server's faults as the contract's tests ask for them.
 type lab struct{ *memstore.Server }
 
-func (l lab) Node(id string) coordinator.Store { return l.Server.Node(id) }
+func (l lab) Node(id string) driver.Store { return l.Server.Node(id) }
 
 func (l lab) Garble(name rebind.Name) { l.Put(name, rebind.Content{}, "not readable") }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // Writable tells whether there is room.
-func (s *Store) Writable(ctx context.Context, _ coordinator.Record) error {
+func (s *Store) Writable(ctx context.Context, _ driver.Record) error {
 	if err := s.reach(ctx, CallOperate); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (s *Store) Writable(ctx context.Context, _ coordinator.Record) error {
 
 // Pause puts p in force. Its key outlives its end by a TTL: so it would where the lease
 // that it hangs on is renewed in full when the store changes its leader.
-func (s *Store) Pause(ctx context.Context, p coordinator.Pause) error {
+func (s *Store) Pause(ctx context.Context, p driver.Pause) error {
 	return s.operate(ctx, func(server *Server) error {
 		server.lift()
 		server.pause = &p
@@ -68,7 +68,7 @@ var errNothing = errors.New("nothing to change")
 func (s *Store) Forget(ctx context.Context, node string) error {
 	return s.operate(ctx, func(server *Server) error {
 		if _, ok := server.left[node]; !ok {
-			return fmt.Errorf("%w among those that left: %s", coordinator.ErrNoNode, node)
+			return fmt.Errorf("%w among those that left: %s", driver.ErrNoNode, node)
 		}
 		delete(server.left, node)
 		return nil
@@ -92,8 +92,8 @@ func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
 	return nil
 }
 
-// Seclude takes the plane for the node of r.
-func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
+// JoinExclusive takes the plane for the node of r.
+func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
 	if err := s.reach(ctx, CallSeclude); err != nil {
 		return nil, nil, err
 	}
@@ -102,12 +102,12 @@ func (s *Store) Seclude(ctx context.Context, r coordinator.Record, planeID strin
 		return nil, nil, s.server.guard.secluded()
 	}
 	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 {
-		return nil, nil, fmt.Errorf("%w: somebody is in this one", coordinator.ErrSecluded)
+		return nil, nil, fmt.Errorf("%w: somebody is in this one", driver.ErrExclusive)
 	}
 	m := s.member()
 	s.server.found(planeID)
-	s.server.guard = &guard{
-		Seclusion: coordinator.Seclusion{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
+	s.server.guard = &guardKey{
+		Guard: driver.Guard{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
 	}
 	s.server.announce()
 	t := &term{m: m, number: int64(s.server.guard.made), planeID: s.server.planeID, recorded: s.server.guard.made, solo: true}

@@ -1,5 +1,5 @@
 // Package memstore is the one in-memory store: the whole of
-// [coordinator.Store], for tests and examples, with faults on demand. It lives
+// [driver.Store], for tests and examples, with faults on demand. It lives
 // by the clock of package time, so inside a testing/synctest bubble leases lapse
 // in virtual time.
 //
@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -46,24 +46,24 @@ type Server struct {
 }
 
 type entry struct {
-	record coordinator.Record
+	record driver.Record
 	joined rebind.Revision
 	lease  *lease
 }
 
-type guard struct {
-	coordinator.Seclusion
+type guardKey struct {
+	driver.Guard
 	lease *lease
 	made  rebind.Revision
 }
 
 // secluded is the error of a node that finds the guard.
-func (g *guard) secluded() error {
-	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", coordinator.ErrSecluded, g.Node, g.URI)
+func (g *guardKey) secluded() error {
+	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", driver.ErrExclusive, g.Node, g.URI)
 }
 
-type offer struct {
-	coordinator.Handover
+type offerKey struct {
+	driver.Offer
 	lease *lease
 }
 
@@ -83,7 +83,7 @@ func New(ttl time.Duration) *Server {
 		kept: kept{
 			revision: 1,
 			nodes:    make(map[string]*entry),
-			left:     make(map[string]coordinator.Left),
+			left:     make(map[string]driver.Departed),
 			queue:    make(map[string]rebind.Revision),
 			mementos: make(map[rebind.Name]stored),
 			base:     make(map[rebind.Name]rebind.Change),
@@ -197,46 +197,46 @@ func (s *Server) candidacy(key string) rebind.Revision {
 
 // stray names what is no node's candidacy, and a term record that cannot be read; the
 // caller holds mu.
-func (s *Server) stray() []coordinator.Stray {
+func (s *Server) stray() []driver.Stray {
 	behind := make(map[string]bool)
 	for _, e := range s.nodes {
 		behind[e.lease.key] = true
 	}
-	var found []coordinator.Stray
+	var found []driver.Stray
 	for key := range s.queue {
 		if s.loose[key] || !behind[key] {
-			found = append(found, coordinator.Stray{Key: key, Why: "is nobody's candidacy"})
+			found = append(found, driver.Stray{Key: key, Why: "is nobody's candidacy"})
 		}
 	}
 	if s.termMod != 0 && s.holder.Term == 0 {
-		found = append(found, coordinator.Stray{Key: "term", Why: "is garbled"})
+		found = append(found, driver.Stray{Key: "term", Why: "is garbled"})
 	}
-	slices.SortFunc(found, func(a, b coordinator.Stray) int { return strings.Compare(a.Key, b.Key) })
-	return found[:min(len(found), coordinator.MaxStrays)]
+	slices.SortFunc(found, func(a, b driver.Stray) int { return strings.Compare(a.Key, b.Key) })
+	return found[:min(len(found), driver.MaxStrays)]
 }
 
 // plane is the plane as it is; the caller holds mu.
-func (s *Server) plane() coordinator.Plane {
-	p := coordinator.Plane{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}
+func (s *Server) plane() driver.Plane {
+	p := driver.Plane{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}
 	if !s.pause.Over(time.Now()) {
 		pause := *s.pause
 		p.Pause = &pause
 	}
 	p.Strays = s.stray()
 	if s.guard != nil {
-		by := s.guard.Seclusion
-		p.Seclusion = &by
+		by := s.guard.Guard
+		p.Exclusive = &by
 	}
 	for _, l := range s.left {
-		p.Left = append(p.Left, l)
+		p.Departed = append(p.Departed, l)
 	}
-	slices.SortFunc(p.Left, func(a, b coordinator.Left) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(p.Departed, func(a, b driver.Departed) int { return strings.Compare(a.ID, b.ID) })
 	if s.handover != nil {
-		h := s.handover.Handover
-		p.Handover = &h
+		h := s.handover.Offer
+		p.Offer = &h
 	}
 	for _, e := range s.nodes {
-		m := coordinator.Member{
+		m := driver.Member{
 			Record: e.record, Joined: e.joined,
 			Candidacy: s.candidacy(e.lease.key), CandidateKey: e.lease.key,
 		}
@@ -244,7 +244,7 @@ func (s *Server) plane() coordinator.Plane {
 			p.Members = append(p.Members, m)
 		}
 	}
-	slices.SortFunc(p.Members, func(a, b coordinator.Member) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(p.Members, func(a, b driver.Member) int { return strings.Compare(a.ID, b.ID) })
 	return p
 }
 
@@ -299,5 +299,5 @@ func (s *Server) found(planeID string) {
 	if planeID == "" {
 		planeID = rand.Text()
 	}
-	s.planeID, s.format = planeID, coordinator.Format
+	s.planeID, s.format = planeID, driver.Format
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -16,14 +16,14 @@ import (
 const callTimeout = 2 * time.Second
 
 // Store is one node's connection to a [Server]. It implements
-// [coordinator.Store].
+// [driver.Store].
 type Store struct {
 	server *Server
 	node   string
 	life   *life // guarded by the server's mu
 }
 
-var _ coordinator.Store = (*Store)(nil)
+var _ driver.Store = (*Store)(nil)
 
 // reach waits until the node can reach the store, or returns an error after
 // callTimeout, or one that tells of a restore. It returns with the server locked if it
@@ -39,7 +39,7 @@ func (s *Store) reach(ctx context.Context, call Call) error {
 		if ctx.Err() == nil && !s.server.away(s.node) {
 			err := s.look()
 			if err == nil && s.server.corrupt && call.writes() {
-				err = rebind.ErrStoreCorrupt
+				err = driver.ErrStoreCorrupt
 			}
 			if err != nil {
 				s.server.mu.Unlock()
@@ -67,14 +67,14 @@ func (s *Store) allowed(call Call) error {
 // TTL returns the TTL of leases.
 func (s *Store) TTL() time.Duration { return s.server.ttl }
 
-// Standing tells of a store that is corrupt.
-func (s *Store) Standing() coordinator.Standing {
+// Health tells of a store that is corrupt.
+func (s *Store) Health() driver.Health {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	if s.server.corrupt {
-		return coordinator.Standing{Refuses: rebind.ErrStoreCorrupt}
+		return driver.Health{Refuses: driver.ErrStoreCorrupt}
 	}
-	return coordinator.Standing{}
+	return driver.Health{}
 }
 
 // Head returns the present revision.
@@ -87,16 +87,16 @@ func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 }
 
 // Plane returns the plane as it is.
-func (s *Store) Plane(ctx context.Context) (coordinator.Plane, error) {
+func (s *Store) Plane(ctx context.Context) (driver.Plane, error) {
 	if err := s.reach(ctx, CallPlane); err != nil {
-		return coordinator.Plane{}, err
+		return driver.Plane{}, err
 	}
 	defer s.server.mu.Unlock()
 	return s.server.plane(), nil
 }
 
 // History returns the latest terms, newest first.
-func (s *Store) History(ctx context.Context) ([]coordinator.HistoryEntry, error) {
+func (s *Store) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	if err := s.reach(ctx, CallHistory); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Store) Size(ctx context.Context) (int, error) {
 
 // Follow calls see after each change. A node that is cut off sees nothing until
 // it is healed.
-func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
+func (s *Store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
 	for {
 		s.server.mu.Lock()
 		p, moved, cut := s.server.plane(), s.server.moved, s.server.away(s.node)
@@ -137,9 +137,9 @@ func (s *Store) Follow(ctx context.Context, node string, see func(coordinator.Pl
 }
 
 // narrow leaves of a plane what is shown to one node of it.
-func narrow(p *coordinator.Plane, node string) {
-	p.Narrow, p.Left, p.Strays = true, nil, nil
-	p.Members = slices.DeleteFunc(p.Members, func(m coordinator.Member) bool { return m.ID != node && m.ID != p.Holder.Node })
+func narrow(p *driver.Plane, node string) {
+	p.Narrow, p.Departed, p.Strays = true, nil, nil
+	p.Members = slices.DeleteFunc(p.Members, func(m driver.Member) bool { return m.ID != node && m.ID != p.Holder.Node })
 	for i := range p.Members {
 		if m := &p.Members[i]; m.CandidateKey != p.Holder.Key {
 			m.Candidacy = 0
@@ -151,7 +151,7 @@ func narrow(p *coordinator.Plane, node string) {
 const pageSize = 100
 
 // Load reads all mementos at one revision.
-func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
+func (s *Store) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
 	if err := s.reach(ctx, CallLoad); err != nil {
 		return 0, err
 	}
@@ -160,7 +160,7 @@ func (s *Store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.
 	s.server.mu.Unlock()
 	slices.SortFunc(all, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	for part := range slices.Chunk(all, pageSize) {
-		if err := page(rebind.Page{Changes: part, Total: int64(len(all))}); err != nil {
+		if err := page(driver.Page{Changes: part, Total: int64(len(all))}); err != nil {
 			return 0, err
 		}
 	}
@@ -189,7 +189,7 @@ func (s *Store) Past(ctx context.Context, at rebind.Revision, start rebind.Name,
 }
 
 // Watch opens a stream of changes after a revision.
-func (s *Store) Watch(ctx context.Context, after rebind.Revision) rebind.Watcher {
+func (s *Store) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -212,14 +212,14 @@ type watcher struct {
 
 // Next returns what has happened since the last call, or how far the store has
 // come if that was asked for.
-func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
+func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 	asked := false
 	for {
 		s := w.store.server
 		s.mu.Lock()
 		moved, cut, head := s.moved, s.away(w.store.node) || s.stalled[w.store.node], s.revision
 		compacted, broken := w.after < s.compact, w.breaks != s.breaks
-		var b rebind.Batch
+		var b driver.Batch
 		for _, c := range s.log {
 			if c.Revision > w.after && c.Revision <= head {
 				b.Changes = append(b.Changes, c)
@@ -232,25 +232,25 @@ func (w *watcher) Next(ctx context.Context) (rebind.Batch, error) {
 		s.mu.Unlock()
 		switch {
 		case broken:
-			return rebind.Batch{}, fmt.Errorf("%w: connection lost", rebind.ErrUnavailable)
+			return driver.Batch{}, fmt.Errorf("%w: connection lost", rebind.ErrUnavailable)
 		case cut:
 		case compacted:
-			return rebind.Batch{}, rebind.ErrCompacted
+			return driver.Batch{}, rebind.ErrCompacted
 		case len(b.Changes) > 0:
 			w.after = b.Revision
 			return b, nil
 		case asked && head > w.after:
 			w.after = head
-			return rebind.Batch{Revision: head}, nil
+			return driver.Batch{Revision: head}, nil
 		}
 		select {
 		case <-moved:
 		case <-w.asked:
 			asked = true
 		case <-ctx.Done():
-			return rebind.Batch{}, context.Cause(ctx)
+			return driver.Batch{}, context.Cause(ctx)
 		case <-w.ctx.Done():
-			return rebind.Batch{}, context.Cause(w.ctx)
+			return driver.Batch{}, context.Cause(w.ctx)
 		}
 	}
 }

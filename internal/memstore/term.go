@@ -6,7 +6,7 @@ import (
 	"maps"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -46,13 +46,13 @@ func (t *term) watch() {
 		moved, fenced, cut := s.moved, t.fenced(), s.away(t.m.store.node)
 		s.mu.Unlock()
 		if fenced && !cut {
-			t.over(fmt.Errorf("%w: the store says so", coordinator.ErrTermOver))
+			t.over(fmt.Errorf("%w: the store says so", driver.ErrTermOver))
 			return
 		}
 		select {
 		case <-moved:
 		case <-t.m.ctx.Done():
-			t.over(fmt.Errorf("%w: %w", coordinator.ErrTermOver, t.m.Cause()))
+			t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, t.m.Cause()))
 		case <-t.ctx.Done():
 		}
 	}
@@ -90,7 +90,7 @@ func (t *term) reach(ctx context.Context, call Call) error {
 	}
 	if t.fenced() {
 		t.m.store.server.mu.Unlock()
-		t.over(fmt.Errorf("%w: a write was refused", coordinator.ErrTermOver))
+		t.over(fmt.Errorf("%w: a write was refused", driver.ErrTermOver))
 		return rebind.ErrFenced
 	}
 	return nil
@@ -111,7 +111,7 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	}
 	if !same {
 		s.mu.Unlock()
-		return 0, &rebind.BaseError{Actual: actual}
+		return 0, &driver.BaseError{Actual: actual}
 	}
 	if s.full && puts {
 		s.mu.Unlock()
@@ -173,7 +173,7 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 }
 
 // publish changes this node's record; the caller holds mu.
-func (t *term) publish(r coordinator.Record) {
+func (t *term) publish(r driver.Record) {
 	s := t.m.store.server
 	joined := s.revision
 	if e, ok := s.nodes[r.ID]; ok {
@@ -204,7 +204,7 @@ func (t *term) change(ctx context.Context, call Call, write func(s *Server) erro
 }
 
 // Announce publishes the master and its history entry.
-func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
+func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
 	return t.change(ctx, CallAnnounce, func(s *Server) error {
 		s.step()
 		t.publish(r)
@@ -215,7 +215,7 @@ func (t *term) Announce(ctx context.Context, r coordinator.Record, h coordinator
 }
 
 // Publish replaces the record.
-func (t *term) Publish(ctx context.Context, r coordinator.Record) error {
+func (t *term) Publish(ctx context.Context, r driver.Record) error {
 	return t.change(ctx, CallPublish, func(s *Server) error {
 		s.step()
 		t.publish(r)
@@ -238,8 +238,8 @@ func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
 	return at, nil
 }
 
-// Bury keeps what is known of a node that vanished.
-func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
+// RecordDeparture keeps what is known of a node that vanished.
+func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 	return t.change(ctx, CallBury, func(s *Server) error {
 		_, left := s.left[l.ID]
 		if _, back := s.nodes[l.ID]; !back && !left {
@@ -251,17 +251,17 @@ func (t *term) Bury(ctx context.Context, l coordinator.Left) error {
 }
 
 // errSolo is what a disabled node is told that wants to share.
-var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", coordinator.ErrRefused)
+var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
 
-// Rehearse finds everything allowed that there is room for.
-func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
+// CheckHandover finds everything allowed that there is room for.
+func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
 	if t.solo {
 		return errSolo
 	}
 	return t.change(ctx, CallPlane, func(s *Server) error {
 		switch {
 		case s.corrupt:
-			return rebind.ErrStoreCorrupt
+			return driver.ErrStoreCorrupt
 		case s.full:
 			return rebind.ErrStoreFull
 		}
@@ -270,7 +270,7 @@ func (t *term) Rehearse(ctx context.Context, _ coordinator.Member) error {
 }
 
 // Offer publishes a handover or withdraws it.
-func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
+func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 	if t.solo {
 		return errSolo
 	}
@@ -279,22 +279,22 @@ func (t *term) Offer(ctx context.Context, h *coordinator.Handover) error {
 		s.handover = nil
 		if h != nil {
 			h.Made = at
-			s.handover = &offer{Handover: *h, lease: t.m.lease}
+			s.handover = &offerKey{Offer: *h, lease: t.m.lease}
 		}
 		return nil
 	})
 }
 
 // Pass gives the term to a candidate.
-func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Record) error {
+func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
 	if t.solo {
 		return errSolo
 	}
 	err := t.change(ctx, CallPass, func(s *Server) error {
 		if s.candidacy(to.CandidateKey) != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
-			return fmt.Errorf("%w: %s is no longer in the election", coordinator.ErrRefused, to.ID)
+			return fmt.Errorf("%w: %s is no longer in the election", driver.ErrRefused, to.ID)
 		}
-		s.holder = coordinator.Holder{
+		s.holder = driver.Holder{
 			Term: max(int64(to.Candidacy), t.number+1), Key: to.CandidateKey, Node: to.ID,
 			Since: time.Now().UTC().Truncate(time.Millisecond),
 		}
@@ -305,13 +305,13 @@ func (t *term) Pass(ctx context.Context, to coordinator.Member, r coordinator.Re
 		return nil
 	})
 	if err == nil {
-		t.over(fmt.Errorf("%w: handed over to %s", coordinator.ErrTermOver, to.ID))
+		t.over(fmt.Errorf("%w: handed over to %s", driver.ErrTermOver, to.ID))
 	}
 	return err
 }
 
 // Resign gives the term up.
-func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
+func (t *term) Resign(ctx context.Context, r driver.Record) error {
 	if t.solo {
 		if err := t.m.Leave(ctx, nil); err != nil {
 			return err
@@ -325,7 +325,7 @@ func (t *term) Resign(ctx context.Context, r coordinator.Record) error {
 		return nil
 	})
 	if err == nil {
-		t.over(fmt.Errorf("%w: given up", coordinator.ErrTermOver))
+		t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
 	}
 	return err
 }

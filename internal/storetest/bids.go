@@ -4,11 +4,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func win(t *testing.T, m coordinator.Membership, bid coordinator.Bid) coordinator.Term {
+func win(t *testing.T, m driver.Presence, bid driver.Bid) driver.Term {
 	t.Helper()
 	term, err := m.Campaign(limit(t), bid)
 	if err != nil {
@@ -54,7 +54,7 @@ func bidFounds(t *testing.T, lab Lab) {
 		t.Fatalf("plane = %+v, want none before the first term", p)
 	}
 	term := win(t, a, bid)
-	if p := plane(t, lab); p.ID != "mine" || p.Format != coordinator.Format {
+	if p := plane(t, lab); p.ID != "mine" || p.Format != driver.Format {
 		t.Fatalf("plane = %+v, want the id that was bid, in this format", p)
 	}
 	if err := term.Resign(limit(t), record("a")); err != nil {
@@ -96,7 +96,7 @@ func remembering(planeID string, after int64) func() (string, int64) {
 // The candidate here does not mind company. It is the term's transaction that does.
 func aloneWaits(t *testing.T, lab Lab) {
 	other := join(t, lab, "b")
-	bid, shown := counted(func(coordinator.Plane) error { return nil })
+	bid, shown := counted(func(driver.Plane) error { return nil })
 	bid.Alone = true
 	a := start(t, join(t, lab, "a"), bid)
 	asked(t, shown, 1)
@@ -130,17 +130,17 @@ func rehearsalWritesNothing(t *testing.T, lab Lab) {
 	queued(t, lab, "b")
 	before := plane(t, lab)
 	to, _ := before.Member("b")
-	if err := term.Rehearse(limit(t), to); err != nil {
+	if err := term.CheckHandover(limit(t), to); err != nil {
 		t.Fatal(err)
 	}
 	p := plane(t, lab)
-	if p.Revision != before.Revision || p.Holder != before.Holder || p.Handover != nil {
+	if p.Revision != before.Revision || p.Holder != before.Holder || p.Offer != nil {
 		t.Errorf("plane = %+v, want %+v as before", p, before)
 	}
 	commit(t, term, "op", []rebind.Revision{0}, put("entity/x", "1"))
 	lab.Revoke("a")
 	over(t, term)
-	if err := term.Rehearse(limit(t), to); err == nil {
+	if err := term.CheckHandover(limit(t), to); err == nil {
 		t.Error("rehearsed after the term was over")
 	}
 }

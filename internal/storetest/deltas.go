@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -25,7 +26,7 @@ func commitAtomic(t *testing.T, lab Lab) {
 		t.Fatalf("content = %+v", x.Content)
 	}
 	_, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2"), {Name: "entity/y"}}}, []rebind.Revision{first, first - 1})
-	var moved *rebind.BaseError
+	var moved *driver.BaseError
 	if !errors.As(err, &moved) || len(moved.Actual) != 2 || moved.Actual[0] != first || moved.Actual[1] != first {
 		t.Fatalf("commit on a wrong base = %v, want a BaseError with %d twice", err, first)
 	}
@@ -93,7 +94,7 @@ func loadSees(t *testing.T, lab Lab) {
 	}
 	pages, last := 0, rebind.Name("")
 	var count, total int64
-	rev, err := lab.Node("observer").Load(limit(t), func(p rebind.Page) error {
+	rev, err := lab.Node("observer").Load(limit(t), func(p driver.Page) error {
 		pages++
 		count += int64(len(p.Changes))
 		total = p.Total
@@ -112,12 +113,12 @@ func loadSees(t *testing.T, lab Lab) {
 		t.Errorf("%d pages, want several", pages)
 	}
 	stop := errors.New("stop")
-	if _, err := lab.Node("observer").Load(limit(t), func(rebind.Page) error { return stop }); !errors.Is(err, stop) {
+	if _, err := lab.Node("observer").Load(limit(t), func(driver.Page) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("load = %v, want the error of page", err)
 	}
 }
 
-func next(t *testing.T, w rebind.Watcher) rebind.Batch {
+func next(t *testing.T, w driver.Watcher) driver.Batch {
 	t.Helper()
 	b, err := w.Next(limit(t))
 	if err != nil {
@@ -196,7 +197,7 @@ func progressTells(t *testing.T, lab Lab) {
 	if err != nil || head <= at {
 		t.Fatalf("head = %d, %v, want more than %d", head, err, at)
 	}
-	reached := make(chan rebind.Batch, 1)
+	reached := make(chan driver.Batch, 1)
 	go func() {
 		b, _ := w.Next(t.Context())
 		reached <- b
@@ -260,7 +261,7 @@ func pastShows(t *testing.T, lab Lab) {
 	if _, more, err := store.Past(limit(t), first, "", 1); err != nil || !more {
 		t.Errorf("one of two: more %t, %v", more, err)
 	}
-	if _, _, err := store.Past(limit(t), second+1000, "", 1); !errors.Is(err, rebind.ErrAhead) {
+	if _, _, err := store.Past(limit(t), second+1000, "", 1); !errors.Is(err, driver.ErrAhead) {
 		t.Errorf("ahead of the store: %v, want ErrAhead", err)
 	}
 	lab.Compact()

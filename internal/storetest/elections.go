@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -48,13 +48,13 @@ func oneWins(t *testing.T, lab Lab) {
 func makingWay(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
 	asked := 0
-	polite := start(t, join(t, lab, "b"), coordinator.Bid{Consider: func(p coordinator.Plane) error {
+	polite := start(t, join(t, lab, "b"), driver.Bid{Consider: func(p driver.Plane) error {
 		asked++
 		if p.Held {
 			t.Errorf("considered a plane that is not vacant: %+v", p)
 		}
 		if asked == 1 {
-			return coordinator.ErrYield
+			return driver.ErrYield
 		}
 		return nil
 	}})
@@ -111,7 +111,7 @@ func noPhantomWin(t *testing.T, lab Lab) {
 	if err := master.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
 	}
-	if term, err := phantom.wait(t); !errors.Is(err, coordinator.ErrLeaseLost) {
+	if term, err := phantom.wait(t); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Fatalf("candidate without a lease: term %v, error %v, want ErrLeaseLost", term, err)
 	}
 	if _, err := rightful.wait(t); err != nil {
@@ -187,8 +187,8 @@ func announceWrites(t *testing.T, lab Lab) {
 	master := record("a")
 	master.State, master.Term = modes.StateMaster, term.Number()
 	gap := int64(12)
-	entry := coordinator.HistoryEntry{
-		Term: term.Number(), Node: "a", From: "z", Reason: coordinator.ReasonFailover,
+	entry := driver.HistoryEntry{
+		Term: term.Number(), Node: "a", From: "z", Reason: driver.ReasonFailover,
 		Since: master.Since, GapMS: &gap, RebindMS: 3, Mementos: 4,
 	}
 	if p := plane(t, lab); hasMaster(&p) {
@@ -221,7 +221,7 @@ func announceWrites(t *testing.T, lab Lab) {
 	}
 }
 
-func hasMaster(p *coordinator.Plane) bool {
+func hasMaster(p *driver.Plane) bool {
 	_, ok := p.Master()
 	return ok
 }
@@ -231,18 +231,18 @@ func passGives(t *testing.T, lab Lab) {
 	// An older candidate than the target waits: the term passes it by.
 	bystander := start(t, join(t, lab, "c"), always())
 	queued(t, lab, "c")
-	target := start(t, join(t, lab, "b"), coordinator.Bid{Consider: func(coordinator.Plane) error {
+	target := start(t, join(t, lab, "b"), driver.Bid{Consider: func(driver.Plane) error {
 		t.Error("target was asked although the term was handed to it")
 		return nil
 	}})
 	queued(t, lab, "b")
-	offer := coordinator.Handover{ID: "h1", From: "a", To: "b", Until: record("a").Since}
+	offer := driver.Offer{ID: "h1", From: "a", To: "b", Until: record("a").Since}
 	if err := old.Offer(limit(t), &offer); err != nil {
 		t.Fatal(err)
 	}
 	p := plane(t, lab)
-	if p.Handover == nil || *p.Handover != offer {
-		t.Fatalf("handover = %+v, want %+v", p.Handover, offer)
+	if p.Offer == nil || *p.Offer != offer {
+		t.Fatalf("handover = %+v, want %+v", p.Offer, offer)
 	}
 	to, _ := p.Member("b")
 	demoted := record("a")
@@ -256,7 +256,7 @@ func passGives(t *testing.T, lab Lab) {
 		t.Fatal(err)
 	}
 	p = plane(t, lab)
-	if !p.Held || p.Holder.Node != "b" || p.Holder.Term != term.Number() || term.Number() <= old.Number() || p.Handover != nil {
+	if !p.Held || p.Holder.Node != "b" || p.Holder.Term != term.Number() || term.Number() <= old.Number() || p.Offer != nil {
 		t.Fatalf("plane = %+v, want a later term of b and no handover", p)
 	}
 	if a, _ := p.Member("a"); a.Record != demoted || a.Candidacy != 0 {
@@ -280,19 +280,19 @@ func passRefused(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
 	start(t, join(t, lab, "b"), always())
 	queued(t, lab, "b")
-	if err := old.Offer(limit(t), &coordinator.Handover{ID: "h1", From: "a", To: "b"}); err != nil {
+	if err := old.Offer(limit(t), &driver.Offer{ID: "h1", From: "a", To: "b"}); err != nil {
 		t.Fatal(err)
 	}
 	p := plane(t, lab)
 	to, _ := p.Member("b")
 	lab.Revoke("b")
-	if err := old.Pass(limit(t), to, record("a")); !errors.Is(err, coordinator.ErrRefused) {
+	if err := old.Pass(limit(t), to, record("a")); !errors.Is(err, driver.ErrRefused) {
 		t.Fatalf("pass = %v, want ErrRefused", err)
 	}
 	if err := old.Offer(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
-	if p := plane(t, lab); !p.Held || p.Holder.Node != "a" || p.Handover != nil {
+	if p := plane(t, lab); !p.Held || p.Holder.Node != "a" || p.Offer != nil {
 		t.Fatalf("plane = %+v, want a to lead on", p)
 	}
 	commit(t, old, "op", []rebind.Revision{0}, put("entity/x", "1"))

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -98,10 +98,10 @@ func corruptStore(t *testing.T, lab Lab) {
 		},
 		"a record": func() error { return m.Publish(limit(t), record("a")) },
 		"a join":   func() error { _, err := lab.Node("b").Join(limit(t), record("b")); return err },
-		"a pause":  func() error { return lab.Node("a").Pause(limit(t), coordinator.Pause{By: "a"}) },
+		"a pause":  func() error { return lab.Node("a").Pause(limit(t), driver.Pause{By: "a"}) },
 		"a probe":  func() error { return lab.Node("a").Writable(limit(t), record("a")) },
 	} {
-		if err := write(); !errors.Is(err, rebind.ErrStoreCorrupt) || errors.Is(err, rebind.ErrUnknown) {
+		if err := write(); !errors.Is(err, driver.ErrStoreCorrupt) || errors.Is(err, rebind.ErrUnknown) {
 			t.Errorf("%s = %v, want ErrStoreCorrupt", name, err)
 		}
 	}
@@ -109,11 +109,11 @@ func corruptStore(t *testing.T, lab Lab) {
 		t.Errorf("refused after %s", took)
 	}
 	stands := func(corrupt bool) {
-		for ctx := limit(t); errors.Is(lab.Node("a").Standing().Refuses, rebind.ErrStoreCorrupt) != corrupt; {
+		for ctx := limit(t); errors.Is(lab.Node("a").Health().Refuses, driver.ErrStoreCorrupt) != corrupt; {
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
-				t.Fatalf("standing = %+v, corrupt is %t", lab.Node("a").Standing(), corrupt)
+				t.Fatalf("standing = %+v, corrupt is %t", lab.Node("a").Health(), corrupt)
 			}
 		}
 	}
@@ -133,7 +133,7 @@ func historyIsPruned(t *testing.T, lab Lab) {
 	const kept, all = 200, 205
 	term := elect(t, join(t, lab, "a"))
 	for i := range int64(all) {
-		entry := coordinator.HistoryEntry{Term: i + 1, Node: "a", Reason: coordinator.ReasonStart}
+		entry := driver.HistoryEntry{Term: i + 1, Node: "a", Reason: driver.ReasonStart}
 		if err := term.Announce(limit(t), record("a"), entry); err != nil {
 			t.Fatalf("announce %d: %v", i, err)
 		}

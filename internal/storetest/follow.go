@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -15,7 +15,7 @@ import (
 type sight struct {
 	t    *testing.T
 	node string
-	seen chan coordinator.Plane
+	seen chan driver.Plane
 	end  func() error // ends it and returns how
 }
 
@@ -23,19 +23,19 @@ type sight struct {
 func follow(t *testing.T, lab Lab, node string) *sight {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &sight{t: t, node: node, seen: make(chan coordinator.Plane, 1000)}
+	s := &sight{t: t, node: node, seen: make(chan driver.Plane, 1000)}
 	store := lab.Node("observer")
 	done := make(chan error, 1)
-	go func() { done <- store.Follow(ctx, node, func(p coordinator.Plane) { s.seen <- p }) }()
+	go func() { done <- store.Follow(ctx, node, func(p driver.Plane) { s.seen <- p }) }()
 	s.end = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = s.end() })
 	return s
 }
 
 // await waits until the plane is shown so.
-func (s *sight) await(what string, ok func(coordinator.Plane) bool) {
+func (s *sight) await(what string, ok func(driver.Plane) bool) {
 	s.t.Helper()
-	last := coordinator.Plane{}
+	last := driver.Plane{}
 	for {
 		select {
 		case last = <-s.seen:
@@ -50,7 +50,7 @@ func (s *sight) await(what string, ok func(coordinator.Plane) bool) {
 }
 
 // check wants nothing shown that is not to be.
-func (s *sight) check(p *coordinator.Plane) {
+func (s *sight) check(p *driver.Plane) {
 	s.t.Helper()
 	if p.Narrow != (s.node != "") {
 		s.t.Fatalf("narrow is %t for node %q", p.Narrow, s.node)
@@ -63,13 +63,13 @@ func (s *sight) check(p *coordinator.Plane) {
 			s.t.Fatalf("%+v is shown to %s while %s holds the term", m, s.node, p.Holder.Node)
 		}
 	}
-	if len(p.Left) != 0 {
-		s.t.Fatalf("left = %+v, want nobody shown to one node", p.Left)
+	if len(p.Departed) != 0 {
+		s.t.Fatalf("left = %+v, want nobody shown to one node", p.Departed)
 	}
 }
 
 // members tells who is in the plane, in order.
-func members(p *coordinator.Plane) string {
+func members(p *driver.Plane) string {
 	ids := []string{}
 	for _, m := range p.Members {
 		ids = append(ids, m.ID)
@@ -79,17 +79,17 @@ func members(p *coordinator.Plane) string {
 
 func followSees(t *testing.T, lab Lab) {
 	s := follow(t, lab, "")
-	s.await("the empty plane", func(p coordinator.Plane) bool { return len(p.Members) == 0 })
+	s.await("the empty plane", func(p driver.Plane) bool { return len(p.Members) == 0 })
 	m := join(t, lab, "a")
-	s.await("the record", func(p coordinator.Plane) bool { return len(p.Members) == 1 && p.Members[0].Record == record("a") })
+	s.await("the record", func(p driver.Plane) bool { return len(p.Members) == 1 && p.Members[0].Record == record("a") })
 	term := elect(t, m)
-	s.await("the term", func(p coordinator.Plane) bool {
+	s.await("the term", func(p driver.Plane) bool {
 		return p.Held && p.Holder.Node == "a" && p.Holder.Term == term.Number() && p.ID != "" && p.Members[0].Candidacy != 0
 	})
 	if err := m.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the end", func(p coordinator.Plane) bool {
+	s.await("the end", func(p driver.Plane) bool {
 		return len(p.Members) == 0 && !p.Held && p.Holder.Term == term.Number()
 	})
 	if err := s.end(); !errors.Is(err, context.Canceled) {
@@ -99,65 +99,65 @@ func followSees(t *testing.T, lab Lab) {
 
 func followNarrowly(t *testing.T, lab Lab) {
 	a := join(t, lab, "a")
-	last := farewell("gone", coordinator.DepartureStopped)
+	last := farewell("gone", driver.DepartureStopped)
 	if err := join(t, lab, "gone").Leave(limit(t), &last); err != nil {
 		t.Fatal(err)
 	}
 	s := follow(t, lab, "c")
-	s.await("the plane without others", func(p coordinator.Plane) bool { return p.Revision != 0 && len(p.Members) == 0 })
+	s.await("the plane without others", func(p driver.Plane) bool { return p.Revision != 0 && len(p.Members) == 0 })
 	c := join(t, lab, "c")
-	s.await("the own record", func(p coordinator.Plane) bool { return members(&p) == "[c]" && p.Members[0].Record == record("c") })
+	s.await("the own record", func(p driver.Plane) bool { return members(&p) == "[c]" && p.Members[0].Record == record("c") })
 	own := record("c")
 	own.State = modes.StateHotBackup
 	if err := c.Publish(limit(t), own); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the own record's change", func(p coordinator.Plane) bool { return members(&p) == "[c]" && p.Members[0].Record == own })
+	s.await("the own record's change", func(p driver.Plane) bool { return members(&p) == "[c]" && p.Members[0].Record == own })
 	lab.DeleteRecord("c")
-	s.await("the own record's end", func(p coordinator.Plane) bool { return len(p.Members) == 0 })
+	s.await("the own record's end", func(p driver.Plane) bool { return len(p.Members) == 0 })
 	if err := c.Publish(limit(t), own); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the own record again", func(p coordinator.Plane) bool { return members(&p) == "[c]" })
+	s.await("the own record again", func(p driver.Plane) bool { return members(&p) == "[c]" })
 	term := elect(t, a)
-	s.await("the term, its holder and the plane's identity", func(p coordinator.Plane) bool {
-		return p.Held && p.Holder.Node == "a" && members(&p) == "[a c]" && p.Members[0].Candidacy != 0 && p.ID != "" && p.Format == coordinator.Format
+	s.await("the term, its holder and the plane's identity", func(p driver.Plane) bool {
+		return p.Held && p.Holder.Node == "a" && members(&p) == "[a c]" && p.Members[0].Candidacy != 0 && p.ID != "" && p.Format == driver.Format
 	})
-	if err := term.Offer(limit(t), &coordinator.Handover{ID: "h", From: "a", To: "c"}); err != nil {
+	if err := term.Offer(limit(t), &driver.Offer{ID: "h", From: "a", To: "c"}); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the offer", func(p coordinator.Plane) bool { return p.Handover != nil && p.Handover.ID == "h" })
-	pause(t, lab, coordinator.Pause{By: "a"})
-	s.await("the pause", func(p coordinator.Plane) bool { return p.Pause != nil && p.Pause.By == "a" })
+	s.await("the offer", func(p driver.Plane) bool { return p.Offer != nil && p.Offer.ID == "h" })
+	pause(t, lab, driver.Pause{By: "a"})
+	s.await("the pause", func(p driver.Plane) bool { return p.Pause != nil && p.Pause.By == "a" })
 	lab.DeleteMeta()
-	s.await("the identity's end", func(p coordinator.Plane) bool { return p.ID == "" && p.Pause != nil })
+	s.await("the identity's end", func(p driver.Plane) bool { return p.ID == "" && p.Pause != nil })
 	if err := s.end(); !errors.Is(err, context.Canceled) {
 		t.Errorf("Follow = %v, want the cause of its context", err)
 	}
 	s = follow(t, lab, "c")
-	s.await("all of it at once", func(p coordinator.Plane) bool {
-		return p.Held && members(&p) == "[a c]" && p.Handover != nil && p.Pause != nil
+	s.await("all of it at once", func(p driver.Plane) bool {
+		return p.Held && members(&p) == "[a c]" && p.Offer != nil && p.Pause != nil
 	})
 	s = follow(t, lab, "a")
-	s.await("the holder itself", func(p coordinator.Plane) bool { return p.Held && members(&p) == "[a]" && p.Members[0].Candidacy != 0 })
+	s.await("the holder itself", func(p driver.Plane) bool { return p.Held && members(&p) == "[a]" && p.Members[0].Candidacy != 0 })
 }
 
 func followHolder(t *testing.T, lab Lab) {
 	a, b := join(t, lab, "a"), join(t, lab, "b")
 	s, former := follow(t, lab, "c"), follow(t, lab, "a")
 	old := elect(t, a)
-	s.await("a's term", func(p coordinator.Plane) bool { return p.Held && members(&p) == "[a]" })
+	s.await("a's term", func(p driver.Plane) bool { return p.Held && members(&p) == "[a]" })
 	leads := record("a")
 	leads.State, leads.Term = modes.StateMaster, old.Number()
-	if err := old.Announce(limit(t), leads, coordinator.HistoryEntry{Term: old.Number(), Node: "a"}); err != nil {
+	if err := old.Announce(limit(t), leads, driver.HistoryEntry{Term: old.Number(), Node: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	s.await("a's announcement", func(p coordinator.Plane) bool { m, ok := p.Master(); return ok && m.ID == "a" })
+	s.await("a's announcement", func(p driver.Plane) bool { m, ok := p.Master(); return ok && m.ID == "a" })
 	heir := start(t, b, always())
 	queued(t, lab, "b")
 	p := plane(t, lab)
 	to, _ := p.Member("b")
-	if err := old.Offer(limit(t), &coordinator.Handover{ID: "h", From: "a", To: "b"}); err != nil {
+	if err := old.Offer(limit(t), &driver.Offer{ID: "h", From: "a", To: "b"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := old.Pass(limit(t), to, record("a")); err != nil {
@@ -167,10 +167,10 @@ func followHolder(t *testing.T, lab Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.await("b's term, and a no more", func(p coordinator.Plane) bool {
+	s.await("b's term, and a no more", func(p driver.Plane) bool {
 		return p.Held && p.Holder.Node == "b" && members(&p) == "[b]" && p.Members[0].Record == record("b")
 	})
-	former.await("b's term, and itself no candidate", func(p coordinator.Plane) bool {
+	former.await("b's term, and itself no candidate", func(p driver.Plane) bool {
 		return p.Held && p.Holder.Node == "b" && members(&p) == "[a b]" && p.Members[0].Candidacy == 0
 	})
 	leads = record("b")
@@ -178,18 +178,18 @@ func followHolder(t *testing.T, lab Lab) {
 	if err := next.Publish(limit(t), leads); err != nil {
 		t.Fatal(err)
 	}
-	s.await("b's record", func(p coordinator.Plane) bool { m, ok := p.Master(); return ok && m.ID == "b" })
+	s.await("b's record", func(p driver.Plane) bool { m, ok := p.Master(); return ok && m.ID == "b" })
 	lab.DeleteCandidate("b")
-	s.await("the end of b's candidacy", func(p coordinator.Plane) bool {
+	s.await("the end of b's candidacy", func(p driver.Plane) bool {
 		return !p.Held && p.Holder.Node == "b" && members(&p) == "[b]" && p.Members[0].Candidacy == 0
 	})
 	lab.Revoke("b")
-	s.await("the end of b", func(p coordinator.Plane) bool { return !p.Held && p.Holder.Node == "b" && len(p.Members) == 0 })
+	s.await("the end of b", func(p driver.Plane) bool { return !p.Held && p.Holder.Node == "b" && len(p.Members) == 0 })
 	over(t, next)
 	lab.DeleteTerm()
-	s.await("the end of the term record", func(p coordinator.Plane) bool { return p.Holder == coordinator.Holder{} })
+	s.await("the end of the term record", func(p driver.Plane) bool { return p.Holder == driver.Holder{} })
 	elect(t, a)
-	s.await("a again", func(p coordinator.Plane) bool { return p.Held && members(&p) == "[a]" && p.Members[0].Candidacy != 0 })
+	s.await("a again", func(p driver.Plane) bool { return p.Held && members(&p) == "[a]" && p.Members[0].Candidacy != 0 })
 }
 
 func sizeCounts(t *testing.T, lab Lab) {

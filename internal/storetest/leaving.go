@@ -5,21 +5,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // farewell is what is kept of a node.
-func farewell(id string, how coordinator.Departure) coordinator.Left {
+func farewell(id string, how driver.Departure) driver.Departed {
 	r := record(id)
 	r.State = modes.StateTerminated
-	return coordinator.Left{Record: r, Was: modes.StateHotStandby, At: time.Unix(3, 0).UTC(), How: how}
+	return driver.Departed{Record: r, Was: modes.StateHotStandby, At: time.Unix(3, 0).UTC(), How: how}
 }
 
-func wantLeft(t *testing.T, lab Lab, want ...coordinator.Left) {
+func wantLeft(t *testing.T, lab Lab, want ...driver.Departed) {
 	t.Helper()
-	got := plane(t, lab).Left
+	got := plane(t, lab).Departed
 	if len(got) != len(want) {
 		t.Fatalf("left = %+v, want %d", got, len(want))
 	}
@@ -34,7 +34,7 @@ func leaveIsRemembered(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	term := elect(t, m)
 	before := plane(t, lab).Revision
-	last := farewell("a", coordinator.DepartureStopped)
+	last := farewell("a", driver.DepartureStopped)
 	if err := m.Leave(limit(t), &last); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func leaveIsRemembered(t *testing.T, lab Lab) {
 		t.Fatalf("plane = %+v, want record and candidacy gone in the revision after %d", p, before)
 	}
 	wantLeft(t, lab, last)
-	again := farewell("a", coordinator.DepartureLost)
+	again := farewell("a", driver.DepartureLost)
 	if err := m.Leave(limit(t), &again); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func leaveOfAnotherLease(t *testing.T, lab Lab) {
 	old := join(t, lab, "a")
 	lab.Revoke("a")
 	join(t, lab, "a")
-	last := farewell("a", coordinator.DepartureStopped)
+	last := farewell("a", driver.DepartureStopped)
 	if err := old.Leave(limit(t), &last); err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +76,10 @@ func leaveOfAnotherLease(t *testing.T, lab Lab) {
 func buryOnlyTheDead(t *testing.T, lab Lab) {
 	term := elect(t, join(t, lab, "a"))
 	join(t, lab, "b")
-	lost := farewell("b", coordinator.DepartureLost)
-	bury := func(l coordinator.Left) {
+	lost := farewell("b", driver.DepartureLost)
+	bury := func(l driver.Departed) {
 		t.Helper()
-		if err := term.Bury(limit(t), l); err != nil {
+		if err := term.RecordDeparture(limit(t), l); err != nil {
 			t.Fatalf("bury: %v", err)
 		}
 	}
@@ -95,7 +95,7 @@ func buryOnlyTheDead(t *testing.T, lab Lab) {
 	commit(t, term, "op", []rebind.Revision{0}, put("entity/x", "1"))
 	lab.Revoke("a")
 	over(t, term)
-	if err := term.Bury(limit(t), farewell("c", coordinator.DepartureLost)); err == nil {
+	if err := term.RecordDeparture(limit(t), farewell("c", driver.DepartureLost)); err == nil {
 		t.Error("buried after the term was over")
 	}
 	wantLeft(t, lab, lost)
@@ -103,12 +103,12 @@ func buryOnlyTheDead(t *testing.T, lab Lab) {
 
 func forgetDeletes(t *testing.T, lab Lab) {
 	operator := lab.Node("operator")
-	if err := operator.Forget(limit(t), "a"); !errors.Is(err, coordinator.ErrNoNode) {
+	if err := operator.Forget(limit(t), "a"); !errors.Is(err, driver.ErrNoNode) {
 		t.Fatalf("forget nobody = %v, want ErrNoNode", err)
 	}
 	for _, id := range []string{"a", "ab"} {
 		m := join(t, lab, id)
-		last := farewell(id, coordinator.DepartureStopped)
+		last := farewell(id, driver.DepartureStopped)
 		if err := m.Leave(limit(t), &last); err != nil {
 			t.Fatal(err)
 		}
@@ -116,8 +116,8 @@ func forgetDeletes(t *testing.T, lab Lab) {
 	if err := operator.Forget(limit(t), "a"); err != nil {
 		t.Fatal(err)
 	}
-	wantLeft(t, lab, farewell("ab", coordinator.DepartureStopped))
-	if err := operator.Forget(limit(t), "a"); !errors.Is(err, coordinator.ErrNoNode) {
+	wantLeft(t, lab, farewell("ab", driver.DepartureStopped))
+	if err := operator.Forget(limit(t), "a"); !errors.Is(err, driver.ErrNoNode) {
 		t.Errorf("forget again = %v, want ErrNoNode", err)
 	}
 }

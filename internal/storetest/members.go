@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -39,8 +39,8 @@ func joinRefusesTaken(t *testing.T, lab Lab) {
 	other := record("a")
 	other.Instance = "another"
 	_, err := lab.Node("a").Join(limit(t), other)
-	var taken *coordinator.TakenError
-	if !errors.Is(err, coordinator.ErrNodeTaken) || !errors.As(err, &taken) || taken.Holder != record("a") {
+	var taken *driver.TakenError
+	if !errors.Is(err, driver.ErrNodeTaken) || !errors.As(err, &taken) || taken.Holder != record("a") {
 		t.Fatalf("second join = %v, want a TakenError with the first record", err)
 	}
 	if err := first.Leave(limit(t), nil); err != nil {
@@ -70,7 +70,7 @@ func leaveDeletes(t *testing.T, lab Lab) {
 	default:
 		t.Error("membership is not lost after Leave")
 	}
-	if !errors.Is(m.Cause(), coordinator.ErrLeaseLost) || m.Remaining() > 0 {
+	if !errors.Is(m.Cause(), driver.ErrLeaseLost) || m.Remaining() > 0 {
 		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
 	}
 	if err := m.Leave(limit(t), nil); err != nil {
@@ -86,10 +86,10 @@ func revokedLeaseEndsMembership(t *testing.T, lab Lab) {
 	case <-limit(t).Done():
 		t.Fatal("membership is not lost")
 	}
-	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrLeaseLost) {
+	if err := m.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("publish = %v, want ErrLeaseLost", err)
 	}
-	if _, err := m.Campaign(limit(t), always()); !errors.Is(err, coordinator.ErrLeaseLost) {
+	if _, err := m.Campaign(limit(t), always()); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("campaign = %v, want ErrLeaseLost", err)
 	}
 	if p := plane(t, lab); len(p.Members) != 0 {
@@ -118,12 +118,12 @@ func hungNodeLosesItsLease(t *testing.T, lab Lab) {
 	ttl := lab.Node("a").TTL()
 	m := join(t, lab, "a")
 	elect(t, m)
-	m.Vouch()
+	m.Heartbeat()
 	begun := time.Now()
 	tick := time.NewTicker(ttl / 4)
 	defer tick.Stop()
-	for time.Since(begun) < coordinator.Patience(ttl)+ttl {
-		m.Vouch()
+	for time.Since(begun) < driver.StallLimit(ttl)+ttl {
+		m.Heartbeat()
 		select {
 		case <-tick.C:
 		case <-m.Lost():
@@ -135,7 +135,7 @@ func hungNodeLosesItsLease(t *testing.T, lab Lab) {
 	case <-limit(t).Done():
 		t.Fatal("a node that hangs keeps its lease")
 	}
-	if !errors.Is(m.Cause(), coordinator.ErrHung) || m.Remaining() > 0 {
+	if !errors.Is(m.Cause(), driver.ErrHung) || m.Remaining() > 0 {
 		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
 	}
 	eventually(t, func() error {
@@ -147,7 +147,7 @@ func hungNodeLosesItsLease(t *testing.T, lab Lab) {
 }
 
 // forged is a node's record with another address.
-func forged(id string) coordinator.Record {
+func forged(id string) driver.Record {
 	r := record(id)
 	r.URI = "http://elsewhere"
 	return r
@@ -155,26 +155,26 @@ func forged(id string) coordinator.Record {
 
 func forgedRecordIsPutRight(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
-	own := func() coordinator.Member {
+	own := func() driver.Member {
 		p := plane(t, lab)
 		got, _ := p.Member("a")
 		return got
 	}
-	if !m.Carries(own()) {
+	if !m.Owns(own()) {
 		t.Error("the lease does not carry the record that it was published on")
 	}
 	lab.Forge("a", forged("a"))
-	if got := own(); m.Carries(got) {
+	if got := own(); m.Owns(got) {
 		t.Errorf("the lease carries %+v, which somebody else has put there", got)
 	}
 	thief := forged("a")
 	thief.Instance = "another"
-	for _, garbled := range []coordinator.Record{forged("a"), record("another"), thief} {
+	for _, garbled := range []driver.Record{forged("a"), record("another"), thief} {
 		lab.Forge("a", garbled)
 		if err := m.Publish(limit(t), record("a")); err != nil {
 			t.Fatal(err)
 		}
-		if got := own(); got.Record != record("a") || !m.Carries(got) {
+		if got := own(); got.Record != record("a") || !m.Owns(got) {
 			t.Fatalf("member = %+v, want it as published", got)
 		}
 	}
@@ -190,7 +190,7 @@ func recordOfAnotherProcessStays(t *testing.T, lab Lab) {
 	other.Instance = "another"
 	lab.DeleteRecord("a") // or it could not have joined
 	lab.Forge("a", other)
-	if err := m.Publish(limit(t), record("a")); !errors.Is(err, coordinator.ErrNodeTaken) {
+	if err := m.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrNodeTaken) {
 		t.Errorf("publish = %v, want ErrNodeTaken", err)
 	}
 	p := plane(t, lab)
@@ -234,7 +234,7 @@ func showsNobody(t *testing.T, lab Lab, node string) {
 	ctx, cancel := context.WithCancel(limit(t))
 	defer cancel()
 	seen := false
-	_ = lab.Node("observer").Follow(ctx, node, func(p coordinator.Plane) {
+	_ = lab.Node("observer").Follow(ctx, node, func(p driver.Plane) {
 		if !p.Held {
 			return
 		}

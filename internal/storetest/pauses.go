@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
-func pause(t *testing.T, lab Lab, p coordinator.Pause) {
+func pause(t *testing.T, lab Lab, p driver.Pause) {
 	t.Helper()
 	if err := lab.Node("operator").Pause(limit(t), p); err != nil {
 		t.Fatalf("pause: %v", err)
@@ -24,9 +24,9 @@ func resume(t *testing.T, lab Lab) {
 }
 
 // counted has the bid count how often it was shown a plane.
-func counted(answer func(coordinator.Plane) error) (coordinator.Bid, *atomic.Int64) {
+func counted(answer func(driver.Plane) error) (driver.Bid, *atomic.Int64) {
 	n := new(atomic.Int64)
-	return coordinator.Bid{Consider: func(p coordinator.Plane) error {
+	return driver.Bid{Consider: func(p driver.Plane) error {
 		n.Add(1)
 		return answer(p)
 	}}, n
@@ -43,9 +43,9 @@ func asked(t *testing.T, n *atomic.Int64, times int64) {
 	})
 }
 
-func holdInPause(p coordinator.Plane) error {
+func holdInPause(p driver.Plane) error {
 	if p.Pause != nil {
-		return coordinator.ErrHold
+		return driver.ErrHold
 	}
 	return nil
 }
@@ -53,11 +53,11 @@ func holdInPause(p coordinator.Plane) error {
 func pauseShows(t *testing.T, lab Lab) {
 	since := time.Unix(100, 0).UTC()
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	pause(t, lab, coordinator.Pause{Since: since, Until: &until, By: "a"})
+	pause(t, lab, driver.Pause{Since: since, Until: &until, By: "a"})
 	if got := plane(t, lab).Pause; got == nil || !got.Since.Equal(since) || got.Until == nil || !got.Until.Equal(until) || got.By != "a" {
 		t.Fatalf("pause = %+v", got)
 	}
-	pause(t, lab, coordinator.Pause{Since: since, By: "b"})
+	pause(t, lab, driver.Pause{Since: since, By: "b"})
 	if got := plane(t, lab).Pause; got == nil || got.Until != nil || got.By != "b" {
 		t.Fatalf("pause = %+v, want the later one", got)
 	}
@@ -75,8 +75,8 @@ func pauseShows(t *testing.T, lab Lab) {
 // The candidate here is content with the pause. It is the term's transaction that
 // is not.
 func pauseForbidsTerms(t *testing.T, lab Lab) {
-	pause(t, lab, coordinator.Pause{By: "operator"})
-	willing, shown := counted(func(coordinator.Plane) error { return nil })
+	pause(t, lab, driver.Pause{By: "operator"})
+	willing, shown := counted(func(driver.Plane) error { return nil })
 	b := start(t, join(t, lab, "b"), willing)
 	asked(t, shown, 1)
 	ordered := always()
@@ -105,7 +105,7 @@ func pauseForbidsTerms(t *testing.T, lab Lab) {
 }
 
 func heldCandidateGoesOn(t *testing.T, lab Lab) {
-	pause(t, lab, coordinator.Pause{By: "operator"})
+	pause(t, lab, driver.Pause{By: "operator"})
 	patient, shown := counted(holdInPause)
 	b := start(t, join(t, lab, "b"), patient)
 	asked(t, shown, 1)
@@ -126,7 +126,7 @@ func heldCandidateGoesOn(t *testing.T, lab Lab) {
 
 func pauseLapses(t *testing.T, lab Lab) {
 	until := time.Now().Add(time.Second)
-	pause(t, lab, coordinator.Pause{Until: &until, By: "operator"})
+	pause(t, lab, driver.Pause{Until: &until, By: "operator"})
 	patient, shown := counted(holdInPause)
 	b := start(t, join(t, lab, "b"), patient)
 	asked(t, shown, 1)
@@ -148,14 +148,14 @@ func pauseLapses(t *testing.T, lab Lab) {
 // for ever.
 func makingWayForTheDead(t *testing.T, lab Lab) {
 	var made time.Time
-	polite, shown := counted(func(coordinator.Plane) error {
+	polite, shown := counted(func(driver.Plane) error {
 		if made.IsZero() {
 			made = time.Now()
-			return coordinator.ErrYield
+			return driver.ErrYield
 		}
 		return nil
 	})
-	dead, _ := counted(func(coordinator.Plane) error { return coordinator.ErrHold })
+	dead, _ := counted(func(driver.Plane) error { return driver.ErrHold })
 	master := elect(t, join(t, lab, "a"))
 	b := start(t, join(t, lab, "b"), polite)
 	queued(t, lab, "b")
@@ -167,8 +167,8 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 	if _, err := b.wait(t); err != nil {
 		t.Fatal(err)
 	}
-	if waited := time.Since(made); waited < coordinator.YieldFor || waited > 2*coordinator.YieldFor {
-		t.Errorf("waited %s for the better one, want about %s", waited, coordinator.YieldFor)
+	if waited := time.Since(made); waited < driver.YieldFor || waited > 2*driver.YieldFor {
+		t.Errorf("waited %s for the better one, want about %s", waited, driver.YieldFor)
 	}
 	if n := shown.Load(); n != 2 {
 		t.Errorf("asked %d times, want twice", n)
@@ -176,7 +176,7 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 }
 
 func deferring(t *testing.T, lab Lab) {
-	bid, shown := counted(func(coordinator.Plane) error { return nil })
+	bid, shown := counted(func(driver.Plane) error { return nil })
 	var once atomic.Bool
 	bid.Defer = func(int64) bool { return once.CompareAndSwap(false, true) }
 	master := elect(t, join(t, lab, "a"))
@@ -200,7 +200,7 @@ func deferring(t *testing.T, lab Lab) {
 }
 
 // stepper is a bid that can be had to step forward.
-func stepper(answer func(coordinator.Plane) error) (coordinator.Bid, chan struct{}, *atomic.Int64) {
+func stepper(answer func(driver.Plane) error) (driver.Bid, chan struct{}, *atomic.Int64) {
 	bid, shown := counted(answer)
 	forward := make(chan struct{}, 1)
 	bid.Forward = forward
@@ -209,11 +209,11 @@ func stepper(answer func(coordinator.Plane) error) (coordinator.Bid, chan struct
 
 // Whoever is first in the queue does nothing here, and would be waited for.
 func steppingForward(t *testing.T, lab Lab) {
-	first, _ := counted(func(coordinator.Plane) error { return coordinator.ErrHold })
+	first, _ := counted(func(driver.Plane) error { return driver.ErrHold })
 	master := elect(t, join(t, lab, "a"))
 	start(t, join(t, lab, "b"), first)
 	queued(t, lab, "b")
-	bid, forward, shown := stepper(func(p coordinator.Plane) error {
+	bid, forward, shown := stepper(func(p driver.Plane) error {
 		if p.Held {
 			t.Errorf("considered a plane that is not vacant: %+v", p)
 		}
@@ -241,14 +241,14 @@ func steppingForward(t *testing.T, lab Lab) {
 }
 
 func steppingBack(t *testing.T, lab Lab) {
-	first, _ := counted(func(coordinator.Plane) error { return coordinator.ErrHold })
+	first, _ := counted(func(driver.Plane) error { return driver.ErrHold })
 	master := elect(t, join(t, lab, "a"))
 	b := start(t, join(t, lab, "b"), first)
 	queued(t, lab, "b")
 	var once atomic.Bool
-	bid, forward, shown := stepper(func(coordinator.Plane) error {
+	bid, forward, shown := stepper(func(driver.Plane) error {
 		if once.CompareAndSwap(false, true) {
-			return coordinator.ErrYield
+			return driver.ErrYield
 		}
 		return nil
 	})
@@ -274,7 +274,7 @@ func steppingBack(t *testing.T, lab Lab) {
 func callingOff(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	enough := errors.New("enough")
-	bid, shown := counted(func(coordinator.Plane) error { return enough })
+	bid, shown := counted(func(driver.Plane) error { return enough })
 	if _, err := m.Campaign(limit(t), bid); !errors.Is(err, enough) || shown.Load() != 1 {
 		t.Fatalf("campaign = %v after %d questions, want what Consider said the first time", err, shown.Load())
 	}

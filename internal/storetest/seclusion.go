@@ -4,13 +4,13 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func seclude(t *testing.T, lab Lab, id string) (coordinator.Membership, coordinator.Term) {
+func seclude(t *testing.T, lab Lab, id string) (driver.Presence, driver.Term) {
 	t.Helper()
-	m, term, err := lab.Node(id).Seclude(limit(t), record(id), "mine")
+	m, term, err := lab.Node(id).JoinExclusive(limit(t), record(id), "mine")
 	if err != nil {
 		t.Fatalf("seclude %s: %v", id, err)
 	}
@@ -20,16 +20,16 @@ func seclude(t *testing.T, lab Lab, id string) (coordinator.Membership, coordina
 func secludeKeepsOthersOut(t *testing.T, lab Lab) {
 	m, term := seclude(t, lab, "a")
 	p := plane(t, lab)
-	if p.Seclusion == nil || *p.Seclusion != (coordinator.Seclusion{Node: "a", URI: "http://a"}) {
-		t.Fatalf("seclusion = %+v", p.Seclusion)
+	if p.Exclusive == nil || *p.Exclusive != (driver.Guard{Node: "a", URI: "http://a"}) {
+		t.Fatalf("seclusion = %+v", p.Exclusive)
 	}
 	if p.ID != "mine" || p.Held || len(p.Members) != 0 {
 		t.Fatalf("plane = %+v, want it founded and nobody in it", p)
 	}
-	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, coordinator.ErrSecluded) {
+	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, driver.ErrExclusive) {
 		t.Errorf("join = %v, want ErrSecluded", err)
 	}
-	if _, _, err := lab.Node("b").Seclude(limit(t), record("b"), ""); !errors.Is(err, coordinator.ErrSecluded) {
+	if _, _, err := lab.Node("b").JoinExclusive(limit(t), record("b"), ""); !errors.Is(err, driver.ErrExclusive) {
 		t.Errorf("second seclusion = %v, want ErrSecluded", err)
 	}
 	if m.Remaining() <= 0 || term.Number() == 0 || term.Revision() == 0 {
@@ -43,10 +43,10 @@ func secludeKeepsOthersOut(t *testing.T, lab Lab) {
 func secludeRefusedWhereOthersLive(t *testing.T, lab Lab) {
 	other := join(t, lab, "b")
 	before := plane(t, lab)
-	if _, _, err := lab.Node("a").Seclude(limit(t), record("a"), "mine"); !errors.Is(err, coordinator.ErrSecluded) {
+	if _, _, err := lab.Node("a").JoinExclusive(limit(t), record("a"), "mine"); !errors.Is(err, driver.ErrExclusive) {
 		t.Fatalf("seclude = %v, want ErrSecluded", err)
 	}
-	if p := plane(t, lab); p.Revision != before.Revision || p.ID != "" || p.Seclusion != nil {
+	if p := plane(t, lab); p.Revision != before.Revision || p.ID != "" || p.Exclusive != nil {
 		t.Fatalf("plane = %+v, want nothing written", p)
 	}
 	if err := other.Leave(limit(t), nil); err != nil {
@@ -58,13 +58,13 @@ func secludeRefusedWhereOthersLive(t *testing.T, lab Lab) {
 func secludedTermWrites(t *testing.T, lab Lab) {
 	_, term := seclude(t, lab, "a")
 	at := commit(t, term, "op1", []rebind.Revision{0}, put("entity/x", "1"))
-	if err := errors.Join(term.Announce(limit(t), record("a"), coordinator.HistoryEntry{Term: term.Number()}), term.Publish(limit(t), record("a"))); err != nil {
+	if err := errors.Join(term.Announce(limit(t), record("a"), driver.HistoryEntry{Term: term.Number()}), term.Publish(limit(t), record("a"))); err != nil {
 		t.Fatalf("announce and publish: %v", err)
 	}
 	if p := plane(t, lab); p.Revision != at || len(p.Members) != 0 {
 		t.Errorf("plane = %+v, want it to show nothing of a disabled node", p)
 	}
-	if err := term.Offer(limit(t), &coordinator.Handover{ID: "h"}); !errors.Is(err, coordinator.ErrRefused) {
+	if err := term.Offer(limit(t), &driver.Offer{ID: "h"}); !errors.Is(err, driver.ErrRefused) {
 		t.Errorf("offer = %v, want ErrRefused", err)
 	}
 	if _, err := term.Clear(limit(t)); err != nil {
@@ -87,7 +87,7 @@ func secludedTermIsGivenUp(t *testing.T, lab Lab) {
 		t.Fatal(err)
 	}
 	over(t, term)
-	if p := plane(t, lab); p.Seclusion != nil || len(p.Members) != 0 {
+	if p := plane(t, lab); p.Exclusive != nil || len(p.Members) != 0 {
 		t.Fatalf("plane = %+v, want it open", p)
 	}
 	second := elect(t, join(t, lab, "b"))
@@ -105,7 +105,7 @@ func secludedTermEndsWithItsLease(t *testing.T, lab Lab) {
 		t.Fatal(err)
 	}
 	over(t, term)
-	if p := plane(t, lab); p.Seclusion != nil {
+	if p := plane(t, lab); p.Exclusive != nil {
 		t.Errorf("plane = %+v, want it open", p)
 	}
 }

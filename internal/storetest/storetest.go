@@ -1,4 +1,4 @@
-// Package storetest is the contract of [coordinator.Store] as tests. Every store
+// Package storetest is the contract of [driver.Store] as tests. Every store
 // passes all of them, the in-memory one as well as etcd's: if the fake lies, a
 // test fails.
 package storetest
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -17,7 +17,7 @@ import (
 // Lab is an empty store and what can be done to it behind the nodes' backs.
 type Lab interface {
 	// Node returns the store as the given node reaches it.
-	Node(id string) coordinator.Store
+	Node(id string) driver.Store
 	// Revoke ends the lease that carries the node's record.
 	Revoke(node string)
 	// DeleteCandidate deletes the node's election key.
@@ -25,7 +25,7 @@ type Lab interface {
 	// DeleteRecord deletes the node's record.
 	DeleteRecord(node string)
 	// Forge puts r in the place of the node's record, on a lease of nobody's.
-	Forge(node string, r coordinator.Record)
+	Forge(node string, r driver.Record)
 	// Stray puts a key into the election that hangs on no lease, in the place of the
 	// node's own if that stands there.
 	Stray(node string)
@@ -138,14 +138,14 @@ func limit(t *testing.T) context.Context {
 	return ctx
 }
 
-func record(id string) coordinator.Record {
-	return coordinator.Record{
+func record(id string) driver.Record {
+	return driver.Record{
 		ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby,
 		Version: "1.0.0", URI: "http://" + id, Started: time.Unix(1, 0).UTC(), Since: time.Unix(2, 0).UTC(),
 	}
 }
 
-func join(t *testing.T, lab Lab, id string) coordinator.Membership {
+func join(t *testing.T, lab Lab, id string) driver.Presence {
 	t.Helper()
 	m, err := lab.Node(id).Join(limit(t), record(id))
 	if err != nil {
@@ -155,11 +155,11 @@ func join(t *testing.T, lab Lab, id string) coordinator.Membership {
 }
 
 // always takes the term whenever it can.
-func always() coordinator.Bid {
-	return coordinator.Bid{Consider: func(coordinator.Plane) error { return nil }}
+func always() driver.Bid {
+	return driver.Bid{Consider: func(driver.Plane) error { return nil }}
 }
 
-func elect(t *testing.T, m coordinator.Membership) coordinator.Term {
+func elect(t *testing.T, m driver.Presence) driver.Term {
 	t.Helper()
 	term, err := m.Campaign(limit(t), always())
 	if err != nil {
@@ -172,11 +172,11 @@ func elect(t *testing.T, m coordinator.Membership) coordinator.Term {
 type campaign struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	term   coordinator.Term
+	term   driver.Term
 	err    error
 }
 
-func start(t *testing.T, m coordinator.Membership, bid coordinator.Bid) *campaign {
+func start(t *testing.T, m driver.Presence, bid driver.Bid) *campaign {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &campaign{cancel: cancel, done: make(chan struct{})}
@@ -188,7 +188,7 @@ func start(t *testing.T, m coordinator.Membership, bid coordinator.Bid) *campaig
 	return c
 }
 
-func (c *campaign) wait(t *testing.T) (coordinator.Term, error) {
+func (c *campaign) wait(t *testing.T) (driver.Term, error) {
 	t.Helper()
 	ctx := limit(t)
 	select {
@@ -219,7 +219,7 @@ func eventually(t *testing.T, ok func() error) {
 	}
 }
 
-func plane(t *testing.T, lab Lab) coordinator.Plane {
+func plane(t *testing.T, lab Lab) driver.Plane {
 	t.Helper()
 	p, err := lab.Node("observer").Plane(limit(t))
 	if err != nil {
@@ -240,11 +240,11 @@ func queued(t *testing.T, lab Lab, id string) {
 	})
 }
 
-func over(t *testing.T, term coordinator.Term) {
+func over(t *testing.T, term driver.Term) {
 	t.Helper()
 	select {
 	case <-term.Context().Done():
-		if cause := context.Cause(term.Context()); !errors.Is(cause, coordinator.ErrTermOver) {
+		if cause := context.Cause(term.Context()); !errors.Is(cause, driver.ErrTermOver) {
 			t.Errorf("cause = %v, want ErrTermOver", cause)
 		}
 	case <-limit(t).Done():
@@ -256,7 +256,7 @@ func put(name rebind.Name, payload string) rebind.Op {
 	return rebind.Op{Name: name, Put: &rebind.Content{ContentType: "text/plain; charset=utf-8", Parent: "entity/p", Schema: 3, Payload: []byte(payload)}}
 }
 
-func commit(t *testing.T, term coordinator.Term, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
+func commit(t *testing.T, term driver.Term, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
 	t.Helper()
 	rev, err := term.Commit(limit(t), rebind.Delta{ID: id, Ops: ops}, base)
 	if err != nil {
@@ -268,7 +268,7 @@ func commit(t *testing.T, term coordinator.Term, id string, base []rebind.Revisi
 func load(t *testing.T, lab Lab) (map[rebind.Name]rebind.Change, rebind.Revision) {
 	t.Helper()
 	found := make(map[rebind.Name]rebind.Change)
-	rev, err := lab.Node("observer").Load(limit(t), func(p rebind.Page) error {
+	rev, err := lab.Node("observer").Load(limit(t), func(p driver.Page) error {
 		for _, c := range p.Changes {
 			found[c.Name] = c
 		}

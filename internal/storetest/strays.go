@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // strays waits until the plane names so many keys that are nobody's.
@@ -22,7 +22,7 @@ func strays(t *testing.T, lab Lab, count int) {
 
 func strayIsPassedOver(t *testing.T, lab Lab) {
 	lab.Stray("nobody")
-	bid, forward, _ := stepper(func(coordinator.Plane) error { return nil })
+	bid, forward, _ := stepper(func(driver.Plane) error { return nil })
 	b := start(t, join(t, lab, "b"), bid)
 	queued(t, lab, "b")
 	p := plane(t, lab)
@@ -39,7 +39,7 @@ func strayIsPassedOver(t *testing.T, lab Lab) {
 	if err := term.Resign(limit(t), record("b")); err != nil {
 		t.Fatal(err)
 	}
-	alone, forward, _ := stepper(func(coordinator.Plane) error { return nil })
+	alone, forward, _ := stepper(func(driver.Plane) error { return nil })
 	alone.Alone = true
 	again := start(t, join(t, lab, "a"), alone)
 	lab.Revoke("b")
@@ -68,11 +68,11 @@ func strayCandidate(t *testing.T, lab Lab) {
 
 func strayHolder(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	bid, forward, _ := stepper(func(coordinator.Plane) error { return nil })
+	bid, forward, _ := stepper(func(driver.Plane) error { return nil })
 	b := start(t, join(t, lab, "b"), bid)
 	queued(t, lab, "b")
 	lab.Stray("a")
-	if err := master.Announce(limit(t), record("a"), coordinator.HistoryEntry{Term: master.Number()}); err == nil {
+	if err := master.Announce(limit(t), record("a"), driver.HistoryEntry{Term: master.Number()}); err == nil {
 		<-time.After(watched)
 	}
 	over(t, master)
@@ -91,7 +91,7 @@ const watched = 200 * time.Millisecond
 
 func garbledTerm(t *testing.T, lab Lab) {
 	a := join(t, lab, "a")
-	for _, number := range []int64{math.MaxInt64, math.MaxInt64 - 1, coordinator.MaxTerm + 1, 0, -1} {
+	for _, number := range []int64{math.MaxInt64, math.MaxInt64 - 1, driver.MaxTerm + 1, 0, -1} {
 		master := elect(t, a)
 		lab.EditTerm(number)
 		before := plane(t, lab)
@@ -112,7 +112,7 @@ func garbledTerm(t *testing.T, lab Lab) {
 
 func pauseIsOver(t *testing.T, lab Lab) {
 	until := time.Now().Add(300 * time.Millisecond)
-	pause(t, lab, coordinator.Pause{Until: &until, By: "operator"})
+	pause(t, lab, driver.Pause{Until: &until, By: "operator"})
 	b := start(t, join(t, lab, "b"), always())
 	if _, err := b.wait(t); err != nil {
 		t.Fatal(err)

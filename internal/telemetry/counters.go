@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // prefix begins the name of every metric of this project.
@@ -77,7 +77,7 @@ func newCounters(r *prometheus.Registry) counters {
 		forwarded: f.counters("http_forwarded_total", "Requests forwarded to the master: answered by it, declined because it does not lead, or failed on the way.", "result"),
 		streams:   f.gauge("sse_clients", "Clients following changes."),
 	}
-	for _, why := range []coordinator.Reason{coordinator.ReasonFailover, coordinator.ReasonHandover, coordinator.ReasonDemotion} {
+	for _, why := range []driver.Reason{driver.ReasonFailover, driver.ReasonHandover, driver.ReasonDemotion} {
 		c.gap.WithLabelValues(string(why))
 	}
 	for _, phase := range []string{phaseState, phaseAnnounce} {

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -48,7 +49,7 @@ func (n node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error
 }
 
 // Handover counts and traces a handover. On a node that is not master there is none.
-func (n node) Handover(ctx context.Context, to string) (coordinator.Passed, error) {
+func (n node) Handover(ctx context.Context, to string) (coordinator.HandoverResult, error) {
 	began := time.Now()
 	ctx, span := n.t.tracer.Start(ctx, "handover", trace.WithAttributes(attribute.String("coordinator.to", to)))
 	passed, err := n.Node.Handover(ctx, to)
@@ -66,7 +67,7 @@ func handoverResult(err error) string {
 	switch {
 	case err == nil:
 		return resultOK
-	case errors.Is(err, coordinator.ErrRefused):
+	case errors.Is(err, driver.ErrRefused):
 		return resultRefused
 	case errors.Is(err, rebind.ErrUnknown):
 		return resultUnknown

@@ -6,7 +6,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -32,7 +34,7 @@ func (s statusCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s statusCollector) Collect(ch chan<- prometheus.Metric) {
-	f := nodeFacts{Status: s.node.Status(), plane: s.node.Glimpse(), ttl: s.ttl()}
+	f := nodeFacts{Status: s.node.Status(), plane: s.node.CachedPlane(), ttl: s.ttl()}
 	tell := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
@@ -54,7 +56,7 @@ func (s statusCollector) Collect(ch chan<- prometheus.Metric) {
 // facts are a node's status and its view of the plane.
 type nodeFacts struct {
 	coordinator.Status
-	plane coordinator.Plane
+	plane driver.Plane
 	ttl   time.Duration
 }
 
@@ -79,7 +81,7 @@ var gauges = []gauge{
 	{describe("term", "The plane's latest term that the node has seen."), func(f *nodeFacts) float64 { return float64(f.PlaneTerm) }},
 	{describe("live_nodes", "Live nodes that the node sees in its plane."), func(f *nodeFacts) float64 { return float64(len(f.plane.Members)) }},
 	{describe("candidates", "Nodes that could lead if the master went, as the node sees its plane."), func(f *nodeFacts) float64 {
-		return float64(len(coordinator.Candidates(f.plane)))
+		return float64(len(policy.Candidates(f.plane)))
 	}},
 	{describe("paused", "1 while automatic promotion is paused."), func(f *nodeFacts) float64 { return truth(f.plane.Pause != nil) }},
 	{describe("lease_margin_seconds", "How long the node's lease can be relied on without another renewal; 0 if it cannot."), func(f *nodeFacts) float64 { return f.LeaseRemaining.Seconds() }},

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc"
 	grpcstatus "google.golang.org/grpc/status"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -31,19 +31,19 @@ const (
 
 // Store wraps s for the node: what the node does there is counted, and its promotions are
 // traced.
-func (t *Telemetry) Store(s coordinator.Store) coordinator.Store {
+func (t *Telemetry) Store(s driver.Store) driver.Store {
 	t.ttl = s.TTL
 	return store{Store: s, t: t}
 }
 
 type store struct {
-	coordinator.Store
+	driver.Store
 	t *Telemetry
 }
 
 // Follow counts the terms that begin.
-func (s store) Follow(ctx context.Context, node string, see func(coordinator.Plane)) error {
-	return s.Store.Follow(ctx, node, func(p coordinator.Plane) {
+func (s store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
+	return s.Store.Follow(ctx, node, func(p driver.Plane) {
 		if s.t.last != 0 && p.Holder.Term != s.t.last {
 			s.t.counters.changes.Inc()
 		}
@@ -53,7 +53,7 @@ func (s store) Follow(ctx context.Context, node string, see func(coordinator.Pla
 }
 
 // Load counts a load of all mementos.
-func (s store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.Revision, error) {
+func (s store) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
 	began := time.Now()
 	at, err := s.Store.Load(ctx, page)
 	result := resultOK
@@ -69,31 +69,31 @@ func (s store) Load(ctx context.Context, page func(rebind.Page) error) (rebind.R
 }
 
 // Join returns a membership whose terms are observed.
-func (s store) Join(ctx context.Context, r coordinator.Record) (coordinator.Membership, error) {
+func (s store) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	m, err := s.Store.Join(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return membership{Membership: m, t: s.t}, nil
+	return membership{Presence: m, t: s.t}, nil
 }
 
-// Seclude returns a term that is observed.
-func (s store) Seclude(ctx context.Context, r coordinator.Record, planeID string) (coordinator.Membership, coordinator.Term, error) {
-	m, won, err := s.Store.Seclude(ctx, r, planeID)
+// JoinExclusive returns a term that is observed.
+func (s store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
+	m, won, err := s.Store.JoinExclusive(ctx, r, planeID)
 	if err != nil {
 		return nil, nil, err
 	}
-	return membership{Membership: m, t: s.t}, s.t.elected(won), nil
+	return membership{Presence: m, t: s.t}, s.t.elected(won), nil
 }
 
 type membership struct {
-	coordinator.Membership
+	driver.Presence
 	t *Telemetry
 }
 
 // Campaign returns a term that is observed.
-func (m membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordinator.Term, error) {
-	won, err := m.Membership.Campaign(ctx, bid)
+func (m membership) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
+	won, err := m.Presence.Campaign(ctx, bid)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (m membership) Campaign(ctx context.Context, bid coordinator.Bid) (coordina
 
 // term observes one leadership, from the election on.
 type term struct {
-	coordinator.Term
+	driver.Term
 	t       *Telemetry
 	elected time.Time
 	span    trace.Span // the span of the promotion
@@ -110,7 +110,7 @@ type term struct {
 
 // elected begins to observe a term. The span of the promotion ends with the announcement,
 // or with a term that ended before it.
-func (t *Telemetry) elected(won coordinator.Term) coordinator.Term {
+func (t *Telemetry) elected(won driver.Term) driver.Term {
 	_, span := t.tracer.Start(context.Background(), "promotion", trace.WithAttributes(attribute.Int64("coordinator.term", won.Number())))
 	if span.IsRecording() {
 		context.AfterFunc(won.Context(), func() { end(span, context.Cause(won.Context())) })
@@ -119,7 +119,7 @@ func (t *Telemetry) elected(won coordinator.Term) coordinator.Term {
 }
 
 // Announce counts a completed promotion.
-func (m *term) Announce(ctx context.Context, r coordinator.Record, h coordinator.HistoryEntry) error {
+func (m *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
 	if err := m.Term.Announce(ctx, r, h); err != nil {
 		m.span.AddEvent("not announced", trace.WithAttributes(attribute.String("error", err.Error())))
 		return err

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/storetest"
 	"github.com/coordinator-ha/coordinator/internal/telemetry"
@@ -18,7 +18,7 @@ type lab struct {
 	t *testing.T
 }
 
-func (l lab) Node(id string) coordinator.Store { return quiet(l.t).Store(l.Server.Node(id)) }
+func (l lab) Node(id string) driver.Store { return quiet(l.t).Store(l.Server.Node(id)) }
 
 func (l lab) Garble(name rebind.Name) { l.Put(name, rebind.Content{}, "not readable") }
 

@@ -37,7 +37,7 @@ func run(ctx context.Context, id string) error {
 	return node.Run(ctx) // until ctx ends; a lost term does not end it
 }
 
-func lead(ctx context.Context, l *coordinator.Leading) error {
+func lead(ctx context.Context, l *coordinator.Leader) error {
 	work(ctx)
 	return nil
 }
@@ -49,7 +49,7 @@ type Job struct {
 
 var jobs = rebind.JSON[Job]("job")
 
-func leadWithState(ctx context.Context, l *coordinator.Leading) error {
+func leadWithState(ctx context.Context, l *coordinator.Leader) error {
 	for job, err := range jobs.All(l.View()) { // in memory already
 		if err != nil || job.Value.Done {
 			continue // what cannot be decoded is listed by status and doctor
@@ -76,8 +76,8 @@ func campaign(ctx context.Context, client *clientv3.Client, id string) error {
 	return err
 }
 
-func leadWithOldLock(client *clientv3.Client, id string) func(context.Context, *coordinator.Leading) error {
-	return func(ctx context.Context, l *coordinator.Leading) error {
+func leadWithOldLock(client *clientv3.Client, id string) func(context.Context, *coordinator.Leader) error {
+	return func(ctx context.Context, l *coordinator.Leader) error {
 		for ctx.Err() == nil {
 			if err := holdOldLock(ctx, client, id); err != nil {
 				select { // etcd is away, or the term has ended

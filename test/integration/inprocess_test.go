@@ -13,6 +13,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -139,7 +140,7 @@ func TestElection_HighestRankedCandidateLeads(t *testing.T) {
 	h.await(best, modes.StateHotStandby)
 	eventually(t, patience, func() error {
 		p, err := a.Plane(t.Context())
-		if c := coordinator.Candidates(p); err != nil || len(c) != 4 || c[0].ID != "best" {
+		if c := policy.Candidates(p); err != nil || len(c) != 4 || c[0].ID != "best" {
 			return fmt.Errorf("candidates %v, %w", c, err)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -92,7 +93,7 @@ var problems = []struct {
 	{rebind.ErrInvalid, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrNoIdentity, KindNoIdentity, http.StatusUnauthorized, ""},
 	{ErrForbidden, KindForbidden, http.StatusForbidden, ""},
-	{coordinator.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
+	{driver.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
 	{ErrBodyTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
@@ -104,10 +105,10 @@ var problems = []struct {
 	{ErrDisk, KindDisk, http.StatusInsufficientStorage, "nothing was imported: make room on the node's disk, or have it write elsewhere with --data-dir or TMPDIR"},
 	{rebind.ErrUnknown, KindUnknown, http.StatusGatewayTimeout, "it may have taken effect: read before you try again"},
 	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
-	{coordinator.ErrRefused, KindRefused, http.StatusConflict, ""},
+	{driver.ErrRefused, KindRefused, http.StatusConflict, ""},
 	{coordinator.ErrForeignPlane, KindRefused, http.StatusConflict, ""},
 	{rebind.ErrCompacted, KindGone, http.StatusGone, "the store keeps its history for a while only"},
-	{rebind.ErrAhead, KindBadRequest, http.StatusBadRequest, ""},
+	{driver.ErrAhead, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrGone, KindGone, http.StatusGone, ""},
 	{ErrBusy, KindBusy, http.StatusServiceUnavailable, "try again later, or ask another node"},
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
@@ -117,11 +118,11 @@ var problems = []struct {
 	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},
 	{coordinator.ErrStopped, KindNotReady, http.StatusServiceUnavailable, "ask another node"},
-	{rebind.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is reading it anew: try again"},
-	{rebind.ErrStoreCorrupt, KindStore, http.StatusServiceUnavailable, "it was not applied: see which member of etcd differs, and disarm its CORRUPT alarm"},
-	{rebind.ErrDenied, KindStore, http.StatusServiceUnavailable, "see to the node's etcd credentials and roles"},
+	{driver.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is reading it anew: try again"},
+	{driver.ErrStoreCorrupt, KindStore, http.StatusServiceUnavailable, "it was not applied: see which member of etcd differs, and disarm its CORRUPT alarm"},
+	{driver.ErrDenied, KindStore, http.StatusServiceUnavailable, "see to the node's etcd credentials and roles"},
 	{rebind.ErrUnavailable, KindStore, http.StatusServiceUnavailable, "see whether etcd runs and can be reached"},
-	{coordinator.ErrLeaseLost, KindStore, http.StatusServiceUnavailable, "the node is joining again: try again"},
+	{driver.ErrLeaseLost, KindStore, http.StatusServiceUnavailable, "the node is joining again: try again"},
 }
 
 // RetryAfter is how many seconds a client should wait after a 503.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -35,25 +36,25 @@ var sentinels = map[string]sentinel{
 	"rebind.ErrFenced":       {rebind.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
 	"rebind.ErrStoreFull":    {rebind.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
 	"rebind.ErrUnavailable":  {rebind.ErrUnavailable, http.StatusServiceUnavailable, wire.KindStore},
-	"rebind.ErrDenied":       {rebind.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
-	"rebind.ErrStoreCorrupt": {rebind.ErrStoreCorrupt, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrDenied":       {driver.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrStoreCorrupt": {driver.ErrStoreCorrupt, http.StatusServiceUnavailable, wire.KindStore},
 	"rebind.ErrUnknown":      {rebind.ErrUnknown, http.StatusGatewayTimeout, wire.KindUnknown},
 
 	"coordinator.ErrMasterExists": {coordinator.ErrMasterExists, http.StatusConflict, wire.KindRefused},
-	"coordinator.ErrRefused":      {coordinator.ErrRefused, http.StatusConflict, wire.KindRefused},
+	"driver.ErrRefused":           {driver.ErrRefused, http.StatusConflict, wire.KindRefused},
 	"coordinator.ErrNoMaster":     {coordinator.ErrNoMaster, http.StatusServiceUnavailable, wire.KindNoMaster},
 	"coordinator.ErrNotMaster":    {coordinator.ErrNotMaster, http.StatusServiceUnavailable, wire.KindNoMaster},
 	"coordinator.ErrNotReadable":  {coordinator.ErrNotReadable, http.StatusServiceUnavailable, wire.KindNotReady},
 	"coordinator.ErrStopped":      {coordinator.ErrStopped, http.StatusServiceUnavailable, wire.KindNotReady},
-	"coordinator.ErrLeaseLost":    {coordinator.ErrLeaseLost, http.StatusServiceUnavailable, wire.KindStore},
-	"coordinator.ErrHung":         {coordinator.ErrHung, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrLeaseLost":         {driver.ErrLeaseLost, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrHung":              {driver.ErrHung, http.StatusServiceUnavailable, wire.KindStore},
 
-	"coordinator.ErrNoNode":       {coordinator.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
+	"driver.ErrNoNode":            {driver.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
 	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
-	"rebind.ErrRestored":          {rebind.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrRestored":          {driver.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
 
 	"rebind.ErrCompacted": {rebind.ErrCompacted, http.StatusGone, wire.KindGone},
-	"rebind.ErrAhead":     {rebind.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
+	"driver.ErrAhead":     {driver.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
 
 	"wire.ErrBadRequest":   {wire.ErrBadRequest, http.StatusBadRequest, wire.KindBadRequest},
 	"wire.ErrBodyTooLarge": {wire.ErrBodyTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
@@ -71,16 +72,16 @@ var sentinels = map[string]sentinel{
 
 	// These never come out of the API as they are. Should one do so all the same,
 	// that is a defect, and the answer says so.
-	"rebind.ErrClosed":         internal(rebind.ErrClosed),         // Node.Commit says ErrNotMaster
-	"rebind.ErrUnusable":       internal(rebind.ErrUnusable),       // the node is FAILED and says so
-	"coordinator.ErrSecluded":  internal(coordinator.ErrSecluded),  // Node.Run returns it
-	"coordinator.ErrNoState":   internal(coordinator.ErrNoState),   // Node.Run returns it
-	"coordinator.ErrYield":     internal(coordinator.ErrYield),     // between node and store
-	"coordinator.ErrHold":      internal(coordinator.ErrHold),      // between node and store
-	"coordinator.ErrStuck":     internal(coordinator.ErrStuck),     // Node says it in last_error
-	"coordinator.ErrNodeTaken": internal(coordinator.ErrNodeTaken), // Node.Run returns it
-	"coordinator.ErrPending":   internal(coordinator.ErrPending),   // the handler answers 202
-	"coordinator.ErrTermOver":  internal(coordinator.ErrTermOver),  // is a cause, within ErrClosed
+	"rebind.ErrClosed":       internal(rebind.ErrClosed),       // Node.Commit says ErrNotMaster
+	"rebind.ErrUnusable":     internal(rebind.ErrUnusable),     // the node is FAILED and says so
+	"driver.ErrExclusive":    internal(driver.ErrExclusive),    // Node.Run returns it
+	"coordinator.ErrNoState": internal(coordinator.ErrNoState), // Node.Run returns it
+	"driver.ErrYield":        internal(driver.ErrYield),        // between node and store
+	"driver.ErrHold":         internal(driver.ErrHold),         // between node and store
+	"driver.ErrStuck":        internal(driver.ErrStuck),        // Node says it in last_error
+	"driver.ErrNodeTaken":    internal(driver.ErrNodeTaken),    // Node.Run returns it
+	"coordinator.ErrPending": internal(coordinator.ErrPending), // the handler answers 202
+	"driver.ErrTermOver":     internal(driver.ErrTermOver),     // is a cause, within ErrClosed
 }
 
 func internal(err error) sentinel {
@@ -182,12 +183,12 @@ func TestProblemOf_ErrorsWithinErrors(t *testing.T) {
 	}{
 		{rebind.ErrUnknown, rebind.ErrFenced, 504},
 		{rebind.ErrUnknown, rebind.ErrUnavailable, 504},
-		{rebind.ErrUnknown, coordinator.ErrRefused, 504},
-		{rebind.ErrUnknown, coordinator.ErrLeaseLost, 504},
-		{rebind.ErrUnknown, coordinator.ErrTermOver, 504},
-		{rebind.ErrFenced, coordinator.ErrTermOver, 503},
-		{coordinator.ErrTermOver, coordinator.ErrLeaseLost, 503},
-		{coordinator.ErrRefused, rebind.ErrUnavailable, 409},
+		{rebind.ErrUnknown, driver.ErrRefused, 504},
+		{rebind.ErrUnknown, driver.ErrLeaseLost, 504},
+		{rebind.ErrUnknown, driver.ErrTermOver, 504},
+		{rebind.ErrFenced, driver.ErrTermOver, 503},
+		{driver.ErrTermOver, driver.ErrLeaseLost, 503},
+		{driver.ErrRefused, rebind.ErrUnavailable, 409},
 		{coordinator.ErrNoMaster, rebind.ErrUnavailable, 503},
 	} {
 		err := fmt.Errorf("%w: %w", c.outer, c.inner)

@@ -8,8 +8,8 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/modes"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // Headers of requests and answers.
@@ -158,22 +158,22 @@ type Plane struct {
 	// Paused says that no node is promoted automatically. Pause says since when, until when and
 	// through which node it was asked for.
 	Paused bool               `json:"paused"`
-	Pause  *coordinator.Pause `json:"pause"`
+	Pause  *driver.Pause `json:"pause"`
 	// Next would lead if the master went now, and NextWhy says why that node.
 	Next    *string `json:"next"`
 	NextWhy string  `json:"next_why"`
 	// Exclusive is the disabled node that has the plane to itself, nil if there is none. It
 	// is not one of Nodes.
-	Exclusive *coordinator.Seclusion `json:"exclusive"`
+	Exclusive *driver.Guard `json:"exclusive"`
 	// Seclusion is the former name of Exclusive, with the same value. It goes in 0.2; older
 	// nodes send no other.
-	Seclusion *coordinator.Seclusion `json:"seclusion"`
+	Seclusion *driver.Guard `json:"seclusion"`
 	Nodes     []PlaneNode            `json:"nodes"`
 	// Left are the nodes that left or vanished recently.
-	Left []coordinator.Left `json:"left"`
+	Left []driver.Departed `json:"left"`
 	// Strays are keys under the plane's prefix that are not valid where they are. They are
 	// ignored.
-	Strays []coordinator.Stray `json:"strays,omitempty"`
+	Strays []driver.Stray `json:"strays,omitempty"`
 	// StoreError says why the store does not answer or takes no writes, and is left out while
 	// neither is so. If the store does not answer, the rest is what this node saw last.
 	StoreError string `json:"store_error,omitempty"`
@@ -183,11 +183,11 @@ type Plane struct {
 
 // ExclusiveNode returns the disabled node that has the plane to itself, under whichever
 // name the answering node sent it, or nil if there is none.
-func (p *Plane) ExclusiveNode() *coordinator.Seclusion { return cmp.Or(p.Exclusive, p.Seclusion) }
+func (p *Plane) ExclusiveNode() *driver.Guard { return cmp.Or(p.Exclusive, p.Seclusion) }
 
 // PlaneNode is a live node's record, and whether it could be promoted.
 type PlaneNode struct {
-	coordinator.Record
+	driver.Record
 	Promotable bool   `json:"promotable"`
 	WhyNot     string `json:"why_not"`
 }
@@ -201,7 +201,7 @@ type PauseRequest struct {
 // PauseReply is the answer of POST /v1/plane/pause and of POST /v1/plane/resume.
 type PauseReply struct {
 	Paused bool               `json:"paused"`
-	Pause  *coordinator.Pause `json:"pause"`
+	Pause  *driver.Pause `json:"pause"`
 }
 
 // ForgetReply is the answer of DELETE /v1/plane/left/{id}.
@@ -232,7 +232,7 @@ type HandoverReply struct {
 
 // History is the answer of GET /v1/plane/history, newest first.
 type History struct {
-	Items []coordinator.HistoryEntry `json:"items"`
+	Items []driver.HistoryEntry `json:"items"`
 }
 
 // Types is the answer of GET /v1/types.

@@ -242,7 +242,7 @@ func (l *lab) copies() {
 }
 
 // greet is the first write of a program in its term.
-func (l *lab) greet(p *process, ctx context.Context, leading *coordinator.Leading) {
+func (l *lab) greet(p *process, ctx context.Context, leading *coordinator.Leader) {
 	payload := fmt.Sprintf("%s:%d:%d", p.name, leading.Term(), l.count())
 	d := rebind.Delta{Ops: []rebind.Op{{Name: rebind.Name("greeting/" + p.seat.ID), Put: &rebind.Content{Payload: []byte(payload)}}}}
 	op := evidence.Op{Client: "program of " + p.name, Node: p.seat.ID, Changes: changes(&d), Sent: l.record.now()}

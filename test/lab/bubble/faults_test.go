@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
@@ -258,7 +259,7 @@ func (l *lab) byHand(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 	case "drop-term":
 		l.drop(ctx, root+"term")
 	case "edit-term":
-		var t coordinator.Holder
+		var t driver.Holder
 		if resp, err := l.raw.Get(ctx, root+"term"); err != nil || len(resp.Kvs) == 0 || json.Unmarshal(resp.Kvs[0].Value, &t) != nil {
 			return
 		}
@@ -311,7 +312,7 @@ func (l *lab) leaseOf(ctx context.Context, seat *seat) int64 {
 func (l *lab) holder() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	var t coordinator.Holder
+	var t driver.Holder
 	resp, err := l.raw.Get(ctx, root+"term")
 	if err == nil && len(resp.Kvs) == 1 {
 		_ = json.Unmarshal(resp.Kvs[0].Value, &t)

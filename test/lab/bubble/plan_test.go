@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -164,7 +164,7 @@ func (p *plan) draw(r *rand.Rand, at time.Duration) step {
 		s.For = millis(r, 100, int(p.TTL/time.Millisecond)*5/2)
 	}
 	if k.what == "unread" { // of what hangs for less nobody is to notice
-		s.For += coordinator.Patience(p.TTL)
+		s.For += driver.StallLimit(p.TTL)
 	}
 	return s
 }

@@ -120,7 +120,7 @@ func (p *process) live(ctx context.Context, cfg etcdstore.Config, highest int64)
 		Priority: s.Priority, ColdStandby: s.Cold, WaitForMaster: time.Hour, HighestTerm: highest,
 		OnTerm:  func(term int64) { p.note(func() { s.term = max(s.term, term) }) },
 		Observe: func(t coordinator.Transition) { s.lab.record.moved(p, t) },
-		Lead:    func(ctx context.Context, l *coordinator.Leading) error { return p.lead(ctx, l) },
+		Lead:    func(ctx context.Context, l *coordinator.Leader) error { return p.lead(ctx, l) },
 		Logger:  zap.New(unread{cfg.Logger.Core(), p.log}),
 	}, store)
 	if err != nil {
@@ -228,7 +228,7 @@ func (s *seat) spoil(how string) (mend func()) {
 var errProgram = errors.New("this program fails")
 
 // lead is the node's program. A good one acts until its context ends.
-func (p *process) lead(ctx context.Context, l *coordinator.Leading) error {
+func (p *process) lead(ctx context.Context, l *coordinator.Leader) error {
 	p.seat.lab.programs.Add(1) // the node may leave it behind
 	defer p.seat.lab.programs.Done()
 	p.seat.mu.Lock()

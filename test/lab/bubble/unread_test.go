@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // valve is a log that can cease to be read.
@@ -64,7 +64,7 @@ func (u unread) Write(e zapcore.Entry, fields []zapcore.Field) error {
 // ignore has nobody read what the node logs, and something logged, so that its role loop
 // hangs. Meanwhile it watches how long the node relies on its lease.
 //
-//   - I-41: not beyond coordinator.Patience after its loop came round last
+//   - I-41: not beyond coordinator.StallLimit after its loop came round last
 func (l *lab) ignore(ctx context.Context, s *step, p *process) (undo func()) {
 	open := p.log.close()
 	watching, cancel := context.WithTimeout(ctx, s.For)
@@ -74,8 +74,8 @@ func (l *lab) ignore(ctx context.Context, s *step, p *process) (undo func()) {
 		group.Go(func() {
 			for wait(watching, 100*time.Millisecond) == nil && !p.killed() {
 				st := node.Status()
-				if st.Turned > coordinator.Patience(l.plan.TTL) && st.LeaseRemaining > 0 {
-					l.broken("I-41", "%s relies on its lease for another %s, %s after its loop came round", p.name, st.LeaseRemaining, st.Turned)
+				if st.LoopAge > driver.StallLimit(l.plan.TTL) && st.LeaseRemaining > 0 {
+					l.broken("I-41", "%s relies on its lease for another %s, %s after its loop came round", p.name, st.LeaseRemaining, st.LoopAge)
 					return
 				}
 			}

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
@@ -57,7 +57,7 @@ func (f *Fleet) denied(ctx context.Context, key string) error {
 	if next == leader {
 		next = f.Nodes[1]
 	}
-	limit := f.cfg.TTL + time.Second + coordinator.Patience(f.cfg.TTL) + slack
+	limit := f.cfg.TTL + time.Second + driver.StallLimit(f.cfg.TTL) + slack
 	began := f.Now()
 	undo, err := f.deny(ctx, next.ID, key)
 	if err != nil {

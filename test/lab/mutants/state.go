@@ -7,7 +7,7 @@ func model() Catcher {
 
 // mirrors break how a copy follows the store.
 func mirrors() []Mutant {
-	const watch, mirror = "etcdstore/watch.go", "rebind/mirror.go"
+	const watch, mirror = "etcdstore/watch.go", "internal/replica/mirror.go"
 	resume := "clientv3.WithRev(int64(after)+1)"
 	return []Mutant{
 		{
@@ -29,8 +29,8 @@ func mirrors() []Mutant {
 			Name: "one-by-one", Invariant: "I-14", Rule: "what happened at one revision becomes visible together",
 			Edits: []Edit{{
 				mirror,
-				"\t\tm.draft.apply(news.Changes[i])\n",
-				"\t\tm.draft.apply(news.Changes[i])\n\t\tm.publish(m.draft.view(news.Changes[i].Revision), nil, clock.Moment{})\n",
+				"\t\tm.draft.Apply(news.Changes[i])\n",
+				"\t\tm.draft.Apply(news.Changes[i])\n\t\tm.publish(m.draft.View(news.Changes[i].Revision, m.changes), nil, clock.Moment{})\n",
 			}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_NeverShowsHalfADelta"}},
 		},
@@ -50,7 +50,7 @@ func mirrors() []Mutant {
 			Name: "no-reload", Invariant: "I-16", Rule: "a mirror whose watch was compacted loads anew",
 			Edits: []Edit{{
 				mirror,
-				"zap.Error(err))\n\t\t\tm.discard()\n\t\tcase errors.Is(err, ErrRestored):", "zap.Error(err))\n\t\tcase errors.Is(err, ErrRestored):",
+				"zap.Error(err))\n\t\t\tm.discard()\n\t\tcase errors.Is(err, driver.ErrRestored):", "zap.Error(err))\n\t\tcase errors.Is(err, driver.ErrRestored):",
 			}},
 			Catchers: []Catcher{model()},
 		},
@@ -75,13 +75,13 @@ func mirrors() []Mutant {
 
 // restores have a store that went back in time unnoticed.
 func restores() []Mutant {
-	const proof, seen = "rebind/proof.go", "etcdstore/seen.go"
+	const proof, seen = "internal/replica/proof.go", "etcdstore/seen.go"
 	overtaken := Catcher{Package: copies, Test: "TestMirror_RestoreThatIsOvertaken"}
 	return []Mutant{
 		{
 			Name: "overtaken-restore-unnoticed", Invariant: "I-12", Rule: "a copy whose stream broke proves that its past is the store's",
 			Edits: []Edit{
-				{"rebind/mirror.go", "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
+				{"internal/replica/mirror.go", "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
 				{proof, "\tm.ask()\n\tv := m.View()\n", "\tv := m.View()\n\tm.setDoubt(false)\n\tif v != nil {\n\t\treturn nil\n\t}\n"},
 			},
 			Catchers: []Catcher{
@@ -98,7 +98,7 @@ func restores() []Mutant {
 		},
 		{
 			Name: "current-in-doubt", Invariant: "I-12", Rule: "a copy in doubt is not called current",
-			Edits:    []Edit{{"rebind/mirror.go", "v.revision >= to && !m.InDoubt() &&", "v.revision >= to &&"}},
+			Edits:    []Edit{{"internal/replica/mirror.go", "v.Revision() >= to && !m.InDoubt() &&", "v.Revision() >= to &&"}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_InDoubtIsNotCurrent"}},
 		},
 		{
@@ -129,7 +129,7 @@ func formats() []Mutant {
 		},
 		{
 			Name: "field-renamed", Invariant: "I-19", Rule: "what the first version stored is read for ever",
-			Edits:    []Edit{{"coordinator/record.go", `json:"ready_for,omitempty"`, `json:"ready,omitempty"`}},
+			Edits:    []Edit{{"coordinator/driver/record.go", `json:"ready_for,omitempty"`, `json:"ready,omitempty"`}},
 			Catchers: []Catcher{{Package: store, Test: "TestFixture_IsReadInFull"}, {Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
 		},
 		{
@@ -149,9 +149,9 @@ func deltas() []Mutant {
 		{
 			Name: "retry-with-new-id", Invariant: "I-8", Rule: "a write whose outcome is unknown is not sent as another",
 			Edits: []Edit{{
-				"rebind/group.go",
-				"\t\tvar moved *BaseError\n\t\tswitch {\n",
-				"\t\tvar moved *BaseError\n\t\tswitch {\n\t\tcase errors.Is(err, ErrUnknown):\n\t\t\tfor _, r := range group {\n" +
+				"internal/replica/group.go",
+				"\t\tvar moved *driver.BaseError\n\t\tswitch {\n",
+				"\t\tvar moved *driver.BaseError\n\t\tswitch {\n\t\tcase errors.Is(err, ErrUnknown):\n\t\t\tfor _, r := range group {\n" +
 					"\t\t\t\tr.delta.ID += \"-again\"\n\t\t\t\tr.rebase(p.mirror.View())\n\t\t\t}\n\t\t\tcontinue\n",
 			}},
 			Catchers: []Catcher{{Package: copies, Test: "TestPersister_PassesOnWhatTheWriterSays"}},
@@ -195,9 +195,9 @@ func deltas() []Mutant {
 		{
 			Name: "group-shares-fate", Invariant: "I-14", Rule: "deltas that go together fail each for itself",
 			Edits: []Edit{{
-				"rebind/group.go",
-				"\t\tif err != nil {\n\t\t\tp.finish(r, Receipt{}, err)\n\t\t\tcontinue\n",
-				"\t\tif err != nil {\n\t\t\tfor _, other := range group {\n\t\t\t\tp.finish(other, Receipt{}, err)\n\t\t\t}\n\t\t\treturn nil\n",
+				"internal/replica/group.go",
+				"\t\tif err != nil {\n\t\t\tp.finish(r, rebind.Receipt{}, err)\n\t\t\tcontinue\n",
+				"\t\tif err != nil {\n\t\t\tfor _, other := range group {\n\t\t\t\tp.finish(other, rebind.Receipt{}, err)\n\t\t\t}\n\t\t\treturn nil\n",
 			}},
 			Catchers: []Catcher{
 				{Package: copies, Test: "TestPersister_OneConflictLeavesTheOthers"},

@@ -58,7 +58,7 @@ func writers() []Mutant {
 		{
 			Name: "backup-stands", Invariant: "I-5", Rule: "a hot_backup node never stands for election",
 			Edits: []Edit{{
-				"coordinator/stands.go",
+				"internal/policy/policy.go",
 				"return mode.Promotable() && state.Electable()", "return mode.Promotable() && state.Electable() || state == modes.StateHotBackup",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestNode_HotBackupStaysOutOfTheElection"}},
@@ -89,7 +89,7 @@ func leases() []Mutant {
 			Name: "no-margin", Invariant: "I-9", Lab: "I-9", Rule: "a master ceases to act a margin before its lease may lapse",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
-				"sent + granted - coordinator.Margin(granted)", "sent + granted",
+				"sent + granted - driver.Margin(granted)", "sent + granted",
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestLease_DeadlineCountsFromSending"}},
 		},

@@ -6,7 +6,7 @@ func waits() []Mutant {
 		{
 			Name: "stuck-candidate-stays", Invariant: "I-28", Rule: "a candidate whose tries fail makes room for others",
 			Edits: []Edit{
-				{"coordinator/tries.go", "case failing >= Patience(ttl):", "case failing < 0:"},
+				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
 			},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_TheOnlyCandidateGoesOnTrying/claim"}},
 		},
@@ -14,7 +14,7 @@ func waits() []Mutant {
 			Name: "stuck-master-stays", Invariant: "I-28", Rule: "an elected node that comes no further gives its term up",
 			Edits: []Edit{{
 				"coordinator/promote.go",
-				"return time.Since(began) >= Patience(n.store.TTL())", "return time.Since(began) < 0",
+				"return time.Since(began) >= driver.StallLimit(n.store.TTL())", "return time.Since(began) < 0",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_AnotherNodeLeads/it_may_not_announce_itself", Says: "c does not lead"}},
 		},
@@ -38,7 +38,7 @@ func waits() []Mutant {
 			// stuck-candidate-stays and queue-is-law: each of the two rules covers for the other where only one node is in the way.
 			Name: "stuck-candidate-is-waited-for", Invariant: "I-28", Rule: "one candidate that may not begin a term keeps nobody from leading",
 			Edits: []Edit{
-				{"coordinator/tries.go", "case failing >= Patience(ttl):", "case failing < 0:"},
+				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
 				{"coordinator/campaign.go", "if !named && !late {", "if !named {"},
 			},
 			Catchers: []Catcher{inFleet("stuck-candidate-is-waited-for", "TestFleet_CandidatesThatAreDenied", "I-28: ")},
@@ -63,7 +63,7 @@ func waits() []Mutant {
 			Name: "any-number-is-a-term", Invariant: "I-3", Rule: "a number from which terms cannot rise is none",
 			Edits: []Edit{{
 				"etcdstore/plane.go",
-				"(h.Term < 1 || h.Term > coordinator.MaxTerm)", "h.Term == 0",
+				"(h.Term < 1 || h.Term > driver.MaxTerm)", "h.Term == 0",
 			}},
 			Catchers: []Catcher{contract("A_term_record_of_a_number_that_cannot_rise_is_garbled")},
 		},

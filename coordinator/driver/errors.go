@@ -1,0 +1,56 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that a [Store] returns. The reasons for a refusal are wrapped around them.
+var (
+	// ErrNodeTaken is returned when another live process has this node id.
+	ErrNodeTaken = errors.New("node id is taken")
+	// ErrRefused is returned for an operator's request that the plane's present
+	// condition forbids; nothing was changed.
+	ErrRefused = errors.New("refused")
+	// ErrLeaseLost is returned when a membership is over: its lease is gone, or
+	// must be taken to be gone.
+	ErrLeaseLost = errors.New("lease is lost")
+	// ErrSecluded is returned when a disabled node has the plane to itself, and to
+	// a node that is to be disabled where others live.
+	ErrExclusive = errors.New("a disabled node shares no plane")
+	// ErrNoNode is returned for a node that the plane does not know.
+	ErrNoNode = errors.New("no such node")
+	// ErrStuck is returned for a candidacy that has made no progress for [StallLimit], and
+	// is why a membership ends of which the store renews the lease and answers nothing
+	// else.
+	ErrStuck = errors.New("no progress")
+	// ErrTermOver is the cause of a term's context when the term has ended.
+	ErrTermOver = errors.New("term is over")
+)
+
+// ErrHung is the [ErrLeaseLost] of a node that has not vouched for itself in time.
+var ErrHung = fmt.Errorf("%w: the node's own loop has not come round", ErrLeaseLost)
+
+// TakenError is the [ErrNodeTaken] that names the holder.
+type TakenError struct{ Holder Record }
+
+// Error implements error.
+func (e *TakenError) Error() string {
+	text := fmt.Sprintf("node id %s is taken by the process at %s", e.Holder.ID, e.Holder.URI)
+	if !e.Holder.Started.IsZero() { // a disabled node does not say
+		text += ", started " + e.Holder.Started.Format(time.RFC3339)
+	}
+	return text
+}
+
+// Is makes the error an [ErrNodeTaken].
+func (e *TakenError) Is(target error) bool { return target == ErrNodeTaken }
+
+// Answers of [Bid.Consider] that are no refusal.
+var (
+	// ErrYield sends the candidate to the end of the queue.
+	ErrYield = errors.New("making way")
+	// ErrHold has the candidate look again when the plane has changed.
+	ErrHold = errors.New("holding")
+)

@@ -1,7 +1,0 @@
-package rebind
-
-// The package's own limits, for tests.
-const (
-	FeedSteps  = feedSteps
-	MaxReplays = maxReplays
-)
