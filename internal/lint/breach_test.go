@@ -39,6 +39,7 @@ func breaches() map[string][]breach {
 		"a type name has one meaning":                       typeNameBreaches(),
 		"names are in the glossary's words":                 nameBreaches(),
 		"comments are in the glossary's words":              commentBreaches(),
+		"documents name files that are there":               fileBreaches(),
 	}
 }
 
@@ -340,5 +341,15 @@ func commentBreaches() []breach {
 		{"what was", "CHANGELOG.md", old + "\n", ""},
 		{"a comment", "a/x.go", "package a\n\n/* the\nRei" + "gn */\n", "a/x.go:4: comment: instead of \"rei" + "gn\""},
 		{"a document", "docs/x.md", "# X\n\nA " + old + ".\n", "docs/x.md:3: comment"},
+	}
+}
+
+func fileBreaches() []breach {
+	return []breach{
+		{"a file", "docs/x.md", "In `a/x.go`, and in `x.go`.\n-- a/x.go --\npackage a\n", ""},
+		{"what is no file of Go", "docs/x.md", "`a.T`, `*.go`, `a/x.yaml`\n", ""},
+		{"what was", "CHANGELOG.md", "`a/x.go`\n", ""},
+		{"a file that is gone", "docs/x.md", "\nIn `a/y.go`.\n-- a/x.go --\npackage a\n", "docs/x.md:2: names the file a/y.go"},
+		{"a name that is gone", "docs/x.md", "`y.go`\n-- a/x.go --\npackage a\n", "names the file y.go"},
 	}
 }

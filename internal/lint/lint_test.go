@@ -45,6 +45,7 @@ func rules() []rule {
 		{"a type name has one meaning", sharedTypeNames},
 		{"names are in the glossary's words", dialectNames},
 		{"comments are in the glossary's words", dialectComments},
+		{"documents name files that are there", missingFiles},
 	}
 }
 
