@@ -1,5 +1,5 @@
-// Package etcdstore keeps a plane in etcd. It implements the store interfaces of
-// packages coordinator and rebind.
+// Package etcdstore keeps a plane in etcd. [Open] returns a store for a node of package
+// coordinator; it implements the interfaces of package driver.
 //
 // The keys of a plane, all under {prefix}/{plane}/ (file keys.go):
 //

@@ -19,15 +19,15 @@ var (
 	goFile      = regexp.MustCompile(`^[\w/]+\.go$`)
 )
 
-// missingNames finds Go names in the glossary's last column that are not in the
-// sources: a package's name, or a type's field or method.
-func missingNames(page string, files []*source) []string {
+// missingNames finds Go names in the last columns of a document's tables that are not
+// in the sources: a package's name, or a type's field or method.
+func missingNames(doc, page string, files []*source) []string {
 	known := knownNames(files)
 	var findings []string
 	for _, row := range glossaryRow.FindAllStringSubmatch(page, -1) {
 		for _, span := range codeSpan.FindAllStringSubmatch(row[1], -1) {
 			if m := goName.FindStringSubmatch(span[1]); m != nil && !known[m[1]+"."+m[2]] {
-				findings = append(findings, fmt.Sprintf("docs/GLOSSARY.md names %s, which is not there", span[1]))
+				findings = append(findings, fmt.Sprintf("%s names %s, which is not there", doc, span[1]))
 			}
 		}
 	}
@@ -83,18 +83,21 @@ func knownNames(files []*source) map[string]bool {
 	return known
 }
 
-// The glossary names only what is in the code.
+// The glossary and the page about migrating name only what is in the code.
 func TestGlossary_NamesAreThere(t *testing.T) {
 	root := moduleRoot(t)
-	page, err := os.ReadFile(filepath.Join(root, "docs", "GLOSSARY.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rows := glossaryRow.FindAllString(string(page), -1); len(rows) < 40 {
-		t.Fatalf("found %d rows, that is not the glossary", len(rows))
-	}
-	for _, found := range missingNames(string(page), readTree(t, root)) {
-		t.Error(found)
+	files := readTree(t, root)
+	for _, doc := range []string{"docs/GLOSSARY.md", "docs/MIGRATING.md"} {
+		page, err := os.ReadFile(filepath.Join(root, doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows := glossaryRow.FindAllString(string(page), -1); len(rows) < 40 {
+			t.Fatalf("found %d rows in %s, that is not all", len(rows), doc)
+		}
+		for _, found := range missingNames(doc, string(page), files) {
+			t.Error(found)
+		}
 	}
 }
 
@@ -109,7 +112,7 @@ func TestMissingNames(t *testing.T) {
 		{"`a.U`", "names a.U"},
 		{"`T.G`", "names T.G"},
 	} {
-		got := strings.Join(missingNames(row(c.cell), []*source{s}), "\n")
+		got := strings.Join(missingNames("x.md", row(c.cell), []*source{s}), "\n")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: found %q, want %q", c.cell, got, c.want)
 		}
