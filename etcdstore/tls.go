@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
+	"github.com/coordinator-ha/coordinator/internal/tlserror"
 )
 
 // TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection:
@@ -114,7 +114,7 @@ func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw n
 	if err != nil {
 		why := handshakeError(err, cfg)
 		if why == nil && hungUp(err) && greet(ctx, endpoint).etcd {
-			why = fmt.Errorf("etcd does not speak TLS here, is the endpoint http://?: %w", err)
+			why = tlserror.NoTLS(err, etcdPeer(cfg))
 		}
 		if why != nil {
 			h.note(endpoint, why)
@@ -197,32 +197,15 @@ func (h *handshakes) refusal() error {
 	return fmt.Errorf("%w: %w", driver.ErrDenied, all)
 }
 
-// handshakeError tells people what is wrong if a handshake ended with err for a
-// reason that does not pass by itself; nil for any other.
+// handshakeError says what is wrong if err ended a handshake for a reason that will not go
+// away by trying again; nil for any other error.
 func handshakeError(err error, cfg *tls.Config) error {
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	var network *net.OpError
-	switch {
-	case errors.As(err, &authority):
-		return fmt.Errorf("etcd's certificate is not signed by an authority that this node trusts, is this the right CA?: %w", err)
-	case errors.As(err, &host):
-		return fmt.Errorf("etcd's certificate is for another host name than the endpoint's: %w", err)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("etcd's certificate has expired, or is not valid yet: %w", err)
-	case errors.As(err, &invalid):
-		return fmt.Errorf("etcd's certificate cannot be used: %w", err)
-	case errors.As(err, &record):
-		return fmt.Errorf("etcd does not speak TLS here, is the endpoint http://?: %w", err)
-	case !errors.As(err, &network) || network.Op != "remote error": // which is how Go names a TLS alert
-		return nil
-	case strings.Contains(network.Err.Error(), "certificate"):
-		return fmt.Errorf("etcd does not accept this node's client certificate (%s): %w", presented(cfg), network.Err)
-	default:
-		return fmt.Errorf("who answers here does not speak as etcd does: %w", network.Err)
-	}
+	return tlserror.Explain(err, etcdPeer(cfg))
+}
+
+// etcdPeer has the words to explain a connection to etcd that was made with cfg.
+func etcdPeer(cfg *tls.Config) tlserror.Peer {
+	return tlserror.Peer{Name: "etcd", Whose: "etcd's", CA: "Config.TLS (--etcd-cacert)", Cert: presented(cfg)}
 }
 
 // speaksTLS reports whether who answers at an endpoint wants connections to be
@@ -242,9 +225,9 @@ func speaksTLS(ctx context.Context, endpoint string) bool {
 // presented describes the client certificate of cfg.
 func presented(cfg *tls.Config) string {
 	if leaf := clientLeaf(cfg); leaf != nil {
-		return fmt.Sprintf("%s, issued by %s, valid until %s", leaf.Subject, leaf.Issuer, leaf.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("it is %s, issued by %s, valid until %s", leaf.Subject, leaf.Issuer, leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return "it has none"
+	return "there is none"
 }
 
 // clientLeaf is the certificate that cfg shows a server, nil if that is not known.

@@ -227,13 +227,13 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 		args     []string
 		says     string
 	}{
-		"wrong CA":                    {"", with("--etcd-cacert", other.File()), "is this the right CA?"},
-		"wrong host name":             {localhost, a, "for another host name"},
-		"expired certificate of etcd": {foreign.URL, a, "etcd's certificate has expired"},
-		"TLS where there is none":     {strings.Replace(plain.URL, "http:", "https:", 1), a, "does not speak TLS"},
+		"wrong CA":                    {"", with("--etcd-cacert", other.File()), "which is not trusted here: name that CA with Config.TLS (--etcd-cacert)"},
+		"wrong host name":             {localhost, a, "and not for localhost"},
+		"expired certificate of etcd": {foreign.URL, a, "etcd's certificate expired at"},
+		"TLS where there is none":     {strings.Replace(plain.URL, "http:", "https:", 1), a, "speaks plain HTTP and not TLS: write http:// for https://"},
 		"no TLS where there is some":  {"http://" + s.endpoint, nil, "write endpoints with https://"},
 		"TLS given and not used":      {"http://" + s.endpoint, a, "TLS is configured"},
-		"no certificate":              {"", nil, "does not accept this node's client certificate (it has none)"},
+		"no certificate":              {"", nil, "etcd rejects the client certificate"},
 		"expired certificate":         {"", as(issue(t, s.ca, userOf("a"), past)), "expired certificate"},
 		"certificate of another CA":   {"", as(issue(t, other, userOf("a"), soon())), "issued by CN=another authority"},
 		"key of another certificate":  {"", []string{"--etcd-cert", a[1], "--etcd-key", s.server.Key}, "does not match"},
@@ -289,7 +289,7 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	renew(t, next, s.server, "etcd", soon(), "127.0.0.1")
 	s.startEtcd()
 	for _, p := range s.nodes {
-		p.says("is this the right CA?")
+		p.says("which is not trusted here: name that CA with Config.TLS (--etcd-cacert)")
 		eventually(t, patience, func() error {
 			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "store denies access") {
 				return fmt.Errorf("%s does not say in its status what is wrong: %+v, %w", p.name, v, err)
