@@ -20,9 +20,9 @@ var update = flag.Bool("update", false, "write the exported names anew")
 // faces are the packages that other programs import.
 var faces = []string{"modes", "rebind", "coordinator", "etcdstore"}
 
-// TestAPI_ChangesOnPurpose holds the exported names of the library, with their types,
-// to testdata/api.txt. A change of that file is a change of what programs compile
-// against: review it as one, and tell of it in the CHANGELOG.
+// TestAPI_ChangesOnPurpose compares the exported names of the library, with their types,
+// with testdata/api.txt. A change of that file is a change of what programs compile
+// against: review it as one, and add a line to the CHANGELOG.
 func TestAPI_ChangesOnPurpose(t *testing.T) {
 	files := readTree(t, moduleRoot(t))
 	var text strings.Builder
@@ -79,8 +79,8 @@ func topLevel(names []name) (n int) {
 	return n
 }
 
-// exported lists what a package exports: names in their order, and methods behind
-// their type.
+// exported lists the names that a package exports, sorted, with methods after their
+// type.
 func exported(files []*source, dir string) []name {
 	var names []name
 	for _, s := range goFiles(files) {

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// breach is a small source that is sound, or that breaks one rule. Its text may hold
+// breach is a small source that keeps a rule, or breaks it. Its text may hold
 // further sources, each after a line "-- path --".
 type breach struct {
 	name string
 	path string
 	text string
-	want string // a part of the one finding; empty where nothing is to be found
+	want string // a part of the one finding; empty if there is to be none
 }
 
-// breaches holds, by the name of the rule, what it has to find and what it has to
-// let pass.
+// breaches returns for each rule, by its name, sources that it has to report and
+// sources that it must not.
 func breaches() map[string][]breach {
 	return map[string][]breach{
 		"packages import only those to their left":          importBreaches(),
@@ -33,7 +33,7 @@ func breaches() map[string][]breach {
 		"panics are in known places":                        panicBreaches(),
 		"package variables are not changed":                 globalBreaches(),
 		"only keys.go spells keys":                          keyBreaches(),
-		"only telemetry knows Prometheus and OpenTelemetry": tellingBreaches(),
+		"only telemetry knows Prometheus and OpenTelemetry": metricsBreaches(),
 		"nothing is left to do":                             markerBreaches(),
 		"no two names of a type differ by case alone":       twinBreaches(),
 		"a type name has one meaning":                       typeNameBreaches(),
@@ -45,7 +45,7 @@ func breaches() map[string][]breach {
 
 var nextSource = regexp.MustCompile(`(?m)^-- (\S+) --\n`)
 
-// sources returns what b holds.
+// sources parses the sources of b.
 func (b *breach) sources(t *testing.T) (files []*source) {
 	t.Helper()
 	paths := []string{b.path}
@@ -62,8 +62,7 @@ func (b *breach) sources(t *testing.T) (files []*source) {
 	return files
 }
 
-// TestRules shows of each rule that it is able to fail, and that it knows what is
-// sound.
+// TestRules shows that each rule finds a breach, and passes a source that keeps it.
 func TestRules(t *testing.T) {
 	all := breaches()
 	for _, r := range rules() {
@@ -106,7 +105,7 @@ func TestImportClosure(t *testing.T) {
 	}
 }
 
-// importing is a file that imports some of our packages.
+// importing returns a file that imports some packages of the module.
 func importing(pkgs ...string) string {
 	var b strings.Builder
 	b.WriteString("package p\n")
@@ -278,10 +277,10 @@ func markerBreaches() []breach {
 	}
 }
 
-func tellingBreaches() []breach {
+func metricsBreaches() []breach {
 	const what = "Prometheus or OpenTelemetry"
 	return []breach{
-		{"what tells", "internal/telemetry/x.go", "package telemetry\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", ""},
+		{"the package of metrics", "internal/telemetry/x.go", "package telemetry\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", ""},
 		{"a test that reads", "test/integration/x_test.go", "package x\nimport _ \"github.com/prometheus/common/expfmt\"\n", ""},
 		{"another library", "coordinator/x.go", "package coordinator\nimport _ \"go.uber.org/zap\"\n", ""},
 		{"metrics elsewhere", "internal/httpapi/x.go", "package httpapi\nimport _ \"github.com/prometheus/client_golang/prometheus\"\n", what},
@@ -316,7 +315,7 @@ func typeNameBreaches() []breach {
 	}
 }
 
-// old is a word of the old dialect, spelled so that it does not find itself.
+// old is a word of the old dialect, written so that no rule finds it here.
 const old = "rei" + "gn"
 
 func nameBreaches() []breach {

@@ -11,12 +11,12 @@ import (
 
 var (
 	requirement = regexp.MustCompile(`(?m)^(?:require |tool |\t)([a-z][\w.-]*\.[\w./-]+)(?: v\S+)?( // indirect)?$`)
-	toldPath    = regexp.MustCompile("`([a-z][\\w.-]*\\.[a-z]+/[\\w./-]+)`")
+	pagePath    = regexp.MustCompile("`([a-z][\\w.-]*\\.[a-z]+/[\\w./-]+)`")
 )
 
-// undocumented finds modules that a go.mod requires directly, and rows about modules
-// that none does.
-func undocumented(page string, mods ...string) []string {
+// pageDiffers finds modules that a go.mod requires directly and the page does not
+// name, and modules that the page names and no go.mod requires.
+func pageDiffers(page string, mods ...string) []string {
 	var findings []string
 	required := make(map[string]bool)
 	for _, mod := range mods {
@@ -27,15 +27,15 @@ func undocumented(page string, mods ...string) []string {
 			}
 		}
 	}
-	for _, m := range toldPath.FindAllStringSubmatch(page, -1) {
+	for _, m := range pagePath.FindAllStringSubmatch(page, -1) {
 		if known := required[m[1]] || required[strings.TrimSuffix(m[1], "/doc")]; !known {
-			findings = append(findings, fmt.Sprintf("docs/DEPENDENCIES.md tells of %s, which is not required", m[1]))
+			findings = append(findings, fmt.Sprintf("docs/DEPENDENCIES.md has a row for %s, which is not required", m[1]))
 		}
 	}
 	return findings
 }
 
-// covered reports whether a page names a module, or for a tool the module it is of.
+// covered reports whether a page names a module, or the module of a tool.
 func covered(page, path string) bool {
 	for ; strings.Contains(path, "/"); path = filepath.Dir(path) {
 		if strings.Contains(page, "`"+path+"`") {
@@ -60,20 +60,20 @@ func TestDependencies_HaveReasons(t *testing.T) {
 	if n := len(requirement.FindAllString(texts[1], -1)); n < 20 {
 		t.Fatalf("found %d requirements, that is not all", n)
 	}
-	for _, found := range undocumented(texts[0], texts[1], texts[2]) {
+	for _, found := range pageDiffers(texts[0], texts[1], texts[2]) {
 		t.Error(found)
 	}
 }
 
-// The test above can fail.
+// pageDiffers finds what it should.
 func TestDependencies_FindsBreaches(t *testing.T) {
 	page := "| `example.com/a` | why |\n| `example.com/gone` | why |\n"
 	mod := "require (\n\texample.com/a v1.0.0\n\texample.com/b/v2 v2.0.0\n\texample.com/c v1.0.0 // indirect\n)\ntool example.com/a/cmd/x\n"
 	want := []string{
 		"docs/DEPENDENCIES.md has no row for example.com/b/v2",
-		"docs/DEPENDENCIES.md tells of example.com/gone, which is not required",
+		"docs/DEPENDENCIES.md has a row for example.com/gone, which is not required",
 	}
-	if got := undocumented(page, mod); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := pageDiffers(page, mod); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
 }

@@ -1,5 +1,4 @@
-// Package lint is a test and nothing else: it reads the sources of the whole
-// module and reports where they leave the house's rules. Each rule is a function
-// from sources to findings, so that a table of small sources that break it can
-// show that it is able to fail.
+// Package lint holds only tests: it reads the sources of the whole module and
+// reports where they break the project's rules. Each rule is a function from sources
+// to findings, so that a table of small sources can show that it finds a breach.
 package lint

@@ -5,10 +5,10 @@ import (
 	"go/token"
 )
 
-// changedGlobals finds variables of a package that a function of it changes: by
-// assignment, whole or in part, or by delete and clear. Without types it cannot
-// tell what a method changes, and it takes a local name for what hides the
-// package's in all of the function around it.
+// changedGlobals finds package variables that a function of the package changes: by
+// assignment, whole or in part, or by delete, clear or copy. It has no type information,
+// so it does not see changes by methods, and a local variable hides a package variable
+// of the same name in the whole function.
 func changedGlobals(files []*source) []string {
 	globals := make(map[string]map[string]bool) // by package
 	for _, s := range goFiles(files) {
@@ -46,7 +46,7 @@ func changedGlobals(files []*source) []string {
 	return findings
 }
 
-// pkg tells packages apart, an external test from what it tests too.
+// pkg identifies a package; an external test is a package of its own.
 func (s *source) pkg() string { return s.dir() + " " + s.file.Name.Name }
 
 // declared adds the names of variables that are declared in n.
@@ -82,7 +82,7 @@ func declared(n ast.Node, names map[string]bool) {
 	})
 }
 
-// changed returns what n changes.
+// changed returns the expressions that n changes.
 func changed(n ast.Node) []ast.Expr {
 	switch n := n.(type) {
 	case *ast.AssignStmt:

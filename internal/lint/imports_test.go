@@ -12,15 +12,15 @@ import (
 var (
 	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
-	// support is what any test may use beside what its package does.
+	// support is what any test may import in addition to what its package may.
 	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
-	// outer is all that a program made of ours may be wired from.
+	// outer is everything that the command may be made of.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
 )
 
-// layers is the import order: what of ours each package may import. A package
-// that is not here has to be given its place first. A name with "/..." stands for
-// all packages below it. Nothing may import cmd, and test only itself.
+// layers is the import order: which packages of the module each package may import.
+// A new package has to be added here first. A name with "/..." stands for all packages
+// below it. No package may import cmd, and only tests may import test.
 var layers = map[string][]string{
 	"modes":                {},
 	"rebind":               {"modes", "internal/retry"},
@@ -57,11 +57,11 @@ var layers = map[string][]string{
 	"tools/...":            {},
 }
 
-// examples is what a package's tests may use beside that, to show what a program
-// would be wired from.
+// examples is what a package's tests may also import, to show how a program puts the
+// packages together.
 var examples = map[string][]string{"coordinator": {"etcdstore"}}
 
-// importDirection keeps every package to the import order.
+// importDirection finds imports against the import order.
 func importDirection(files []*source) []string {
 	var findings []string
 	for _, s := range goFiles(files) {
@@ -84,7 +84,8 @@ func importDirection(files []*source) []string {
 	return findings
 }
 
-// mayImport returns what of ours s may import, and whether its package is known.
+// mayImport returns which packages of the module s may import, and whether its package
+// is in the import order.
 func mayImport(s *source) ([]string, bool) {
 	var names []string
 	for name := range layers {
@@ -101,8 +102,8 @@ func mayImport(s *source) ([]string, bool) {
 	return allowed, true
 }
 
-// match returns the name among names that is pkg or, failing that, stands for the
-// packages around it.
+// match returns the name among names that is pkg or, if there is none, the one that
+// stands for the packages it is among.
 func match(names []string, pkg string) (string, bool) {
 	if slices.Contains(names, pkg) {
 		return pkg, true
@@ -115,7 +116,7 @@ func match(names []string, pkg string) (string, bool) {
 	return "", false
 }
 
-// unwanted is what a program that uses the library must not have to compile.
+// unwanted lists what a program that uses the library must not have to compile.
 var unwanted = []string{
 	"go.etcd.io/etcd/server",
 	"go.etcd.io/bbolt",
@@ -128,7 +129,7 @@ var unwanted = []string{
 	module + "/etcdstore/embedded",
 }
 
-// importClosure finds the unwanted among all that pkg imports, however far away.
+// importClosure finds the unwanted among everything that pkg imports, also indirectly.
 func importClosure(pkg string, deps []string) []string {
 	var findings []string
 	for _, dep := range deps {
@@ -141,15 +142,15 @@ func importClosure(pkg string, deps []string) []string {
 	return findings
 }
 
-// tellers lists where the libraries of metrics and traces may be known.
-var tellers = allow{
-	"internal/telemetry/": "tells for all",
-	"test/":               "tests read what nodes tell",
+// mayImportMetrics lists the files that may import the libraries for metrics and traces.
+var mayImportMetrics = allow{
+	"internal/telemetry/": "makes the metrics and traces of all packages",
+	"test/":               "tests read what nodes export",
 }
 
-// telling finds metrics and traces that are made elsewhere than in internal/telemetry.
-func telling(files []*source) []string {
-	return confined(files, tellers, "Prometheus or OpenTelemetry: have internal/telemetry tell", func(_ *source, n ast.Node) bool {
+// metricsImports finds imports of the libraries for metrics and traces in other files.
+func metricsImports(files []*source) []string {
+	return confined(files, mayImportMetrics, "Prometheus or OpenTelemetry: use internal/telemetry", func(_ *source, n ast.Node) bool {
 		spec, ok := n.(*ast.ImportSpec)
 		if !ok {
 			return false

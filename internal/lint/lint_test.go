@@ -15,16 +15,16 @@ import (
 	"testing"
 )
 
-// module is the path under which our packages import each other.
+// module is the path of this module.
 const module = "github.com/coordinator-ha/coordinator"
 
-// rule is one thing that every source has to keep to.
+// rule is one requirement on every source.
 type rule struct {
 	name string
 	find func([]*source) []string
 }
 
-// rules lists everything that can be told from the sources alone.
+// rules lists everything that can be checked with the sources alone.
 func rules() []rule {
 	return []rule{
 		{"packages import only those to their left", importDirection},
@@ -39,7 +39,7 @@ func rules() []rule {
 		{"panics are in known places", panics},
 		{"package variables are not changed", changedGlobals},
 		{"only keys.go spells keys", keyParts},
-		{"only telemetry knows Prometheus and OpenTelemetry", telling},
+		{"only telemetry knows Prometheus and OpenTelemetry", metricsImports},
 		{"nothing is left to do", markers},
 		{"no two names of a type differ by case alone", twins},
 		{"a type name has one meaning", sharedTypeNames},
@@ -49,7 +49,7 @@ func rules() []rule {
 	}
 }
 
-// TestTree holds the module to the rules.
+// TestTree applies the rules to the module.
 func TestTree(t *testing.T) {
 	files := readTree(t, moduleRoot(t))
 	if len(files) < 50 {
@@ -67,8 +67,8 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestClosure holds what a program compiles that uses the library to what it
-// needs.
+// TestClosure checks that a program that uses the library does not compile more than
+// it needs.
 func TestClosure(t *testing.T) {
 	root := moduleRoot(t)
 	for _, pkg := range []string{"modes", "rebind", "coordinator", "etcdstore"} {
@@ -93,7 +93,7 @@ func TestClosure(t *testing.T) {
 
 // source is one file of the module.
 type source struct {
-	path string // from the module's root, with slashes
+	path string // relative to the module's root, with slashes
 	text string
 	fset *token.FileSet
 	file *ast.File // nil for a file that is not Go
@@ -117,12 +117,12 @@ func (s *source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 // line returns the number of the line at pos.
 func (s *source) line(pos token.Pos) int { return s.fset.Position(pos).Line }
 
-// report makes a finding.
+// report returns a finding with its place.
 func (s *source) report(at ast.Node, format string, args ...any) string {
 	return fmt.Sprintf("%s:%d: %s", s.path, s.line(at.Pos()), fmt.Sprintf(format, args...))
 }
 
-// goFiles leaves out what is not Go.
+// goFiles returns the files that are Go.
 func goFiles(files []*source) []*source {
 	return slices.DeleteFunc(slices.Clone(files), func(s *source) bool { return s.file == nil })
 }

@@ -10,21 +10,21 @@ import (
 	"testing"
 )
 
-// loud are the ways in which a logger says what an operator has to know, each with
-// the place of the message among its arguments.
-func loud(method string) (message int, ok bool) {
+// messageAt reports whether a logger's method can log at warn or above, and which of its
+// arguments is the message.
+func messageAt(method string) (message int, ok bool) {
 	switch method {
 	case "Warn", "Error", "DPanic", "Panic", "Fatal":
 		return 0, true
-	case "Log": // whose level is not known from here
+	case "Log": // its level is an argument
 		return 1, true
 	default:
 		return 0, false
 	}
 }
 
-// warnings lists what the product logs at warn or above, and where it does so with
-// a message that is not constant.
+// warnings returns the messages that the product logs at warn or above, and findings
+// for messages that are not constant.
 func warnings(files []*source) (messages, findings []string) {
 	for _, s := range goFiles(files) {
 		if s.test() {
@@ -39,7 +39,7 @@ func warnings(files []*source) (messages, findings []string) {
 			if !ok || !isLogger(method.X) {
 				return true
 			}
-			at, ok := loud(method.Sel.Name)
+			at, ok := messageAt(method.Sel.Name)
 			if !ok || at >= len(call.Args) {
 				return true
 			}
@@ -61,7 +61,7 @@ func warnings(files []*source) (messages, findings []string) {
 	return slices.Compact(messages), findings
 }
 
-// isLogger takes whatever is called log for a logger.
+// isLogger reports whether x has a name that this project gives to loggers.
 func isLogger(x ast.Expr) bool {
 	switch x := x.(type) {
 	case *ast.Ident:
@@ -99,7 +99,7 @@ func TestOperations_TellsOfEveryWarning(t *testing.T) {
 	}
 	for _, message := range told {
 		if !slices.Contains(logged, message) {
-			t.Errorf("docs/OPERATIONS.md tells of %q, which is not logged", message)
+			t.Errorf("docs/OPERATIONS.md has a row for %q, which is not logged", message)
 		}
 	}
 }

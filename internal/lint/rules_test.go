@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// packageComments wants a comment above one package clause of each package, which
+// packageComments requires a comment above one package clause of each package, which
 // begins as godoc expects.
 func packageComments(files []*source) []string {
 	documented := make(map[string]bool)
@@ -35,9 +35,9 @@ func packageComments(files []*source) []string {
 	return findings
 }
 
-// docComments wants a comment on each exported name outside of tests. That of a
-// type, a function or a method begins with its name; constants and variables may
-// share the comment of their group.
+// docComments requires a comment on each exported name outside tests. The comment of
+// a type, function or method begins with its name; constants and variables may share
+// the comment of their group.
 func docComments(files []*source) []string {
 	var findings []string
 	for _, s := range goFiles(files) {
@@ -76,7 +76,7 @@ func (s *source) groupComments(d *ast.GenDecl) (findings []string) {
 	return findings
 }
 
-// wantComment wants doc to introduce name, with or without an article.
+// wantComment requires doc to begin with name, with or without an article.
 func (s *source) wantComment(name *ast.Ident, doc *ast.CommentGroup) []string {
 	if !name.IsExported() {
 		return nil
@@ -97,7 +97,7 @@ const (
 	maxFunc = 70
 )
 
-// sizes bounds files and functions.
+// sizes limits the length of files and functions.
 func sizes(files []*source) []string {
 	var findings []string
 	for _, s := range goFiles(files) {
@@ -116,7 +116,7 @@ func sizes(files []*source) []string {
 					if lines > maxFunc {
 						findings = append(findings, s.report(n, "function of %d lines, it may have %d", lines, maxFunc))
 					}
-					return false // what it holds is no longer than itself
+					return false // a function within is not longer
 				}
 				return true
 			})
@@ -125,12 +125,12 @@ func sizes(files []*source) []string {
 	return findings
 }
 
-// allow is where something that is not allowed has a reason: by file, or by
-// directory where the name ends with a slash.
+// allow lists the exceptions to a rule, with their reasons: by file, or by directory
+// if the name ends with a slash.
 type allow map[string]string
 
-// confined reports what pick finds outside of where it is allowed, and leave that
-// is no longer needed.
+// confined reports what pick finds outside the files where it is allowed, and
+// exceptions that are no longer needed.
 func confined(files []*source, where allow, what string, pick func(*source, ast.Node) bool) []string {
 	var findings []string
 	used := make(map[string]bool)
@@ -173,7 +173,7 @@ func sleeps(files []*source) []string {
 	})
 }
 
-// selects reports whether n is pkg.name, whatever the file calls the package.
+// selects reports whether n is pkg.name, under any name of the import.
 func (s *source) selects(n ast.Node, pkg, name string) bool {
 	sel, ok := n.(*ast.SelectorExpr)
 	if !ok || sel.Sel.Name != name {
@@ -192,8 +192,8 @@ func (s *source) localName(pkg string) string {
 	return path.Base(pkg)
 }
 
-// comparers lists where a sentinel error may be compared by identity.
-var comparers = allow{
+// mayCompare lists the files where a sentinel error may be compared by identity.
+var mayCompare = allow{
 	"coordinator/errors.go":              "an Is method compares its target, and nothing else may",
 	"coordinator/driver/errors.go":       "an Is method compares its target, and nothing else may",
 	"coordinator/driver/errors_state.go": "an Is method compares its target, and nothing else may",
@@ -202,10 +202,10 @@ var comparers = allow{
 
 var sentinel = regexp.MustCompile(`^Err[A-Z]`)
 
-// sentinelComparisons finds errors that are compared otherwise than by errors.Is:
-// with == or !=, or by a switch.
+// sentinelComparisons finds errors that are compared with ==, != or a switch instead
+// of errors.Is.
 func sentinelComparisons(files []*source) []string {
-	return confined(files, comparers, "sentinel error compared: use errors.Is", func(_ *source, n ast.Node) bool {
+	return confined(files, mayCompare, "sentinel error compared: use errors.Is", func(_ *source, n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.BinaryExpr:
 			return (n.Op == token.EQL || n.Op == token.NEQ) && (isSentinel(n.X) || isSentinel(n.Y))
@@ -230,9 +230,10 @@ func isSentinel(x ast.Expr) bool {
 	return false
 }
 
-// starters lists where a go statement may stand and who waits for what it starts.
-// A WaitGroup's or an errgroup's Go is no statement and needs no entry.
-var starters = allow{
+// mayStart lists the files that may contain a go statement, and what waits for the
+// goroutine. A call of Go on a WaitGroup or an errgroup is no go statement and needs
+// no entry.
+var mayStart = allow{
 	"coordinator/node.go":                "an observer that hangs is left behind after a time; Run waits until then",
 	"coordinator/program.go":             "a program that does not heed its context is left behind; the role loop waits for returned",
 	"cmd/coordinator/datadir.go":         "a call that hangs in the kernel is left behind after a time",
@@ -256,15 +257,15 @@ var starters = allow{
 	"test/integration/inprocess_test.go": "a node runs until stop, which waits for it",
 }
 
-// goStatements finds goroutines that start where nobody is known to wait.
+// goStatements finds goroutines that nothing is known to wait for.
 func goStatements(files []*source) []string {
-	return confined(files, starters, "go statement: use a WaitGroup, or say in starters who waits", func(_ *source, n ast.Node) bool {
+	return confined(files, mayStart, "go statement: use a WaitGroup, or say in mayStart who waits", func(_ *source, n ast.Node) bool {
 		_, ok := n.(*ast.GoStmt)
 		return ok
 	})
 }
 
-// inits finds functions that run by a package being imported.
+// inits finds functions that run because a package is imported.
 func inits(files []*source) []string {
 	return confined(files, nil, "init function: let the caller call", func(_ *source, n ast.Node) bool {
 		f, ok := n.(*ast.FuncDecl)
@@ -272,8 +273,8 @@ func inits(files []*source) []string {
 	})
 }
 
-// enders lists where the process may be ended.
-var enders = allow{
+// mayExit lists the files that may end the process.
+var mayExit = allow{
 	"cmd/coordinator/main.go":    "the exit code of the command",
 	"cmd/coordinator/signals.go": "the second signal ends at once",
 	"test/":                      "helper processes have exit codes too",
@@ -281,15 +282,15 @@ var enders = allow{
 	"tools/release/main.go":      "the exit code of the command",
 }
 
-// exits finds os.Exit where something above would have to be cleaned up first.
+// exits finds os.Exit in functions whose callers may have to clean up.
 func exits(files []*source) []string {
-	return confined(files, enders, "os.Exit: return an error", func(s *source, n ast.Node) bool {
+	return confined(files, mayExit, "os.Exit: return an error", func(s *source, n ast.Node) bool {
 		return s.selects(n, "os", "Exit")
 	})
 }
 
-// panickers lists where a panic may stand, and why it cannot be an error.
-var panickers = allow{
+// mayPanic lists the files that may panic, and why an error would not do.
+var mayPanic = allow{
 	"modes/transition.go":           "a state in which no node rests is the caller's mistake",
 	"coordinator/role.go":           "a step against the rule book is a defect of the role loop",
 	"coordinator/program_test.go":   "the program under test panics",
@@ -304,9 +305,9 @@ var panickers = allow{
 	"internal/httpapi/answer.go":    "our own types encode",
 }
 
-// panics finds panics without a reason.
+// panics finds panics in other files.
 func panics(files []*source) []string {
-	return confined(files, panickers, "panic: return an error", func(_ *source, n ast.Node) bool {
+	return confined(files, mayPanic, "panic: return an error", func(_ *source, n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return false
@@ -316,21 +317,21 @@ func panics(files []*source) []string {
 	})
 }
 
-// keyWords are the parts of keys as whole literals, keyPaths wherever they stand
-// in one.
+// keyWords are parts of keys that are not allowed as whole literals, keyPaths those
+// that are not allowed anywhere in a literal.
 var (
 	keyWords = []string{"election", "handover", "meta", "term"}
 	keyPaths = []string{"nodes/", "election/", "mementos/", "history/"}
-	// spellers is where they may be spelled.
-	spellers = allow{
+	// maySpellKeys lists the files that may spell them.
+	maySpellKeys = allow{
 		"etcdstore/keys.go":  "is the key layout",
 		"etcdstore/codec.go": "a field of a value's header is called as a key is",
 	}
 )
 
-// keyParts finds keys that etcdstore builds elsewhere than in keys.go.
+// keyParts finds keys that etcdstore builds outside keys.go.
 func keyParts(files []*source) []string {
-	return confined(files, spellers, "part of a key: have keys.go spell it", func(s *source, n ast.Node) bool {
+	return confined(files, maySpellKeys, "part of a key: have keys.go spell it", func(s *source, n ast.Node) bool {
 		lit, ok := n.(*ast.BasicLit)
 		if !ok || lit.Kind != token.STRING || s.dir() != "etcdstore" || s.test() {
 			return false
@@ -344,10 +345,10 @@ func keyParts(files []*source) []string {
 	})
 }
 
-// marker is spelled so that it does not find itself.
+// marker is written so that it does not match itself.
 var marker = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)
 
-// markers finds what somebody left to be done later.
+// markers finds notes about work that was left for later.
 func markers(files []*source) []string {
 	var findings []string
 	for _, s := range files {
