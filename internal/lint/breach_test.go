@@ -39,6 +39,7 @@ func breaches() map[string][]breach {
 		"a type name has one meaning":                       typeNameBreaches(),
 		"names are in the glossary's words":                 nameBreaches(),
 		"comments are in the glossary's words":              commentBreaches(),
+		"a type's methods stand together":                   shapeBreaches(),
 		"documents name files that are there":               fileBreaches(),
 	}
 }

@@ -43,6 +43,7 @@ func rules() []rule {
 		{"nothing is left to do", markers},
 		{"no two names of a type differ by case alone", twins},
 		{"a type name has one meaning", sharedTypeNames},
+		{"a type's methods stand together", scattered},
 		{"names are in the glossary's words", dialectNames},
 		{"comments are in the glossary's words", dialectComments},
 		{"documents name files that are there", missingFiles},
