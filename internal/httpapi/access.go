@@ -22,7 +22,7 @@ import (
 // anything.
 type Access struct {
 	// Tokens knows the bearer tokens; nil means that no token is required.
-	Tokens Tokens
+	Tokens TokenLookup
 	// Certificates requires each caller to show a client certificate, which the listener
 	// verifies. Without Tokens every caller with such a certificate may do everything.
 	Certificates bool
@@ -31,8 +31,8 @@ type Access struct {
 	NoLoopback bool
 }
 
-// Tokens looks up the holder of a bearer token.
-type Tokens interface {
+// TokenLookup looks up the holder of a bearer token.
+type TokenLookup interface {
 	Holder(token string) (credentials.Holder, bool)
 }
 

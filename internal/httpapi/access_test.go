@@ -1,3 +1,5 @@
+// This file tests who may call what.
+
 package httpapi_test
 
 import (
@@ -16,7 +18,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// tokens are what a node knows: each role's token is called as the role.
+// tokens are the tokens that a node knows. The token of each role is the role's name.
 type tokens map[string]credentials.Holder
 
 // Holder implements [httpapi.Tokens].
@@ -31,35 +33,35 @@ var everyRole = tokens{
 	"admin":    {Name: "ada", Role: credentials.Admin},
 }
 
-// bearer is the header that shows a token.
+// bearer returns the header with a token.
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
 
-// doorkeeper is an API that lets requests in or not, with nothing behind it: what is let
-// in panics, and is answered 500.
-type doorkeeper struct {
+// accessAPI is an API with no node behind it. A request that is allowed panics, and is answered
+// with 500.
+type accessAPI struct {
 	t   *testing.T
 	api *httpapi.Server
 }
 
-// nobody is a node of which only its address is known.
-type nobody struct{ httpapi.Node }
+// bareNode is a node that has only an id and an address.
+type bareNode struct{ httpapi.Node }
 
 // ID implements [httpapi.Node].
-func (nobody) ID() string { return "a" }
+func (bareNode) ID() string { return "a" }
 
 // Status implements [httpapi.Node].
-func (nobody) Status() coordinator.Status {
+func (bareNode) Status() coordinator.Status {
 	return coordinator.Status{Record: driver.Record{ID: "a", URI: "http://node-a.example:7400"}}
 }
 
-func newDoorkeeper(t *testing.T, access httpapi.Access) *doorkeeper {
-	api := httpapi.New(httpapi.Config{Node: nobody{}, MaxPayload: maxPayload, Access: access, Names: []string{"node-a"}})
+func newAccessAPI(t *testing.T, access httpapi.Access) *accessAPI {
+	api := httpapi.New(httpapi.Config{Node: bareNode{}, MaxPayload: maxPayload, Access: access, Names: []string{"node-a"}})
 	t.Cleanup(api.Close)
-	return &doorkeeper{t, api}
+	return &accessAPI{t, api}
 }
 
-// asks sends a request as from an address, and returns the answer's status.
-func (d *doorkeeper) asks(change func(*http.Request), method, target, body string, header ...string) *answer {
+// ask sends a request as if from an address.
+func (d *accessAPI) ask(change func(*http.Request), method, target, body string, header ...string) *answer {
 	d.t.Helper()
 	req := httptest.NewRequest(method, target, strings.NewReader(body))
 	req.RemoteAddr = "127.0.0.1:5000"
@@ -85,13 +87,13 @@ func (d *doorkeeper) asks(change func(*http.Request), method, target, body strin
 	return a
 }
 
-// denied reports whether an answer is a refusal for want of a right.
+// denied reports whether an answer refuses access.
 func (a *answer) denied() bool {
 	return a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
 }
 
-// requests are all that can be asked, by pattern; those whose role depends on more than
-// the route ask for the most.
+// requests has one request for each route. A request whose required role depends on more than
+// the route asks for the most.
 func requests(api *httpapi.Server) map[string][3]string {
 	all := make(map[string][3]string)
 	for _, pattern := range api.Patterns() {
@@ -102,9 +104,9 @@ func requests(api *httpapi.Server) map[string][3]string {
 	return all
 }
 
-// Promise: a route is for those whose role is at least the one that the document says.
+// Promise: a route is open to those roles that the document names for it.
 func TestAccess_EveryRouteByRole(t *testing.T) {
-	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	d := newAccessAPI(t, httpapi.Access{Tokens: everyRole})
 	roles := []string{"", "viewer", "operator", "admin"}
 	doc := readTheContract(t).doc
 	for pattern, r := range requests(d.api) {
@@ -122,7 +124,7 @@ func TestAccess_EveryRouteByRole(t *testing.T) {
 			if has == "" {
 				header = nil
 			}
-			a := d.asks(nil, r[0], r[1], r[2], header...)
+			a := d.ask(nil, r[0], r[1], r[2], header...)
 			switch {
 			case a.denied() == may:
 				t.Errorf("%s with role %q: %d, the document says role %q", pattern, has, a.status, role)
@@ -135,10 +137,10 @@ func TestAccess_EveryRouteByRole(t *testing.T) {
 	}
 }
 
-// What decides beyond the route: a dry run is for those who look, and what deletes for
-// those who may destroy.
+// Where the role depends on more than the route: viewers may make dry runs, and only admins may
+// delete by an import.
 func TestAccess_WhatARequestDoesCounts(t *testing.T) {
-	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	d := newAccessAPI(t, httpapi.Access{Tokens: everyRole})
 	for _, c := range []struct {
 		target, body string
 		least        credentials.Role
@@ -154,7 +156,7 @@ func TestAccess_WhatARequestDoesCounts(t *testing.T) {
 		{wire.PathImport + "?replace=true&dry_run=false", "", credentials.Admin},
 	} {
 		for token, holder := range everyRole {
-			a := d.asks(nil, http.MethodPost, c.target, c.body, bearer(token)...)
+			a := d.ask(nil, http.MethodPost, c.target, c.body, bearer(token)...)
 			if may := holder.Role >= c.least; a.denied() == may {
 				t.Errorf("%s %s with role %s: %d, want at least %s", c.target, c.body, token, a.status, c.least)
 			}
@@ -163,7 +165,7 @@ func TestAccess_WhatARequestDoesCounts(t *testing.T) {
 }
 
 func TestAccess_TokensThatAreNone(t *testing.T) {
-	d := newDoorkeeper(t, httpapi.Access{Tokens: everyRole})
+	d := newAccessAPI(t, httpapi.Access{Tokens: everyRole})
 	for name, header := range map[string][]string{
 		"none":               nil,
 		"an unknown one":     bearer("root"),
@@ -175,24 +177,24 @@ func TestAccess_TokensThatAreNone(t *testing.T) {
 		"one and a half":     bearer("admin x"),
 		"by another's power": {"Coordinator-Forward", "never"},
 	} {
-		d.asks(nil, http.MethodGet, wire.PathNode, "", header...).refused(http.StatusUnauthorized, wire.KindNoIdentity)
-		if a := d.asks(nil, http.MethodGet, wire.PathNode+"?token=admin", "", header...); a.status != http.StatusUnauthorized {
+		d.ask(nil, http.MethodGet, wire.PathNode, "", header...).refused(http.StatusUnauthorized, wire.KindNoIdentity)
+		if a := d.ask(nil, http.MethodGet, wire.PathNode+"?token=admin", "", header...); a.status != http.StatusUnauthorized {
 			t.Errorf("%s, and one in the query: %d", name, a.status)
 		}
 	}
 	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} {
-		if a := d.asks(nil, http.MethodGet, wire.PathNode, "", "Authorization", scheme+"viewer"); a.denied() {
+		if a := d.ask(nil, http.MethodGet, wire.PathNode, "", "Authorization", scheme+"viewer"); a.denied() {
 			t.Errorf("%q: %d", scheme, a.status)
 		}
 	}
 }
 
-// Promise: without credentials everybody reads who means this node, and only this machine
-// changes anything; a page in a browser that has given itself an address of this node reads
-// nothing. A node's health is for all.
+// Promise: without credentials anyone who names this node may read, and only this machine may
+// change anything. A web page that has bound its own name to the node's address cannot read.
+// Health is open to all.
 func TestAccess_WithoutCredentials(t *testing.T) {
-	d := newDoorkeeper(t, httpapi.Access{})
-	trusting := newDoorkeeper(t, httpapi.Access{NoLoopback: true})
+	d := newAccessAPI(t, httpapi.Access{})
+	trusting := newAccessAPI(t, httpapi.Access{NoLoopback: true})
 	from := func(address string) func(*http.Request) {
 		return func(r *http.Request) { r.RemoteAddr = address }
 	}
@@ -203,7 +205,7 @@ func TestAccess_WithoutCredentials(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*http.Request)
 		local  bool
-		astray bool // meant for another
+		astray bool // addressed to another host
 	}{
 		"loopback":                        {from("127.0.0.1:1"), true, false},
 		"another loopback":                {from("127.8.9.10:1"), true, false},
@@ -230,64 +232,64 @@ func TestAccess_WithoutCredentials(t *testing.T) {
 		"to nobody":                       {to(""), false, true},
 	} {
 		for pattern, r := range requests(d.api) {
-			a := d.asks(c.change, r[0], r[1], `{"to":"b"}`)
+			a := d.ask(c.change, r[0], r[1], `{"to":"b"}`)
 			open := strings.HasPrefix(pattern, "GET "+wire.PathRole) || pattern == "GET "+wire.PathLive || pattern == "GET "+wire.PathReady
 			reads := r[0] == http.MethodGet && !c.astray
 			if a.denied() == (open || reads || c.local) {
 				t.Errorf("%s, %s: %d %s", name, pattern, a.status, a.body)
 			}
-			if a := trusting.asks(c.change, r[0], r[1], `{"to":"b"}`); a.denied() == (open || reads) {
+			if a := trusting.ask(c.change, r[0], r[1], `{"to":"b"}`); a.denied() == (open || reads) {
 				t.Errorf("%s, %s without trust in loopback: %d %s", name, pattern, a.status, a.body)
 			}
 		}
-		if a := d.asks(c.change, http.MethodPost, wire.PathHandover, `{"dry_run":true}`); a.denied() != c.astray {
+		if a := d.ask(c.change, http.MethodPost, wire.PathHandover, `{"dry_run":true}`); a.denied() != c.astray {
 			t.Errorf("%s, dry run of a handover: %d", name, a.status)
 		}
 	}
 }
 
-// Promise: where certificates are asked for, everything but a node's health needs one.
+// Promise: if certificates are required, everything but health needs one.
 func TestAccess_Certificates(t *testing.T) {
 	without := func(r *http.Request) { r.TLS = new(tls.ConnectionState) }
 	remote := func(r *http.Request) {
 		r.RemoteAddr = "192.0.2.1:1"
 		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
 	}
-	alone := newDoorkeeper(t, httpapi.Access{Certificates: true})
-	both := newDoorkeeper(t, httpapi.Access{Certificates: true, Tokens: everyRole})
+	alone := newAccessAPI(t, httpapi.Access{Certificates: true})
+	both := newAccessAPI(t, httpapi.Access{Certificates: true, Tokens: everyRole})
 	for pattern, r := range requests(alone.api) {
 		open := strings.HasPrefix(pattern, "GET "+wire.PathRole) || pattern == "GET "+wire.PathLive || pattern == "GET "+wire.PathReady
 		for name, change := range map[string]func(*http.Request){"without one": without, "without TLS": nil} {
-			for _, d := range []*doorkeeper{alone, both} {
-				if a := d.asks(change, r[0], r[1], "", bearer("admin")...); a.denied() == open {
+			for _, d := range []*accessAPI{alone, both} {
+				if a := d.ask(change, r[0], r[1], "", bearer("admin")...); a.denied() == open {
 					t.Errorf("%s, %s: %d", name, pattern, a.status)
 				} else if !open {
 					a.refused(http.StatusForbidden, wire.KindForbidden)
 				}
 			}
 		}
-		if a := alone.asks(remote, r[0], r[1], ""); a.denied() {
+		if a := alone.ask(remote, r[0], r[1], ""); a.denied() {
 			t.Errorf("with one, %s: %d", pattern, a.status)
 		}
-		if a := both.asks(remote, r[0], r[1], "", bearer("admin")...); a.denied() {
+		if a := both.ask(remote, r[0], r[1], "", bearer("admin")...); a.denied() {
 			t.Errorf("with one and a token, %s: %d", pattern, a.status)
 		}
-		if a := both.asks(remote, r[0], r[1], ""); a.denied() == open {
+		if a := both.ask(remote, r[0], r[1], ""); a.denied() == open {
 			t.Errorf("with one and no token, %s: %d", pattern, a.status)
 		}
 	}
 }
 
-// Promise: a page of another site changes nothing through somebody's browser, whatever
-// the browser knows.
+// Promise: a page of another site cannot change anything through a visitor's browser, whatever
+// credentials the browser has.
 func TestAccess_PagesOfOtherSites(t *testing.T) {
 	for _, access := range []httpapi.Access{{}, {Tokens: everyRole}} {
-		d := newDoorkeeper(t, access)
+		d := newAccessAPI(t, access)
 		for pattern, r := range requests(d.api) {
 			for _, origin := range [][]string{
 				{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "http://evil.example"},
 			} {
-				a := d.asks(nil, r[0], r[1], "", append(bearer("admin"), origin...)...)
+				a := d.ask(nil, r[0], r[1], "", append(bearer("admin"), origin...)...)
 				if reads := r[0] == http.MethodGet; a.denied() == reads {
 					t.Errorf("%s with %v: %d", pattern, origin, a.status)
 				}
@@ -295,7 +297,7 @@ func TestAccess_PagesOfOtherSites(t *testing.T) {
 			for _, origin := range [][]string{
 				{"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://127.0.0.1:7400"},
 			} {
-				if a := d.asks(nil, r[0], r[1], "", append(bearer("admin"), origin...)...); a.denied() {
+				if a := d.ask(nil, r[0], r[1], "", append(bearer("admin"), origin...)...); a.denied() {
 					t.Errorf("%s with %v: %d", pattern, origin, a.status)
 				}
 			}
@@ -303,8 +305,7 @@ func TestAccess_PagesOfOtherSites(t *testing.T) {
 	}
 }
 
-// Promise: a forwarded request is its caller's, on the node that was asked as on the one
-// that carries it out.
+// Promise: a forwarded request has its caller's rights, on both nodes.
 func TestAccess_ForwardedIsTheCallers(t *testing.T) {
 	p := newPlane(t)
 	p.secure = func(id string, cfg *httpapi.Config) *tls.Config {
@@ -321,12 +322,12 @@ func TestAccess_ForwardedIsTheCallers(t *testing.T) {
 	b.put(t, "entity/x", "1", bearer("operator")...).want(http.StatusCreated).has(wire.HeaderNode, "a")
 	b.put(t, "entity/x", "2", bearer("viewer")...).refused(http.StatusForbidden, wire.KindForbidden)
 	b.put(t, "entity/x", "2").refused(http.StatusUnauthorized, wire.KindNoIdentity)
-	// b knows this one and a does not, which decides, and says so through b.
+	// b knows this token and a does not. a decides, and its refusal is passed on by b.
 	b.put(t, "entity/x", "2", bearer("of b")...).refused(http.StatusUnauthorized, wire.KindNoIdentity).
 		has("WWW-Authenticate", `Bearer realm="coordinator"`)
 	b.get(t, at("entity/x")).refused(http.StatusUnauthorized, wire.KindNoIdentity)
 	b.do(t, http.MethodGet, at("entity/x"), nil, bearer("viewer")...).want(http.StatusOK).holds("1")
-	// A page that b itself has served.
+	// A page from b itself.
 	for _, origin := range [][]string{{"Origin", b.url}, {"Sec-Fetch-Site", "same-origin", "Origin", b.url}} {
 		b.put(t, "entity/x", "3", append(bearer("operator"), origin...)...).want(http.StatusOK)
 	}

@@ -1,3 +1,5 @@
+// This file tests exports and imports.
+
 package httpapi_test
 
 import (
@@ -27,8 +29,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// stock is a state with one memento of each kind.
-var stock = map[rebind.Name]rebind.Content{
+// exampleState has one memento of each kind.
+var exampleState = map[rebind.Name]rebind.Content{
 	"blob/all":     {Payload: allBytes(), ContentType: "image/png"},
 	"blob/empty":   {Payload: []byte{}},
 	"entity/child": {Payload: []byte(`{ "a" : 1.50 }`), ContentType: "application/json", Parent: "entity/web", Schema: 7},
@@ -44,8 +46,8 @@ func allBytes() []byte {
 	return all
 }
 
-// stocked is a plane with that state, and its master.
-func stocked(t *testing.T, state map[rebind.Name]rebind.Content) (*plane, *peer) {
+// planeWith starts a plane with that state and returns its master.
+func planeWith(t *testing.T, state map[rebind.Name]rebind.Content) (*plane, *peer) {
 	t.Helper()
 	p := newPlane(t)
 	for name, c := range state {
@@ -59,12 +61,12 @@ func (n *peer) export(t testing.TB) []byte {
 	return n.get(t, wire.PathExport).want(http.StatusOK).has("Content-Type", wire.Archive).body
 }
 
-func (n *peer) bringIn(t testing.TB, query string, text []byte, header ...string) *answer {
+func (n *peer) importArchive(t testing.TB, query string, text []byte, header ...string) *answer {
 	t.Helper()
 	return n.do(t, http.MethodPost, wire.PathImport+query, text, append([]string{"Content-Type", wire.Archive}, header...)...)
 }
 
-// imported is the answer of an import that was done, without its revision.
+// imported returns the answer of an import without its revision.
 func (a *answer) imported() wire.Imported {
 	a.t.Helper()
 	var done wire.Imported
@@ -116,28 +118,27 @@ func pack(t testing.TB, names []rebind.Name, state map[rebind.Name]rebind.Conten
 	return b.Bytes()
 }
 
-// Promise: what one plane exports and another imports is the same byte for byte, with
-// parents, schemas and content types, whichever nodes are asked; and again changes
-// nothing.
+// Promise: an export that is imported into another plane gives the same mementos byte for byte,
+// with parents, schemas and media types, through any node. Importing it again changes nothing.
 func TestImport_OfAnExportIsTheSame(t *testing.T) {
-	p, _ := stocked(t, stock)
+	p, _ := planeWith(t, exampleState)
 	from := p.join("b", modes.HotBackup, modes.StateHotBackup)
 	text := from.export(t)
-	if diff := cmp.Diff(stock, unpack(t, text)); diff != "" {
+	if diff := cmp.Diff(exampleState, unpack(t, text)); diff != "" {
 		t.Fatalf("exported (-want +got):\n%s", diff)
 	}
-	q, a := stocked(t, nil)
+	q, a := planeWith(t, nil)
 	to := q.join("b", modes.HotBackup, modes.StateHotBackup)
-	if diff := cmp.Diff(wire.Imported{Created: int64(len(stock))}, to.bringIn(t, "", text).imported()); diff != "" {
+	if diff := cmp.Diff(wire.Imported{Created: int64(len(exampleState))}, to.importArchive(t, "", text).imported()); diff != "" {
 		t.Errorf("first import (-want +got):\n%s", diff)
 	}
 	for _, n := range []*peer{a, to} {
-		if diff := cmp.Diff(stock, unpack(t, n.export(t))); diff != "" {
+		if diff := cmp.Diff(exampleState, unpack(t, n.export(t))); diff != "" {
 			t.Errorf("imported, as %s has it (-want +got):\n%s", n.id, diff)
 		}
 	}
 	before := q.store.Revision()
-	if diff := cmp.Diff(wire.Imported{Unchanged: int64(len(stock))}, to.bringIn(t, "?replace=true", text).imported()); diff != "" {
+	if diff := cmp.Diff(wire.Imported{Unchanged: int64(len(exampleState))}, to.importArchive(t, "?replace=true", text).imported()); diff != "" {
 		t.Errorf("second import (-want +got):\n%s", diff)
 	}
 	if after := q.store.Revision(); after != before {
@@ -145,51 +146,51 @@ func TestImport_OfAnExportIsTheSame(t *testing.T) {
 	}
 	c := q.join("c", modes.Standby, modes.StateStandby)
 	c.get(t, wire.PathExport).refused(http.StatusServiceUnavailable, wire.KindNotReady)
-	c.bringIn(t, "", text).imported()
+	c.importArchive(t, "", text).imported()
 	to.do(t, http.MethodHead, wire.PathExport, nil).want(http.StatusOK).has("Content-Type", wire.Archive)
-	to.bringIn(t, "", text, wire.HeaderForward, wire.ForwardNever).refused(http.StatusMisdirectedRequest, wire.KindNotMaster).has("Location", a.url)
-	to.bringIn(t, "?dry_run=maybe", text).refused(http.StatusBadRequest, wire.KindBadRequest)
+	to.importArchive(t, "", text, wire.HeaderForward, wire.ForwardNever).refused(http.StatusMisdirectedRequest, wire.KindNotMaster).has("Location", a.url)
+	to.importArchive(t, "?dry_run=maybe", text).refused(http.StatusBadRequest, wire.KindBadRequest)
 }
 
-// Promise: a dry run tells what differs and writes nothing; an import writes just that;
-// and only with replace it deletes.
+// Promise: a dry run lists the differences and writes nothing. An import writes exactly those,
+// and deletes only with replace.
 func TestImport_WritesWhatDiffers(t *testing.T) {
-	p, a := stocked(t, stock)
+	p, a := planeWith(t, exampleState)
 	text := a.export(t)
 	a.del(t, "blob/all").want(http.StatusNoContent)
 	a.put(t, "entity/web", "changed").want(http.StatusOK)
-	a.put(t, "entity/lines", "one\nend {}\n", "Content-Type", "text/plain").want(http.StatusOK) // its content type only
+	a.put(t, "entity/lines", "one\nend {}\n", "Content-Type", "text/plain").want(http.StatusOK) // only its media type differs
 	a.put(t, "aa/first", "1").want(http.StatusCreated)
 	a.put(t, "zz/last", "1").want(http.StatusCreated)
 	before := p.store.Revision()
 
 	names := &wire.ImportNames{Created: []string{"blob/all"}, Changed: []string{"entity/lines", "entity/web"}, Deleted: []string{}}
 	want := wire.Imported{Created: 1, Changed: 2, Unchanged: 2, DryRun: true, Names: names}
-	if diff := cmp.Diff(want, a.bringIn(t, "?dry_run=true", text).imported()); diff != "" {
+	if diff := cmp.Diff(want, a.importArchive(t, "?dry_run=true", text).imported()); diff != "" {
 		t.Errorf("dry run (-want +got):\n%s", diff)
 	}
 	want.Deleted, names.Deleted = 2, []string{"aa/first", "zz/last"}
-	if diff := cmp.Diff(want, a.bringIn(t, "?dry_run=true&replace=true", text).imported()); diff != "" {
+	if diff := cmp.Diff(want, a.importArchive(t, "?dry_run=true&replace=true", text).imported()); diff != "" {
 		t.Errorf("dry run with replace (-want +got):\n%s", diff)
 	}
 	if after := p.store.Revision(); after != before {
 		t.Fatalf("dry runs move the revision from %d to %d", before, after)
 	}
-	if diff := cmp.Diff(wire.Imported{Created: 1, Changed: 2, Unchanged: 2}, a.bringIn(t, "?replace=false", text).imported()); diff != "" {
+	if diff := cmp.Diff(wire.Imported{Created: 1, Changed: 2, Unchanged: 2}, a.importArchive(t, "?replace=false", text).imported()); diff != "" {
 		t.Errorf("import (-want +got):\n%s", diff)
 	}
-	if got := len(a.inventory(t)); got != len(stock)+2 {
-		t.Errorf("%d mementos after an import without replace, want all %d", got, len(stock)+2)
+	if got := len(a.inventory(t)); got != len(exampleState)+2 {
+		t.Errorf("%d mementos after an import without replace, want all %d", got, len(exampleState)+2)
 	}
-	if diff := cmp.Diff(wire.Imported{Unchanged: 5, Deleted: 2}, a.bringIn(t, "?replace=true", text).imported()); diff != "" {
+	if diff := cmp.Diff(wire.Imported{Unchanged: 5, Deleted: 2}, a.importArchive(t, "?replace=true", text).imported()); diff != "" {
 		t.Errorf("import with replace (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(stock, unpack(t, a.export(t))); diff != "" {
+	if diff := cmp.Diff(exampleState, unpack(t, a.export(t))); diff != "" {
 		t.Errorf("state in the end (-want +got):\n%s", diff)
 	}
 }
 
-// More than one delta, and payloads that do not fit one together.
+// More than one delta, and payloads too large to share one.
 func TestImport_OfManyAndOfLarge(t *testing.T) {
 	state := make(map[rebind.Name]rebind.Content)
 	var names []rebind.Name
@@ -201,15 +202,15 @@ func TestImport_OfManyAndOfLarge(t *testing.T) {
 		}
 		names, state[name] = append(names, name), rebind.Content{Payload: bytes.Repeat([]byte{byte(i)}, size)}
 	}
-	_, a := stocked(t, nil)
-	if diff := cmp.Diff(wire.Imported{Created: 1000}, a.bringIn(t, "", pack(t, names, state)).imported()); diff != "" {
+	_, a := planeWith(t, nil)
+	if diff := cmp.Diff(wire.Imported{Created: 1000}, a.importArchive(t, "", pack(t, names, state)).imported()); diff != "" {
 		t.Errorf("import (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(state, unpack(t, a.export(t))); diff != "" {
 		t.Errorf("state (-want +got):\n%.2000s", diff)
 	}
 	var dry wire.Imported
-	a.bringIn(t, "?dry_run=true&replace=true", pack(t, nil, nil)).want(http.StatusOK).decode(&dry)
+	a.importArchive(t, "?dry_run=true&replace=true", pack(t, nil, nil)).want(http.StatusOK).decode(&dry)
 	if dry.Deleted != 1000 || len(dry.Names.Deleted) != 100 {
 		t.Errorf("a dry run would delete %d and names %d, want 1000 and the first 100", dry.Deleted, len(dry.Names.Deleted))
 	}
@@ -217,12 +218,12 @@ func TestImport_OfManyAndOfLarge(t *testing.T) {
 
 // Promise: a broken or incomplete archive changes nothing, wherever it is broken.
 func TestImport_OfWhatIsBrokenChangesNothing(t *testing.T) {
-	p, a := stocked(t, map[rebind.Name]rebind.Content{"entity/web": {Payload: []byte("here")}})
-	text := pack(t, []rebind.Name{"blob/empty", "entity/child", "entity/web"}, stock)
+	p, a := planeWith(t, map[rebind.Name]rebind.Content{"entity/web": {Payload: []byte("here")}})
+	text := pack(t, []rebind.Name{"blob/empty", "entity/child", "entity/web"}, exampleState)
 	before := p.store.Revision()
 	refused := func(what string, text []byte) {
 		t.Helper()
-		if got := a.bringIn(t, "?replace=true", text); got.status != http.StatusBadRequest {
+		if got := a.importArchive(t, "?replace=true", text); got.status != http.StatusBadRequest {
 			t.Errorf("%s: answer %d %s, want 400", what, got.status, got.body)
 		}
 	}
@@ -236,7 +237,7 @@ func TestImport_OfWhatIsBrokenChangesNothing(t *testing.T) {
 	refused("a payload over the limit", pack(t, []rebind.Name{"a/b"}, map[rebind.Name]rebind.Content{"a/b": {Payload: make([]byte, maxPayload+1)}}))
 	refused("a parent that is no name", pack(t, []rebind.Name{"a/b"}, map[rebind.Name]rebind.Content{"a/b": {Parent: "x"}}))
 	refused("a content type that is none", pack(t, []rebind.Name{"a/b"}, map[rebind.Name]rebind.Content{"a/b": {ContentType: "x"}}))
-	refused("names out of order", pack(t, []rebind.Name{"a/c", "a/b"}, stock))
+	refused("names out of order", pack(t, []rebind.Name{"a/c", "a/b"}, exampleState))
 	refused("something else", bytes.Repeat([]byte("x"), 1<<20))
 	if after := p.store.Revision(); after != before {
 		t.Errorf("revision moved from %d to %d", before, after)
@@ -244,10 +245,10 @@ func TestImport_OfWhatIsBrokenChangesNothing(t *testing.T) {
 	a.get(t, at("entity/web")).holds("here")
 }
 
-// What an export leaves out, an import with replace does not delete; it repairs what
-// the archive has.
+// An import with replace does not delete quarantined mementos, which exports leave out. It
+// repairs those that are in the archive.
 func TestImport_Quarantined(t *testing.T) {
-	p, a := stocked(t, stock)
+	p, a := planeWith(t, exampleState)
 	text := a.export(t)
 	p.store.Put("entity/odd", rebind.Content{}, "not a memento")
 	p.store.Put("entity/web", rebind.Content{}, "not a memento")
@@ -258,19 +259,19 @@ func TestImport_Quarantined(t *testing.T) {
 		return nil
 	})
 	short := a.get(t, wire.PathExport).want(http.StatusOK).has(wire.HeaderQuarantined, "2").body
-	if got := len(unpack(t, short)); got != len(stock)-1 {
-		t.Errorf("export has %d mementos, want %d", got, len(stock)-1)
+	if got := len(unpack(t, short)); got != len(exampleState)-1 {
+		t.Errorf("export has %d mementos, want %d", got, len(exampleState)-1)
 	}
-	if diff := cmp.Diff(wire.Imported{Changed: 1, Unchanged: 4}, a.bringIn(t, "?replace=true", text).imported()); diff != "" {
+	if diff := cmp.Diff(wire.Imported{Changed: 1, Unchanged: 4}, a.importArchive(t, "?replace=true", text).imported()); diff != "" {
 		t.Errorf("import (-want +got):\n%s", diff)
 	}
 	a.get(t, at("entity/odd")).refused(http.StatusUnprocessableEntity, wire.KindQuarantined)
 	a.get(t, at("entity/web")).holds("<web/>")
 }
 
-// An import that the store stops says how far it has come, and done again does the rest.
+// An import that the store interrupts says how far it came. Repeating it does the rest.
 func TestImport_ThatIsInterrupted(t *testing.T) {
-	p, a := stocked(t, nil)
+	p, a := planeWith(t, nil)
 	state, names := make(map[rebind.Name]rebind.Content), []rebind.Name(nil)
 	for i := range 3000 {
 		name := rebind.Name(fmt.Sprintf("entity/e%04d", i))
@@ -278,19 +279,19 @@ func TestImport_ThatIsInterrupted(t *testing.T) {
 	}
 	text := pack(t, names, state)
 	p.store.Fill(true)
-	a.bringIn(t, "", text).refused(http.StatusInsufficientStorage, wire.KindStoreFull)
+	a.importArchive(t, "", text).refused(http.StatusInsufficientStorage, wire.KindStoreFull)
 	p.store.Fill(false)
 	p.store.LoseAnswer("a", func() {
 		p.store.Fill(true)
-		a.bringIn(t, "", text).refused(http.StatusConflict, wire.KindRefused) // one at a time
-		a.bringIn(t, "?dry_run=true", text).want(http.StatusOK)
+		a.importArchive(t, "", text).refused(http.StatusConflict, wire.KindRefused) // one import at a time
+		a.importArchive(t, "?dry_run=true", text).want(http.StatusOK)
 	})
-	got := a.bringIn(t, "", text).refused(http.StatusInsufficientStorage, wire.KindStoreFull)
+	got := a.importArchive(t, "", text).refused(http.StatusInsufficientStorage, wire.KindStoreFull)
 	if !strings.Contains(string(got.body), "does the rest") {
 		t.Errorf("answer does not say that some of it is done: %s", got.body)
 	}
 	p.store.Fill(false)
-	done := a.bringIn(t, "", text).imported()
+	done := a.importArchive(t, "", text).imported()
 	if done.Created == 0 || done.Unchanged == 0 || done.Created+done.Unchanged != 3000 {
 		t.Errorf("the second import: %+v, want some created and some unchanged, 3000 in all", done)
 	}
@@ -299,7 +300,7 @@ func TestImport_ThatIsInterrupted(t *testing.T) {
 	}
 }
 
-// Promise: a stream may take long as a whole, as long as it moves.
+// Promise: a stream may take any time as long as it makes progress.
 func TestImport_GivesEachPartItsTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause time.Duration
@@ -312,7 +313,7 @@ func TestImport_GivesEachPartItsTime(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
 				a := p.lead("a")
 				a.connect(t)
-				text := pack(t, []rebind.Name{"blob/all", "entity/web"}, stock)
+				text := pack(t, []rebind.Name{"blob/all", "entity/web"}, exampleState)
 				out, in := io.Pipe()
 				var sending sync.WaitGroup
 				defer sending.Wait()
@@ -339,7 +340,7 @@ func TestImport_GivesEachPartItsTime(t *testing.T) {
 	}
 }
 
-// Promise: a client that waits long for its import hears that it is at work.
+// Promise: a client that waits long for its import is told that it is in progress.
 func TestImport_TellsThatItIsAtWork(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -352,7 +353,7 @@ func TestImport_TellsThatItIsAtWork(t *testing.T) {
 			}
 			return nil
 		}})
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+wire.PathImport, bytes.NewReader(pack(t, []rebind.Name{"blob/all"}, stock)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+wire.PathImport, bytes.NewReader(pack(t, []rebind.Name{"blob/all"}, exampleState)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +368,7 @@ func TestImport_TellsThatItIsAtWork(t *testing.T) {
 	})
 }
 
-// An export that nobody takes is given up, and the connection with it.
+// An export is given up, with its connection, if the client does not read it.
 func TestExport_NotTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.store.Put("blob/large", rebind.Content{Payload: make([]byte, maxPayload)}, "")
@@ -388,16 +389,16 @@ func TestExport_NotTaken(t *testing.T) {
 func TestImport_WithoutAMaster(t *testing.T) {
 	p := newPlane(t)
 	b := p.join("b", modes.HotBackup, modes.StateHotBackup)
-	b.bringIn(t, "", pack(t, nil, nil)).refused(http.StatusServiceUnavailable, wire.KindNoMaster)
+	b.importArchive(t, "", pack(t, nil, nil)).refused(http.StatusServiceUnavailable, wire.KindNoMaster)
 }
 
-// Promise: a node whose disk does not take the archive says that, and changes nothing.
+// Promise: if its disk cannot store the archive a node says so, and changes nothing.
 func TestImport_ThatTheDiskDoesNotTake(t *testing.T) {
 	p := newPlane(t)
 	place := filepath.Join(t.TempDir(), "gone")
 	p.secure = func(_ string, cfg *httpapi.Config) *tls.Config { cfg.SpoolDir = place; return nil }
 	a := p.join("a", modes.Auto, modes.StateMaster)
-	got := a.bringIn(t, "", pack(t, []rebind.Name{"entity/x"}, map[rebind.Name]rebind.Content{"entity/x": {}}))
+	got := a.importArchive(t, "", pack(t, []rebind.Name{"entity/x"}, map[rebind.Name]rebind.Content{"entity/x": {}}))
 	got.refused(http.StatusInsufficientStorage, wire.KindDisk)
 	if !strings.Contains(string(got.body), place) {
 		t.Errorf("the answer does not name the place: %s", got.body)
@@ -405,7 +406,7 @@ func TestImport_ThatTheDiskDoesNotTake(t *testing.T) {
 	a.get(t, "/v1/mementos/entity/x").refused(http.StatusNotFound, wire.KindNotFound)
 }
 
-// Promise: neither way does an archive have to fit into memory.
+// Promise: neither exports nor imports need memory for the whole archive.
 func TestArchive_TakesBoundedMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("100,000 mementos")
@@ -414,10 +415,10 @@ func TestArchive_TakesBoundedMemory(t *testing.T) {
 	for i := range 100_000 {
 		state[rebind.Name(fmt.Sprintf("entity/e%06d", i))] = rebind.Content{Payload: bytes.Repeat([]byte{byte(i)}, 512)}
 	}
-	p, _ := stocked(t, state)
+	p, _ := planeWith(t, state)
 	b := p.join("b", modes.HotBackup, modes.StateHotBackup)
 	clear(state)
-	base := liveHeap()
+	base := heapAfterGC()
 	var most uint64
 	enough := make(chan struct{})
 	var sampling sync.WaitGroup
@@ -425,7 +426,7 @@ func TestArchive_TakesBoundedMemory(t *testing.T) {
 		for {
 			select {
 			case <-time.After(20 * time.Millisecond):
-				most = max(most, liveHeap())
+				most = max(most, heapAfterGC())
 			case <-enough:
 				return
 			}
@@ -455,8 +456,8 @@ func TestArchive_TakesBoundedMemory(t *testing.T) {
 	}
 }
 
-// liveHeap is how much memory a collection has found in use.
-func liveHeap() uint64 {
+// heapAfterGC returns how much memory is in use after a collection.
+func heapAfterGC() uint64 {
 	runtime.GC()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)

@@ -1,3 +1,5 @@
+// This file tests batches.
+
 package httpapi_test
 
 import (
@@ -14,7 +16,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// batch sends operations.
+// batch sends a batch of operations.
 func (n *peer) batch(t *testing.T, ops ...string) *answer {
 	t.Helper()
 	return n.send(t, http.MethodPost, wire.PathBatch, `{"ops":[`+strings.Join(ops, ",")+`]}`)
@@ -29,7 +31,7 @@ func TestBatch_IsOneDelta(t *testing.T) {
 		`{"op":"put","type":"entity","id":"json","data": {"b" : 1.00, "a":null}, "parent":"entity/root","schema":7}`,
 		`{"op":"put","type":"entity","id":"text","data":"words","content_type":"application/problem+json"}`,
 		`{"op":"put","type":"entity","id":"null","data":null}`,
-		fmt.Sprintf(`{"op":"put","type":"blob","id":"raw","data_base64":%q,"content_type":"image/png"}`, base64.StdEncoding.EncodeToString([]byte(everyByte()))),
+		fmt.Sprintf(`{"op":"put","type":"blob","id":"raw","data_base64":%q,"content_type":"image/png"}`, base64.StdEncoding.EncodeToString([]byte(byteRange()))),
 		`{"op":"put","type":"blob","id":"empty","data_base64":"","if_revision":0}`,
 		fmt.Sprintf(`{"op":"put","type":"entity","id":"seen","data":2,"if_revision":%d}`, seen),
 		`{"op":"delete","type":"entity","id":"old"}`,
@@ -42,7 +44,7 @@ func TestBatch_IsOneDelta(t *testing.T) {
 		has("Content-Type", "application/json").has(wire.HeaderParent, "entity/root").has(wire.HeaderSchema, "7")
 	a.get(t, at("entity/text")).want(http.StatusOK).holds(`"words"`).has("Content-Type", "application/problem+json")
 	a.get(t, at("entity/null")).want(http.StatusOK).holds(`null`)
-	a.get(t, at("blob/raw")).want(http.StatusOK).holds(everyByte()).has("Content-Type", "image/png").has(wire.HeaderSchema, "0")
+	a.get(t, at("blob/raw")).want(http.StatusOK).holds(byteRange()).has("Content-Type", "image/png").has(wire.HeaderSchema, "0")
 	a.get(t, at("blob/empty")).want(http.StatusOK).holds("").has("Content-Type", "application/octet-stream")
 	a.get(t, at("entity/seen")).want(http.StatusOK).holds("2")
 	a.get(t, at("entity/old")).want(http.StatusNotFound)
@@ -57,7 +59,7 @@ func TestBatch_IsOneDelta(t *testing.T) {
 	}
 }
 
-// refusedBatches are bodies that change nothing. Their mementos "x" and "y" exist.
+// refusedBatches are batches that must change nothing. The mementos "x" and "y" exist.
 var refusedBatches = map[string]struct {
 	body   string
 	status int

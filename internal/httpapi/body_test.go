@@ -1,3 +1,5 @@
+// This file tests the limits of request bodies.
+
 package httpapi_test
 
 import (
@@ -16,34 +18,34 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// pipes is a listener whose connections a test makes in memory, so that a server
-// works in virtual time.
-type pipes chan net.Conn
+// pipeListener is a listener whose connections a test makes in memory, so that a server runs in
+// virtual time.
+type pipeListener chan net.Conn
 
-func (p pipes) Accept() (net.Conn, error) {
+func (p pipeListener) Accept() (net.Conn, error) {
 	c, ok := <-p
 	if !ok {
 		return nil, net.ErrClosed
 	}
-	return local{c}, nil
+	return localConn{c}, nil
 }
 
-// local is a connection of this machine.
-type local struct{ net.Conn }
+// localConn is a connection from this machine.
+type localConn struct{ net.Conn }
 
-func (local) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (localConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-func (p pipes) Close() error { return nil }
+func (p pipeListener) Close() error { return nil }
 
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// talk serves n's API on one connection, sends head and returns the answers.
+// talk serves n's API on one connection, sends head, and returns a reader of the answers.
 func (n *peer) talk(t *testing.T, head string) *bufio.Reader {
 	t.Helper()
-	listener := make(pipes, 1)
+	listener := make(pipeListener, 1)
 	server := n.api.HTTPServer()
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
+	serving.Go(func() { _ = server.Serve(listener) }) // until the listener is closed
 	ours, theirs := net.Pipe()
 	listener <- theirs
 	close(listener)
@@ -54,8 +56,8 @@ func (n *peer) talk(t *testing.T, head string) *bufio.Reader {
 	return bufio.NewReader(ours)
 }
 
-// heard reads one answer and the rest of the connection, to its end.
-func heard(t *testing.T, from *bufio.Reader, status int) string {
+// readAnswer reads one answer and then the connection to its end.
+func readAnswer(t *testing.T, from *bufio.Reader, status int) string {
 	t.Helper()
 	resp, err := http.ReadResponse(from, nil)
 	if err != nil {
@@ -74,8 +76,8 @@ func heard(t *testing.T, from *bufio.Reader, status int) string {
 	return string(body)
 }
 
-// A body that says it is too large is refused at once: without reading it, and
-// without asking a client for it that asks first.
+// A body that declares too large a size is refused at once, without being read and without "100
+// Continue".
 func TestBody_DeclaredTooLargeIsNotReadAtAll(t *testing.T) {
 	for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
 		for name, line := range map[string]string{
@@ -89,7 +91,7 @@ func TestBody_DeclaredTooLargeIsNotReadAtAll(t *testing.T) {
 					a := p.lead("a")
 					began := time.Now()
 					head := fmt.Sprintf("%s HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n%s\r\n", line, expect)
-					got := heard(t, a.talk(t, head), http.StatusRequestEntityTooLarge)
+					got := readAnswer(t, a.talk(t, head), http.StatusRequestEntityTooLarge)
 					if !strings.Contains(got, "99999999") {
 						t.Errorf("the answer does not say how large it was: %s", got)
 					}
@@ -102,7 +104,7 @@ func TestBody_DeclaredTooLargeIsNotReadAtAll(t *testing.T) {
 	}
 }
 
-// A client that never ends its body keeps neither a connection nor a goroutine.
+// A client that never completes its body is cut off, with its connection and goroutine.
 func TestBody_ThatNeverEndsIsCutOff(t *testing.T) {
 	for name, c := range map[string]struct {
 		line   string
@@ -117,7 +119,7 @@ func TestBody_ThatNeverEndsIsCutOff(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
 				a := p.lead("a")
 				began := time.Now()
-				heard(t, a.talk(t, c.line+" HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12"), c.status)
+				readAnswer(t, a.talk(t, c.line+" HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12"), c.status)
 				if took := time.Since(began); took > httpapi.BodyTimeout+time.Second {
 					t.Errorf("cut off after %s, want %s", took, httpapi.BodyTimeout)
 				}
@@ -126,16 +128,16 @@ func TestBody_ThatNeverEndsIsCutOff(t *testing.T) {
 	}
 }
 
-// The time of the body is not that of the answer.
+// The deadline of the body does not apply to the answer.
 func TestBody_ThatCameLeavesTheAnswerItsTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
 		b := p.join("b", modes.Standby, modes.StateStandby)
-		p.store.Cut("b") // it cannot load
+		p.store.Cut("b") // b cannot load
 		const body = `{"mode":"hot_standby"}`
 		head := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", wire.PathMode, len(body), body)
 		began := time.Now()
-		heard(t, b.talk(t, head), http.StatusAccepted)
+		readAnswer(t, b.talk(t, head), http.StatusAccepted)
 		if took := time.Since(began); took != httpapi.ChangeTimeout {
 			t.Errorf("answered after %s, want %s", took, httpapi.ChangeTimeout)
 		}

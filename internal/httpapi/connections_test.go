@@ -1,3 +1,5 @@
+// This file tests the limits on connections.
+
 package httpapi_test
 
 import (
@@ -15,15 +17,15 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// crowded serves the API of a node on a listener for a crowd of that size.
-type crowded struct {
-	t       *testing.T
-	address string
-	places  int // for whatever is asked
-	spare   int // for health alone
+// limitedServer serves a node's API on a listener that is limited to a number of connections.
+type limitedServer struct {
+	t           *testing.T
+	address     string
+	slots       int // for any request
+	healthSlots int // for health checks only
 }
 
-func newCrowded(t *testing.T, most int) *crowded {
+func newLimitedServer(t *testing.T, most int) *limitedServer {
 	t.Helper()
 	a := newPlane(t).join("a", modes.HotBackup, modes.StateHotBackup)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,27 +38,27 @@ func newCrowded(t *testing.T, most int) *crowded {
 	serving.Go(func() { _ = server.Serve(bounded) })
 	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
 	places, spare := httpapi.Slots(bounded)
-	return &crowded{t, l.Addr().String(), places, spare}
+	return &limitedServer{t, l.Addr().String(), places, spare}
 }
 
 // from connects from an address of this machine and sends text.
-func (c *crowded) from(peer, text string) net.Conn {
+func (c *limitedServer) from(peer, text string) net.Conn {
 	c.t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(peer)}, Timeout: patience}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(peer)}, Timeout: waitLimit}
 	conn, err := d.Dial("tcp", c.address)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(waitLimit))
 	if _, err := io.WriteString(conn, text); err != nil {
 		c.t.Fatal(err)
 	}
 	return conn
 }
 
-// ask asks for a path from an address and returns the status; 0 if there is no answer.
-func (c *crowded) ask(peer, path string) int {
+// ask requests a path from an address and returns the status, or 0 if there is no answer.
+func (c *limitedServer) ask(peer, path string) int {
 	c.t.Helper()
 	conn := c.from(peer, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
 	defer conn.Close()
@@ -68,8 +70,8 @@ func (c *crowded) ask(peer, path string) int {
 	return resp.StatusCode
 }
 
-// watch opens watches from an address and waits until they have begun.
-func (c *crowded) watch(peer string, n int) []net.Conn {
+// watch opens watches from an address and waits until they have started.
+func (c *limitedServer) watch(peer string, n int) []net.Conn {
 	c.t.Helper()
 	conns := make([]net.Conn, n)
 	for i := range conns {
@@ -81,8 +83,8 @@ func (c *crowded) watch(peer string, n int) []net.Conn {
 	return conns
 }
 
-// want wants a path to be answered so, from an address.
-func (c *crowded) want(peer, path string, status int) {
+// want checks the status of a path that is requested from an address.
+func (c *limitedServer) want(peer, path string, status int) {
 	c.t.Helper()
 	if got := c.ask(peer, path); got != status {
 		c.t.Errorf("%s asks for %s and gets %d, want %d", peer, path, got, status)
@@ -91,12 +93,12 @@ func (c *crowded) want(peer, path string, status int) {
 
 var vital = []string{wire.PathLive, wire.PathReady, "/role/hot_backup"}
 
-// Promise: connections on which nothing is asked, or not all of a request, keep nobody
-// out, however many they are and whosesoever.
-func TestCrowd_TheSilentGiveWay(t *testing.T) {
+// Promise: idle connections and unfinished requests keep nobody out, however many they are and
+// wherever they come from.
+func TestConnections_IdleOnesAreEvicted(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "half a header": "GET /livez HTTP/1.1\r\nHost: a\r\n", "a request that is over": "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowded(t, 100)
+			c := newLimitedServer(t, 100)
 			for range 3 {
 				for range 100 {
 					c.from("127.0.0.1", text)
@@ -111,11 +113,11 @@ func TestCrowd_TheSilentGiveWay(t *testing.T) {
 	}
 }
 
-// Promise: a peer whose requests are under way has at most half of the places; the others
-// have theirs, and it is still told of the node's health.
-func TestCrowd_APeerHasHalf(t *testing.T) {
-	c := newCrowded(t, 100)
-	first := c.watch("127.0.0.1", c.places/2)
+// Promise: a peer has at most half of the slots for requests in progress. Other peers have
+// theirs, and the first peer still gets health checks answered.
+func TestConnections_APeerHasHalf(t *testing.T) {
+	c := newLimitedServer(t, 100)
+	first := c.watch("127.0.0.1", c.slots/2)
 	for range 3 {
 		c.want("127.0.0.1", wire.PathNode, http.StatusServiceUnavailable)
 		c.want("127.0.0.2", wire.PathNode, http.StatusOK)
@@ -123,13 +125,13 @@ func TestCrowd_APeerHasHalf(t *testing.T) {
 			c.want("127.0.0.1", path, http.StatusOK)
 		}
 	}
-	c.watch("127.0.0.2", c.places/2)
-	c.want("127.0.0.3", wire.PathNode, http.StatusServiceUnavailable) // that is all of them
+	c.watch("127.0.0.2", c.slots/2)
+	c.want("127.0.0.3", wire.PathNode, http.StatusServiceUnavailable) // all slots are taken
 	for _, path := range vital {
 		c.want("127.0.0.3", path, http.StatusOK)
 	}
 	_ = first[0].Close()
-	limit := time.Now().Add(patience)
+	limit := time.Now().Add(waitLimit)
 	for c.ask("127.0.0.3", wire.PathNode) != http.StatusOK {
 		if time.Now().After(limit) {
 			t.Fatal("a place that became free is not given to another")
@@ -137,17 +139,17 @@ func TestCrowd_APeerHasHalf(t *testing.T) {
 	}
 }
 
-// Promise: the places for health are for those who ask for it, though others hold on to
-// them: silent, with half a request, or one after the other.
-func TestCrowd_HealthKeepsItsPlaces(t *testing.T) {
-	c := newCrowded(t, 100)
-	c.watch("127.0.0.1", c.places/2)
+// Promise: the slots for health checks serve health checks, although other clients occupy them:
+// with idle connections, unfinished requests, or one after the other.
+func TestConnections_HealthKeepsItsSlots(t *testing.T) {
+	c := newLimitedServer(t, 100)
+	c.watch("127.0.0.1", c.slots/2)
 	over := make(chan struct{})
 	var crowding sync.WaitGroup
 	defer crowding.Wait()
 	defer close(over)
 	for i, text := range []string{"", "GET /livez HTTP/1.1\r\nHost: a\r\n", "GET /v1/node HTTP/1.1\r\nHost: a\r\n\r\n"} {
-		for range c.spare {
+		for range c.healthSlots {
 			c.from("127.0.0.1", text)
 		}
 		crowding.Go(func() {
@@ -157,7 +159,7 @@ func TestCrowd_HealthKeepsItsPlaces(t *testing.T) {
 					return
 				case <-time.After(time.Millisecond):
 				}
-				d := net.Dialer{Timeout: patience}
+				d := net.Dialer{Timeout: waitLimit}
 				conn, err := d.Dial("tcp", c.address)
 				if err != nil {
 					continue
@@ -178,12 +180,12 @@ func TestCrowd_HealthKeepsItsPlaces(t *testing.T) {
 	}
 }
 
-// Promise: a place for health that was made use of is free again, though the client does
-// not take part in the end: it holds back a body that it has announced.
-func TestCrowd_HealthGivesWayToHealth(t *testing.T) {
-	c := newCrowded(t, 100)
-	c.watch("127.0.0.1", c.places/2)
-	for range 2 * c.spare {
+// Promise: the slot of a health check becomes free after the answer, although its client does
+// not send the body that it has announced.
+func TestConnections_HealthEvictsHealth(t *testing.T) {
+	c := newLimitedServer(t, 100)
+	c.watch("127.0.0.1", c.slots/2)
+	for range 2 * c.healthSlots {
 		c.from("127.0.0.1", "GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nx")
 	}
 	for _, path := range vital {
@@ -191,7 +193,7 @@ func TestCrowd_HealthGivesWayToHealth(t *testing.T) {
 	}
 }
 
-func TestCrowd_PeersOfIPv6AreNetworks(t *testing.T) {
+func TestConnections_PeersOfIPv6AreNetworks(t *testing.T) {
 	same := func(a, b string) bool {
 		return httpapi.PeerPrefix(&net.TCPAddr{IP: net.ParseIP(a)}) == httpapi.PeerPrefix(&net.TCPAddr{IP: net.ParseIP(b)})
 	}

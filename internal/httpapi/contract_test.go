@@ -1,3 +1,5 @@
+// This file checks every exchange of the tests against openapi.json.
+
 package httpapi_test
 
 import (
@@ -27,15 +29,15 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// contract holds exchanges against openapi.json.
+// contract checks exchanges against openapi.json.
 type contract struct {
 	doc    *openapi3.T
 	router routers.Router
 }
 
-// theContract is openapi.json as the tests read it: stricter than clients must.
-// They are told to ignore fields they do not know, so the document leaves its
-// answers open; here a field that is not in the document is a mistake.
+// theContract is openapi.json, made stricter than it is for clients. They must ignore unknown
+// fields in answers, so the document allows them; in the tests an undocumented field is a
+// mistake.
 var theContract = sync.OnceValues(func() (*contract, error) {
 	var raw any
 	if err := json.Unmarshal(httpapi.Document(), &raw); err != nil {
@@ -49,7 +51,7 @@ var theContract = sync.OnceValues(func() (*contract, error) {
 	return readContract(strict)
 })
 
-// readTheContract is theContract for tests of the document.
+// readTheContract returns theContract.
 func readTheContract(t *testing.T) *contract {
 	t.Helper()
 	c, err := theContract()
@@ -74,7 +76,7 @@ func readContract(document []byte) (*contract, error) {
 	return &contract{doc: doc, router: router}, nil
 }
 
-// closeObjects makes every object schema refuse properties it does not name.
+// closeObjects makes every object schema refuse properties that it does not name.
 func closeObjects(node any) {
 	switch node := node.(type) {
 	case map[string]any:
@@ -91,17 +93,17 @@ func closeObjects(node any) {
 	}
 }
 
-// check tells what in an exchange is not as documented: status, headers, body,
-// and a request that was taken although the document does not allow it.
+// check returns what in an exchange is not as documented: the status, headers or body of the
+// answer, or a request that was accepted although the document does not allow it.
 func (c *contract) check(req *http.Request, sent []byte, a *answer) error {
 	probe := req.Clone(context.Background())
 	probe.Body = io.NopCloser(bytes.NewReader(sent))
 	bodiless := probe.Method == http.MethodHead
 	if bodiless {
-		probe.Method = http.MethodGet // the document says so once, for all
+		probe.Method = http.MethodGet // the document says that HEAD is answered like GET
 	}
 	route, params, err := c.router.FindRoute(probe)
-	for name, escaped := range params { // the router hands them out as they came
+	for name, escaped := range params { // the router returns them escaped
 		if params[name], err = url.PathUnescape(escaped); err != nil {
 			return err
 		}
@@ -110,7 +112,7 @@ func (c *contract) check(req *http.Request, sent []byte, a *answer) error {
 		Request: probe, PathParams: params, Route: route,
 		Options: &openapi3filter.Options{
 			SkipSettingDefaults: true, RejectWhenRequestBodyNotSpecified: true,
-			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, // whether a caller needs credentials is up to the node
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, // the node decides whether a caller needs credentials
 		},
 	}
 	switch {
@@ -128,16 +130,16 @@ func (c *contract) check(req *http.Request, sent []byte, a *answer) error {
 	return checkAnswer(in, a, bodiless)
 }
 
-// statuses of the errors that the document describes once, for all paths.
+// Statuses of the errors that the document describes once for all paths.
 var sharedStatus = map[string]int{
 	"BadRequest":       http.StatusBadRequest,
 	"NotFound":         http.StatusNotFound,
 	"MethodNotAllowed": http.StatusMethodNotAllowed,
 	"Internal":         http.StatusInternalServerError,
-	"Forbidden":        http.StatusForbidden, // what another site's page has a browser send
+	"Forbidden":        http.StatusForbidden, // a cross-origin request of a browser
 }
 
-// shared is a route that can be answered only with the named shared responses.
+// shared returns a route whose answer has to be one of the named shared responses.
 func (c *contract) shared(names ...string) *routers.Route {
 	var options []openapi3.NewResponsesOption
 	for _, name := range names {
@@ -157,7 +159,7 @@ func checkAnswer(in *openapi3filter.RequestValidationInput, a *answer, bodiless 
 	}
 	response := in.Route.Operation.Responses.Status(a.status)
 	if response == nil {
-		return errors.New("status is not documented") // the library lets redirects pass
+		return errors.New("status is not documented") // the library ignores redirects
 	}
 	if (len(response.Value.Content) == 0 || bodiless) && len(a.body) > 0 {
 		return errors.New("there is a body, and none is documented")
@@ -235,7 +237,7 @@ func TestDocument_EveryOperationSpeaksToPeople(t *testing.T) {
 	}
 }
 
-// schemaTypes are the Go types behind the document's objects.
+// schemaTypes maps the document's schemas to Go types.
 var schemaTypes = map[string]any{
 	"Problem": wire.Problem{}, "Node": wire.Node{}, "Mirror": wire.Mirror{}, "Fault": wire.Fault{},
 	"Transition": wire.Transition{}, "ModeRequest": wire.ModeRequest{}, "ModeState": wire.ModeState{},
@@ -253,8 +255,7 @@ var schemaTypes = map[string]any{
 	"Imported": wire.Imported{}, "ImportNames": wire.ImportNames{},
 }
 
-// manySchemas are the Go types that are several schemas in the document, one for each
-// kind of what they hold.
+// manySchemas has the Go types that have several schemas, one for each kind.
 var manySchemas = []struct {
 	goType  any
 	schemas []string
@@ -292,7 +293,7 @@ func TestDocument_ObjectsAreTheWires(t *testing.T) {
 			t.Errorf("fields of %T (-) and properties of %s (+) differ:\n%s", goType, name, diff)
 		}
 		if strings.HasSuffix(name, "Request") {
-			continue // what a client must send is for the server to decide
+			continue // the server decides which fields a client has to send
 		}
 		required := slices.Sorted(slices.Values(s.Value.Required))
 		if diff := cmp.Diff(always, required); diff != "" {
@@ -301,12 +302,12 @@ func TestDocument_ObjectsAreTheWires(t *testing.T) {
 	}
 }
 
-// fieldsOf lists a type's JSON fields, and those that are never left out.
+// fieldsOf lists the JSON fields of a type, and those that are never left out.
 func fieldsOf(t reflect.Type) (all, always []string) {
 	for _, f := range reflect.VisibleFields(t) {
 		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" {
-			continue // an embedded struct, whose own fields are visible as well
+			continue // an embedded struct; its fields are visible as well
 		}
 		all = append(all, name)
 		if option != "omitempty" {
@@ -350,8 +351,8 @@ func TestDocument_WordsAreTheRules(t *testing.T) {
 	}
 }
 
-// The contract's own test: an answer that is right passes, and one with a single
-// mistake does not. Without it a check that checks nothing would go unnoticed.
+// The test of the check itself: it accepts a correct answer, and refuses each answer with a
+// single mistake.
 func TestContract_CatchesMistakes(t *testing.T) {
 	const (
 		written = `{"revision":5}`

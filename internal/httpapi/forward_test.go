@@ -1,3 +1,5 @@
+// This file tests writes that are forwarded to the master.
+
 package httpapi_test
 
 import (
@@ -42,8 +44,8 @@ func TestForward_AnswersAsTheMasterDoes(t *testing.T) {
 	a := p.lead("a")
 	for name, n := range p.followers() {
 		t.Run(name, func(t *testing.T) {
-			// What was written is read at once, without asking for a revision. Many
-			// times: that a copy lags behind shows only now and then.
+			// What was written is read at once, without min_revision. Many times, because a
+			// copy that lags behind is rare.
 			hot := n.Status().State.Hot()
 			reads := func(memento, payload string, written *answer) {
 				t.Helper()
@@ -57,7 +59,7 @@ func TestForward_AnswersAsTheMasterDoes(t *testing.T) {
 				}
 			}
 			for i := range 20 {
-				memento, payload := fmt.Sprintf("%s/%d", n.id, i), everyByte()+strconv.Itoa(i)
+				memento, payload := fmt.Sprintf("%s/%d", n.id, i), byteRange()+strconv.Itoa(i)
 				created := n.put(t, memento, payload, wire.HeaderParent, "entity/root").has(wire.HeaderNode, "a")
 				created.stored(http.StatusCreated)
 				reads(memento, payload, created)
@@ -165,7 +167,7 @@ func TestForward_WaitsForAMasterThatComes(t *testing.T) {
 	})
 }
 
-// leadAt starts a master that others find at front instead of its own listener.
+// leadAt starts a master that advertises front instead of its own listener.
 func (p *plane) leadAt(front http.HandlerFunc) *peer {
 	p.t.Helper()
 	server := httptest.NewServer(front)
@@ -201,9 +203,9 @@ func TestForward_SendsTheRequestOnceAsItCame(t *testing.T) {
 	for key, value := range header {
 		given = append(given, key, value)
 	}
-	b.put(t, "entity/x", everyByte(), given...).stored(http.StatusCreated)
+	b.put(t, "entity/x", byteRange(), given...).stored(http.StatusCreated)
 	got := <-arrived
-	if got.line != "PUT /v1/mementos/entity/x" || got.body != everyByte() {
+	if got.line != "PUT /v1/mementos/entity/x" || got.body != byteRange() {
 		t.Errorf("master got %s with %d bytes", got.line, len(got.body))
 	}
 	header[wire.HeaderForward] = wire.ForwardNever
@@ -217,7 +219,7 @@ func TestForward_SendsTheRequestOnceAsItCame(t *testing.T) {
 	}
 }
 
-// hangUp takes a request and ends the connection instead of answering.
+// hangUp reads a request and closes the connection without an answer.
 func hangUp(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -236,8 +238,8 @@ func TestForward_LostAnswerIsUnknown(t *testing.T) {
 	b.handover(t, "b").refused(http.StatusGatewayTimeout, wire.KindUnknown)
 }
 
-// What is not this API's, a proxy's page or a redirect, is no answer to a write: nobody
-// can tell from it what has become of the request. A redirect is not passed on either.
+// An answer that does not come from this API, such as a proxy's page or a redirect, leaves the
+// outcome of a write unknown. A redirect is not passed on either.
 func TestForward_AnswerOfSomebodyElseIsUnknown(t *testing.T) {
 	p := newPlane(t)
 	var status int
@@ -254,8 +256,8 @@ func TestForward_AnswerOfSomebodyElseIsUnknown(t *testing.T) {
 	}
 }
 
-// cutShort promises more of an answer than it gives.
-func cutShort(w http.ResponseWriter, r *http.Request) {
+// truncate sends less of an answer than it announces.
+func truncate(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"revision\":")
@@ -265,7 +267,7 @@ func cutShort(w http.ResponseWriter, r *http.Request) {
 
 func TestForward_HalfAnAnswerIsNone(t *testing.T) {
 	p := newPlane(t)
-	p.leadAt(cutShort)
+	p.leadAt(truncate)
 	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
 	b.sees(t, "a")
 	if got, err := b.try(t, http.MethodPut, at("entity/x"), []byte("1")); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -302,8 +304,8 @@ func TestForward_MasterWithoutAnAddress(t *testing.T) {
 	b.put(t, "entity/x", "1").refused(http.StatusServiceUnavailable, wire.KindNoMaster).has("Retry-After", "1")
 }
 
-// A node that is taken for the master and does not lead, no more or not yet, has
-// not carried the write out: it is sent again until the plane has settled.
+// A node that is taken for the master and is not, or not yet, has not carried out the write:
+// the write is sent again until the plane has a master.
 func TestForward_TriesAgainWhereTheMasterDoesNotLead(t *testing.T) {
 	p := newPlane(t)
 	asked := 0
@@ -326,7 +328,7 @@ func TestForward_TriesAgainWhereTheMasterDoesNotLead(t *testing.T) {
 	}
 }
 
-// What the master refuses for another reason is passed on, once.
+// Other refusals of the master are passed on, after one attempt.
 func TestForward_PassesOtherRefusalsOn(t *testing.T) {
 	p := newPlane(t)
 	asked := 0
@@ -346,7 +348,7 @@ func TestForward_PassesOtherRefusalsOn(t *testing.T) {
 	}
 }
 
-// Writes wait while mastership is handed over, wherever they arrive.
+// Writes wait while the plane is handed over, whichever node they are sent to.
 func TestForward_HandoversRefuseNoWrite(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -368,7 +370,7 @@ func TestForward_HandoversRefuseNoWrite(t *testing.T) {
 					return
 				default:
 				}
-				// Every second one meets another writer's memento.
+				// Every second put conflicts with another writer.
 				got, err := through[w].try(t, http.MethodPut, at(fmt.Sprintf("entity/w%d", (w+k%2)%len(through))), []byte("x"))
 				if err != nil {
 					t.Errorf("write %d through %s: %v", k, through[w].id, err)
@@ -401,8 +403,8 @@ func TestForward_HandoversRefuseNoWrite(t *testing.T) {
 	writing.Wait()
 }
 
-// Two nodes that each take the other for the master must not send a write to and
-// fro: the second one does not forward, and the first one tells so.
+// Two nodes that each take the other for the master must not forward a write in circles: the
+// second one refuses it, and the first one reports that.
 func TestForward_GoesOneStepOnly(t *testing.T) {
 	t.Parallel() // it waits in real time
 	p := newPlane(t)

@@ -1,3 +1,6 @@
+// This file tests which nodes change the plane's keys for operators, and where requests are not
+// forwarded.
+
 package httpapi_test
 
 import (
@@ -11,8 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// A hot_backup node writes nothing of the plane's but itself: what an operator asks of
-// it goes to a node that may, with a master or without.
+// A hot_backup node writes only its own record. What an operator asks of it is forwarded to a
+// node that may write, with or without a master.
 func TestWriter_HotBackupPassesOn(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -47,7 +50,7 @@ func TestWriter_HotBackupPassesOn(t *testing.T) {
 	}
 }
 
-// Who copies the master's record onto a lease of his own and changes its address is sent
+// An attacker who copies the master's record to another lease and changes its address is sent
 // nothing.
 func TestForward_ForgedRecordGetsNothing(t *testing.T) {
 	p := newPlane(t)

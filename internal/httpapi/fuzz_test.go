@@ -1,3 +1,5 @@
+// This file sends arbitrary requests.
+
 package httpapi_test
 
 import (
@@ -18,7 +20,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// fuzzed are the headers that requests are made of, and the methods.
+// The headers and methods that requests are made of.
 var (
 	fuzzedHeaders = []string{
 		"If-Match", "If-None-Match", "Content-Type", "Content-Encoding", "Accept", "Accept-Encoding", "Expect", "Range", "Origin", "Authorization",
@@ -27,15 +29,14 @@ var (
 	fuzzedMethods = []string{"GET", "PUT", "DELETE", "POST", "HEAD", "PATCH", "OPTIONS", "get", "TRACE"}
 )
 
-// keepsLeading tells whether a request can do no more to its node than to change
-// mementos: another may rightly have it refuse all that follow.
+// keepsLeading reports whether a request can only change mementos. Other requests may make the
+// node refuse what follows.
 func keepsLeading(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead || strings.HasPrefix(r.URL.Path, wire.PathMementos) || r.URL.Path == wire.PathImport
 }
 
-// Promise: whatever is asked, the answer is as documented; it is never one of 500 and
-// more, which would blame the node for its client's mistake; and nothing is stored but
-// under a memento's name.
+// Promise: every answer is as documented and never a 5xx, which would blame the node for its
+// client's mistake, and everything that is stored has a valid name.
 func FuzzRequest(f *testing.F) {
 	p := &plane{t: f, store: memstore.New(ttl), bubble: true}
 	f.Cleanup(p.store.Close)
@@ -62,11 +63,11 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, method uint8, target string, header uint8, value string, body []byte) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // a watch has no end
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // a watch does not end
 		defer cancel()
 		how := fuzzedMethods[int(method)%len(fuzzedMethods)]
 		if how != http.MethodPut && how != http.MethodPost {
-			body = nil // it is not looked at
+			body = nil // it is not read
 		}
 		req, err := http.NewRequestWithContext(ctx, how, "http://a"+target, bytes.NewReader(body))
 		if err != nil || !keepsLeading(req) || req.URL.Host != "a" {
@@ -78,12 +79,12 @@ func FuzzRequest(f *testing.F) {
 		n.api.ServeHTTP(rec, req)
 		a := &answer{t: t, what: req.Method + " " + target, status: rec.Code, header: rec.Header(), body: rec.Body.Bytes()}
 		if req.Method == http.MethodHead {
-			a.body = nil // the server keeps it back
+			a.body = nil // net/http suppresses it
 		}
 		if ctx.Err() != nil {
-			return // cut off: what there is of an answer is not all of it
+			return // cut off: the answer is incomplete
 		}
-		asked := strings.HasPrefix(req.URL.Path, wire.PathRole) // whether it is what it may well not be
+		asked := strings.HasPrefix(req.URL.Path, wire.PathRole) // a role that the node may not have
 		if a.status >= http.StatusInternalServerError && !asked {
 			t.Errorf("%s: status %d: %s", a.what, a.status, a.body)
 		}

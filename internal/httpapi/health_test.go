@@ -1,3 +1,5 @@
+// This file tests the endpoints for supervisors and load balancers.
+
 package httpapi_test
 
 import (
@@ -17,7 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// healthy checks the answer of an endpoint for load balancers.
+// healthy checks the answer of a health endpoint.
 func (n *peer) healthy(t testing.TB, path string, ok bool) {
 	t.Helper()
 	if ok {
@@ -27,7 +29,7 @@ func (n *peer) healthy(t testing.TB, path string, ok bool) {
 	n.get(t, path).refused(http.StatusServiceUnavailable, wire.KindNotReady).has("Retry-After", "1")
 }
 
-// roles lists every role, and which of them a node of each state has.
+// roles lists all roles, and the states in which a node has them.
 var roles = map[string][]modes.State{
 	"master":      {modes.StateMaster},
 	"standby":     {modes.StateStandby},
@@ -88,7 +90,7 @@ func TestHealth_Verbose(t *testing.T) {
 	}
 }
 
-// A reason states what is, whichever way the check goes.
+// A reason states a fact, whether the check passes or fails.
 func TestHealth_ReasonsAreFacts(t *testing.T) {
 	well := coordinator.Status{
 		Record:         driver.Record{ID: "a", Mode: modes.Auto, State: modes.StateMaster, Started: time.Unix(0, 0).UTC()},
@@ -104,7 +106,7 @@ func TestHealth_ReasonsAreFacts(t *testing.T) {
 		"the store has not renewed the node's lease in time": lapsed,
 		"the node is stopping":                               stopping,
 	} {
-		api := httpapi.New(httpapi.Config{Node: posed{status: st}})
+		api := httpapi.New(httpapi.Config{Node: fakeNode{status: st}})
 		t.Cleanup(api.Close)
 		a := &peer{id: "a", api: api}
 		body := string(a.get(t, wire.PathReady+"?verbose").body)
@@ -125,7 +127,7 @@ func TestHealth_InitializingIsAliveAndNotReady(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.store.Cut("a")
 		a := p.start("a", modes.Auto)
-		<-time.After(time.Minute) // a store that is away is no reason to restart a node
+		<-time.After(time.Minute) // restarting a node does not help when the store is away
 		a.healthy(t, wire.PathLive, true)
 		a.healthy(t, wire.PathReady, false)
 		for role := range roles {
@@ -148,7 +150,7 @@ func TestHealth_WithoutTheStore(t *testing.T) {
 		for _, n := range []*peer{a, b} {
 			n.healthy(t, wire.PathLive, true)
 			n.healthy(t, wire.PathReady, false)
-			n.healthy(t, wire.PathRole+"readable", true) // ever staler, and it says so
+			n.healthy(t, wire.PathRole+"readable", true) // increasingly stale, as the answer says
 			n.healthy(t, wire.PathRole+"writable", false)
 		}
 		a.healthy(t, wire.PathRole+"master", false)
@@ -174,14 +176,14 @@ func TestHealth_StuckLoopIsNotAlive(t *testing.T) {
 	})
 }
 
-// posed is a node whose status a test makes up, for moments too short to meet.
-type posed struct {
+// fakeNode is a node with a made-up status, for states that are too short to observe.
+type fakeNode struct {
 	httpapi.Node
 	status coordinator.Status
 }
 
-func (n posed) ID() string                 { return n.status.ID }
-func (n posed) Status() coordinator.Status { return n.status }
+func (n fakeNode) ID() string                 { return n.status.ID }
+func (n fakeNode) Status() coordinator.Status { return n.status }
 
 func TestHealth_ShortMoments(t *testing.T) {
 	pose := func(state modes.State, change func(*coordinator.Status)) *peer {
@@ -190,7 +192,7 @@ func TestHealth_ShortMoments(t *testing.T) {
 			LeaseRemaining: time.Second, Acting: state == modes.StateMaster,
 		}
 		change(&st)
-		api := httpapi.New(httpapi.Config{Node: posed{status: st}})
+		api := httpapi.New(httpapi.Config{Node: fakeNode{status: st}})
 		t.Cleanup(api.Close)
 		return &peer{id: "a", url: "http://localhost", api: api}
 	}

@@ -1,3 +1,5 @@
+// This file has the planes, nodes and requests of the tests.
+
 package httpapi_test
 
 import (
@@ -32,28 +34,27 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	// ttl is long in real time: no lease is to lapse because a machine is slow.
+	// ttl is long in real time, so that no lease lapses on a slow machine.
 	ttl = 20 * time.Second
-	// bubbleTTL is the TTL in virtual time, where waiting for it costs nothing.
+	// bubbleTTL is the TTL in virtual time, where waiting costs nothing.
 	bubbleTTL = 6 * time.Second
-	// patience bounds every wait for something that is to happen.
-	patience = 30 * time.Second
-	// maxPayload is the size limit of the planes here.
+	// waitLimit limits every wait of the tests.
+	waitLimit = 30 * time.Second
+	// maxPayload is the payload limit of these planes.
 	maxPayload = 64 << 10
 )
 
-// plane is a plane of nodes, each with its API, over one in-memory store. Outside
-// a bubble the nodes listen on real sockets, so what one forwards to another goes
-// over the network. In a bubble time is virtual and a request is handled without
-// a network, so nothing can be forwarded there.
+// plane is a plane of nodes with their APIs over one in-memory store. Outside a bubble the
+// nodes listen on sockets and forward to each other over the network. In a bubble time is
+// virtual, requests go to the handler directly, and nothing can be forwarded.
 type plane struct {
 	t      testing.TB
 	store  *memstore.Server
 	bubble bool
-	wrap   func(driver.Store) driver.Store                  // what comes between a node and the store; nil for nothing
-	secure func(id string, cfg *httpapi.Config) *tls.Config // what nodes show and ask for; nil for nothing
+	wrap   func(driver.Store) driver.Store                  // wraps the store of each node; may be nil
+	secure func(id string, cfg *httpapi.Config) *tls.Config // sets credentials; may be nil
 
-	configure func(id string, cfg *httpapi.Config) // changes a node's API; nil for nothing
+	configure func(id string, cfg *httpapi.Config) // changes a node's API; may be nil
 }
 
 func newPlane(t *testing.T) *plane {
@@ -63,7 +64,7 @@ func newPlane(t *testing.T) *plane {
 	return p
 }
 
-// inBubble runs a test of a plane in virtual time.
+// inBubble runs a test with a plane in virtual time.
 func inBubble(t *testing.T, test func(t *testing.T, p *plane)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -73,7 +74,7 @@ func inBubble(t *testing.T, test func(t *testing.T, p *plane)) {
 	})
 }
 
-// peer is a node at work and its API.
+// peer is a running node and its API.
 type peer struct {
 	*coordinator.Node
 	id     string
@@ -83,7 +84,7 @@ type peer struct {
 	stop   func() error // ends the node, not its API; returns what Run returned
 }
 
-// start runs a node; change adjusts its configuration.
+// start starts a node; change adjusts its configuration.
 func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Config)) *peer {
 	p.t.Helper()
 	n := &peer{id: id, url: "http://" + id}
@@ -140,13 +141,13 @@ func (p *plane) start(id string, mode modes.Mode, change ...func(*coordinator.Co
 	return n
 }
 
-// newClient returns a client that follows no redirect: this API has none.
+// newClient returns a client that does not follow redirects: this API has none.
 func newClient(t testing.TB) *http.Client {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{
 		Transport:     transport,
-		Timeout:       patience,
+		Timeout:       waitLimit,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -159,14 +160,13 @@ func (p *plane) join(id string, mode modes.Mode, state modes.State, change ...fu
 	return n
 }
 
-// lead starts a node that is to be master of an empty plane.
+// lead starts a node that becomes the master of an empty plane.
 func (p *plane) lead(id string, change ...func(*coordinator.Config)) *peer {
 	p.t.Helper()
 	return p.join(id, modes.Auto, modes.StateMaster, change...)
 }
 
-// await waits until the node is in the given state, and stands for election
-// where that state allows it.
+// await waits until the node is in a state, and is a candidate if that state allows it.
 func (n *peer) await(t testing.TB, state modes.State) {
 	t.Helper()
 	eventually(t, func() error {
@@ -178,8 +178,8 @@ func (n *peer) await(t testing.TB, state modes.State) {
 	})
 }
 
-// sees waits until the node's own picture of the plane has that master and, if
-// named, those candidates in this order.
+// sees waits until the node's own picture of the plane has that master and, if given, those
+// candidates in this order.
 func (n *peer) sees(t testing.TB, master string, candidates ...string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -196,10 +196,10 @@ func (n *peer) sees(t testing.TB, master string, candidates ...string) {
 	})
 }
 
-// eventually tries until check is content, and fails with its last error.
+// eventually calls check until it returns nil, and fails with its last error.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitLimit)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -210,22 +210,22 @@ func eventually(t testing.TB, check func() error) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within %s: %v", patience, err)
+			t.Fatalf("not within %s: %v", waitLimit, err)
 		}
 	}
 }
 
-// answer is what came back for one request.
+// answer is the answer to one request.
 type answer struct {
 	t      testing.TB
-	what   string // the request, for messages
+	what   string // describes the request, for messages
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends one request and holds its answer against openapi.json. The header is
-// given as keys and values in turn.
+// do sends one request and checks its answer against openapi.json. Headers are given as keys
+// and values in turn.
 func (n *peer) do(t testing.TB, method, target string, body []byte, header ...string) *answer {
 	t.Helper()
 	a, err := n.try(t, method, target, body, header...)
@@ -302,7 +302,7 @@ func (n *peer) del(t testing.TB, name string, header ...string) *answer {
 	return n.do(t, http.MethodDelete, at(name), nil, header...)
 }
 
-// at is the path of a memento.
+// at returns the path of a memento.
 func at(name string) string { return wire.PathMementos + "/" + name }
 
 // want checks the status.
@@ -326,7 +326,7 @@ func (a *answer) refused(status int, kind string) *answer {
 	return a
 }
 
-// has checks one header; an empty value means that it is not there.
+// has checks one header; an empty value means that it must be missing.
 func (a *answer) has(key, value string) *answer {
 	a.t.Helper()
 	if got := a.header.Get(key); got != value {
@@ -352,7 +352,7 @@ func (a *answer) decode(v any) {
 	}
 }
 
-// revision is the answer's Coordinator-Revision.
+// revision returns the answer's Coordinator-Revision.
 func (a *answer) revision() int64 {
 	a.t.Helper()
 	rev, err := strconv.ParseInt(a.header.Get(wire.HeaderRevision), 10, 64)
@@ -362,8 +362,7 @@ func (a *answer) revision() int64 {
 	return rev
 }
 
-// inventory lists everything the node shows of the state, to see that it has not
-// changed.
+// inventory lists all mementos, to see that they have not changed.
 func (n *peer) inventory(t testing.TB) []wire.Memento {
 	t.Helper()
 	var list wire.List

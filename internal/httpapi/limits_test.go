@@ -1,3 +1,5 @@
+// This file tests the limits on clients' time and on streams.
+
 package httpapi_test
 
 import (
@@ -22,13 +24,13 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// raw serves n's API on one connection of virtual time and returns the other end.
+// raw serves n's API on one connection in virtual time and returns the other end.
 func (n *peer) raw(t *testing.T) net.Conn {
 	t.Helper()
-	listener := make(pipes, 1)
+	listener := make(pipeListener, 1)
 	server := n.api.HTTPServer()
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
+	serving.Go(func() { _ = server.Serve(listener) }) // until the listener is closed
 	ours, theirs := net.Pipe()
 	listener <- theirs
 	close(listener)
@@ -46,7 +48,8 @@ func cut(t *testing.T, conn net.Conn) time.Duration {
 	return time.Since(began)
 }
 
-// Promise: a client that does not come to its request, or to the next one, is cut off.
+// Promise: a client that does not complete its request, or does not send the next one, is cut
+// off.
 func TestLimits_OfSilence(t *testing.T) {
 	for name, c := range map[string]struct {
 		head  string
@@ -97,7 +100,7 @@ func TestLimits_OfHeaders(t *testing.T) {
 		for size, want := range map[int]int{httpapi.MaxHeader / 2: http.StatusOK, 2 * httpapi.MaxHeader: http.StatusRequestHeaderFieldsTooLarge} {
 			conn := a.raw(t)
 			var sending sync.WaitGroup
-			sending.Go(func() { // what is not read is not missed
+			sending.Go(func() { // it does not matter if it is not read
 				_, _ = fmt.Fprintf(conn, "GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: %s\r\n\r\n", strings.Repeat("x", size))
 			})
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -106,12 +109,12 @@ func TestLimits_OfHeaders(t *testing.T) {
 			}
 			conn.Close()
 			sending.Wait()
-			<-time.After(time.Second) // in which the server still listens to what it has refused
+			<-time.After(time.Second) // the server still reads from a client that it has refused
 		}
 	})
 }
 
-// Promise: an answer that nobody takes is given up, and so is its connection.
+// Promise: an answer that the client does not read is given up, with its connection.
 func TestLimits_AnswerThatIsNotTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.store.Put("blob/large", rebind.Content{Payload: make([]byte, maxPayload)}, "")
@@ -126,8 +129,8 @@ func TestLimits_AnswerThatIsNotTaken(t *testing.T) {
 	})
 }
 
-// Promise: what is a stream may last longer than any answer: a watch that is taken, an
-// export that is taken slowly, an import that takes its time.
+// Promise: a stream may last longer than any other answer: a watch that is read, an export that
+// is read slowly, an import that is sent slowly.
 func TestLimits_StreamsOutlastThem(t *testing.T) {
 	const long = 3 * httpapi.AnswerTimeout
 	inBubble(t, func(t *testing.T, p *plane) {
@@ -170,7 +173,7 @@ func TestLimits_StreamsOutlastThem(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
 		a.connect(t)
-		archive := pack(t, []rebind.Name{"blob/all"}, stock)
+		archive := pack(t, []rebind.Name{"blob/all"}, exampleState)
 		out, in := io.Pipe()
 		var sending sync.WaitGroup
 		sending.Go(func() {
@@ -195,8 +198,8 @@ func TestLimits_StreamsOutlastThem(t *testing.T) {
 	})
 }
 
-// Promise: a stream beyond those that a node takes is told so, and one that ends makes
-// place.
+// Promise: a stream beyond the limit is refused with the reason, and the end of a stream makes
+// room for another.
 func TestLimits_OfStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.store.Put("blob/large", rebind.Content{Payload: make([]byte, maxPayload)}, "")
@@ -227,7 +230,7 @@ func TestLimits_OfStreams(t *testing.T) {
 	})
 }
 
-// fewFiles makes a listener as if the process could open only so many files.
+// fewFiles makes a listener as if the process could open only that many files.
 func fewFiles(t *testing.T, l net.Listener, files uint64) net.Listener {
 	t.Helper()
 	var real syscall.Rlimit
@@ -247,7 +250,7 @@ func fewFiles(t *testing.T, l net.Listener, files uint64) net.Listener {
 	return httpapi.LimitListener(l)
 }
 
-// Whoever does not come to TLS fills no log, and what is wrong with the server is told.
+// Failed TLS handshakes do not fill the log, and trouble of the server itself is logged.
 func TestLimits_OfTheLog(t *testing.T) {
 	logged, logs := observer.New(zap.InfoLevel)
 	api := httpapi.New(httpapi.Config{Logger: zap.New(logged)})

@@ -1,3 +1,5 @@
+// This file tests listings.
+
 package httpapi_test
 
 import (
@@ -17,7 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// list asks for one page. The query is given as keys and values in turn.
+// list requests one page. The query is given as keys and values in turn.
 func (n *peer) list(t testing.TB, query ...string) *answer {
 	t.Helper()
 	v := url.Values{}
@@ -30,7 +32,7 @@ func (n *peer) list(t testing.TB, query ...string) *answer {
 	return n.get(t, wire.PathMementos+"?"+v.Encode())
 }
 
-// page is one page that is there, and checks that body and header agree.
+// page returns a page, and checks that body and header agree.
 func (a *answer) page() wire.List {
 	a.t.Helper()
 	var list wire.List
@@ -41,8 +43,8 @@ func (a *answer) page() wire.List {
 	return list
 }
 
-// all pages through a listing and returns its names and its one revision. Between
-// two pages it calls meanwhile.
+// all reads all pages of a listing and returns its names and its one revision. It calls
+// meanwhile between two pages.
 func (n *peer) all(t testing.TB, meanwhile func(), query ...string) (found []string, revision int64) {
 	t.Helper()
 	next := ""
@@ -55,7 +57,7 @@ func (n *peer) all(t testing.TB, meanwhile func(), query ...string) (found []str
 			t.Fatalf("page at revision %d of a listing at %d", list.Revision, revision)
 		}
 		found = append(found, namesOf(list)...)
-		if len(found) > 10*len(library) {
+		if len(found) > 10*len(orderedNames) {
 			t.Fatalf("listing does not end: %v", found)
 		}
 		if list.Next == "" {
@@ -74,15 +76,15 @@ func namesOf(list wire.List) []string {
 	return names
 }
 
-// library has mementos whose order by key is not that of any other idea. "-" and
-// "." come before "/", which comes before digits and letters.
-var library = []string{
+// orderedNames are mementos in the order of their keys, which differs from other natural
+// orders: "-" and "." sort before "/", and "/" before digits and letters.
+var orderedNames = []string{
 	"a-b/1", "a/-", "a/.a", "a/A", "a/a", "a/a.b", "a/aa", "a/b", "a0/1", "a_/1", "b/1", "b/10", "b/2", "ba/1",
 }
 
 func (n *peer) stock(t testing.TB) {
 	t.Helper()
-	for _, name := range slices.Backward(library) {
+	for _, name := range slices.Backward(orderedNames) {
 		n.put(t, name, "1").want(http.StatusCreated)
 	}
 }
@@ -115,7 +117,7 @@ func TestList_FindsInOrder(t *testing.T) {
 		query []string
 		want  []string
 	}{
-		"everything":                      {nil, library},
+		"everything":                      {nil, orderedNames},
 		"one type":                        {[]string{"type", "a"}, []string{"a/-", "a/.a", "a/A", "a/a", "a/a.b", "a/aa", "a/b"}},
 		"the first type":                  {[]string{"type", "a-b"}, []string{"a-b/1"}},
 		"the last type":                   {[]string{"type", "ba"}, []string{"ba/1"}},
@@ -125,8 +127,8 @@ func TestList_FindsInOrder(t *testing.T) {
 		"a prefix that is a whole id":     {[]string{"type", "b", "prefix", "10"}, []string{"b/10"}},
 		"a prefix that nothing has":       {[]string{"type", "b", "prefix", "3"}, nil},
 		"a prefix that no id can have":    {[]string{"prefix", "/"}, nil},
-		"everything, on one exact page":   {[]string{"limit", strconv.Itoa(len(library))}, library},
-		"everything, on the largest page": {[]string{"limit", strconv.Itoa(httpapi.MaxPage)}, library},
+		"everything, on one exact page":   {[]string{"limit", strconv.Itoa(len(orderedNames))}, orderedNames},
+		"everything, on the largest page": {[]string{"limit", strconv.Itoa(httpapi.MaxPage)}, orderedNames},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list := a.list(t, c.query...).page()
@@ -181,7 +183,7 @@ func TestList_PagesShowOneRevision(t *testing.T) {
 	began := a.list(t).page().Revision
 	writes := 0
 	found, revision := a.all(t, func() {
-		// Before, at and behind the place where the listing stands.
+		// Before, at and after the cursor.
 		a.put(t, fmt.Sprintf("a/%d", writes), "new").want(http.StatusCreated)
 		a.put(t, "a/a", "changed").want(http.StatusOK)
 		a.put(t, fmt.Sprintf("z/%d", writes), "new").want(http.StatusCreated)
@@ -190,7 +192,7 @@ func TestList_PagesShowOneRevision(t *testing.T) {
 		}
 		writes++
 	}, "limit", "3")
-	if diff := cmp.Diff(library, found); diff != "" {
+	if diff := cmp.Diff(orderedNames, found); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	if revision != began {
@@ -199,7 +201,7 @@ func TestList_PagesShowOneRevision(t *testing.T) {
 	if writes < 4 {
 		t.Fatalf("%d writes between pages, the test is no longer what it was", writes)
 	}
-	if now := a.list(t).page(); now.Revision <= began || len(now.Items) != len(library)-1+2*writes {
+	if now := a.list(t).page(); now.Revision <= began || len(now.Items) != len(orderedNames)-1+2*writes {
 		t.Errorf("a new listing has %d items at revision %d", len(now.Items), now.Revision)
 	}
 }
@@ -257,20 +259,20 @@ func TestList_IsKeptForItsNextPage(t *testing.T) {
 		<-time.After(httpapi.ListingTTL - time.Second)
 		second := a.list(t, "limit", "5", "after", page.Next).page()
 		<-time.After(httpapi.ListingTTL - time.Second)
-		third := a.list(t, "limit", "5", "after", second.Next).page() // a page used keeps it
+		third := a.list(t, "limit", "5", "after", second.Next).page() // using a page prolongs the listing
 		if third.Revision != page.Revision || third.Next != "" {
 			t.Errorf("third page at revision %d with next %q, first at %d", third.Revision, third.Next, page.Revision)
 		}
 		<-time.After(httpapi.ListingTTL - time.Second)
-		a.list(t, "limit", "5", "after", second.Next).page() // the last page too
+		a.list(t, "limit", "5", "after", second.Next).page() // the last page as well
 		<-time.After(httpapi.ListingTTL + time.Second)
 		a.list(t, "limit", "5", "after", second.Next).refused(http.StatusGone, wire.KindGone)
 		a.list(t, "limit", "5").page()
 	})
 }
 
-// A listing is of one store alone: after a restore its next page is gone, even where the
-// store comes to that revision again.
+// A listing belongs to one incarnation of the store. After a restore its next page is gone,
+// even when the store reaches that revision again.
 func TestList_EndsWithItsStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -298,7 +300,7 @@ func TestList_TooManyDropTheOneUsedLongestAgo(t *testing.T) {
 		var begun []wire.List
 		begin := func() {
 			begun = append(begun, a.list(t, "limit", "13").page())
-			a.put(t, "z/1", "new").want(http.StatusCreated) // so that the next one is of another revision
+			a.put(t, "z/1", "new").want(http.StatusCreated) // so that the next listing has another revision
 			a.del(t, "z/1").want(http.StatusNoContent)
 			<-time.After(time.Millisecond)
 		}
@@ -323,7 +325,7 @@ func TestList_IsKeptByOneNode(t *testing.T) {
 	page := a.list(t, "limit", "5").page()
 	b.list(t, "limit", "5", "after", page.Next).refused(http.StatusGone, wire.KindGone)
 	found, revision := b.all(t, func() {}, "limit", "5")
-	if diff := cmp.Diff(library, found); diff != "" {
+	if diff := cmp.Diff(orderedNames, found); diff != "" {
 		t.Errorf("names on a hot node (-want +got):\n%s", diff)
 	}
 	if revision < page.Revision {

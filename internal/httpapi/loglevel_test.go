@@ -1,3 +1,5 @@
+// This file tests the log level.
+
 package httpapi_test
 
 import (
@@ -12,13 +14,13 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// The log level is the process's at once, and the log tells of each change that it
-// still logs, or logs again.
+// A new log level takes effect at once, and each change is logged if the old or the new level
+// allows it.
 func TestLogLevel_Changes(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
 	level := zap.NewAtomicLevel()
 	log := zap.New(core, zap.IncreaseLevel(level))
-	api := httpapi.New(httpapi.Config{Node: nobody{}, Logger: log, LogLevel: level})
+	api := httpapi.New(httpapi.Config{Node: bareNode{}, Logger: log, LogLevel: level})
 	t.Cleanup(api.Close)
 	n := &peer{id: "a", url: "http://localhost", api: api}
 

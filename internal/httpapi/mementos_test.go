@@ -1,3 +1,5 @@
+// This file tests reads and writes of single mementos.
+
 package httpapi_test
 
 import (
@@ -19,8 +21,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// everyByte is a payload that survives only if nobody looks at it.
-func everyByte() string {
+// byteRange is a payload with every byte, which survives only if it is not interpreted.
+func byteRange() string {
 	var b strings.Builder
 	for i := range 256 {
 		b.WriteByte(byte(i))
@@ -42,9 +44,9 @@ func TestMemento_LivesFromPutToDelete(t *testing.T) {
 	term := strconv.FormatInt(a.Status().Term, 10)
 	a.get(t, at("entity/x")).refused(http.StatusNotFound, wire.KindNotFound).has(wire.HeaderNode, "a")
 
-	created := a.put(t, "entity/x", everyByte(), "Content-Type", "image/png; q=1", wire.HeaderParent, "entity/root", wire.HeaderSchema, "3")
+	created := a.put(t, "entity/x", byteRange(), "Content-Type", "image/png; q=1", wire.HeaderParent, "entity/root", wire.HeaderSchema, "3")
 	first := created.has(wire.HeaderNode, "a").stored(http.StatusCreated)
-	read := a.get(t, at("entity/x")).want(http.StatusOK).holds(everyByte()).
+	read := a.get(t, at("entity/x")).want(http.StatusOK).holds(byteRange()).
 		has("ETag", first).has("Content-Type", "image/png; q=1").has("Content-Length", "256").
 		has(wire.HeaderParent, "entity/root").has(wire.HeaderSchema, "3").
 		has(wire.HeaderNode, "a").has(wire.HeaderTerm, term).has(wire.HeaderStaleness, "0").
@@ -72,7 +74,7 @@ func TestMemento_LivesFromPutToDelete(t *testing.T) {
 
 func TestMemento_Preconditions(t *testing.T) {
 	a := newPlane(t).lead("a")
-	const current, older = "current", "older" // stand for the ETags of the memento at hand
+	const current, older = "current", "older" // placeholders for ETags of the memento
 	match := func(etag string) []string { return []string{"If-Match", etag} }
 	none := []string{"If-None-Match", "*"}
 	for name, c := range map[string]struct {
@@ -271,7 +273,7 @@ func TestMemento_IsNotReadWhereNoStateIs(t *testing.T) {
 	for _, target := range []string{at("entity/x"), at("entity/none"), at("entity/x?min_revision=1"), wire.PathMementos} {
 		b.get(t, target).refused(http.StatusServiceUnavailable, wire.KindNotReady).has("Retry-After", "1")
 	}
-	// A name is wrong wherever it is asked for.
+	// An invalid name is refused wherever it is used.
 	b.get(t, at("entity/..")).refused(http.StatusBadRequest, wire.KindBadRequest)
 }
 
@@ -341,8 +343,8 @@ func TestMemento_MinRevisionIsNotWaitedForLong(t *testing.T) {
 	})
 }
 
-// garble makes a memento one that cannot be read, and waits until n knows.
-func (p *plane) garble(n *peer, name rebind.Name) {
+// corrupt makes a memento unreadable, and waits until n knows.
+func (p *plane) corrupt(n *peer, name rebind.Name) {
 	p.t.Helper()
 	p.store.Put(name, rebind.Content{}, "header is cut off")
 	eventually(p.t, func() error {
@@ -363,7 +365,7 @@ func TestMemento_Quarantined(t *testing.T) {
 	a.put(t, "entity/good", "1").want(http.StatusCreated)
 	for _, name := range []string{"entity/put", "entity/del"} {
 		a.put(t, name, "readable").want(http.StatusCreated)
-		p.garble(a, rebind.Name(name))
+		p.corrupt(a, rebind.Name(name))
 		a.get(t, at(name)).refused(http.StatusUnprocessableEntity, wire.KindQuarantined).has(wire.HeaderNode, "a")
 	}
 	if got := a.inventory(t); len(got) != 1 || got[0].ID != "good" {

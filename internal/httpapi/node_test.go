@@ -1,3 +1,5 @@
+// This file tests a node's status, mode and priority.
+
 package httpapi_test
 
 import (
@@ -17,7 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// shown is the node as GET /v1/node shows it.
+// shown returns the node as GET /v1/node shows it.
 func (n *peer) shown(t testing.TB) wire.Node {
 	t.Helper()
 	var shown wire.Node
@@ -27,7 +29,7 @@ func (n *peer) shown(t testing.TB) wire.Node {
 
 func TestNode_ShowsItself(t *testing.T) {
 	p := newPlane(t)
-	began := time.Now().Add(-time.Second) // records carry milliseconds
+	began := time.Now().Add(-time.Second) // records have a resolution of milliseconds
 	a := p.lead("a", func(cfg *coordinator.Config) { cfg.Priority, cfg.Version = -3, "1.2.3" })
 	a.put(t, "entity/x", "12345").want(http.StatusCreated)
 	got := a.shown(t)
@@ -108,7 +110,7 @@ func TestMode_Changes(t *testing.T) {
 	}
 	a.send(t, http.MethodPut, wire.PathMode, `{"mode":"master"}`).want(http.StatusOK).
 		holds(changed(modes.Auto, modes.StateMaster, modes.Master, modes.StateMaster))
-	b.await(t, modes.StateHotStandby) // in the election again
+	b.await(t, modes.StateHotStandby) // a candidate again
 	a.sees(t, "a", "b")
 	a.send(t, http.MethodPut, wire.PathMode, `{"mode":"hot_backup"}`).want(http.StatusOK).
 		holds(changed(modes.Master, modes.StateMaster, modes.HotBackup, modes.StateHotBackup))
@@ -140,7 +142,7 @@ func TestMode_ThatTakesLongGoesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
 		b := p.join("b", modes.Standby, modes.StateStandby)
-		p.store.Cut("b") // it cannot load
+		p.store.Cut("b") // b cannot load
 		began := time.Now()
 		var got wire.ModeReply
 		b.send(t, http.MethodPut, wire.PathMode, `{"mode":"hot_standby"}`).want(http.StatusAccepted).decode(&got)
@@ -171,7 +173,7 @@ func TestPriority_Changes(t *testing.T) {
 	}
 }
 
-// badControls are bodies that none of an operator's requests takes.
+// badControls are bodies that no operator's request accepts.
 var badControls = map[string]struct {
 	body, contentType string
 	status            int

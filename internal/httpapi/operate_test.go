@@ -1,3 +1,5 @@
+// This file tests pause, dry runs of a handover, and disabled nodes.
+
 package httpapi_test
 
 import (
@@ -15,7 +17,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// pause asks for one.
+// pause pauses the plane.
 func (n *peer) pause(t testing.TB, body string) wire.PauseReply {
 	t.Helper()
 	var got wire.PauseReply
@@ -23,7 +25,7 @@ func (n *peer) pause(t testing.TB, body string) wire.PauseReply {
 	return got
 }
 
-// resume ends one.
+// resume ends the pause.
 func (n *peer) resume(t testing.TB) {
 	t.Helper()
 	n.do(t, http.MethodPost, wire.PathResume, nil).want(http.StatusOK).holds(`{"paused":false,"pause":null}` + "\n")
@@ -59,7 +61,7 @@ func TestPause_IsShownEverywhereAndKeepsAll(t *testing.T) {
 	b.resume(t) // without a pause it changes nothing
 }
 
-// seesPause waits until the node's own picture of the plane is paused or not.
+// seesPause waits until the node's own picture of the plane is paused, or is not.
 func (n *peer) seesPause(t testing.TB, paused bool) {
 	t.Helper()
 	eventually(t, func() error {
@@ -137,7 +139,7 @@ func TestLeft_IsShownAndForgotten(t *testing.T) {
 	for _, n := range []*peer{a, c} {
 		left := n.plane(t).Left
 		if len(left) != 1 || left[0].ID != "b" || left[0].State != modes.StateTerminated || left[0].Was != modes.StateStandby ||
-			left[0].How != driver.DepartureStopped || time.Since(left[0].At).Abs() > patience {
+			left[0].How != driver.DepartureStopped || time.Since(left[0].At).Abs() > waitLimit {
 			t.Errorf("%s shows as left: %+v", n.id, left)
 		}
 	}
@@ -155,8 +157,8 @@ func TestLeft_IsShownAndForgotten(t *testing.T) {
 	}
 }
 
-// rehearse asks for a dry run and lists the checks that do not pass.
-func (n *peer) rehearse(t testing.TB, to string) (ok bool, failed string) {
+// dryRun requests a dry run of a handover and lists the checks that fail.
+func (n *peer) dryRun(t testing.TB, to string) (ok bool, failed string) {
 	t.Helper()
 	var got wire.DryRunReply
 	n.send(t, http.MethodPost, wire.PathHandover, fmt.Sprintf(`{"to":%q,"dry_run":true}`, to)).want(http.StatusOK).decode(&got)
@@ -184,12 +186,12 @@ func TestHandover_DryRunTellsAndChangesNothing(t *testing.T) {
 	before := a.plane(t)
 	for _, n := range []*peer{a, c} { // c forwards it
 		for _, to := range []string{"", "b"} {
-			if ok, failed := n.rehearse(t, to); !ok || failed != "" {
+			if ok, failed := n.dryRun(t, to); !ok || failed != "" {
 				t.Errorf("asked of %s for %q: ok %t, failed %s", n.id, to, ok, failed)
 			}
 		}
 		for to, reason := range map[string]string{"c": "never promoted", "a": "leads already", "z": "no live node z"} {
-			if ok, failed := n.rehearse(t, to); ok || !strings.Contains(failed, reason) {
+			if ok, failed := n.dryRun(t, to); ok || !strings.Contains(failed, reason) {
 				t.Errorf("asked of %s for %q: ok %t, failed %s, want %q", n.id, to, ok, failed, reason)
 			}
 		}
@@ -201,7 +203,7 @@ func TestHandover_DryRunTellsAndChangesNothing(t *testing.T) {
 	if got := c.plane(t); !strings.Contains(got.StoreError, "store is full") || idOf(got.Master) != "a" || got.Revision == 0 {
 		t.Errorf("with the store full: store error %q, master %s", got.StoreError, idOf(got.Master))
 	}
-	if ok, failed := a.rehearse(t, "b"); ok || !strings.Contains(failed, "store is full") {
+	if ok, failed := a.dryRun(t, "b"); ok || !strings.Contains(failed, "store is full") {
 		t.Errorf("with the store full: ok %t, failed %s", ok, failed)
 	}
 }
@@ -239,7 +241,7 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 	a.send(t, http.MethodPost, wire.PathHandover, `{"dry_run":true}`).refused(http.StatusConflict, wire.KindRefused)
 	for _, mode := range modes.Modes() {
 		if mode == modes.Disabled {
-			continue // what it is already
+			continue // its present mode
 		}
 		a.send(t, http.MethodPut, wire.PathMode, fmt.Sprintf(`{"mode":%q}`, mode)).refused(http.StatusConflict, wire.KindRefused)
 	}

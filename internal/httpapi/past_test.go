@@ -1,3 +1,5 @@
+// This file tests reads of past revisions.
+
 package httpapi_test
 
 import (
@@ -17,8 +19,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// back is the query for a revision.
-func back(to int64) string { return "?revision=" + strconv.FormatInt(to, 10) }
+// atRevision is the query for a past revision.
+func atRevision(to int64) string { return "?revision=" + strconv.FormatInt(to, 10) }
 
 func TestPast_OfOneMemento(t *testing.T) {
 	p := newPlane(t)
@@ -31,21 +33,21 @@ func TestPast_OfOneMemento(t *testing.T) {
 	replaced := a.put(t, "entity/x", "second").want(http.StatusOK).revision()
 	deleted := a.del(t, "entity/x").want(http.StatusNoContent).revision()
 	for _, n := range []*peer{a, b} {
-		n.get(t, at("entity/x")+back(before)).refused(http.StatusNotFound, wire.KindNotFound).has(wire.HeaderRevision, fmt.Sprint(before))
+		n.get(t, at("entity/x")+atRevision(before)).refused(http.StatusNotFound, wire.KindNotFound).has(wire.HeaderRevision, fmt.Sprint(before))
 		for _, to := range []int64{created, between} {
-			n.get(t, at("entity/x")+back(to)).want(http.StatusOK).holds("first").has("ETag", fmt.Sprintf("%q", fmt.Sprint(created))).
+			n.get(t, at("entity/x")+atRevision(to)).want(http.StatusOK).holds("first").has("ETag", fmt.Sprintf("%q", fmt.Sprint(created))).
 				has("Content-Type", "text/plain").has(wire.HeaderParent, "entity/w").has(wire.HeaderSchema, "3").
 				has(wire.HeaderRevision, fmt.Sprint(to)).has(wire.HeaderNode, n.id).has(wire.HeaderStaleness, "0").
 				has(wire.HeaderTerm, strconv.FormatInt(a.Status().Term, 10))
 		}
-		n.get(t, at("entity/x")+back(replaced)).want(http.StatusOK).holds("second").has(wire.HeaderParent, "")
-		n.get(t, at("entity/x")+back(deleted)).refused(http.StatusNotFound, wire.KindNotFound)
-		n.get(t, at("entity/x")+back(deleted+1000)).refused(http.StatusBadRequest, wire.KindBadRequest)
+		n.get(t, at("entity/x")+atRevision(replaced)).want(http.StatusOK).holds("second").has(wire.HeaderParent, "")
+		n.get(t, at("entity/x")+atRevision(deleted)).refused(http.StatusNotFound, wire.KindNotFound)
+		n.get(t, at("entity/x")+atRevision(deleted+1000)).refused(http.StatusBadRequest, wire.KindBadRequest)
 	}
 	p.store.Compact()
-	a.get(t, at("entity/x")+back(created)).refused(http.StatusGone, wire.KindGone)
-	a.get(t, wire.PathMementos+back(created)).refused(http.StatusGone, wire.KindGone)
-	a.get(t, at("entity/y")+back(deleted)).want(http.StatusOK).holds("beside")
+	a.get(t, at("entity/x")+atRevision(created)).refused(http.StatusGone, wire.KindGone)
+	a.get(t, wire.PathMementos+atRevision(created)).refused(http.StatusGone, wire.KindGone)
+	a.get(t, at("entity/y")+atRevision(deleted)).want(http.StatusOK).holds("beside")
 }
 
 func TestPast_NeedsTheStore(t *testing.T) {
@@ -53,8 +55,8 @@ func TestPast_NeedsTheStore(t *testing.T) {
 		a := p.lead("a")
 		rev := a.put(t, "entity/x", "1").want(http.StatusCreated).revision()
 		p.store.Cut("a")
-		a.get(t, at("entity/x")+back(rev)).refused(http.StatusServiceUnavailable, wire.KindStore)
-		a.get(t, wire.PathMementos+back(rev)).refused(http.StatusServiceUnavailable, wire.KindStore)
+		a.get(t, at("entity/x")+atRevision(rev)).refused(http.StatusServiceUnavailable, wire.KindStore)
+		a.get(t, wire.PathMementos+atRevision(rev)).refused(http.StatusServiceUnavailable, wire.KindStore)
 		a.get(t, at("entity/x")).want(http.StatusOK)
 	})
 }
@@ -66,13 +68,13 @@ func TestPast_OfQuarantine(t *testing.T) {
 	p.store.Put("entity/bad", rebind.Content{}, "garbled")
 	bad := int64(p.store.Revision())
 	a.put(t, "entity/bad", "repaired").want(http.StatusOK)
-	a.get(t, at("entity/bad")+back(bad)).refused(http.StatusUnprocessableEntity, wire.KindQuarantined).has(wire.HeaderRevision, fmt.Sprint(bad))
+	a.get(t, at("entity/bad")+atRevision(bad)).refused(http.StatusUnprocessableEntity, wire.KindQuarantined).has(wire.HeaderRevision, fmt.Sprint(bad))
 	if names := namesOf(a.list(t, "revision", fmt.Sprint(bad)).page()); !slices.Equal(names, []string{"entity/x"}) {
 		t.Errorf("lists %v, want what can be read", names)
 	}
 }
 
-// A listing of the past is the listing that could be had then, whatever is asked.
+// A listing of a past revision equals the listing at that time, for all queries.
 func TestPast_ListsAsItWas(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -90,7 +92,7 @@ func TestPast_ListsAsItWas(t *testing.T) {
 	for _, q := range queries {
 		then = append(then, a.list(t, q...).page())
 	}
-	for _, name := range library[:7] {
+	for _, name := range orderedNames[:7] {
 		a.del(t, name).want(http.StatusNoContent)
 	}
 	a.put(t, "b/1", "changed").want(http.StatusOK)
@@ -110,11 +112,11 @@ func TestPast_ListsAsItWas(t *testing.T) {
 	}
 }
 
-// Its pages are read in parts that fit memory, and joined without a seam.
+// Its pages are read in parts that fit memory, and nothing is lost between parts.
 func TestPast_ListsInParts(t *testing.T) {
 	a := newPlane(t).lead("a")
 	large := strings.Repeat("x", maxPayload)
-	const count = 90 // of 64 KiB: more than one part, however they are cut
+	const count = 90 // of 64 KiB each: more than one part, however they are cut
 	for i := range count {
 		a.put(t, fmt.Sprintf("entity/%03d", i), large).want(http.StatusCreated)
 	}
@@ -126,13 +128,13 @@ func TestPast_ListsInParts(t *testing.T) {
 	}
 }
 
-// inventoryAt is the revision of what the node shows.
+// inventoryAt returns the revision of the node's copy.
 func (n *peer) inventoryAt(t testing.TB) int64 {
 	t.Helper()
 	return n.list(t, "limit", "1").page().Revision
 }
 
-// Promise: the next page of a listing of the past needs nothing that a node keeps.
+// Promise: the next page of a past listing can be read from any node at any time.
 func TestPast_PagesGoOnAnywhereAndLater(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -144,7 +146,7 @@ func TestPast_PagesGoOnAnywhereAndLater(t *testing.T) {
 		<-time.After(10 * httpapi.ListingTTL)
 		for _, query := range [][]string{{"revision", rev}, {}, {"max_staleness", "1s"}} {
 			query = append(query, "limit", "100", "after", first.Next)
-			if diff := cmp.Diff(library[5:], namesOf(b.list(t, query...).page())); diff != "" {
+			if diff := cmp.Diff(orderedNames[5:], namesOf(b.list(t, query...).page())); diff != "" {
 				t.Errorf("second page of %v, elsewhere (-want +got):\n%s", query, diff)
 			}
 		}

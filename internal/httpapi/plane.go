@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/policy"
+	"github.com/coordinator-ha/coordinator/modes"
 )
 
 // maxPause is the longest pause that ends by itself. A longer one has to be ended by an

@@ -1,3 +1,5 @@
+// This file tests GET /v1/plane, history and handover.
+
 package httpapi_test
 
 import (
@@ -15,7 +17,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// plane is the plane as GET /v1/plane of that node shows it.
+// plane returns the plane as GET /v1/plane of that node shows it.
 func (n *peer) plane(t testing.TB) wire.Plane {
 	t.Helper()
 	var shown wire.Plane
@@ -23,7 +25,7 @@ func (n *peer) plane(t testing.TB) wire.Plane {
 	return shown
 }
 
-// idOf is the id that a pointer points to, for messages and comparisons.
+// idOf returns what a pointer to an id points to, for messages and comparisons.
 func idOf(id *string) string {
 	if id == nil {
 		return "null"
@@ -34,7 +36,7 @@ func idOf(id *string) string {
 func TestPlane_ShowsWhoLeadsAndWhoCould(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
-	// In the order of ids, which is neither that of joining nor that of rank.
+	// In the order of ids, which is neither the order of joining nor that of rank.
 	d := p.join("d", modes.HotStandby, modes.StateHotStandby)
 	p.join("b", modes.HotBackup, modes.StateHotBackup)
 	p.join("c", modes.Standby, modes.StateStandby, func(cfg *coordinator.Config) { cfg.Priority = -1 })
@@ -91,8 +93,8 @@ func TestPlane_WithoutTheStore(t *testing.T) {
 	})
 }
 
-// A master that has lost the store is not named master by itself any more, however
-// old its picture of the plane is.
+// A master that has lost the store no longer names itself master, however old its picture of
+// the plane is.
 func TestPlane_DemotedMasterWithoutTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -109,7 +111,7 @@ func TestPlane_DemotedMasterWithoutTheStore(t *testing.T) {
 	})
 }
 
-// handover asks for one.
+// handover requests a handover.
 func (n *peer) handover(t testing.TB, to string, header ...string) *answer {
 	t.Helper()
 	return n.send(t, http.MethodPost, wire.PathHandover, fmt.Sprintf(`{"to":%q}`, to), header...)
@@ -182,7 +184,7 @@ func TestHandover_NeedsSomebody(t *testing.T) {
 	a := p.lead("a")
 	p.join("b", modes.HotBackup, modes.StateHotBackup)
 	a.send(t, http.MethodPost, wire.PathHandover, `{}`).refused(http.StatusConflict, wire.KindRefused)
-	a.put(t, "entity/x", "1").want(http.StatusCreated) // it leads on
+	a.put(t, "entity/x", "1").want(http.StatusCreated) // it still leads
 }
 
 func TestHandover_NeedsAMaster(t *testing.T) {

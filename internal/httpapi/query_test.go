@@ -1,3 +1,5 @@
+// This file tests query parameters.
+
 package httpapi_test
 
 import (
@@ -32,7 +34,7 @@ func TestQuery_OneParameterOnce(t *testing.T) {
 	a.get(t, wire.PathReady+"?").want(http.StatusOK)
 }
 
-// What the document says of a route's query is what the route takes.
+// Every route takes exactly the parameters that the document lists for it.
 func TestQuery_ParametersAreTheDocuments(t *testing.T) {
 	for path, item := range readTheContract(t).doc.Paths.Map() {
 		for method, op := range item.Operations() {

@@ -1,3 +1,5 @@
+// This file tests how current reads are.
+
 package httpapi_test
 
 import (
@@ -14,10 +16,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// soon is how old in real time something may be that has just happened.
-const soon = 500 // ms
+// freshMS is how old something may be, in real time, that has just happened.
+const freshMS = 500 // ms
 
-// staleness is the answer's Coordinator-Staleness-Ms.
+// staleness returns the answer's Coordinator-Staleness-Ms.
 func (a *answer) staleness() int64 {
 	a.t.Helper()
 	ms, err := strconv.ParseInt(a.header.Get(wire.HeaderStaleness), 10, 64)
@@ -27,8 +29,8 @@ func (a *answer) staleness() int64 {
 	return ms
 }
 
-// Promise: max_staleness confirms the copy first if it must, and refuses only if
-// that fails.
+// Promise: with max_staleness the copy is confirmed first if necessary, and the read is refused
+// only if that fails.
 func TestRead_MaxStaleness(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -47,15 +49,14 @@ func TestRead_MaxStaleness(t *testing.T) {
 		}
 		p.store.Heal("b")
 		for _, path := range []string{at("entity/x"), wire.PathMementos} {
-			if old := b.get(t, path+"?max_staleness=1ms").want(http.StatusOK).staleness(); old > soon {
+			if old := b.get(t, path+"?max_staleness=1ms").want(http.StatusOK).staleness(); old > freshMS {
 				t.Errorf("GET %s is %d ms old after it was confirmed", path, old)
 			}
 		}
 	})
 }
 
-// A master within its deadline needs no store to be current by the clock; to be
-// consistent with what others have read it does.
+// A master with a valid lease needs no store for max_staleness, but it does for consistent.
 func TestRead_OnAMasterWithoutItsStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -68,8 +69,7 @@ func TestRead_OnAMasterWithoutItsStore(t *testing.T) {
 	})
 }
 
-// Promise: consistent=true shows whatever the store had when it was asked, on every
-// node.
+// Promise: with consistent=true every node shows whatever the store had when the request came.
 func TestRead_Consistent(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -78,7 +78,7 @@ func TestRead_Consistent(t *testing.T) {
 		for _, n := range []*peer{a, b} {
 			payload := fmt.Sprintf("%s %d", n.id, i)
 			p.store.Put("entity/x", rebind.Content{Payload: []byte(payload)}, "")
-			p.store.DeleteRecord("nobody") // a revision that no copy is told of
+			p.store.DeleteRecord("nobody") // a revision without a change of mementos
 			head := int64(p.store.Revision())
 			if rev := n.get(t, at("entity/x")+"?consistent=true").want(http.StatusOK).holds(payload).revision(); rev < head {
 				t.Fatalf("%s answers from revision %d, the store was at %d", n.id, rev, head)
@@ -91,7 +91,7 @@ func TestRead_Consistent(t *testing.T) {
 	a.get(t, at("entity/x")+"?consistent=false&max_staleness=1h").want(http.StatusOK)
 }
 
-// A copy that does not come so far in time says so, and when to ask again.
+// A copy that does not reach the revision in time is reported, with when to ask again.
 func TestRead_NotReachedInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -125,7 +125,7 @@ func TestRead_BadQueries(t *testing.T) {
 	a.get(t, at("entity/x")+"?min_revision=0&max_staleness="+url.QueryEscape("1m0.5s")).want(http.StatusOK)
 }
 
-// Whoever holds no state serves no reads, whatever they are asked to show.
+// A node that holds no state serves no reads, whatever the request asks for.
 func TestRead_NotServedByOthers(t *testing.T) {
 	p := newPlane(t)
 	p.lead("a")

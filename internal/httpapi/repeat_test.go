@@ -1,3 +1,5 @@
+// This file tests puts that are repeated with an idempotency key.
+
 package httpapi_test
 
 import (
@@ -11,11 +13,11 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// key is the header of a put that can be sent again.
+// key is the header that makes a put repeatable.
 func key(id string) []string { return []string{wire.HeaderKey, id} }
 
-// Promise: a repeat answers the first result while the memento still carries it, and
-// writes nothing.
+// Promise: a repeated put is answered with the first result while the memento still has its
+// key, and writes nothing.
 func TestPut_RepeatAnswersTheFirstResult(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -38,16 +40,16 @@ func TestPut_RepeatAnswersTheFirstResult(t *testing.T) {
 	if now := p.store.Revision(); now != head+1 {
 		t.Errorf("%d writes, want one for each key", now-head+1)
 	}
-	// Written over, it is carried no longer.
+	// Another write replaces the key.
 	a.put(t, "entity/x", "1", create...).refused(http.StatusPreconditionFailed, wire.KindPrecondition)
 	a.put(t, "entity/x", "3", key("one")...).want(http.StatusOK)
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("3")
-	// A key belongs to a memento.
+	// A key belongs to one memento.
 	a.put(t, "entity/y", "1", key("one")...).want(http.StatusCreated)
 }
 
-// Promise: the same put sent many times at once, through all nodes, applies once and
-// is told the same.
+// Promise: the same put, sent many times at once through all nodes, applies once and is always
+// answered with that result.
 func TestPut_RepeatsAtOnceApplyOnce(t *testing.T) {
 	p := newPlane(t)
 	nodes := []*peer{p.lead("a"), p.join("b", modes.HotStandby, modes.StateHotStandby), p.join("c", modes.HotBackup, modes.StateHotBackup)}
@@ -77,7 +79,7 @@ func TestPut_RepeatsAtOnceApplyOnce(t *testing.T) {
 	}
 }
 
-// The master that comes after knows what was stored.
+// The next master knows the keys that were stored.
 func TestPut_RepeatAtTheNextMaster(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")

@@ -1,3 +1,5 @@
+// This file tests streams whose token is revoked.
+
 package httpapi_test
 
 import (
@@ -18,28 +20,28 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// revocable is one token, until it is taken away.
-type revocable struct{ gone atomic.Bool }
+// revocableToken is one token that can be revoked.
+type revocableToken struct{ gone atomic.Bool }
 
 // Holder implements [httpapi.Tokens].
-func (r *revocable) Holder(token string) (credentials.Holder, bool) {
+func (r *revocableToken) Holder(token string) (credentials.Holder, bool) {
 	if token != "secret" || r.gone.Load() {
 		return credentials.Holder{}, false
 	}
 	return credentials.Holder{Name: "vera", Role: credentials.Viewer}, true
 }
 
-// slow is a client that takes a part of what it is sent each second.
-type slow struct{ *httptest.ResponseRecorder }
+// slowRecorder is a client that reads one part each second.
+type slowRecorder struct{ *httptest.ResponseRecorder }
 
 // Write implements [io.Writer].
-func (s slow) Write(b []byte) (int, error) {
+func (s slowRecorder) Write(b []byte) (int, error) {
 	<-time.After(time.Second)
 	return s.ResponseRecorder.Write(b)
 }
 
-// Promise: a stream ends within 10 s of the revocation of its token, whether or not there
-// is something to tell.
+// Promise: a stream ends within 10 s after its token was revoked, whether or not there is
+// something to send.
 func TestStreams_EndWithTheirToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		path string
@@ -52,7 +54,7 @@ func TestStreams_EndWithTheirToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
-				token := new(revocable)
+				token := new(revocableToken)
 				p.secure = func(_ string, cfg *httpapi.Config) *tls.Config {
 					cfg.Access.Tokens = token
 					return nil
@@ -73,7 +75,7 @@ func TestStreams_EndWithTheirToken(t *testing.T) {
 					defer close(ended)
 					req := httptest.NewRequestWithContext(ctx, http.MethodGet, c.path, nil)
 					req.Header.Set("Authorization", "Bearer secret")
-					a.api.ServeHTTP(slow{rec}, req)
+					a.api.ServeHTTP(slowRecorder{rec}, req)
 				})
 				for range 13 {
 					if c.busy {

@@ -1,3 +1,5 @@
+// This file tests forwarding between nodes with certificates.
+
 package httpapi_test
 
 import (
@@ -17,7 +19,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// newCA makes a CA of this test.
+// newCA makes a CA for this test.
 func newCA(t *testing.T, name string) *certtest.CA {
 	t.Helper()
 	ca, err := certtest.NewCA(t.TempDir(), name)
@@ -27,8 +29,8 @@ func newCA(t *testing.T, name string) *certtest.CA {
 	return ca
 }
 
-// secured gives a node a certificate of one CA, with which it asks for those of the same,
-// and lets it trust the nodes of another.
+// secured gives a node a certificate of CA own, from which it also requires client
+// certificates, and makes it trust nodes of CA trusts.
 func secured(t *testing.T, id string, cfg *httpapi.Config, own, trusts *certtest.CA) *tls.Config {
 	t.Helper()
 	cert, key, err := own.Issue(certtest.Pair{Name: id})
@@ -46,7 +48,7 @@ func secured(t *testing.T, id string, cfg *httpapi.Config, own, trusts *certtest
 	return server.Config()
 }
 
-// with gives a peer a client that shows a certificate of a CA, or none.
+// with returns the peer with a client that has a certificate of a CA, or none.
 func (n *peer) with(t *testing.T, ca *certtest.CA, name string) *peer {
 	t.Helper()
 	var cert, key string
@@ -65,7 +67,7 @@ func (n *peer) with(t *testing.T, ca *certtest.CA, name string) *peer {
 	return n
 }
 
-// Promise: nodes forward to each other over TLS, and show each other certificates.
+// Promise: nodes forward to each other over TLS with client certificates.
 func TestSecure_ForwardsOverTLS(t *testing.T) {
 	ca := newCA(t, "ca")
 	p := newPlane(t)
@@ -85,8 +87,8 @@ func TestSecure_ForwardsOverTLS(t *testing.T) {
 		b.get(t, open).want(http.StatusOK)
 	}
 
-	// Whoever finds b's record asks whether that process is still there, without
-	// anything that b would know.
+	// A process that found b's record can ask whether b is still there, without credentials
+	// that b knows.
 	shown, err := credentials.OpenClient("", "", ca.File(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +103,8 @@ func TestSecure_ForwardsOverTLS(t *testing.T) {
 	}
 }
 
-// Promise: a write that would have to go where there is no trust is not sent there, and
-// is told why at once.
+// Promise: a write is not sent to a node that is not trusted, and is refused at once with the
+// reason.
 func TestSecure_ForwardsToNobodyElse(t *testing.T) {
 	ca, other := newCA(t, "ca"), newCA(t, "other")
 	for name, c := range map[string]struct {

@@ -41,7 +41,7 @@ type Config struct {
 	// Metrics answers GET /metrics; nil means 404.
 	Metrics http.Handler
 	// Standstill reports when the process was suspended; nil means that it never was.
-	Standstill Standstill
+	Standstill StandstillDetector
 	// Transport wraps the transport of forwarded requests; nil means no wrapper.
 	Transport func(http.RoundTripper) http.RoundTripper
 	// Logger gets errors that clients are not told; nil means no log.

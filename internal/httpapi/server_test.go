@@ -1,3 +1,5 @@
+// This file tests what all answers have in common.
+
 package httpapi_test
 
 import (
@@ -43,7 +45,7 @@ func TestServer_RefusesWhatItHasNoRouteFor(t *testing.T) {
 	}
 }
 
-// Promise: what is asked of no path is answered by the API as well, as a node.
+// Promise: a request with no such path is answered by the API as well, and names the node.
 func TestServer_AnswersWhatHasNoPath(t *testing.T) {
 	a := newPlane(t).lead("a")
 	for _, line := range []string{"OPTIONS * HTTP/1.1", "CONNECT localhost:1 HTTP/1.1"} {
@@ -54,7 +56,7 @@ func TestServer_AnswersWhatHasNoPath(t *testing.T) {
 }
 
 func TestServer_ShowsItsDocument(t *testing.T) {
-	// A node that is nothing yet shows it as well.
+	// A node that is still initializing answers as well.
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.store.Cut("a")
 		a := p.start("a", modes.Auto)
@@ -73,7 +75,7 @@ func TestServer_AnswersHeadAsGet(t *testing.T) {
 }
 
 func TestServer_PanicIsAnAnswer(t *testing.T) {
-	api := httpapi.New(httpapi.Config{Node: nobody{}}) // every method but Status panics
+	api := httpapi.New(httpapi.Config{Node: bareNode{}}) // most methods of the node panic
 	defer api.Close()
 	rec := httptest.NewRecorder()
 	req := httptest.NewRequest(http.MethodGet, "http://localhost"+wire.PathHistory, nil)

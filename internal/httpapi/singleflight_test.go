@@ -1,3 +1,5 @@
+// This file tests that many readers put no more load on the store than a few.
+
 package httpapi_test
 
 import (
@@ -17,16 +19,16 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// asked is a store that counts what it is asked, and takes its time.
-type asked struct {
+// countingStore is a store that counts its calls and answers with a delay.
+type countingStore struct {
 	driver.Store
-	takes                         atomic.Int64 // nanoseconds; 0 counts nothing
+	latency                       atomic.Int64 // nanoseconds; 0 counts nothing
 	all, planes, checks, together atomic.Int64
-	most                          atomic.Int64 // of all at one time
+	most                          atomic.Int64 // concurrent calls
 }
 
-func (a *asked) count(what *atomic.Int64) (done func()) {
-	takes := time.Duration(a.takes.Load())
+func (a *countingStore) count(what *atomic.Int64) (done func()) {
+	takes := time.Duration(a.latency.Load())
 	if takes == 0 {
 		return func() {}
 	}
@@ -39,40 +41,39 @@ func (a *asked) count(what *atomic.Int64) (done func()) {
 	return func() { a.together.Add(-1) }
 }
 
-func (a *asked) Plane(ctx context.Context) (driver.Plane, error) {
+func (a *countingStore) Plane(ctx context.Context) (driver.Plane, error) {
 	defer a.count(&a.planes)()
 	return a.Store.Plane(ctx)
 }
 
-func (a *asked) Writable(ctx context.Context, r driver.Record) error {
+func (a *countingStore) Writable(ctx context.Context, r driver.Record) error {
 	defer a.count(&a.checks)()
 	return a.Store.Writable(ctx, r)
 }
 
-func (a *asked) History(ctx context.Context) ([]driver.HistoryEntry, error) {
+func (a *countingStore) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	defer a.count(nil)()
 	return a.Store.History(ctx)
 }
 
-func (a *asked) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
+func (a *countingStore) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) ([]rebind.Change, bool, error) {
 	defer a.count(nil)()
 	return a.Store.Past(ctx, at, start, limit)
 }
 
-func (a *asked) Head(ctx context.Context) (rebind.Revision, error) {
+func (a *countingStore) Head(ctx context.Context) (rebind.Revision, error) {
 	defer a.count(nil)()
 	return a.Store.Head(ctx)
 }
 
-// Promise: what any reader can make of load for the store is bounded, however many ask:
-// they share one answer, or take turns, and each gets an answer that is not older than
-// its question.
-func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
+// Promise: the load that readers can put on the store is limited, however many they are. They
+// share an answer or take turns, and no answer is older than its request.
+func TestSingleflight_ReadersAreNoLoadForTheStore(t *testing.T) {
 	const readers = 200
-	// The node asks for the store's revision by itself as well, once a second.
+	// The node itself also asks for the store's revision, once a second.
 	for name, c := range map[string]struct {
 		method, path, body string
-		all, most          int64 // what the store is asked in all, and at a time, at most
+		all, most          int64 // limits on the calls to the store in total, and at one time
 	}{
 		"the plane":         {http.MethodGet, wire.PathPlane, "", 5, 1},
 		"the history":       {http.MethodGet, wire.PathHistory, "", 3, 1},
@@ -83,7 +84,7 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, p *plane) {
-				store := new(asked)
+				store := new(countingStore)
 				p.lead("a")
 				p.wrap = func(s driver.Store) driver.Store { store.Store = s; return store }
 				b := p.join("b", modes.HotBackup, modes.StateHotBackup)
@@ -91,13 +92,13 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 				p.store.Put("entity/x", rebind.Content{}, "")
 				synctest.Wait()
 				path := strings.ReplaceAll(c.path, "%d", fmt.Sprint(p.store.Revision()))
-				store.takes.Store(int64(10 * time.Millisecond))
+				store.latency.Store(int64(10 * time.Millisecond))
 				var asking sync.WaitGroup
 				for range readers {
 					asking.Go(func() { b.get(t, path).want(http.StatusOK) })
 				}
 				asking.Wait()
-				store.takes.Store(0)
+				store.latency.Store(0)
 				if all, most := store.all.Load(), store.most.Load(); all > c.all || most > c.most || all == 0 {
 					t.Errorf("%d readers ask the store %d times, %d at a time, want at most %d and %d", readers, all, most, c.all, c.most)
 				}
@@ -106,13 +107,13 @@ func TestShared_ReadersAreNoLoadForTheStore(t *testing.T) {
 	}
 }
 
-// Promise: a reader is not answered with what was true before it asked.
-func TestShared_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
+// Promise: a reader never gets an answer from before its request.
+func TestSingleflight_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
-		store := new(asked)
+		store := new(countingStore)
 		p.wrap = func(s driver.Store) driver.Store { store.Store = s; return store }
 		a := p.lead("a")
-		store.takes.Store(int64(100 * time.Millisecond))
+		store.latency.Store(int64(100 * time.Millisecond))
 		var asking sync.WaitGroup
 		for i := range 50 {
 			asking.Go(func() {
@@ -130,11 +131,11 @@ func TestShared_AnswersAreNotOlderThanTheQuestion(t *testing.T) {
 	})
 }
 
-// Promise: an archive that would fill the disk is refused: at once where its size is told.
+// Promise: an archive that would fill the disk is refused, and at once if it declares its size.
 func TestArchive_MayTakeHalfOfTheDisk(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
-	archive := pack(t, []rebind.Name{"entity/x", "entity/y"}, stock)
+	archive := pack(t, []rebind.Name{"entity/x", "entity/y"}, exampleState)
 	for free, want := range map[int]int{2*len(archive) + 2: http.StatusOK, 2*len(archive) - 2: http.StatusInsufficientStorage, 0: http.StatusInsufficientStorage} {
 		a.api.SetFreeSpace(int64(free))
 		a.do(t, http.MethodPost, wire.PathImport, archive, "Content-Type", wire.Archive).want(want)

@@ -1,3 +1,5 @@
+// This file tests clients that do not read.
+
 package httpapi_test
 
 import (
@@ -19,8 +21,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// sockets serves the API of a node in a bubble and returns what connects to it. Nothing
-// is buffered between the two: who does not read is slow at once.
+// sockets serves the API of a node in a bubble and returns a function that connects to it.
+// Nothing is buffered in between, so a client that does not read is slow at once.
 func (n *peer) sockets(t *testing.T) (dial func() net.Conn) {
 	t.Helper()
 	pipes := newNetwork()
@@ -38,16 +40,16 @@ func (n *peer) sockets(t *testing.T) (dial func() net.Conn) {
 	}
 }
 
-// live is how much of the heap is in use.
-func live() int64 {
+// heapInUse returns how much of the heap is in use.
+func heapInUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// Promise: 64 clients that ask for everything and read nothing, or send nearly all of a
-// body, take little memory, keep nobody out and are cut off.
+// Promise: 64 clients that request everything and read nothing, or send only most of a body,
+// take little memory, keep nobody out, and are cut off.
 func TestSlow_ClientsTakeLittleAndKeepNobodyOut(t *testing.T) {
 	const slow, most, large = 64, 64 << 20, 60 << 10
 	for name, head := range map[string]string{
@@ -75,12 +77,12 @@ func TestSlow_ClientsTakeLittleAndKeepNobodyOut(t *testing.T) {
 					head = fmt.Sprintf(head, p.store.Revision())
 				}
 				text := []byte(head)
-				dial, before := a.sockets(t), live()
+				dial, before := a.sockets(t), heapInUse()
 				conns := make([]net.Conn, slow)
 				var sending sync.WaitGroup
 				for i := range conns {
 					conns[i] = dial()
-					sending.Go(func() { _, _ = conns[i].Write(text) }) // until it is cut
+					sending.Go(func() { _, _ = conns[i].Write(text) }) // until it is cut off
 				}
 				synctest.Wait()
 				for range 3 {
@@ -97,7 +99,7 @@ func TestSlow_ClientsTakeLittleAndKeepNobodyOut(t *testing.T) {
 						t.Errorf("others waited for %s", took)
 					}
 				}
-				if grown := live() - before; grown > most {
+				if grown := heapInUse() - before; grown > most {
 					t.Errorf("they take %d MiB", grown>>20)
 				}
 				<-time.After(httpapi.BodyTimeout + httpapi.PartTimeout + time.Minute)
@@ -112,8 +114,8 @@ func TestSlow_ClientsTakeLittleAndKeepNobodyOut(t *testing.T) {
 	}
 }
 
-// Promise: a watcher that does not read costs no more than one that does, however much
-// happens at one revision.
+// Promise: a watcher that does not read costs no more than one that does, however much changes
+// at one revision.
 func TestSlow_WatchOfMuchAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -140,12 +142,12 @@ func TestSlow_WatchOfMuchAtOnce(t *testing.T) {
 		for i := range ops {
 			ops[i] = rebind.Op{Name: rebind.Name(fmt.Sprintf("blob/b%d", i)), Put: &rebind.Content{Payload: make([]byte, maxPayload)}}
 		}
-		before := live()
+		before := heapInUse()
 		if _, err := a.Commit(t.Context(), rebind.Delta{Ops: ops}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if grown := live() - before; grown > 64<<20 {
+		if grown := heapInUse() - before; grown > 64<<20 {
 			t.Errorf("%d watchers of %d MiB take %d MiB", watchers, len(ops)*maxPayload>>20, grown>>20)
 		}
 		<-time.After(httpapi.PartTimeout + time.Second)
@@ -157,7 +159,8 @@ func TestSlow_WatchOfMuchAtOnce(t *testing.T) {
 	})
 }
 
-// Promise: who keeps its pace gets all of a large answer, however many do not read.
+// Promise: a client that keeps reading gets a large answer complete, however many others do not
+// read.
 func TestSlow_HonestClientsGetAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		const count = 150

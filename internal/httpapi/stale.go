@@ -25,9 +25,9 @@ const (
 	wakeTime = 500 * time.Millisecond
 )
 
-// Standstill reports the moment at which the process was last found to have been suspended, and
+// StandstillDetector reports the moment at which the process was last found to have been suspended, and
 // the zero moment if it never was.
-type Standstill interface{ Found() clock.Moment }
+type StandstillDetector interface{ Found() clock.Moment }
 
 // arrival is when a request came and until when its caller waits.
 type arrival struct {

@@ -1,3 +1,5 @@
+// This file tests that writes are not begun once their callers have given them up.
+
 package httpapi_test
 
 import (
@@ -25,22 +27,22 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// froze is a node's standstill as a test has it.
-type froze struct{ waits atomic.Bool }
+// fakeStandstill is a node's standstill as a test sets it.
+type fakeStandstill struct{ woken atomic.Bool }
 
-// Found implements [httpapi.Standstill]. Who asks first has waited for a while.
-func (f *froze) Found() clock.Moment {
-	if f.waits.Swap(false) {
+// Found implements [httpapi.StandstillDetector]. Its first call waits a while.
+func (f *fakeStandstill) Found() clock.Moment {
+	if f.woken.Swap(false) {
 		<-time.After(httpapi.MinStale + 10*time.Millisecond)
 		return clock.Now()
 	}
 	return clock.Moment{}
 }
 
-// woke has the node find, when it looks next, that it stood still until then.
-func (f *froze) woke() { f.waits.Store(true) }
+// wake makes the next call to Found report a standstill that lasted until then.
+func (f *fakeStandstill) wake() { f.woken.Store(true) }
 
-// everyWrite is a request of each route that changes something, as it would succeed.
+// everyWrite has, for each route that changes something, a request that would succeed.
 func everyWrite(api *httpapi.Server) map[string]string {
 	bodies := map[string]string{
 		"PUT " + wire.PathMode: `{"mode":"hot_standby"}`, "PUT " + wire.PathPriority: `{"priority":7}`, "PUT " + wire.PathLogLevel: `{"level":"debug"}`,
@@ -57,11 +59,11 @@ func everyWrite(api *httpapi.Server) map[string]string {
 	return writes
 }
 
-// Promise: on every route, through another node as well, a write whose time has passed or
-// that waited while the node stood still is answered 503 and not begun.
-func TestBegin_WritesThatWereGivenUp(t *testing.T) {
+// Promise: on every route, forwarded or not, a write whose deadline has passed, or that waited
+// while the process was suspended, is answered with 503 and not begun.
+func TestStale_WritesThatWereGivenUp(t *testing.T) {
 	p := newPlane(t)
-	still := map[string]*froze{"a": {}, "b": {}}
+	still := map[string]*fakeStandstill{"a": {}, "b": {}}
 	p.configure = func(id string, cfg *httpapi.Config) { cfg.Standstill = still[id] }
 	a := p.lead("a")
 	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
@@ -94,23 +96,23 @@ func TestBegin_WritesThatWereGivenUp(t *testing.T) {
 	})
 	untouched("deadline")
 	each(func(n *peer, method, path string, body []byte) {
-		still[n.id].woke()
+		still[n.id].wake()
 		n.do(t, method, path, body).refused(http.StatusServiceUnavailable, wire.KindNotBegun).has("Retry-After", wire.RetryAfter)
 	})
 	untouched("standstill")
-	// A master that was frozen gets what another node sends it.
+	// A master that was suspended gets what another node sends it.
 	eventually(t, func() error { // until b is awake
 		if got, err := b.try(t, http.MethodPut, at("entity/z"), []byte("1")); err != nil || got.status >= 300 {
 			return fmt.Errorf("%v %v", got, err)
 		}
 		return nil
 	})
-	still["a"].woke()
+	still["a"].wake()
 	b.put(t, "entity/x", "2").refused(http.StatusServiceUnavailable, wire.KindNotBegun)
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1")
-	// Reads and health go on.
+	// Reads and health checks are not affected.
 	a.get(t, wire.PathReady).want(http.StatusOK)
-	// What comes later is taken, and a deadline that lies ahead.
+	// Later writes are accepted, and so are deadlines in the future.
 	eventually(t, func() error {
 		got, err := b.try(t, http.MethodPut, at("entity/x"), []byte("3"), wire.HeaderDeadline, time.Now().Add(time.Hour).Format(time.RFC3339))
 		if err != nil || got.status != http.StatusOK {
@@ -122,7 +124,7 @@ func TestBegin_WritesThatWereGivenUp(t *testing.T) {
 }
 
 // Promise: a forwarder tells the master until when the caller waits.
-func TestBegin_ForwarderPassesTheDeadlineOn(t *testing.T) {
+func TestStale_ForwarderPassesTheDeadlineOn(t *testing.T) {
 	p := newPlane(t)
 	var got atomic.Pointer[string]
 	p.configure = func(id string, cfg *httpapi.Config) {
@@ -150,7 +152,7 @@ func TestBegin_ForwarderPassesTheDeadlineOn(t *testing.T) {
 		if own != 0 {
 			limit = min(limit, own)
 		}
-		if left := time.Until(at); err != nil || left > limit || left < limit-patience {
+		if left := time.Until(at); err != nil || left > limit || left < limit-waitLimit {
 			t.Errorf("caller waits %s: forwarded with %q, %v", own, *got.Load(), err)
 		}
 	}
@@ -160,16 +162,16 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Promise: a write that comes together with its caller's leaving is not begun, through TLS
-// and a bounded listener too.
-func TestBegin_CallerThatHasHungUp(t *testing.T) {
+// Promise: a write that arrives together with the end of its connection is not begun, over TLS
+// and through a limited listener as well.
+func TestStale_CallerThatHasHungUp(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.put(t, "entity/x", "1").want(http.StatusCreated)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The server comes to each connection only when the caller has left it.
+	// The server accepts each connection only after the caller has closed it.
 	hold := make(chan struct{})
 	server := a.api.HTTPServer()
 	inner := server.Handler
@@ -191,7 +193,7 @@ func TestBegin_CallerThatHasHungUp(t *testing.T) {
 		}
 	}
 	close(hold)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		t.Fatal(err)
@@ -200,7 +202,7 @@ func TestBegin_CallerThatHasHungUp(t *testing.T) {
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1")
 }
 
-// A client that hangs up is nothing to report, whatever it was waiting for.
+// A client that hangs up is not logged as an error, whatever it was waiting for.
 func TestServer_ClientThatHangsUpIsNotAnError(t *testing.T) {
 	p := newPlane(t)
 	core, logs := observer.New(zapcore.DebugLevel)

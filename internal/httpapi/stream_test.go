@@ -1,3 +1,5 @@
+// This file has the network, the stores and the clients for tests of watches.
+
 package httpapi_test
 
 import (
@@ -18,22 +20,22 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// network is for one server in virtual time. Its connections buffer nothing:
-// who does not read is a slow client at once.
-type network struct {
+// pipeNetwork is a network for one server in virtual time. Its connections buffer nothing, so a
+// client that does not read is slow at once.
+type pipeNetwork struct {
 	conns chan net.Conn
 	done  chan struct{}
 	close func()
 }
 
-func newNetwork() *network {
-	p := &network{conns: make(chan net.Conn), done: make(chan struct{})}
+func newNetwork() *pipeNetwork {
+	p := &pipeNetwork{conns: make(chan net.Conn), done: make(chan struct{})}
 	p.close = sync.OnceFunc(func() { close(p.done) })
 	return p
 }
 
 // Accept implements [net.Listener].
-func (p *network) Accept() (net.Conn, error) {
+func (p *pipeNetwork) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
 		return c, nil
@@ -43,15 +45,15 @@ func (p *network) Accept() (net.Conn, error) {
 }
 
 // Close implements [net.Listener].
-func (p *network) Close() error { p.close(); return nil }
+func (p *pipeNetwork) Close() error { p.close(); return nil }
 
 // Addr implements [net.Listener].
-func (p *network) Addr() net.Addr { return &net.UnixAddr{Name: "network"} }
+func (p *pipeNetwork) Addr() net.Addr { return &net.UnixAddr{Name: "network"} }
 
-func (p *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (p *pipeNetwork) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {
-	case p.conns <- local{theirs}:
+	case p.conns <- localConn{theirs}:
 		return ours, nil
 	case <-p.done:
 		return nil, net.ErrClosed
@@ -60,9 +62,9 @@ func (p *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// connect serves the API of a node in a bubble on a network of virtual time, and gives
-// the node's peer a client for it. The returned func stops the server as the daemon
-// does when its node has ended: it waits for what is being answered.
+// connect serves the API of a node in a bubble on a pipeNetwork, and gives the peer a client
+// for it. The returned function stops the server as the daemon does after its node has ended:
+// it waits for the requests in progress.
 func (n *peer) connect(t *testing.T) (shutdown func(context.Context) error) {
 	t.Helper()
 	pipes := newNetwork()
@@ -79,14 +81,14 @@ func (n *peer) connect(t *testing.T) (shutdown func(context.Context) error) {
 	return server.Shutdown
 }
 
-// counted is a store that counts the watches of mementos that are open.
-type counted struct {
+// watchCountingStore is a store that counts open watches of mementos.
+type watchCountingStore struct {
 	driver.Store
 	open, opened atomic.Int64
 }
 
 // Watch opens a watch that is counted until it is closed.
-func (c *counted) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
+func (c *watchCountingStore) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
 	c.open.Add(1)
 	c.opened.Add(1)
 	return &countedWatch{Watcher: c.Store.Watch(ctx, after), closed: sync.OnceFunc(func() { c.open.Add(-1) })}
@@ -100,7 +102,7 @@ type countedWatch struct {
 // Close closes the watch.
 func (w *countedWatch) Close() { w.closed(); w.Watcher.Close() }
 
-// subscription is a watch as a client has it.
+// subscription is a client's watch.
 type subscription struct {
 	*client.Events
 	t     testing.TB
@@ -109,7 +111,7 @@ type subscription struct {
 	at    int64 // of the last event
 }
 
-// subscribe opens a watch, which begins with a bookmark.
+// subscribe opens a watch and reads its first bookmark.
 func (n *peer) subscribe(t testing.TB, query string, header ...string) *subscription {
 	t.Helper()
 	s, err := n.trySubscribe(t, query, header...)
@@ -129,7 +131,7 @@ func (n *peer) trySubscribe(t testing.TB, query string, header ...string) (*subs
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := (&http.Client{Transport: n.client.Transport}).Do(req) // without a time limit
+	resp, err := (&http.Client{Transport: n.client.Transport}).Do(req) // without a timeout
 	if err != nil {
 		cancel()
 		return nil, err
@@ -147,7 +149,7 @@ func (n *peer) trySubscribe(t testing.TB, query string, header ...string) (*subs
 	return s, err
 }
 
-// next reads an event and holds it against the document.
+// next reads an event and checks it against the document.
 func (s *subscription) next() (client.Event, error) {
 	ev, err := s.Next()
 	if err != nil {
@@ -210,7 +212,7 @@ func (s *subscription) tryUntil(rev int64) error {
 	return nil
 }
 
-// ends reads up to the end of the stream, and wants to be told of that kind of problem.
+// ends reads to the end of the stream, and checks the kind of its last problem.
 func (s *subscription) ends(kind string) {
 	s.t.Helper()
 	for {
@@ -229,7 +231,7 @@ func (s *subscription) ends(kind string) {
 	}
 }
 
-// told lists what the watch has told, as "revision op type/id …".
+// told lists the changes that were read, as "revision op type/id …".
 func (s *subscription) told() []string {
 	var all []string
 	for _, step := range s.steps {

@@ -1,3 +1,5 @@
+// This file tests listings with payloads.
+
 package httpapi_test
 
 import (
@@ -16,7 +18,7 @@ func TestList_Values(t *testing.T) {
 	a := p.lead("a")
 	for name, c := range map[string]struct {
 		contentType, payload string
-		data                 string // empty: comes as base64
+		data                 string // empty if it comes as base64
 	}{
 		"json":                   {"application/json", ` {"a": [1, 2.50, "é<&>"]} `, `{"a":[1,2.50,"é<&>"]}`},
 		"json-null":              {"application/json; charset=utf-8", "null", "null"},
@@ -25,7 +27,7 @@ func TestList_Values(t *testing.T) {
 		"json-not-utf8":          {"application/vnd.x+json", "\"\xff\"", ""},
 		"json-of-no-type":        {"", `{"a":1}`, ""},
 		"text":                   {"text/plain", "hello", ""},
-		"bytes":                  {"application/octet-stream", everyByte(), ""},
+		"bytes":                  {"application/octet-stream", byteRange(), ""},
 		"empty":                  {"", "", ""},
 		"empty-json":             {"application/vnd.x+json", "", ""},
 	} {
@@ -56,11 +58,11 @@ func TestList_Values(t *testing.T) {
 	}
 }
 
-// A page of payloads is bounded in bytes, and the next one goes on behind it.
+// The payloads of a page are limited in bytes, and the next page continues after it.
 func TestList_ValuesBoundThePage(t *testing.T) {
 	a := newPlane(t).lead("a")
 	large := strings.Repeat("x", maxPayload)
-	const count = 200 // of 64 KiB: 17 MiB as base64
+	const count = 200 // of 64 KiB each: 17 MiB as base64
 	for i := range count {
 		a.put(t, fmt.Sprintf("entity/%03d", i), large).want(http.StatusCreated)
 	}
@@ -89,7 +91,7 @@ func TestList_ValuesBoundThePage(t *testing.T) {
 	}
 }
 
-// typed is the header that says of which type a payload is; none for no type.
+// typed is the header with the media type of a payload, or none.
 func typed(contentType string) []string {
 	if contentType == "" {
 		return nil

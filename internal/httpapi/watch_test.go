@@ -1,3 +1,5 @@
+// This file tests watches.
+
 package httpapi_test
 
 import (
@@ -24,13 +26,13 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// store writes a memento past the API and returns its revision.
+// write writes a memento without the API and returns its revision.
 func (p *plane) write(name rebind.Name, payload string) int64 {
 	p.store.Put(name, rebind.Content{Payload: []byte(payload)}, "")
 	return int64(p.store.Revision())
 }
 
-// Promise: one event for each revision, its id the revision, with what was put.
+// Promise: one event for each revision, with the revision as its id and all that was put.
 func TestWatch_TellsOfEachRevision(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -76,12 +78,12 @@ func TestWatch_TellsOfEachRevision(t *testing.T) {
 	}
 }
 
-// Promise: a watcher is told how far it is, first and every ten seconds, also where
-// nothing happens that it asked for.
+// Promise: a watcher is told how far the watch has come, at first and every ten seconds, even
+// if nothing it asked for happens.
 func TestWatch_Bookmarks(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
-		<-time.After(5 * time.Second) // all is quiet, and the mirror has seen it
+		<-time.After(5 * time.Second) // nothing happens, and the mirror has caught up
 		began := p.store.Revision()
 		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 		defer cancel()
@@ -107,8 +109,8 @@ func TestWatch_Bookmarks(t *testing.T) {
 	})
 }
 
-// Promise: R and Last-Event-ID give what came after, from the store where the node
-// keeps it no more, and 410 where the store neither.
+// Promise: from_revision and Last-Event-ID give what came after, from the store if the node no
+// longer keeps it, and 410 if the store does not either.
 func TestWatch_FromThePast(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -138,7 +140,7 @@ func TestWatch_FromThePast(t *testing.T) {
 
 	p.store.Compact()
 	b.get(t, fmt.Sprintf("%s?from_revision=%d", wire.PathWatch, from)).refused(http.StatusGone, wire.KindGone)
-	a.subscribe(t, fmt.Sprintf("?from_revision=%d", from)) // this one still keeps it
+	a.subscribe(t, fmt.Sprintf("?from_revision=%d", from)) // the node still keeps this one
 	b.get(t, fmt.Sprintf("%s?from_revision=%d", wire.PathWatch, last+1000)).refused(http.StatusGone, wire.KindGone)
 	for _, query := range []string{"?from_revision=-1", "?from_revision=x", "?type=Bad", "?from=1"} {
 		b.get(t, wire.PathWatch+query).refused(http.StatusBadRequest, wire.KindBadRequest)
@@ -153,8 +155,8 @@ func TestWatch_FromThePast(t *testing.T) {
 	c.get(t, wire.PathWatch).refused(http.StatusServiceUnavailable, wire.KindNotReady)
 }
 
-// Promise: a client that comes back again and again, to one node or another, misses
-// nothing and gets nothing twice.
+// Promise: a client that reconnects again and again, to any node, misses nothing and gets
+// nothing twice.
 func TestWatch_ResumesWhereItWas(t *testing.T) {
 	p := newPlane(t)
 	nodes := []*peer{p.lead("a"), p.join("b", modes.HotBackup, modes.StateHotBackup)}
@@ -192,14 +194,14 @@ func TestWatch_ResumesWhereItWas(t *testing.T) {
 	}
 }
 
-// Promise: a thousand subscribers of a hot node cost the store one watch, and each sees
-// every revision once, in order.
+// Promise: a thousand watchers of a hot node cost the store one watch, and each gets every
+// revision once and in order.
 func TestWatch_ManySubscribersCostOneWatch(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
-		var store *counted
+		var store *watchCountingStore
 		p.wrap = func(s driver.Store) driver.Store {
-			store = &counted{Store: s}
+			store = &watchCountingStore{Store: s}
 			return store
 		}
 		b := p.join("b", modes.HotBackup, modes.StateHotBackup)
@@ -244,7 +246,7 @@ func TestWatch_ManySubscribersCostOneWatch(t *testing.T) {
 	})
 }
 
-// Promise: a subscriber that does not read is cut off, and the others go on.
+// Promise: a watcher that does not read is cut off, and the others continue.
 func TestWatch_SlowSubscriberIsCut(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -265,8 +267,8 @@ func TestWatch_SlowSubscriberIsCut(t *testing.T) {
 	})
 }
 
-// Promise: who falls behind what the node keeps is told so, and catches up when it comes
-// back, as long as the store has it.
+// Promise: a watcher that falls behind what the node keeps is told so, and catches up when it
+// reconnects, as long as the store has it.
 func TestWatch_SubscriberFallsOutOfTheFeed(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		a := p.lead("a")
@@ -274,7 +276,7 @@ func TestWatch_SubscriberFallsOutOfTheFeed(t *testing.T) {
 		s := a.subscribe(t, "")
 		const writes = 10_100
 		last := p.write("entity/x", "first")
-		synctest.Wait() // it is being told, and does not listen
+		synctest.Wait() // the node is sending to it, and it does not read
 		for i := range writes {
 			last = p.write("entity/x", strconv.Itoa(i))
 			if i%1000 == 0 {
@@ -293,8 +295,8 @@ func TestWatch_SubscriberFallsOutOfTheFeed(t *testing.T) {
 	})
 }
 
-// Promise: a watch ends with what it shows: when the node holds no state any more, when
-// it stops, which a stream does not delay, and when the store turns out to be another.
+// Promise: a watch ends with its source: when the node no longer holds state, when the node
+// stops, which a stream does not delay, and when the store was restored.
 func TestWatch_EndsWithTheNode(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
@@ -304,7 +306,7 @@ func TestWatch_EndsWithTheNode(t *testing.T) {
 		if _, err := b.ChangeMode(t.Context(), modes.HotStandby); err != nil {
 			t.Fatal(err)
 		}
-		s.until(p.write("entity/x", "1")) // a change among hot modes keeps the mirror
+		s.until(p.write("entity/x", "1")) // a change between hot modes keeps the mirror
 		if _, err := b.ChangeMode(t.Context(), modes.Standby); err != nil {
 			t.Fatal(err)
 		}
@@ -344,14 +346,14 @@ func TestWatch_StoreIsRestored(t *testing.T) {
 	})
 }
 
-// A client that has read its own write elsewhere is not told that its revision is of
-// another history: this node's copy comes that far.
+// A client that has read its own write on another node is not told that its revision belongs to
+// another history: this node's copy will reach it.
 func TestWatch_FromARevisionThatIsOnItsWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *plane) {
 		p.lead("a")
 		b := p.join("b", modes.HotBackup, modes.StateHotBackup)
 		b.connect(t)
-		p.store.DeleteRecord("nobody") // a revision that changes no memento
+		p.store.DeleteRecord("nobody") // a revision without a change of mementos
 		ahead := int64(p.store.Revision())
 		s := b.subscribe(t, fmt.Sprintf("?from_revision=%d", ahead))
 		if s.at != ahead {

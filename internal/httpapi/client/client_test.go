@@ -1,3 +1,5 @@
+// This file tests the client.
+
 package client_test
 
 import (
@@ -21,8 +23,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// server answers by handler, as the node of that name; as nobody if it is empty. It
-// counts what it is asked.
+// server answers by handler as the node of that name, or as no node if it is empty. It counts
+// its requests.
 type server struct {
 	*httptest.Server
 	asked atomic.Int64
@@ -42,7 +44,7 @@ func serve(t *testing.T, node string, handler http.HandlerFunc) *server {
 	return s
 }
 
-// nowhere is the URL of a server that is gone.
+// nowhere returns the URL of a server that is gone.
 func nowhere(t *testing.T) string {
 	t.Helper()
 	gone := httptest.NewServer(nil)
@@ -96,8 +98,8 @@ func within(t *testing.T, limit time.Duration) context.Context {
 	return ctx
 }
 
-// Of several servers the first that answers counts: what was never sent, and what was
-// not applied, goes to the next. One without a scheme is asked by HTTP.
+// The first of several servers that answers counts: a request that was not sent, or not
+// applied, goes to the next. A server without a scheme is asked over HTTP.
 func TestClient_GoesToTheNextServer(t *testing.T) {
 	for name, first := range map[string]http.HandlerFunc{
 		"gone":   nil,
@@ -121,8 +123,8 @@ func TestClient_GoesToTheNextServer(t *testing.T) {
 	}
 }
 
-// The server that has answered is asked again, so that a command of several requests has
-// one picture.
+// The server that answered last is asked again, so that all requests of a command see one
+// state.
 func TestClient_StaysWithTheServerThatAnswers(t *testing.T) {
 	a, b := serve(t, "a", refuse(503, wire.KindNotReady)), serve(t, "b", fine)
 	c := newClient(t, a.URL, b.URL)
@@ -136,7 +138,7 @@ func TestClient_StaysWithTheServerThatAnswers(t *testing.T) {
 	}
 }
 
-// Round and round: a plane that changes its master takes the write in a while.
+// In rounds: a plane that changes its master accepts the write after a while.
 func TestClient_GoesRoundUntilOneAnswers(t *testing.T) {
 	var tries atomic.Int64
 	later := func(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +154,7 @@ func TestClient_GoesRoundUntilOneAnswers(t *testing.T) {
 	}
 }
 
-// When the time is over what a node has said counts more than that another says nothing.
+// When the time is over, the answers of nodes count more than missing answers.
 func TestClient_TellsInTheEndWhatEachSaid(t *testing.T) {
 	a := serve(t, "a", refuse(503, wire.KindNoMaster))
 	gone := nowhere(t)
@@ -170,8 +172,8 @@ func TestClient_TellsInTheEndWhatEachSaid(t *testing.T) {
 	}
 }
 
-// A plane without a master has a write wait for one. No such wait is begun that would not
-// end in time: the outcome would be unknown.
+// Without a master a write waits for one. No such wait begins that could not end in time: the
+// outcome would be unknown.
 func TestClient_BeginsNoWriteThatTimeEnds(t *testing.T) {
 	slow := func(w http.ResponseWriter, r *http.Request) {
 		<-time.After(400 * time.Millisecond)
@@ -196,7 +198,7 @@ func TestClient_AsksASingleServerOnce(t *testing.T) {
 	}
 }
 
-// A write that may have been applied is sent to nobody else; a read is.
+// A write that may have been applied is not sent to another server; a read is.
 func TestClient_SendsNoWriteTwice(t *testing.T) {
 	for name, bad := range map[string]struct {
 		node    string
@@ -222,7 +224,7 @@ func TestClient_SendsNoWriteTwice(t *testing.T) {
 	}
 }
 
-// A frozen server keeps a read from the others for a share of the time only.
+// A frozen server delays a read only for a share of the time.
 func TestClient_LeavesAFrozenServer(t *testing.T) {
 	a, b := serve(t, "a", freeze), serve(t, "b", fine)
 	if _, err := newClient(t, a.URL, b.URL).Do(within(t, 3*time.Second), read); err != nil {
@@ -233,7 +235,7 @@ func TestClient_LeavesAFrozenServer(t *testing.T) {
 	}
 }
 
-// What is refused for itself is refused by all.
+// A refusal is final: no other server is asked.
 func TestClient_TakesARefusalForAnAnswer(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 409, 412, 413, 415, 421, 422, 500, 504, 507} {
 		a, b := serve(t, "a", refuse(status, "urn:x")), serve(t, "b", fine)
@@ -250,7 +252,7 @@ func TestClient_TakesARefusalForAnAnswer(t *testing.T) {
 	}
 }
 
-// No redirect is followed, wherever it leads, and nothing that was not asked sees the token.
+// No redirect is followed, and the token is sent only to the server that was asked.
 func TestClient_FollowsNoRedirect(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
@@ -288,7 +290,7 @@ func TestClient_FollowsNoRedirect(t *testing.T) {
 	}
 }
 
-// What answers without being a node is told as what it is, and nothing of its page.
+// An answer that does not come from a node is described, without showing its body.
 func TestClient_TellsWhoAnswers(t *testing.T) {
 	for want, handler := range map[string]http.HandlerFunc{
 		`answered "502 Bad Gateway", "text/html", as "nginx/1.2"`: func(w http.ResponseWriter, _ *http.Request) {
@@ -317,7 +319,7 @@ func TestClient_TellsWhoAnswers(t *testing.T) {
 	}
 }
 
-// An answer that was cut short, or is none of what was asked for, is no success.
+// An answer that is cut short, or is not what was requested, is not a success.
 func TestClient_TakesNoHalfAnswer(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"cut": func(w http.ResponseWriter, _ *http.Request) {
@@ -347,7 +349,7 @@ func TestClient_TakesNoHalfAnswer(t *testing.T) {
 	}
 }
 
-// What speaks TLS, or something else, where plain HTTP is asked for is told in words.
+// A server that speaks TLS, or another protocol, instead of plain HTTP is reported in words.
 func TestClient_TellsOfTheWrongScheme(t *testing.T) {
 	secure := httptest.NewTLSServer(http.HandlerFunc(fine))
 	defer secure.Close()
@@ -384,7 +386,7 @@ func TestClient_TellsOfTheWrongScheme(t *testing.T) {
 	}
 }
 
-// A write says until when it may be begun; a read does not.
+// A write has a deadline header; a read has none.
 func TestClient_SendsItsDeadline(t *testing.T) {
 	var told string
 	a := serve(t, "a", func(w http.ResponseWriter, r *http.Request) {
@@ -405,7 +407,7 @@ func TestClient_SendsItsDeadline(t *testing.T) {
 	}
 }
 
-// What has been read of a body is not sent to another server without its beginning.
+// An upload that was partly read is not sent to another server.
 func TestClient_DoesNotCutAnUpload(t *testing.T) {
 	b := serve(t, "b", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -1,3 +1,5 @@
+// This file tests the reader of events.
+
 package client_test
 
 import (
@@ -40,13 +42,13 @@ func TestEvents_AsTheStandardReadsThem(t *testing.T) {
 	}
 }
 
-// endless gives the same line without end.
+// endless repeats the same line without end.
 type endless string
 
 // Read implements [io.Reader].
 func (e endless) Read(part []byte) (int, error) { return copy(part, e), nil }
 
-// An event that never ends takes no more than its share of memory.
+// An event that never ends takes only a limited amount of memory.
 func TestEvents_AreBounded(t *testing.T) {
 	for _, stream := range []endless{"data: never an end", "data: line after line\n"} {
 		if _, err := client.NewEvents(stream).Next(); !errors.Is(err, client.ErrLost) {

@@ -1,3 +1,5 @@
+// This file reads arbitrary events.
+
 package client_test
 
 import (
@@ -11,9 +13,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 )
 
-// Whatever a server sends, a reader of events comes to its end and says that more was
-// to come; what it made of an event on the way is what another reader makes of that
-// event.
+// Whatever a server sends, the reader reaches the end and reports that more was to come. An
+// event that was parsed and is written again parses as the same event.
 func FuzzEvents(f *testing.F) {
 	f.Add([]byte("event: change\nid: 5\ndata: {\"a\":1}\n\n"))
 	f.Add([]byte(": comment\n\nid: 6\n\ndata: two\ndata:lines\r\n\r\ndata\n\ncut off"))

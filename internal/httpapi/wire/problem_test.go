@@ -1,3 +1,5 @@
+// This file tests the table of statuses.
+
 package wire_test
 
 import (
@@ -18,15 +20,14 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// sentinel is an error and what a client is told of it.
+// sentinel is an error and how it is answered.
 type sentinel struct {
 	err    error
 	status int
 	kind   string
 }
 
-// sentinels holds every error that the packages below the API export, by package
-// and name.
+// sentinels has every error that the packages below the API export, by package and name.
 var sentinels = map[string]sentinel{
 	"rebind.ErrInvalid":      {rebind.ErrInvalid, http.StatusBadRequest, wire.KindBadRequest},
 	"rebind.ErrTooLarge":     {rebind.ErrTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
@@ -70,18 +71,17 @@ var sentinels = map[string]sentinel{
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},
 	"wire.ErrStayed":    {wire.ErrStayed, http.StatusMisdirectedRequest, wire.KindNotMaster},
 
-	// These never come out of the API as they are. Should one do so all the same,
-	// that is a defect, and the answer says so.
-	"rebind.ErrClosed":       internal(rebind.ErrClosed),       // Node.Commit says ErrNotMaster
+	// These errors never reach the API. If one does, that is a defect, and is answered as one.
+	"rebind.ErrClosed":       internal(rebind.ErrClosed),       // Node.Commit returns ErrNotMaster
 	"rebind.ErrUnusable":     internal(rebind.ErrUnusable),     // the node is FAILED and says so
 	"driver.ErrExclusive":    internal(driver.ErrExclusive),    // Node.Run returns it
 	"coordinator.ErrNoState": internal(coordinator.ErrNoState), // Node.Run returns it
 	"driver.ErrYield":        internal(driver.ErrYield),        // between node and store
 	"driver.ErrHold":         internal(driver.ErrHold),         // between node and store
-	"driver.ErrStuck":        internal(driver.ErrStuck),        // Node says it in last_error
+	"driver.ErrStuck":        internal(driver.ErrStuck),        // in the node's last_error
 	"driver.ErrNodeTaken":    internal(driver.ErrNodeTaken),    // Node.Run returns it
 	"coordinator.ErrPending": internal(coordinator.ErrPending), // the handler answers 202
-	"driver.ErrTermOver":     internal(driver.ErrTermOver),     // is a cause, within ErrClosed
+	"driver.ErrTermOver":     internal(driver.ErrTermOver),     // only a cause, inside ErrClosed
 }
 
 func internal(err error) sentinel {
@@ -104,7 +104,7 @@ func TestProblemOf_Sentinels(t *testing.T) {
 	}
 }
 
-// A new error fails here until somebody has decided what a client is told of it.
+// A new error fails this test until it has a status.
 func TestProblemOf_KnowsEverySentinel(t *testing.T) {
 	declared := make(map[string]bool)
 	for pkg, dir := range map[string]string{
@@ -174,8 +174,8 @@ func TestProblemOf_ErrorsWithData(t *testing.T) {
 	}
 }
 
-// Where one error wraps another, what is told is what a client must know: that
-// the outcome is unknown, before what led to it; that it was refused, before why.
+// If one error wraps another, the answer has what matters to the client: an unknown outcome
+// before its reason, a refusal before its reason.
 func TestProblemOf_ErrorsWithinErrors(t *testing.T) {
 	for _, c := range []struct {
 		outer, inner error

@@ -8,8 +8,8 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/modes"
 )
 
 // Headers of requests and answers.
@@ -157,7 +157,7 @@ type Plane struct {
 	Revision int64   `json:"revision"`
 	// Paused says that no node is promoted automatically. Pause says since when, until when and
 	// through which node it was asked for.
-	Paused bool               `json:"paused"`
+	Paused bool          `json:"paused"`
 	Pause  *driver.Pause `json:"pause"`
 	// Next would lead if the master went now, and NextWhy says why that node.
 	Next    *string `json:"next"`
@@ -168,7 +168,7 @@ type Plane struct {
 	// Seclusion is the former name of Exclusive, with the same value. It goes in 0.2; older
 	// nodes send no other.
 	Seclusion *driver.Guard `json:"seclusion"`
-	Nodes     []PlaneNode            `json:"nodes"`
+	Nodes     []PlaneNode   `json:"nodes"`
 	// Left are the nodes that left or vanished recently.
 	Left []driver.Departed `json:"left"`
 	// Strays are keys under the plane's prefix that are not valid where they are. They are
@@ -200,7 +200,7 @@ type PauseRequest struct {
 
 // PauseReply is the answer of POST /v1/plane/pause and of POST /v1/plane/resume.
 type PauseReply struct {
-	Paused bool               `json:"paused"`
+	Paused bool          `json:"paused"`
 	Pause  *driver.Pause `json:"pause"`
 }
 

@@ -1,3 +1,5 @@
+// This file tests that invalid queries, headers and bodies are refused by every route.
+
 package httpapi_test
 
 import (
@@ -16,15 +18,15 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// concrete makes the path of a route one that can be asked.
+// concrete replaces the placeholders of a route's path.
 func concrete(pattern string) (method, path string) {
 	method, path, _ = strings.Cut(strings.NewReplacer("{type}/{id}", "entity/x", "{role}", "master", "{id}", "gone").Replace(pattern), " ")
 	return method, path
 }
 
-// Promise: a parameter without a value, or there twice in whatever spelling, is refused
-// on every route that takes it; verbose alone needs no value.
-func TestStrict_EveryParameterOfEveryRoute(t *testing.T) {
+// Promise: an empty or duplicate parameter, in whatever encoding, is refused by every route
+// that takes it. Only verbose may be empty.
+func TestValidation_EveryParameterOfEveryRoute(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.put(t, "entity/x", "1").want(http.StatusCreated)
 	for _, pattern := range a.api.Patterns() {
@@ -42,7 +44,7 @@ func TestStrict_EveryParameterOfEveryRoute(t *testing.T) {
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1")
 }
 
-func TestStrict_ValuesOfParameters(t *testing.T) {
+func TestValidation_ValuesOfParameters(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.put(t, "entity/x", "1").want(http.StatusCreated)
 	numbers := []string{"%2B1", "-1", "01", "1.0", "1e3", "0x1", "%201", "1%20", "1_0", "9223372036854775808", "one"}
@@ -69,8 +71,8 @@ func TestStrict_ValuesOfParameters(t *testing.T) {
 	}
 }
 
-// Promise: an import that is not asked for in so many words does not happen.
-func TestStrict_ImportIsAskedForInWords(t *testing.T) {
+// Promise: no import happens unless the request asks for it unambiguously.
+func TestValidation_ImportIsAskedForInWords(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.put(t, "entity/old", "1").want(http.StatusCreated)
 	archive := a.get(t, wire.PathExport).want(http.StatusOK).body
@@ -88,9 +90,9 @@ func TestStrict_ImportIsAskedForInWords(t *testing.T) {
 	}
 }
 
-// Promise: a header that the API reads is refused where it is empty, there twice or of no
-// effect, on every route that changes anything, and nothing is changed.
-func TestStrict_EveryHeaderOfEveryRoute(t *testing.T) {
+// Promise: a known header that is empty, duplicate or without effect is refused by every route
+// that changes something, and nothing is changed.
+func TestValidation_EveryHeaderOfEveryRoute(t *testing.T) {
 	a := newPlane(t).lead("a")
 	a.put(t, "entity/x", "1").want(http.StatusCreated)
 	good := map[string]string{
@@ -124,7 +126,7 @@ func TestStrict_EveryHeaderOfEveryRoute(t *testing.T) {
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1")
 }
 
-func TestStrict_ValuesOfHeaders(t *testing.T) {
+func TestValidation_ValuesOfHeaders(t *testing.T) {
 	a := newPlane(t).lead("a")
 	rev := a.put(t, "entity/x", "1").want(http.StatusCreated).revision()
 	for name, values := range map[string][]string{
@@ -159,8 +161,8 @@ func TestStrict_ValuesOfHeaders(t *testing.T) {
 	}
 }
 
-// Promise: a body is taken as it is meant, or not at all, on every route that takes one.
-func TestStrict_Bodies(t *testing.T) {
+// Promise: on every route with a body, a body is either understood completely or refused.
+func TestValidation_Bodies(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
 	b := p.join("b", modes.HotStandby, modes.StateHotStandby)
@@ -201,14 +203,14 @@ func TestStrict_Bodies(t *testing.T) {
 	if st := b.Status(); st.Mode != modes.HotStandby || st.Priority != 0 || a.CachedPlane().Pause != nil || a.Status().State != modes.StateMaster {
 		t.Errorf("b is %s with priority %d, a is %s, paused: %v", st.Mode, st.Priority, a.Status().State, a.CachedPlane().Pause)
 	}
-	// What is a payload is the caller's own, and so is its null.
+	// A payload is the client's own, and so is a null in it.
 	a.send(t, http.MethodPost, wire.PathBatch, put(`"data":{"a":null,"a":1,"A":[null]}`)).want(http.StatusOK)
 	a.get(t, at("entity/x")).holds(`{"a":null,"a":1,"A":[null]}`)
 	a.send(t, http.MethodPost, wire.PathBatch, put(`"data":null`)).want(http.StatusOK)
 	a.get(t, at("entity/x")).holds("null")
 }
 
-// verbatim sends a request as it is, and returns its status.
+// verbatim sends a request byte for byte, and returns the status.
 func (n *peer) verbatim(t *testing.T, request string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
@@ -226,8 +228,8 @@ func (n *peer) verbatim(t *testing.T, request string) int {
 	return resp.StatusCode
 }
 
-// Promise: whatever a client names in Connection, the master gets every condition, and
-// all else that the API reads.
+// Promise: whatever a client lists in Connection, the master gets all conditions and every
+// other header that the API reads.
 func TestForward_ConnectionDropsNothing(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -257,7 +259,7 @@ func TestForward_ConnectionDropsNothing(t *testing.T) {
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1").has("ETag", fmt.Sprintf("%q", fmt.Sprint(rev)))
 
 	all := "Content-Type, Coordinator-Parent, Coordinator-Schema, Idempotency-Key, Coordinator-Forward, If-None-Match"
-	for range 2 { // the second finds the key
+	for range 2 { // the second put repeats the first
 		if got := write("PUT", "entity/y", all, "true", "Content-Type", "application/json", "Coordinator-Parent", "entity/x",
 			"Coordinator-Schema", "3", "Idempotency-Key", "once", "If-None-Match", "*"); got != http.StatusCreated {
 			t.Fatalf("put: %d", got)
@@ -270,14 +272,14 @@ func TestForward_ConnectionDropsNothing(t *testing.T) {
 	if got := write("PUT", "entity/y", "Coordinator-Forward", "1", "Coordinator-Forward", "never"); got != http.StatusMisdirectedRequest {
 		t.Errorf("put that is not to be forwarded: %d", got)
 	}
-	// A method in a header is not one.
+	// X-HTTP-Method-Override is ignored.
 	if got := write("PUT", "entity/y", "close", "1", "X-HTTP-Method-Override", "DELETE", "X-HTTP-Method", "DELETE"); got != http.StatusOK {
 		t.Errorf("put: %d", got)
 	}
 	a.get(t, at("entity/y")).want(http.StatusOK).holds("1")
 }
 
-// Promise: a read heeds conditions as caches send them.
+// Promise: a read honors conditions in the forms that caches send.
 func TestGet_Conditions(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -334,7 +336,7 @@ func TestGet_Conditions(t *testing.T) {
 	a.do(t, http.MethodGet, at("entity/none"), nil, "If-Match", "*").refused(http.StatusNotFound, wire.KindNotFound)
 }
 
-// Promise: a delete of what is to be absent deletes nothing, and says so.
+// Promise: a delete that expects the memento to be absent deletes nothing, and says so.
 func TestDelete_OfWhatIsToBeAbsent(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
@@ -348,8 +350,8 @@ func TestDelete_OfWhatIsToBeAbsent(t *testing.T) {
 	a.get(t, at("entity/x")).want(http.StatusOK).holds("1")
 }
 
-// Promise: every answer names the node that gave it, or carried it out, once; and a
-// browser neither guesses nor runs what it holds.
+// Promise: every answer names the node that gave it or carried it out, once, and stops browsers
+// from interpreting its content.
 func TestServer_EveryAnswerNamesItsNode(t *testing.T) {
 	p := newPlane(t)
 	a := p.lead("a")
