@@ -22,19 +22,19 @@ import (
 
 const (
 	busyAt = 27402
-	// busySize is the payload of BenchmarkBusy's mementos.
+	// busySize is the payload size of BenchmarkBusy's mementos.
 	busySize = 1024
-	// updates come by so many in a second, in transactions of a hundred.
+	// The rate of updates, and how many go into one transaction.
 	updates, together = 10_000, 100
 	// burst is how many mementos are deleted at one revision.
 	burst = 100_000
 )
 
-// BenchmarkBusy has a hot backup, a process of its own, follow ten thousand updates a
-// second of a million mementos of 1 KiB, and then the deletion of a hundred thousand
-// at once. It tells the most resident memory over keys and payloads, the part of the
-// processor time that went to the collector, and how long after the last update and
-// after the deletion the copy is complete.
+// BenchmarkBusy has a hot backup in a process of its own follow ten thousand updates a
+// second of a million mementos of 1 KiB, and then the deletion of a hundred thousand at
+// once. It reports the peak of resident memory over keys and payloads, the share of
+// processor time spent by the collector, and how long after the last update and after the
+// deletion the copy is complete.
 func BenchmarkBusy(b *testing.B) {
 	h := newHouse(b)
 	n := million(b)
@@ -60,11 +60,11 @@ func BenchmarkBusy(b *testing.B) {
 		b.ReportMetric(gone.Seconds(), "burst-s")
 		h.fill(burst, busySize)
 	}
-	b.ReportMetric(0, "ns/op") // of a round: it means nothing
+	b.ReportMetric(0, "ns/op") // the time of a round means nothing
 }
 
-// update changes mementos at random, at an even rate for ten seconds, and returns the
-// revision of the last change.
+// update changes random mementos at an even rate for ten seconds, and returns the revision
+// of the last change.
 func (h *house) update(n int) (last int64) {
 	h.b.Helper()
 	value := fmt.Sprintf("memento/1 node=bench term=1 op=BUSY type=application/octet-stream\n%s", make([]byte, busySize))
@@ -97,8 +97,8 @@ func (h *house) update(n int) (last int64) {
 	return last
 }
 
-// caughtUp waits until the copy has come to a revision, and so many mementos, and
-// tells how long that took.
+// caughtUp waits until the copy has reached a revision and a number of mementos, and
+// returns how long that took.
 func (h *house) caughtUp(revision int64, count int) time.Duration {
 	h.b.Helper()
 	var last *wire.Mirror
@@ -118,12 +118,12 @@ func (h *house) caughtUp(revision int64, count int) time.Duration {
 			return time.Since(began)
 		}
 	}
-	h.b.Fatalf("the copy does not come to revision %d with %d mementos: %+v", revision, count, last)
+	h.b.Fatalf("the copy does not reach revision %d with %d mementos: %+v", revision, count, last)
 	return 0
 }
 
-// watchResident watches a process until stop, which returns the most bytes that it had
-// resident.
+// watchResident watches a process until stop is called, which returns the peak of its
+// resident memory in bytes.
 func (h *house) watchResident(pid int) (stop func() int64) {
 	ctx, cancel := context.WithCancel(h.b.Context())
 	var most int64
@@ -148,7 +148,7 @@ func (h *house) watchResident(pid int) (stop func() int64) {
 	}
 }
 
-// resident is what a process has in memory, in bytes.
+// resident is the resident memory of a process in bytes.
 func resident(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -162,8 +162,8 @@ func resident(pid int) (int64, error) {
 	return kb << 10, err
 }
 
-// collector is the part of the processor time, in percent, that a process spent on
-// garbage since it started, by its own account.
+// collector is the share of processor time, in percent, that a process has spent on garbage
+// collection since it started, as it reports itself.
 func collector(trace *bytes.Buffer) float64 {
 	all := regexp.MustCompile(`(?m)^gc \d+ @[\d.]+s (\d+)%:`).FindAllSubmatch(trace.Bytes(), -1)
 	if len(all) == 0 {

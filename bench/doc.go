@@ -1,7 +1,7 @@
-// Package bench measures what the library adds to bare etcd: each benchmark does the
-// same with etcd's own client and with ours, in turn, on one etcd with its disk syncs
-// on, and reports the medians and their ratio. Command bench/table prints them beside
-// the targets. BENCH_DIR is where etcd keeps its data, for machines whose temporary
-// directory is in memory; BENCH_MEMENTOS is how many mementos count as many, a million
-// if it is not set. Planes of many nodes are measured beside smaller ones.
+// Package bench measures what the library adds to plain etcd: each benchmark does the same
+// with etcd's own client and with the library, in turn, on one etcd with disk syncs on, and
+// reports the medians and their ratio. Command bench/table prints them next to the targets.
+// BENCH_DIR is where etcd keeps its data, for machines whose temporary directory is in
+// memory; BENCH_MEMENTOS is the number of mementos of a large state, by default a million.
+// Planes of many nodes are compared with smaller ones.
 package bench

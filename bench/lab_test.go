@@ -17,29 +17,28 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// pair collects what was measured of bare etcd and of ours, in turn, so that both
-// meet the machine in the same moods.
+// pair collects measurements of plain etcd and of the library, taken in turn, so that both
+// see the machine under the same conditions.
 type pair struct{ bare, ours []float64 }
 
-// report tells the medians, and ours over bare.
+// report reports the medians, and the library's over plain etcd's.
 func (p *pair) report(b *testing.B) {
 	bare, ours := median(p.bare), median(p.ours)
 	b.ReportMetric(bare, "bare")
 	b.ReportMetric(ours, "ours")
 	b.ReportMetric(ours/bare, "ratio")
-	b.ReportMetric(0, "ns/op") // of a round: it means nothing
+	b.ReportMetric(0, "ns/op") // the time of a round means nothing
 }
 
 func median(all []float64) float64 { return quantile(all, 0.5) }
 
-// quantile is the value below which the given part of all lies.
+// quantile is the value below which the given part of all values lies.
 func quantile(all []float64, part float64) float64 {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[min(int(part*float64(len(sorted))), len(sorted)-1)]
 }
 
-// rate has n writers write for a while, each over and over, and returns the writes
-// per second.
+// rate runs n writers for a while and returns the writes per second.
 func rate(b *testing.B, n int, lasting time.Duration, write func(ctx context.Context, key int) error) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), lasting)
@@ -63,11 +62,11 @@ func rate(b *testing.B, n int, lasting time.Duration, write func(ctx context.Con
 	return float64(done.Load()) / time.Since(began).Seconds()
 }
 
-// keys is how many different keys are written to: more than there are writers.
+// keys is how many different keys are written: more than there are writers.
 const keys = 4096
 
-// fill puts n mementos of a size into the plane, as its own format has them, and
-// faster than the plane would.
+// fill puts n mementos of one size into the plane, in its own format but faster than the
+// plane would.
 func (h *house) fill(n, size int) {
 	h.b.Helper()
 	value := fmt.Sprintf("memento/1 node=bench term=1 op=FILL type=application/octet-stream\n%s", make([]byte, size))
@@ -95,8 +94,8 @@ func (h *house) fill(n, size int) {
 	group.Wait()
 }
 
-// house is an etcd of one member in this process, with its disk syncs on, and what
-// is measured on it: the bare client beside nodes of ours.
+// bench is a one-member etcd in this process, with disk syncs on, and what is measured on
+// it: a plain client and nodes.
 type house struct {
 	b      testing.TB
 	etcd   *embedded.Etcd
@@ -104,10 +103,10 @@ type house struct {
 	opened []func()
 }
 
-// later has f called when the house is closed, in reverse order.
+// onClose registers f to be called when the etcd is closed, in reverse order.
 func (h *house) later(f func()) { h.opened = append(h.opened, f) }
 
-// close ends everything in the house; the end of the benchmark does so too.
+// close stops everything; the end of the benchmark does so too.
 func (h *house) close() {
 	for _, f := range slices.Backward(h.opened) {
 		f()
@@ -119,7 +118,7 @@ func newHouse(b testing.TB) *house {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), embedded.ReadyTimeout)
 	defer cancel()
-	// Not b.TempDir, which may be in memory: the disk is part of what is measured.
+	// Not b.TempDir, which may be in memory: the disk is part of the measurement.
 	dir, err := os.MkdirTemp(os.Getenv("BENCH_DIR"), "coordinator-bench-")
 	if err != nil {
 		b.Fatal(err)
@@ -137,7 +136,7 @@ func newHouse(b testing.TB) *house {
 	return h
 }
 
-// client is a bare client of etcd's, as a program would make it.
+// client is a plain etcd client as a program would create it.
 func (h *house) client() *clientv3.Client {
 	h.b.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{h.etcd.Endpoint()}})
@@ -151,7 +150,8 @@ func (h *house) client() *clientv3.Client {
 	return c
 }
 
-// node runs a node until the benchmark ends, and returns it in the state it rests in.
+// node runs a node until the benchmark ends, and returns it once it has reached its state
+// of rest.
 func (h *house) node(id string, mode modes.Mode) *coordinator.Node {
 	h.b.Helper()
 	store := h.store()

@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// couple is a master and a hot standby that pass mastership to and fro.
+// couple is a master and a hot standby that hand mastership back and forth.
 type couple struct {
 	nodes  [2]*coordinator.Node
 	master int
@@ -25,7 +25,7 @@ func (h *house) couple() *couple {
 	return &couple{nodes: [2]*coordinator.Node{h.node("a", modes.Auto), h.node("b", modes.HotStandby)}}
 }
 
-// swap hands over to the other node, once that has waited long enough in the queue.
+// swap hands over to the other node, once that has been in the queue for long enough.
 func (c *couple) swap(b testing.TB) coordinator.HandoverResult {
 	b.Helper()
 	other := c.nodes[1-c.master]
@@ -41,15 +41,15 @@ func (c *couple) swap(b testing.TB) coordinator.HandoverResult {
 	return passed
 }
 
-// queued is how long a target waits before it is handed to: etcd takes up to a tenth
-// of a second until a watch that began in the past is prompt.
+// queued is how long a node waits in the queue before it is handed over to: etcd takes up
+// to a tenth of a second until a watch that began in the past is prompt.
 const queued = 150 * time.Millisecond
 
 // swaps is how many handovers make one round.
 const swaps = 20
 
-// BenchmarkPromotion compares a handover to a hot node with a thousand mementos,
-// which stand for bare, and one with a million: milliseconds.
+// BenchmarkPromotion compares, in milliseconds, a handover to a hot node with a thousand
+// mementos, in the place of plain etcd, with one to a node with a million.
 func BenchmarkPromotion(b *testing.B) {
 	few, many := newHouse(b), newHouse(b)
 	few.fill(1000, 256)
@@ -70,9 +70,10 @@ func BenchmarkPromotion(b *testing.B) {
 	p.report(b)
 }
 
-// BenchmarkHandover compares the time from the last write that the old master
-// acknowledges to the first of the new one, with 100,000 mementos and four writers,
-// with a bare Resign until the other's Campaign returns: milliseconds.
+// BenchmarkHandover measures the time from the last write acknowledged by the old master to
+// the first by the new one, with 100,000 mementos and four writers, and compares it with
+// the time from a plain Resign until the other candidate's Campaign returns, in
+// milliseconds.
 func BenchmarkHandover(b *testing.B) {
 	h := newHouse(b)
 	h.fill(100_000, valueSize)
@@ -96,7 +97,7 @@ func BenchmarkHandover(b *testing.B) {
 	b.ReportMetric(quantile(gaps, 0.99), "p99-ms")
 }
 
-// resignToCampaign is a change of leader by etcd's own election.
+// resignToCampaign is a change of leader with etcd's own election.
 func (h *house) resignToCampaign() float64 {
 	h.b.Helper()
 	ctx := h.b.Context()
@@ -138,7 +139,7 @@ func (h *house) resignToCampaign() float64 {
 	return float64(took.Microseconds()) / 1000
 }
 
-// writers write to whoever leads, and know who acknowledged what when.
+// writers write to the current master, and record who acknowledged what and when.
 type writers struct {
 	stop func()
 
@@ -161,7 +162,7 @@ func startWriters(b testing.TB, c *couple, n int) *writers {
 					w.mu.Unlock()
 				case errors.Is(err, coordinator.ErrNotMaster):
 					at = 1 - at
-					<-time.After(100 * time.Microsecond) // leave the nodes a processor
+					<-time.After(100 * time.Microsecond) // leave a processor to the nodes
 				case ctx.Err() == nil:
 					b.Error(fmt.Errorf("write at node %d: %w", at, err))
 					return
@@ -173,8 +174,8 @@ func startWriters(b testing.TB, c *couple, n int) *writers {
 	return w
 }
 
-// gap is the time in milliseconds from the last write that the old master
-// acknowledged to the first of the new one.
+// gap is the time in milliseconds from the last write acknowledged by the old master to the
+// first by the new one.
 func (w *writers) gap(old int) float64 {
 	for {
 		w.mu.Lock()
@@ -194,8 +195,8 @@ func (w *writers) gap(old int) float64 {
 	}
 }
 
-// BenchmarkLag compares how long after it was sent a write is seen by a hot node's
-// mirror and by a bare watch, at a thousand writes per second: the 99th percentile in
+// BenchmarkLag compares how soon after it was sent a write is seen by a hot node's mirror
+// and by a plain watch, at a thousand writes per second: the 99th percentile in
 // milliseconds.
 func BenchmarkLag(b *testing.B) {
 	h := newHouse(b)
@@ -209,7 +210,7 @@ func BenchmarkLag(b *testing.B) {
 	b.ReportMetric(median(p.ours)-median(p.bare), "beyond-ms")
 }
 
-// lag sends writes at an even rate and follows them in both ways.
+// lag sends writes at an even rate and follows them both ways.
 func (h *house) lag(backup *coordinator.Node) (bare, ours float64) {
 	h.b.Helper()
 	const writes, every = 3000, time.Millisecond

@@ -21,11 +21,11 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// BenchmarkPlane measures planes of many nodes, all of them and etcd in this process:
-// what it costs that all start at once, that nothing happens for ten seconds, and that
-// the master loses its lease. A figure of the kind growth is one node's share in the
-// plane beside its share in the smallest one: what grows with the square of the nodes
-// is four where they are four times as many.
+// BenchmarkPlane measures planes of many nodes, all in this process with etcd: the cost of
+// all nodes starting at once, of ten seconds without any event, and of the master's lease
+// being lost. A figure called growth is one node's share in this plane relative to its
+// share in the smallest one: a cost that grows with the square of the number of nodes is
+// four where there are four times as many.
 func BenchmarkPlane(b *testing.B) {
 	smallest := make(map[string]float64) // a node's share
 	for _, nodes := range []int{50, 100, 200} {
@@ -38,7 +38,7 @@ func BenchmarkPlane(b *testing.B) {
 				value := median(all)
 				b.ReportMetric(value, figure)
 				if strings.HasSuffix(figure, "-s") && !strings.HasSuffix(figure, "cpu-s") {
-					continue // a time of the whole, of which no node has a share
+					continue // a time of the whole plane, not per node
 				}
 				share := value / float64(nodes)
 				if first, ok := smallest[figure]; ok && first > 0 {
@@ -47,19 +47,19 @@ func BenchmarkPlane(b *testing.B) {
 					smallest[figure] = share
 				}
 			}
-			b.ReportMetric(0, "ns/op") // of a round: it means nothing
+			b.ReportMetric(0, "ns/op") // the time of a round means nothing
 		})
 	}
 }
 
-// crowd is a plane of many nodes.
+// manyNodes is a plane of many nodes.
 type crowd struct {
 	house *house
 	nodes []*coordinator.Node
-	led   chan string // who came to be MASTER
+	led   chan string // the nodes that became MASTER
 }
 
-// measurePlane takes one plane through its life.
+// measurePlane runs one plane through its life.
 func measurePlane(b *testing.B, nodes int, tell func(figure string, value float64)) {
 	b.Helper()
 	c := &crowd{house: newHouse(b), led: make(chan string, nodes)}
@@ -96,7 +96,7 @@ func measurePlane(b *testing.B, nodes int, tell func(figure string, value float6
 	})
 }
 
-// start runs the nodes, all at once.
+// start starts all nodes at once.
 func (c *crowd) start(nodes int) {
 	c.house.b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -128,7 +128,7 @@ func (c *crowd) start(nodes int) {
 	}
 }
 
-// master waits until a node leads, and returns which.
+// master waits until a node leads, and returns it.
 func (c *crowd) master() string {
 	c.house.b.Helper()
 	select {
@@ -140,7 +140,7 @@ func (c *crowd) master() string {
 	}
 }
 
-// rests waits until every node leads or stands by for it.
+// rests waits until every node either leads or stands by.
 func (c *crowd) rests() {
 	c.house.b.Helper()
 	for limit := time.Now().Add(5 * time.Minute); ; <-time.After(50 * time.Millisecond) {
@@ -159,7 +159,7 @@ func (c *crowd) rests() {
 	}
 }
 
-// quiet waits until etcd's revision has stood still for a second.
+// quiet waits until etcd's revision has not changed for a second.
 func (c *crowd) quiet() {
 	for last := int64(0); ; {
 		now := c.house.revision()
@@ -171,7 +171,7 @@ func (c *crowd) quiet() {
 	}
 }
 
-// spent returns what has been spent up to now.
+// spent returns the costs so far.
 func (h *house) spent() map[string]float64 {
 	h.b.Helper()
 	m := h.metrics()
@@ -188,7 +188,7 @@ func (h *house) spent() map[string]float64 {
 	}
 }
 
-// metrics reads etcd's own that have no labels.
+// metrics reads etcd's metrics that have no labels.
 func (h *house) metrics() map[string]float64 {
 	h.b.Helper()
 	resp, err := http.Get(h.etcd.Endpoint() + "/metrics")
@@ -216,7 +216,7 @@ func (h *house) leases() float64 {
 	return float64(len(resp.Leases))
 }
 
-// revoke ends the lease of a key.
+// revoke revokes the lease of a key.
 func (h *house) revoke(key string) {
 	h.b.Helper()
 	resp, err := h.bare.Get(h.b.Context(), key)

@@ -33,7 +33,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // command starts a node as a process.
 func (h *house) command(port int, args ...string) *exec.Cmd { return h.traced(nil, port, args...) }
 
-// traced starts a node as a process that tells of its garbage collector.
+// traced starts a node as a process that logs its garbage collections.
 func (h *house) traced(to *bytes.Buffer, port int, args ...string) *exec.Cmd {
 	h.b.Helper()
 	bin, err := binary()
@@ -57,7 +57,7 @@ func kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// awaits waits until the node at a port is of a role.
+// awaits waits until the node at a port has a role.
 func (h *house) awaits(port int, role string) {
 	h.b.Helper()
 	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); <-time.After(2 * time.Millisecond) {
@@ -70,7 +70,7 @@ func (h *house) awaits(port int, role string) {
 			return
 		}
 	}
-	h.b.Fatalf("the node at port %d is no %s", port, role)
+	h.b.Fatalf("the node at port %d is not %s", port, role)
 }
 
 const (
@@ -79,9 +79,9 @@ const (
 	standbyAt = 27401
 )
 
-// BenchmarkFailover compares the time from kill -9 of a master's process until its
-// hot standby is MASTER with the time until etcd itself has the dead node's lease
-// expire, without which nobody can be elected: seconds.
+// BenchmarkFailover compares, in seconds, the time from kill -9 of the master's process
+// until its hot standby is MASTER with the time until etcd itself lets the dead node's
+// lease expire, before which no node can be elected.
 func BenchmarkFailover(b *testing.B) {
 	h := newHouse(b)
 	endpoint := h.etcd.Endpoint()
@@ -113,7 +113,7 @@ func BenchmarkFailover(b *testing.B) {
 	b.ReportMetric(median(beyond), "beyond-s")
 }
 
-// dir is a directory that goes with the house.
+// dir is a directory that is removed when the etcd is closed.
 func (h *house) dir() string {
 	h.b.Helper()
 	dir, err := os.MkdirTemp("", "coordinator-bench-node-")
@@ -124,7 +124,7 @@ func (h *house) dir() string {
 	return dir
 }
 
-// expiry tells when etcd deletes a key that is there.
+// expiry says when etcd deletes a key that exists.
 func (h *house) expiry(key string) <-chan time.Time {
 	h.b.Helper()
 	gone := make(chan time.Time, 1)
@@ -150,8 +150,8 @@ func (h *house) forget(prefix string) {
 	}
 }
 
-// BenchmarkRestart kills a node and starts it again from its own data directory: the
-// seconds until it leads, beyond those that a process takes to start, with a TTL of a
+// BenchmarkRestart kills a node and starts it again with its own data directory: the
+// seconds until it leads, minus those that a process takes to start, with a TTL of a
 // minute.
 func BenchmarkRestart(b *testing.B) {
 	h := newHouse(b)
@@ -180,8 +180,7 @@ func BenchmarkRestart(b *testing.B) {
 	p.report(b)
 }
 
-// BenchmarkIdle counts the revisions that a plane of four nodes makes in ten seconds in
-// which nothing happens.
+// BenchmarkIdle counts the revisions that an idle plane of four nodes makes in ten seconds.
 func BenchmarkIdle(b *testing.B) {
 	h := newHouse(b)
 	h.node("a", modes.Auto)

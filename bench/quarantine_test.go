@@ -13,9 +13,8 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// BenchmarkQuarantine compares what a master with a hundred thousand mementos in
-// quarantine does in a second with what it did without them: answers over its API, and
-// fenced writes.
+// BenchmarkQuarantine compares what a master does per second with a hundred thousand
+// mementos in quarantine and without: API answers, and fenced writes.
 func BenchmarkQuarantine(b *testing.B) {
 	const sick, together = 100_000, 100
 	h := newHouse(b)
@@ -70,7 +69,7 @@ func BenchmarkQuarantine(b *testing.B) {
 	}
 }
 
-// asking returns what asks for a URL and wants it to be answered.
+// asking returns a func that requests a URL and fails unless it is answered.
 func asking(url string) func(ctx context.Context, key int) error {
 	return func(ctx context.Context, _ int) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

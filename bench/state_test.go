@@ -19,8 +19,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// million is how many mementos the benchmarks of much state have. BENCH_MEMENTOS
-// makes it less, where there is less time or memory.
+// million is the number of mementos in the benchmarks of a large state. BENCH_MEMENTOS
+// lowers it if time or memory is short.
 func million(b *testing.B) int {
 	b.Helper()
 	text := os.Getenv("BENCH_MEMENTOS")
@@ -59,11 +59,11 @@ func mirror(b *testing.B, s driver.Source) (m *replica.Mirror, took time.Duratio
 	return m, time.Since(began), func() { cancel(); <-ended }
 }
 
-// bestPage is the page size with which a bare read is fastest, of 5,000 to 100,000.
+// bestPage is the page size at which a plain read is fastest, between 5,000 and 100,000.
 const bestPage = 100_000
 
-// BenchmarkLoad compares the load of a cold mirror, decoded and in order, with a
-// paged range read of the same keys that throws them away: mementos per second.
+// BenchmarkLoad compares, in mementos per second, the load of a cold mirror, decoded and in
+// order, with a paged range read of the same keys that discards them.
 func BenchmarkLoad(b *testing.B) {
 	h := newHouse(b)
 	n := million(b)
@@ -83,7 +83,7 @@ func BenchmarkLoad(b *testing.B) {
 	p.report(b)
 }
 
-// readPages reads all mementos' keys with the given page size.
+// readPages reads the keys of all mementos with the given page size.
 func (h *house) readPages(page int64) time.Duration {
 	h.b.Helper()
 	began := time.Now()
@@ -103,8 +103,8 @@ func (h *house) readPages(page int64) time.Duration {
 	}
 }
 
-// BenchmarkRead reads mementos by id at random, as any number of readers can beside
-// each other: nanoseconds and allocations of one read on one core.
+// BenchmarkRead reads random mementos by id, with any number of parallel readers:
+// nanoseconds and allocations of one read on one core.
 func BenchmarkRead(b *testing.B) {
 	h := newHouse(b)
 	n := million(b)
@@ -123,8 +123,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory measures the live heap of a mirror over the bytes of keys and
-// payloads it holds.
+// BenchmarkMemory measures the live heap of a mirror relative to the size of its keys and
+// payloads.
 func BenchmarkMemory(b *testing.B) {
 	const size = 1024
 	h := newHouse(b)

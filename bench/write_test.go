@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// valueSize is that of etcd's own write benchmarks.
+	// valueSize is the value size of etcd's own write benchmarks.
 	valueSize = 256
 	// slice is how long one side writes before the other does.
 	slice = time.Second
 )
 
-// BenchmarkWrite compares single writes through the library, each fenced and
-// answered when it can be read, with bare puts: writes per second.
+// BenchmarkWrite compares, in writes per second, single writes through the library, each
+// fenced and answered once it can be read, with plain puts.
 func BenchmarkWrite(b *testing.B) {
 	h := newHouse(b)
 	master := h.node("a", modes.Auto)
@@ -43,8 +43,8 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkDelta compares fenced deltas of a hundred operations, counted in
-// operations, with bare puts, both by 128 writers.
+// BenchmarkDelta compares fenced deltas of a hundred operations, counted in operations,
+// with plain puts, both by 128 writers.
 func BenchmarkDelta(b *testing.B) {
 	h := newHouse(b)
 	master := h.node("a", modes.Auto)
@@ -60,9 +60,9 @@ func BenchmarkDelta(b *testing.B) {
 	p.report(b)
 }
 
-// BenchmarkFence compares what the fence costs without us: one writer that sends, by a
-// bare client, a put with the comparisons of a single write of ours, to a key that somebody
-// watches, with a bare put: writes per second. It bounds what one writer can have of us.
+// BenchmarkFence measures what the fence costs without the library: a plain client puts
+// with the comparisons of a single write, to a key that is watched, and with a plain put,
+// in writes per second. This is the most that one writer can reach with the library.
 func BenchmarkFence(b *testing.B) {
 	h := newHouse(b)
 	payload := make([]byte, valueSize)
@@ -75,7 +75,7 @@ func BenchmarkFence(b *testing.B) {
 	p.report(b)
 }
 
-// fencedput is bareput under comparisons like those of a write of ours, for one writer.
+// fencedput is bareput with comparisons like those of a fenced write, for one writer.
 func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) error {
 	h.b.Helper()
 	compares := make([]clientv3.Cmp, 2)
@@ -112,7 +112,7 @@ func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) err
 	}
 }
 
-// bareput writes as a program without us would.
+// bareput writes as a program without the library would.
 func (h *house) bareput(payload []byte) func(ctx context.Context, key int) error {
 	value := string(payload)
 	return func(ctx context.Context, key int) error {
@@ -121,7 +121,7 @@ func (h *house) bareput(payload []byte) func(ctx context.Context, key int) error
 	}
 }
 
-// commit stores one delta of some operations that no other key has.
+// commit stores one delta of some operations on keys of its own.
 func commit(ctx context.Context, n *coordinator.Node, key, ops int, payload []byte) error {
 	d := rebind.Delta{Ops: make([]rebind.Op, ops)}
 	for i := range d.Ops {

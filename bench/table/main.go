@@ -1,5 +1,5 @@
-// Command table runs the benchmarks of package bench and prints, for each promise of
-// the specification, what was measured of bare etcd and of ours, and whether the
+// Command table runs the benchmarks of package bench and prints, for each promise of the
+// specification, what was measured with plain etcd and with the library, and whether the
 // target is met.
 //
 //	go run ./bench/table            # a few minutes; BENCH_MEMENTOS=100000 for less
@@ -21,20 +21,20 @@ import (
 	"time"
 )
 
-// target is what one figure of a benchmark has to come to.
+// target is the target for one figure of a benchmark.
 type target struct {
 	benchmark string // as go test prints it, without the number of processors
 	figure    string // a metric's unit
 	what      string
 	unit      string
 	want      string
-	met       func(figure float64) bool // nil where there is nothing to meet
+	met       func(figure float64) bool // nil if there is no target
 }
 
 func atLeast(limit float64) func(float64) bool { return func(f float64) bool { return f >= limit } }
 func atMost(limit float64) func(float64) bool  { return func(f float64) bool { return f <= limit } }
 
-// targets is the table, in its order.
+// targets lists the rows of the table.
 func targets() []target {
 	return []target{
 		{"BenchmarkFailover", "beyond-s", "failover after kill -9, beyond etcd's own expiry", "s", "≤ 0.1 s", atMost(0.1)},
@@ -67,8 +67,8 @@ func targets() []target {
 }
 
 func main() {
-	rounds := flag.Int("rounds", 5, "rounds of each benchmark, of which the medians count")
-	only := flag.String("bench", ".", "which benchmarks to run, as go test takes it")
+	rounds := flag.Int("rounds", 5, "rounds of each benchmark; the table shows the medians")
+	only := flag.String("bench", ".", "which benchmarks to run, as for go test")
 	flag.Parse()
 	if err := run(*rounds, *only); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -99,7 +99,7 @@ func run(rounds int, only string) error {
 	return print(os.Stdout, parse(&out))
 }
 
-// parse reads go test's lines: a name, the number of rounds, then figures with their
+// parse reads a line of go test: a name, the number of rounds, then figures with their
 // units.
 func parse(out io.Reader) map[string]map[string]float64 {
 	found := make(map[string]map[string]float64)
@@ -153,7 +153,7 @@ func amount(figures map[string]float64, side, unit string) string {
 	return strings.TrimSpace(short(f) + " " + unit)
 }
 
-// short leaves three digits that say something.
+// short formats a number with three significant digits.
 func short(f float64) string {
 	switch {
 	case f >= 1000:

@@ -15,12 +15,12 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 60, "how many seeds are run")
-	first = flag.Uint64("first", 1, "the first of them")
-	one   = flag.Uint64("seed", 0, "run this seed alone")
+	seeds = flag.Int("seeds", 60, "how many seeds to run")
+	first = flag.Uint64("first", 1, "the first seed")
+	one   = flag.Uint64("seed", 0, "run only this seed")
 )
 
-// TestSeeds runs plans of many seeds, each in a bubble of its own.
+// TestSeeds runs the plans of many seeds, each in a bubble of its own.
 func TestSeeds(t *testing.T) {
 	all := newSum()
 	t.Cleanup(func() {

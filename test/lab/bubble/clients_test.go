@@ -16,7 +16,7 @@ const (
 	writers = 3
 	readers = 2
 	common  = 6 // mementos that all writers write
-	private = 3 // mementos of each writer alone
+	private = 3 // mementos written by one writer only
 )
 
 // caller is one client: it does one thing after the other.
@@ -31,12 +31,12 @@ func (l *lab) caller(name string) *caller {
 	return &caller{lab: l, name: name, rand: l.random(name)}
 }
 
-// rest lets a little time pass.
+// rest waits a short time.
 func (c *caller) rest(ctx context.Context) bool {
 	return wait(ctx, millis(c.rand, 10, 400)) == nil
 }
 
-// ask picks the process to ask: mostly the one that leads, sometimes any.
+// ask chooses the process to ask: mostly the master, sometimes any.
 func (c *caller) ask() *process {
 	if p := c.lab.master(); p != nil && c.rand.IntN(10) > 0 {
 		return p
@@ -54,8 +54,8 @@ func (c *caller) write(ctx context.Context) {
 	}
 }
 
-// delta makes up a delta and tells whether it may be sent again: a memento of the
-// writer's own says then whether it was done.
+// delta creates a delta and says whether it may be sent again: it then contains a memento
+// of the writer's own, which shows whether it was applied.
 func (c *caller) delta(p *process) (rebind.Delta, bool) {
 	names := make([]rebind.Name, 0, common+private)
 	for i := range common {
@@ -89,13 +89,14 @@ func (c *caller) delta(p *process) (rebind.Delta, bool) {
 	return d, own
 }
 
-// payload is one that nobody else writes.
+// payload returns a unique payload.
 func (c *caller) payload() []byte {
 	c.made++
 	return fmt.Appendf(nil, "%s:%d", c.name, c.made)
 }
 
-// modified is when a node has seen a memento change last; 0 if it is not there.
+// modified is the revision at which a node has last seen a memento change; 0 if it does not
+// exist.
 func modified(n *coordinator.Node, name rebind.Name) rebind.Revision {
 	r, err := n.Read()
 	if err != nil {
@@ -108,8 +109,8 @@ func modified(n *coordinator.Node, name rebind.Name) rebind.Revision {
 	return m.Modified
 }
 
-// commit sends a delta and takes down what came of it. One whose outcome is unknown
-// is sent again, if it may be, to whoever leads then.
+// commit sends a delta and records the outcome. If the outcome is unknown and the delta may
+// be repeated, it is sent again to the master of that time.
 func (c *caller) commit(ctx context.Context, p *process, d rebind.Delta, again bool) {
 	op := evidence.Op{Client: c.name, Node: p.seat.ID, Changes: changes(&d), Sent: c.lab.record.now()}
 	for try := 0; ; try++ {
@@ -129,8 +130,8 @@ func (c *caller) commit(ctx context.Context, p *process, d rebind.Delta, again b
 	c.lab.record.did(op)
 }
 
-// outcome tells what a client knows after an answer, and what it knew before. That a
-// later try was refused says nothing of the earlier ones.
+// outcome is what a client knows after an answer, given what it knew before. A refusal of a
+// later attempt says nothing about earlier ones.
 func outcome(r rebind.Receipt, err error, before evidence.Outcome) (evidence.Outcome, int64, string) {
 	switch {
 	case err == nil:
@@ -163,10 +164,10 @@ func changes(d *rebind.Delta) []evidence.Change {
 	return all
 }
 
-// errDied is what is left of a question to a process that was killed.
+// errDied is the answer of a process that was killed.
 var errDied = errors.New("the process was killed")
 
-// commit has the process commit a delta; nobody hears from one that was killed.
+// commit has the process commit a delta; a process that was killed never answers.
 func (p *process) commit(ctx context.Context, limit time.Duration, d rebind.Delta) (rebind.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	var receipt rebind.Receipt
@@ -221,7 +222,7 @@ func (c *caller) read(ctx context.Context) {
 	}
 }
 
-// copy takes down what the nodes' mirrors hold, until ctx ends.
+// copy records what the nodes' mirrors contain, until ctx ends.
 func (l *lab) copy(ctx context.Context) {
 	for wait(ctx, time.Second) == nil {
 		l.copies()

@@ -25,8 +25,8 @@ import (
 	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
-// neverEnds is the channel of the context in which etcd's client keeps its watches.
-// Nothing is ever sent on it, so nil does as well.
+// neverEnds is the channel of the context in which etcd's client keeps its watches. Nothing
+// is ever sent on it, so nil works as well.
 //
 //go:linkname neverEnds go.etcd.io/etcd/client/v3.valCtxCh
 var neverEnds chan struct{}
@@ -45,17 +45,16 @@ const (
 	electionTicks = 10
 )
 
-// etcd is a server of one member, which can stop dead and be started again on what
-// is on its disk.
+// etcd is a one-member server that can stop dead and start again with what is on its disk.
 type etcd struct {
 	t   testing.TB
 	dir string
 
 	mu      sync.Mutex // guards the field below
-	serving *serving   // nil while it is away
+	serving *serving   // nil while it is stopped
 }
 
-// serving is one life of the server, as its clients see it.
+// serving is one run of the server, as its clients see it.
 type serving struct {
 	server *etcdserver.EtcdServer
 	kv     pb.KVClient
@@ -65,9 +64,9 @@ type serving struct {
 	end    context.CancelFunc
 }
 
-// newEtcd starts a server with nothing in it. Stop it when done.
+// newEtcd starts an empty server. Stop it when done.
 func newEtcd(t testing.TB) *etcd {
-	parent := "/dev/shm" // a file system in memory: the syncs are real, and take real time
+	parent := "/dev/shm" // a file system in memory: syncs are real, and would take real time
 	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
 		parent = ""
 	}
@@ -80,10 +79,10 @@ func newEtcd(t testing.TB) *etcd {
 	return e
 }
 
-// start returns when the server serves.
+// start returns once the server serves.
 func (e *etcd) start() { e.startAfter(func(pb.KVClient) {}) }
 
-// startAfter is start where first is done before anybody else can ask the server.
+// startAfter is start, with first called before anybody else can reach the server.
 func (e *etcd) startAfter(first func(pb.KVClient)) {
 	server, err := etcdserver.NewServer(e.config())
 	if err != nil {
@@ -104,7 +103,7 @@ func (e *etcd) startAfter(first func(pb.KVClient)) {
 	e.serving = s
 }
 
-// stop has the server vanish. What it has synced stays.
+// stop makes the server vanish. What it has synced stays.
 func (e *etcd) stop() {
 	e.mu.Lock()
 	s := e.serving
@@ -117,7 +116,7 @@ func (e *etcd) stop() {
 	s.server.HardStop()
 }
 
-// save copies what is on the disk, with the server away meanwhile.
+// save stops the server, copies its disk, and starts it again.
 func (e *etcd) save() (dir string) {
 	e.stop()
 	defer e.start()
@@ -128,8 +127,8 @@ func (e *etcd) save() (dir string) {
 	return dir
 }
 
-// putBack has a copy take the place of what is on the disk, and the server go on from
-// there to a revision, by changes that no plane sees, before anybody can ask it.
+// putBack replaces the disk by a copy and makes the server continue from there to a
+// revision, with changes that no plane sees, before anybody can reach it.
 func (e *etcd) putBack(dir string, goOn int64) {
 	e.stop()
 	if err := errors.Join(os.RemoveAll(e.dir), os.CopyFS(e.dir, os.DirFS(dir))); err != nil {
@@ -146,14 +145,14 @@ func (e *etcd) putBack(dir string, goOn int64) {
 	})
 }
 
-// remove deletes what is on the disk of a server that is stopped.
+// remove deletes the disk of a stopped server.
 func (e *etcd) remove() {
 	if err := errors.Join(os.RemoveAll(e.dir), os.RemoveAll(e.dir+"-saved")); err != nil {
 		e.t.Errorf("remove etcd's data: %v", err)
 	}
 }
 
-// present is the server as it serves now; nil while it is away.
+// present is the running server; nil while it is stopped.
 func (e *etcd) present() *serving {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -186,12 +185,12 @@ func client(g *gate) *clientv3.Client {
 	return c
 }
 
-// nodeClient is a client that a node has: its watches end with their streams.
+// nodeClient is a node's client: its watches end with their streams.
 func nodeClient(g *gate) *clientv3.Client {
 	c := client(g)
 	c.Watcher = clientv3.NewWatchFromWatchClient(etcdstore.OneStream(g), c)
 	return c
 }
 
-// id writes a lease as its election key is named.
+// id formats a lease as in the names of election keys.
 func id(lease int64) string { return fmt.Sprintf("%x", lease) }

@@ -15,8 +15,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// execute does one step and undoes it when its time is over, or ctx is, whichever
-// is first.
+// execute performs one step and undoes it when its time is over or ctx ends, whichever
+// comes first.
 func (l *lab) execute(ctx context.Context, s *step) {
 	f := evidence.Fault{What: s.What, From: l.record.now()}
 	var undo func()
@@ -42,7 +42,7 @@ func (l *lab) execute(ctx context.Context, s *step) {
 	l.record.harmed(f)
 }
 
-// who is the node that a step is for; nil if there is none at present.
+// who is the node that a step is for; nil if there is none now.
 func (l *lab) who(s *step) *seat {
 	master := l.master()
 	switch s.Who {
@@ -67,8 +67,7 @@ func (l *lab) who(s *step) *seat {
 	}
 }
 
-// single does what is done to one node. It returns what undoes it, nil if nothing
-// does.
+// single performs a step on one node. It returns the func that undoes it, or nil.
 func (l *lab) single(ctx context.Context, s *step, seat *seat, f *evidence.Fault) (undo func()) {
 	p := seat.present()
 	if p == nil {
@@ -104,7 +103,7 @@ func (l *lab) single(ctx context.Context, s *step, seat *seat, f *evidence.Fault
 	return nil
 }
 
-// rule is the fault of the way to etcd that a step is, if it is one.
+// rule is the network fault of a step, if it is one.
 func (s *step) rule() (rule, bool) {
 	switch s.What {
 	case "cut":
@@ -135,7 +134,7 @@ func (s *step) rule() (rule, bool) {
 	return rule{}, false
 }
 
-// flap cuts and heals the way by turns.
+// flap cuts and heals the connection alternately.
 func (l *lab) flap(ctx context.Context, p *process, s *step) (undo func()) {
 	ctx, cancel := context.WithTimeout(ctx, s.For)
 	done := make(chan struct{})
@@ -151,7 +150,7 @@ func (l *lab) flap(ctx context.Context, p *process, s *step) (undo func()) {
 	return func() { cancel(); <-done }
 }
 
-// order is what an operator asks of a node.
+// order performs an operator's request to a node.
 func (l *lab) order(ctx context.Context, s *step, node *coordinator.Node, f *evidence.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
@@ -171,7 +170,7 @@ func (l *lab) order(ctx context.Context, s *step, node *coordinator.Node, f *evi
 	}
 }
 
-// general does what is done to etcd, or to the plane as a whole.
+// general performs a step on etcd or on the plane as a whole.
 func (l *lab) general(ctx context.Context, s *step, f *evidence.Fault) (undo func()) {
 	switch s.What {
 	case "two-kills", "all-kills":
@@ -199,7 +198,7 @@ func (l *lab) general(ctx context.Context, s *step, f *evidence.Fault) (undo fun
 	return nil
 }
 
-// kills kills the master and the next, or all.
+// kills kills the master and its successor, or all nodes.
 func (l *lab) kills(s *step) (undo func()) {
 	victims := l.seats
 	if master := l.master(); s.What == "two-kills" && master != nil {
@@ -223,7 +222,7 @@ func (l *lab) kills(s *step) (undo func()) {
 	}
 }
 
-// pause has somebody keep the plane from promotions.
+// pause pauses promotion.
 func (l *lab) pause(ctx context.Context, s *step) (undo func()) {
 	asked := func(do func(*coordinator.Node) error) {
 		for _, seat := range l.seats {
@@ -240,7 +239,7 @@ func (l *lab) pause(ctx context.Context, s *step) (undo func()) {
 	}
 }
 
-// compact drops the history, but for what the observer may not have read.
+// compact drops the history, except what the observer may not have read.
 func (l *lab) compact(ctx context.Context, f *evidence.Fault) {
 	resp, err := l.raw.Get(ctx, root, clientv3.WithCountOnly())
 	if err != nil || wait(ctx, time.Second) != nil {
@@ -250,7 +249,7 @@ func (l *lab) compact(ctx context.Context, f *evidence.Fault) {
 	f.Detail = fmt.Sprintf("at %d: %v", resp.Header.Revision, err)
 }
 
-// byHand changes keys past all nodes.
+// byHand changes keys behind the nodes' backs.
 func (l *lab) byHand(ctx context.Context, s *step, seat *seat, f *evidence.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -292,14 +291,14 @@ func (l *lab) drop(ctx context.Context, key string) {
 	}
 }
 
-// stray puts a key into the election that hangs on no lease, or takes one off its lease.
+// stray puts a key without a lease into the election, or detaches one from its lease.
 func (l *lab) stray(ctx context.Context, key string) {
 	if resp, err := l.raw.Put(ctx, root+"election/"+key, "nobody"); err == nil {
 		l.record.touched(resp.Header.Revision)
 	}
 }
 
-// leaseOf is the lease of a node's record, 0 if it has none.
+// leaseOf is the lease of a node's record; 0 if it has none.
 func (l *lab) leaseOf(ctx context.Context, seat *seat) int64 {
 	resp, err := l.raw.Get(ctx, root+"nodes/"+seat.ID)
 	if err != nil || len(resp.Kvs) == 0 {
@@ -308,7 +307,7 @@ func (l *lab) leaseOf(ctx context.Context, seat *seat) int64 {
 	return resp.Kvs[0].Lease
 }
 
-// holder is the node that the store has given the last term to.
+// holder is the node that holds the last term according to the store.
 func (l *lab) holder() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -15,40 +15,40 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// rule is a fault of the way between a process and etcd.
+// rule is a fault of the connection between a process and etcd.
 type rule struct {
-	requests bool          // they are held until the rule ends
-	answers  bool          // they are held until the rule ends
+	requests bool          // requests are held until the rule ends
+	answers  bool          // answers are held until the rule ends
 	refuse   bool          // connections are refused
-	slow     time.Duration // the most by which each message is late, each way
-	loss     float64       // how likely a message is late for having been sent again
+	slow     time.Duration // the largest delay of a message, each way
+	loss     float64       // probability that a message is delayed by a retransmission
 	starve   bool          // renewals of leases are refused
-	mute     bool          // watches bring nothing until the rule ends
-	lose     *int          // so many answers to writes are lost, with the connection
-	hush     bool          // all but renewals of leases is held until the rule ends
-	deny     string        // writes of the plane's keys that begin so are refused
+	mute     bool          // watches deliver nothing until the rule ends
+	lose     *int          // how many answers to writes are lost, with the connection
+	hush     bool          // everything except lease renewals is held until the rule ends
+	deny     string        // writes of the plane's keys with this prefix are refused
 }
 
 const (
-	// rtt is the most that a message takes on a good day.
+	// rtt is the longest round trip of a message without faults.
 	rtt = time.Millisecond
-	// silence is for how long a stream lasts that nothing passes: what grpc's pings
-	// take to find out.
+	// silence is how long a stream lasts without any message: the time that grpc's pings
+	// need to notice.
 	silence = 12 * time.Second
 )
 
-// gate is the way between one process and etcd. Everything that a process asks, and
-// is told, passes it.
+// gate is the connection between one process and etcd. Every request and answer of the
+// process passes it.
 type gate struct {
 	etcd    *etcd
-	renewed func(lease int64, sent time.Time) // is told of each renewal whose answer has passed
-	late    sync.WaitGroup                    // what arrives after its sender has given up
+	renewed func(lease int64, sent time.Time) // called for each renewal whose answer has passed
+	late    sync.WaitGroup                    // decides what arrives after its sender has given up
 
 	mu      sync.Mutex // guards the fields below
 	rand    *rand.Rand
 	rules   map[*rule]struct{}
 	changed chan struct{} // closed when the rules change
-	dead    bool          // the process is: nothing passes any more
+	dead    bool          // the process was killed: nothing passes any more
 	streams map[*brook]struct{}
 }
 
@@ -59,7 +59,7 @@ func newGate(e *etcd, r *rand.Rand, renewed func(lease int64, sent time.Time)) *
 	}
 }
 
-// impose puts a rule in force until the returned function is called.
+// impose puts a rule in force until the returned func is called.
 func (g *gate) impose(r rule) (lift func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,13 +73,13 @@ func (g *gate) impose(r rule) (lift func()) {
 	}
 }
 
-// stir wakes all who wait for the rules to change; the caller holds mu.
+// stir wakes all who wait for a change of the rules; the caller holds mu.
 func (g *gate) stir() {
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
 
-// kill lets nothing pass any more.
+// kill stops all messages for good.
 func (g *gate) kill() {
 	g.mu.Lock()
 	g.dead = true
@@ -97,13 +97,13 @@ func (g *gate) cut() {
 	}
 }
 
-// weather is what the rules come to at a moment.
+// weather is the combined effect of the rules at one moment.
 type weather struct {
 	rule
 	dead    bool
 	changed <-chan struct{}
-	late    time.Duration // by how much a message is late, drawn
-	chance  float64       // drawn
+	late    time.Duration // the delay of a message, drawn at random
+	chance  float64       // drawn at random
 }
 
 // look draws what happens to one message.
@@ -135,7 +135,7 @@ func (g *gate) look() weather {
 	return w
 }
 
-// spend counts an answer that is lost.
+// spend counts a lost answer.
 func (g *gate) spend(lose *int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -148,7 +148,7 @@ func (g *gate) spend(lose *int) bool {
 
 var errGone = status.Error(codes.Unavailable, "connection lost")
 
-// wait lets time pass; it returns the error of ctx if that ends first.
+// wait waits for a time; if ctx ends first it returns the error of ctx.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -160,7 +160,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// held reports which messages a weather holds.
+// held reports whether messages of a direction are held.
 type held func(*weather) bool
 
 func requestsHeld(w *weather) bool { return w.requests || w.hush }
@@ -169,7 +169,7 @@ func watchesHeld(w *weather) bool  { return w.answers || w.hush || w.mute }
 func renewalsHeld(w *weather) bool { return w.requests }
 func renewedHeld(w *weather) bool  { return w.answers }
 
-// denied returns etcd's refusal of writes that the weather denies, or nil.
+// denied returns etcd's refusal of a write that the rules deny, or nil.
 func (g *gate) denied(ops ...*pb.RequestOp) error {
 	deny := g.look().deny
 	if deny == "" {
@@ -192,8 +192,8 @@ func (g *gate) denied(ops ...*pb.RequestOp) error {
 	return nil
 }
 
-// pass takes one message through the gate: it returns when that has come to the other
-// end, or why it never will.
+// pass takes one message through the gate. It returns when the message has arrived, or why
+// it never will.
 func (g *gate) pass(ctx context.Context, hold held) error {
 	for {
 		w := g.look()
@@ -215,8 +215,8 @@ func (g *gate) pass(ctx context.Context, hold held) error {
 	}
 }
 
-// ask brings a request to etcd and its answer back. A write whose sender gives up on
-// the way arrives all the same, now and then.
+// ask sends a request to etcd and returns the answer. Sometimes a write arrives although
+// its sender has given up.
 func ask[Answer any](ctx context.Context, g *gate, writes bool, call func(context.Context, *serving) (Answer, error)) (Answer, error) {
 	var none Answer
 	if err := g.pass(ctx, requestsHeld); err != nil {
@@ -242,7 +242,7 @@ func ask[Answer any](ctx context.Context, g *gate, writes bool, call func(contex
 		return none, errGone
 	}
 	answer, err := call(ctx, s)
-	if s.life.Err() != nil { // it stopped with the request under way
+	if s.life.Err() != nil { // etcd stopped during the request
 		return none, errGone
 	}
 	if w := g.look(); writes && g.spend(w.lose) {
@@ -260,7 +260,7 @@ func ask[Answer any](ctx context.Context, g *gate, writes bool, call func(contex
 	return answer, err
 }
 
-// The rest makes a gate what etcd's clients are made on.
+// The methods that etcd's clients need of a connection.
 
 func (g *gate) Range(ctx context.Context, in *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
 	return ask(ctx, g, false, func(ctx context.Context, s *serving) (*pb.RangeResponse, error) { return s.kv.Range(ctx, in) })

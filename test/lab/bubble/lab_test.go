@@ -31,12 +31,12 @@ type lab struct {
 	plan       *plan
 	began      time.Time
 	record     *record
-	told       zapcore.Core // what processes say
+	told       zapcore.Core // the processes' logs
 	etcd       *etcd
-	restarting sync.Mutex // is held while etcd is away
+	restarting sync.Mutex // held while etcd is stopped
 	raw        *clientv3.Client
 	seats      []*seat
-	group      sync.WaitGroup // all goroutines but those of nodes and etcd
+	group      sync.WaitGroup // all goroutines except those of nodes and etcd
 	programs   sync.WaitGroup
 
 	mu     sync.Mutex // guards the field below
@@ -44,7 +44,7 @@ type lab struct {
 	failed []string
 }
 
-// broken notes that an invariant was.
+// broken records a broken invariant.
 func (l *lab) broken(invariant, format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,19 +59,19 @@ func (l *lab) count() int {
 	return l.lives
 }
 
-// random is the stream of chance of one actor.
+// random is the random source of one actor.
 func (l *lab) random(actor string) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(actor))
 	return rand.New(rand.NewPCG(l.plan.Seed, h.Sum64()))
 }
 
-// log is where a process says what it does.
+// log is where a process logs.
 func (l *lab) log(name string) *zap.Logger {
 	return zap.New(l.told).With(zap.String("process", name))
 }
 
-// logs takes down what processes say, with the time since the run began.
+// logs collects the processes' logs, with the time since the start of the run.
 func logs(began time.Time, to io.Writer) zapcore.Core {
 	return zapcore.NewCore(zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message", EncodeLevel: zapcore.CapitalLevelEncoder,
@@ -91,12 +91,12 @@ func (l *lab) master() *process {
 	return nil
 }
 
-// rest is for how long after the last harm a plane may take to come to rest: a record
-// lapses, the next node is promoted, and some.
+// rest is how long a plane may take to come to rest after the last fault: a record lapses,
+// the next node is promoted, and a margin.
 func (l *lab) rest() time.Duration { return l.plan.TTL + 10*time.Second }
 
-// run runs the plan and returns what it left behind, and what the lab itself found to
-// be broken. It is called in a bubble.
+// run runs the plan and returns the evidence, and the faults that the lab itself has found.
+// It is called in a bubble.
 func run(t *testing.T, p *plan, told io.Writer) (*evidence.Run, []string) {
 	l := newLab(t, p, told)
 	defer l.remove()
@@ -112,7 +112,7 @@ func run(t *testing.T, p *plan, told io.Writer) (*evidence.Run, []string) {
 	return &l.record.run, l.failed
 }
 
-// newLab makes a lab whose store runs. Remove it when done.
+// newLab creates a lab with a running store. Remove it when done.
 func newLab(t *testing.T, p *plan, told io.Writer) *lab {
 	l := &lab{t: t, plan: p, began: time.Now()}
 	l.told = logs(l.began, told)
@@ -123,14 +123,14 @@ func newLab(t *testing.T, p *plan, told io.Writer) *lab {
 	return l
 }
 
-// remove ends the store and what it left on disk.
+// remove stops the store and deletes its disk.
 func (l *lab) remove() {
 	l.raw.Close()
 	l.etcd.stop()
 	l.etcd.remove()
 }
 
-// live starts nodes and clients; stop ends the clients, leave the nodes.
+// live starts nodes and clients; stop stops the clients, leave stops the nodes.
 func (l *lab) live() (stop, leave func()) {
 	tending, untended := context.WithCancel(context.Background())
 	for _, n := range l.plan.Nodes {
@@ -164,7 +164,7 @@ func (l *lab) live() (stop, leave func()) {
 	return stop, leave
 }
 
-// harm does all that the plan says, and undoes what is still in force at its end.
+// harm executes the plan and undoes what is still in force at its end.
 func (l *lab) harm() {
 	ctx, heal := context.WithCancel(context.Background())
 	var steps sync.WaitGroup
@@ -185,7 +185,7 @@ func (l *lab) harm() {
 	}
 }
 
-// resume ends a pause, which may not have been possible when its time was over.
+// resume ends a pause, which may have been impossible when its time was over.
 func (l *lab) resume() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -198,7 +198,7 @@ func (l *lab) resume() {
 	}
 }
 
-// setBack has an operator bring a node back to the mode that it was started in.
+// setBack restores the mode in which a node was started, as an operator would.
 func (p *process) setBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), p.seat.lab.rest())
 	defer cancel()
@@ -208,14 +208,14 @@ func (p *process) setBack() {
 			return
 		}
 		s := node.Status()
-		if s.Mode != p.seat.Mode || s.State == modes.StateFailed { // perhaps by a change still on its way
+		if s.Mode != p.seat.Mode || s.State == modes.StateFailed { // perhaps by a change still in progress
 			_, _ = node.ChangeMode(ctx, p.seat.Mode)
 		}
 		_ = wait(ctx, 100*time.Millisecond)
 	}
 }
 
-// comeToRest waits until the plane is as it should be once nothing harms it.
+// comeToRest waits until the plane is as it should be without faults.
 func (l *lab) comeToRest() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.rest())
 	defer cancel()
@@ -233,7 +233,7 @@ func (l *lab) comeToRest() {
 	}
 }
 
-// settle has every mirror come to the last write.
+// settle waits until every mirror has the last write.
 func (l *lab) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.rest())
 	defer cancel()
@@ -247,8 +247,8 @@ func (l *lab) settle() {
 	l.copies()
 }
 
-// restless tells what keeps the plane from rest; empty if nothing does. It ends with
-// a write that has to be acknowledged.
+// restless says what keeps the plane from rest; it is empty if nothing does. Its last check
+// is a write that has to be acknowledged.
 func (l *lab) restless(ctx context.Context) string {
 	master := ""
 	for _, s := range l.seats {
@@ -257,13 +257,13 @@ func (l *lab) restless(ctx context.Context) string {
 		if node == nil {
 			return s.ID + " does not run"
 		}
-		if p.asked.Err() != nil { // the store came back before it was gone
+		if p.asked.Err() != nil { // the store came back before the record was gone
 			return s.ID + " is on its way out"
 		}
 		status := node.Status()
 		rest := s.Mode.Rest(!s.Cold)
 		switch {
-		case status.LeaseRemaining <= 0: // its record is of a lease that may be about to lapse
+		case status.LeaseRemaining <= 0: // its record belongs to a lease that may be about to lapse
 			return s.ID + " has no lease"
 		case status.Acting && master != "":
 			return fmt.Sprintf("both %s and %s lead", master, s.ID)
@@ -283,7 +283,7 @@ func (l *lab) restless(ctx context.Context) string {
 	return l.canary(ctx, p)
 }
 
-// canary writes, and sees every mirror come to what it wrote.
+// canary writes, and checks that every mirror receives the write.
 func (l *lab) canary(ctx context.Context, master *process) string {
 	c := l.caller("canary")
 	c.made = l.count()
@@ -295,7 +295,7 @@ func (l *lab) canary(ctx context.Context, master *process) string {
 	op.Outcome, op.Revision, op.Why = outcome(receipt, err, "")
 	l.record.did(op)
 	if err != nil {
-		return fmt.Sprintf("%s does not take a write: %v", master.seat.ID, err)
+		return fmt.Sprintf("%s does not accept a write: %v", master.seat.ID, err)
 	}
 	pl, err := master.node.Plane(ctx)
 	if err != nil {
@@ -317,7 +317,7 @@ func (l *lab) canary(ctx context.Context, master *process) string {
 		err := node.WaitRevision(bounded, receipt.Revision)
 		cancel()
 		if err != nil {
-			return fmt.Sprintf("the mirror of %s does not come to revision %d: %v", s.ID, receipt.Revision, err)
+			return fmt.Sprintf("the mirror of %s does not reach revision %d: %v", s.ID, receipt.Revision, err)
 		}
 	}
 	return ""

@@ -10,11 +10,11 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// plan is what a plane is made of and what is done to it. It follows from a seed.
+// plan is what a plane consists of and what is done to it. It follows from a seed.
 type plan struct {
 	Seed  uint64
 	TTL   time.Duration
-	Notes bool // processes keep notes on disk, so that a new one ends the lease of the one before
+	Notes bool // processes keep notes on disk, so that a new one revokes the lease of the one before
 	Nodes []nodePlan
 	Steps []step
 }
@@ -25,19 +25,19 @@ type nodePlan struct {
 	Mode     modes.Mode
 	Priority int
 	Cold     bool
-	Delay    time.Duration // after the first
+	Delay    time.Duration // when it starts after the first node
 }
 
-// step is one thing that is done.
+// step is one thing that is done to a plane.
 type step struct {
 	At   time.Duration
 	What string
-	Who  string        // a node; or whoever is then "master" or "next", a live node that is not
-	For  time.Duration // 0 for what does not last
-	More int           // of some kinds: how much
+	Who  string        // a node; or the "master", the "next" or a "live" node of that time
+	For  time.Duration // 0: it does not last
+	More int           // for some kinds: how much
 }
 
-// String tells a plan so that it can be read.
+// String formats a plan for people.
 func (p *plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: lease %s, notes on disk: %t\n", p.Seed, p.TTL, p.Notes)
@@ -57,7 +57,7 @@ func (p *plan) String() string {
 	return b.String()
 }
 
-// again is how a plan is run again, and what it is.
+// again is how to run a plan again, and its text.
 func (p *plan) again() string {
 	return fmt.Sprintf("again: go test ./test/lab/bubble -run TestSeeds -artifacts -seed %d\n%s", p.Seed, p)
 }
@@ -67,10 +67,10 @@ type kind struct {
 	what   string
 	weight int
 	brief  bool // it does not last
-	few    bool // it is of no single node
+	few    bool // it is not for a single node
 }
 
-// kinds are all that is done to planes. The word of each is that of its fault.
+// kinds lists everything that is done to planes, by the word for its fault.
 var kinds = []kind{
 	{what: "cut", weight: 8},
 	{what: "cut-requests", weight: 5},
@@ -124,7 +124,7 @@ func newPlan(seed uint64) *plan {
 			Cold: r.IntN(4) == 0, Delay: millis(r, 0, 200),
 		}
 		if i < 2 {
-			n.Mode = modes.Auto // somebody has to be able to lead, whoever is lost
+			n.Mode = modes.Auto // somebody has to be able to lead, whichever node is lost
 		}
 		p.Nodes = append(p.Nodes, n)
 	}
@@ -160,10 +160,10 @@ func (p *plan) draw(r *rand.Rand, at time.Duration) step {
 		s.Who = p.Nodes[r.IntN(len(p.Nodes))].ID
 	}
 	if !k.brief {
-		// From what a lease outlives to what it does not.
+		// Between what a lease survives and what it does not.
 		s.For = millis(r, 100, int(p.TTL/time.Millisecond)*5/2)
 	}
-	if k.what == "unread" { // of what hangs for less nobody is to notice
+	if k.what == "unread" { // nobody may notice a shorter one
 		s.For += driver.StallLimit(p.TTL)
 	}
 	return s

@@ -20,18 +20,18 @@ type seat struct {
 	lab *lab
 
 	mu      sync.Mutex // guards the fields below
-	wanted  bool       // a process is to be there
-	process *process   // the last one; nil before the first
+	wanted  bool       // a process should be running
+	process *process   // the latest process; nil before the first
 	lease   int64      // notes on disk
 	term    int64
-	program string // what is wrong with its program
+	program string // how its program misbehaves
 	release chan struct{}
 }
 
-// process is one life of a node.
+// process is one run of a node.
 type process struct {
 	seat   *seat
-	name   string // with the number of its life
+	name   string // with the number of the run
 	gate   *gate
 	log    *valve          // of the node, not of its store
 	asked  context.Context // ends when it is asked to stop
@@ -41,10 +41,10 @@ type process struct {
 	ready  chan struct{} // closed when node is set, or it has ended without
 
 	node *coordinator.Node
-	err  error // why it ended by itself; once done is closed
+	err  error // why it ended by itself; set once done is closed
 }
 
-// start begins a new life of the node and returns it.
+// start starts a new process of the node and returns it.
 func (s *seat) start() *process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *seat) start() *process {
 	return p
 }
 
-// note writes on the disk, unless the process is dead.
+// note writes to the disk, unless the process was killed.
 func (p *process) note(write func()) {
 	p.seat.mu.Lock()
 	defer p.seat.mu.Unlock()
@@ -97,8 +97,8 @@ func (p *process) killed() bool {
 	}
 }
 
-// live is the process from its start to its end. A panic in it ends the whole test,
-// which has not said yet what it was about.
+// live is the process from its start to its end. A panic in it would end the whole test, so
+// it is recorded as a finding.
 func (p *process) live(ctx context.Context, cfg etcdstore.Config, highest int64) error {
 	s := p.seat
 	opened := false
@@ -133,8 +133,7 @@ func (p *process) live(ctx context.Context, cfg etcdstore.Config, highest int64)
 	return errors.Join(err, store.Close())
 }
 
-// up returns the node of a process that has come as far as to have one, and is not
-// dead; nil otherwise.
+// up returns the process's node, or nil if it has none yet or was killed.
 func (p *process) up() *coordinator.Node {
 	if p == nil || p.killed() {
 		return nil
@@ -152,8 +151,8 @@ func (p *process) up() *coordinator.Node {
 	}
 }
 
-// kill ends the process as kill -9 does: nothing of it reaches etcd any more, and
-// nothing that it says counts. What is left of it comes to its end by itself.
+// kill ends the process like kill -9: nothing of it reaches etcd any more, and nothing that
+// it logs counts. Its goroutines end by themselves.
 func (p *process) kill() {
 	p.seat.mu.Lock()
 	if p.killed() {
@@ -174,15 +173,15 @@ func (s *seat) present() *process {
 	return s.process
 }
 
-// want says whether a process is to be there.
+// want says whether a process should be running.
 func (s *seat) want(wanted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted = wanted
 }
 
-// tend starts a process wherever one is wanted and the last one has ended, as a
-// service manager does, until ctx ends.
+// tend starts a process whenever one should run and the last has ended, like a service
+// manager, until ctx ends.
 func (s *seat) tend(ctx context.Context) {
 	if wait(ctx, s.Delay) != nil {
 		return
@@ -209,7 +208,7 @@ func (s *seat) tend(ctx context.Context) {
 	}
 }
 
-// spoil makes the node's program misbehave, until the returned function is called.
+// spoil makes the node's program misbehave until the returned func is called.
 func (s *seat) spoil(how string) (mend func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,9 +226,9 @@ func (s *seat) spoil(how string) (mend func()) {
 
 var errProgram = errors.New("this program fails")
 
-// lead is the node's program. A good one acts until its context ends.
+// lead is the node's program. A well-behaved one acts until its context ends.
 func (p *process) lead(ctx context.Context, l *coordinator.Leader) error {
-	p.seat.lab.programs.Add(1) // the node may leave it behind
+	p.seat.lab.programs.Add(1) // the node may abandon it
 	defer p.seat.lab.programs.Done()
 	p.seat.mu.Lock()
 	how, release := p.seat.program, p.seat.release
@@ -245,7 +244,7 @@ func (p *process) lead(ctx context.Context, l *coordinator.Leader) error {
 		return errProgram
 	}
 	<-ctx.Done()
-	p.seat.lab.record.ended(p) // what it does now, its term is not to blame for
+	p.seat.lab.record.ended(p) // from now on its term is not to blame for what it does
 	switch how {
 	case "program-slow":
 		<-time.After(time.Second)

@@ -10,15 +10,14 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// record takes down what happens. What a process says after it was killed does not
-// count.
+// record records what happens. What a killed process logs does not count.
 type record struct {
 	began time.Time
 
 	mu    sync.Mutex // guards the fields below
 	run   evidence.Run
 	open  map[*process]*evidence.Act   // acts that have not ended
-	shown map[*process]rebind.Revision // the view that was copied last
+	shown map[*process]rebind.Revision // the last view that was recorded
 }
 
 func newRecord(began time.Time) *record {
@@ -27,17 +26,17 @@ func newRecord(began time.Time) *record {
 	}
 }
 
-// now is the time since the run began.
+// now is the time since the start of the run.
 func (r *record) now() time.Duration { return time.Since(r.began) }
 
-// renewed notes a renewal that etcd has acknowledged.
+// renewed records a renewal that etcd has acknowledged.
 func (r *record) renewed(p *process, lease int64, sent time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run.Leases = append(r.run.Leases, evidence.Lease{Node: p.seat.ID, ID: lease, Sent: sent.Sub(r.began)})
 }
 
-// moved notes a change of a node's state.
+// moved records a change of a node's state.
 func (r *record) moved(p *process, t coordinator.Transition) {
 	status := p.node.Status()
 	r.mu.Lock()
@@ -55,7 +54,7 @@ func (r *record) moved(p *process, t coordinator.Transition) {
 	r.run.Moves = append(r.run.Moves, m)
 }
 
-// act notes that a program has begun to act; ended notes that it has ended.
+// act records that a program has begun to act.
 func (r *record) act(p *process, term int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +63,7 @@ func (r *record) act(p *process, term int64) {
 	}
 }
 
-// ended notes that a process acts no more, if it did.
+// ended records that a process no longer acts, if it did.
 func (r *record) ended(p *process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,28 +74,28 @@ func (r *record) ended(p *process) {
 	}
 }
 
-// did notes an operation.
+// did records an operation.
 func (r *record) did(op evidence.Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run.Ops = append(r.run.Ops, op)
 }
 
-// harmed notes a fault.
+// harmed records a fault.
 func (r *record) harmed(f evidence.Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run.Faults = append(r.run.Faults, f)
 }
 
-// touched notes a revision that was made by hand.
+// touched records a revision that was made by hand.
 func (r *record) touched(revision int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run.Hands = append(r.run.Hands, revision)
 }
 
-// copied notes what a node's mirror holds, if that is something new.
+// copied records the content of a node's mirror if it has changed.
 func (r *record) copied(p *process, v *rebind.View) {
 	r.mu.Lock()
 	last := r.shown[p]

@@ -19,12 +19,12 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-var restores = flag.Int("restores", 20, "how many seeds are run with a store that goes back in time")
+var restores = flag.Int("restores", 20, "how many seeds to run with a store that goes back in time")
 
-// TestRestores runs planes whose store is put back to an older copy of itself while nodes
-// and clients go on: with a tail lost, or overtaken before anybody can ask it. A store
-// with several pasts has no one history to judge by; what has to hold is that the plane
-// comes to rest, and that every copy then is the store, to the byte.
+// TestRestores runs planes whose store is replaced by an older copy of itself while nodes
+// and clients go on: with its latest changes lost, or with others made before anybody can
+// reach it. Such a store has no single history to judge by; the test is that the plane
+// comes to rest and every copy then equals the store, byte for byte.
 func TestRestores(t *testing.T) {
 	for i := range uint64(*restores) {
 		seed := *first + i
@@ -48,8 +48,8 @@ func TestRestores(t *testing.T) {
 	}
 }
 
-// restoring runs the plane of a seed and returns what was found to be broken. It is
-// called in a bubble.
+// restoring runs the plane of a seed and returns the broken invariants. It is called in a
+// bubble.
 func restoring(t *testing.T, seed uint64, told io.Writer) []string {
 	p := newPlan(seed)
 	p.Steps = nil
@@ -114,7 +114,7 @@ func (l *lab) sameAsStore() {
 			continue
 		}
 		if err := node.WaitRevision(ctx, rebind.Revision(found.Header.Revision)); err != nil {
-			l.broken("I-12", "%s does not come to revision %d: %v", s.ID, found.Header.Revision, err)
+			l.broken("I-12", "%s does not reach revision %d: %v", s.ID, found.Header.Revision, err)
 			continue
 		}
 		reading, err := node.Read()
@@ -127,7 +127,7 @@ func (l *lab) sameAsStore() {
 			copied = append(copied, evidence.Memento{Name: string(m.Name), Payload: string(m.Payload), Modified: int64(m.Modified)})
 		}
 		if evidence.Digest(copied) != want {
-			l.broken("I-12", "the copy of %s holds %d mementos and the store %d, and they are not the same", s.ID, len(copied), len(held))
+			l.broken("I-12", "the copy of %s has %d mementos and the store %d, and they are not the same", s.ID, len(copied), len(held))
 		}
 	}
 }

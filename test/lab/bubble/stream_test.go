@@ -9,15 +9,15 @@ import (
 	"google.golang.org/grpc"
 )
 
-// brook is one stream through a gate. It ends with the server's life, when it is cut,
-// and when nothing could pass for a while.
+// brook is one stream through a gate. It ends when the server stops, when it is cut, and
+// when no message could pass for a while.
 type brook struct {
 	gate  *gate
 	ctx   context.Context
 	sever context.CancelFunc
 }
 
-// open begins a stream to the server that serves now.
+// open begins a stream to the running server.
 func (g *gate) open(ctx context.Context, starve bool) (*brook, *serving, error) {
 	hold := requestsHeld
 	if starve {
@@ -63,7 +63,7 @@ func (b *brook) pass(hold held) error {
 	return nil
 }
 
-// broken is the error of a stream's end, as grpc has it.
+// broken is the error with which grpc ends a broken stream.
 func (b *brook) broken(caller context.Context, err error) error {
 	if b.ctx.Err() != nil && caller.Err() == nil {
 		return errGone
@@ -111,7 +111,7 @@ func (w *watch) Recv() (*pb.WatchResponse, error) {
 	return r, nil
 }
 
-// renewal is a stream of renewals of leases.
+// renewal is a stream of lease renewals.
 type renewal struct {
 	pb.Lease_LeaseKeepAliveClient
 	*brook
@@ -164,7 +164,7 @@ func (r *renewal) Recv() (*pb.LeaseKeepAliveResponse, error) {
 	return m, nil
 }
 
-// CloseSend ends the stream: nobody reads on from one that is closed.
+// CloseSend ends the stream: nobody reads from a closed one.
 func (r *renewal) CloseSend() error {
 	err := r.Lease_LeaseKeepAliveClient.CloseSend()
 	r.sever()

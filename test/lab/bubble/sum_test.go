@@ -12,14 +12,14 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// sum adds up what was looked at in many runs.
+// sum adds up what was checked in many runs.
 type sum struct {
 	mu sync.Mutex // guards the fields below
 
 	runs, terms, copies, reads, linear int
 	operations                         map[evidence.Outcome]int
 	faults                             map[string]int
-	lived                              time.Duration // of planes, in their own time
+	lived                              time.Duration // virtual time of the planes
 	score                              judge.Score   // for the soak
 }
 
@@ -50,7 +50,7 @@ func (s *sum) add(run *evidence.Run, v *judge.Verdict) {
 	s.score.Add(judge.ScoreOf(run, *v))
 }
 
-// String tells the sum.
+// String formats the sum.
 func (s *sum) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
-// valve is a log that can cease to be read.
+// valve is a log whose reader can stop.
 type valve struct {
 	dead <-chan struct{} // closed when its process was killed
 
@@ -18,7 +18,7 @@ type valve struct {
 	shut chan struct{}
 }
 
-// close has everybody wait who logs, until the returned func is called.
+// close blocks everybody who logs until the returned func is called.
 func (v *valve) close() (open func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -34,7 +34,7 @@ func (v *valve) close() (open func()) {
 	}
 }
 
-// unread is what writes to a valve.
+// unread is a writer that writes to a valve.
 type unread struct {
 	zapcore.Core
 	valve *valve
@@ -61,10 +61,10 @@ func (u unread) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return u.Core.Write(e, fields)
 }
 
-// ignore has nobody read what the node logs, and something logged, so that its role loop
-// hangs. Meanwhile it watches how long the node relies on its lease.
+// ignore stops reading the node's log and makes the node log something, so that its role
+// loop hangs. Meanwhile it watches how long the node relies on its lease.
 //
-//   - I-41: not beyond coordinator.StallLimit after its loop came round last
+//   - I-41: not beyond the stall limit after the last turn of its loop
 func (l *lab) ignore(ctx context.Context, s *step, p *process) (undo func()) {
 	open := p.log.close()
 	watching, cancel := context.WithTimeout(ctx, s.For)

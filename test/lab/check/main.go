@@ -1,9 +1,9 @@
-// Command check judges evidence again that runs have left behind, and says what was
-// broken and how much was looked at:
+// Command check judges kept evidence of runs again, and prints what was broken and how much
+// was checked:
 //
 //	go run ./test/lab/check FILE...
 //
-// It exits with 1 if anything was broken, or a file cannot be read to its end.
+// The exit code is 1 if anything was broken or a file cannot be read to its end.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 
 var errBroken = errors.New("an invariant was broken")
 
-// check judges each file, whatever became of the others.
+// check judges every file, even if others are broken.
 func check(w io.Writer, paths []string) error {
 	var all error
 	for _, path := range paths {

@@ -11,8 +11,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// A file that breaks something, or is not whole, does not keep the others from being
-// judged.
+// A file with a broken invariant, or an incomplete file, does not keep the others from
+// being judged.
 func TestCheck_JudgesEachFile(t *testing.T) {
 	dir := t.TempDir()
 	good := &evidence.Run{Layer: "bubble", Seed: 7, TTL: 6e9}

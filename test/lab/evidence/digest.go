@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// Memento is what counts of a memento when copies are compared.
+// Memento is the part of a memento that counts when copies are compared.
 type Memento struct {
 	Name     string
 	Payload  string
 	Modified int64
 }
 
-// Digest is the same for the same mementos, in whatever order.
+// Digest is the same for the same mementos in any order.
 func Digest(mementos []Memento) string {
 	sorted := slices.SortedFunc(slices.Values(mementos), func(a, b Memento) int { return cmp.Compare(a.Name, b.Name) })
 	sum := sha256.New()

@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// item is one line of kept evidence: exactly one of these. The first is the run, the
-// last is the end, so that a file that was cut short is told from a whole one.
+// item is one line of kept evidence: exactly one of these fields is set. The first item is
+// the run and the last is the end, which shows that the file is complete.
 type item struct {
 	Run   *Run   `json:"run,omitempty"`
 	Event *Event `json:"event,omitempty"`
@@ -23,10 +23,10 @@ type item struct {
 	End   bool   `json:"end,omitempty"`
 }
 
-// ErrCut is what the end of evidence without its last line is.
-var ErrCut = errors.New("evidence is cut short")
+// ErrCut is returned for evidence without its last line.
+var ErrCut = errors.New("evidence is truncated")
 
-// Encode writes a run, one item a line.
+// Encode writes a run, one item per line.
 func (r *Run) Encode(w io.Writer) error {
 	buffered := bufio.NewWriter(w)
 	lines := json.NewEncoder(buffered)
@@ -65,7 +65,7 @@ func (r *Run) Encode(w io.Writer) error {
 	return nil
 }
 
-// Decode reads what [Run.Encode] wrote. With an error it returns what it had read.
+// Decode reads what [Run.Encode] wrote. With an error it also returns what it has read.
 func Decode(from io.Reader) (*Run, error) {
 	lines := json.NewDecoder(bufio.NewReader(from))
 	run, begun := new(Run), false
@@ -80,18 +80,18 @@ func Decode(from io.Reader) (*Run, error) {
 		case i.Run != nil && !begun:
 			*run, begun = *i.Run, true
 		case !begun:
-			return run, fmt.Errorf("item %d of evidence: a run begins with what it was", n)
+			return run, fmt.Errorf("item %d of evidence: the first item must be the run", n)
 		case i.End:
 			return run, nil
 		default:
 			if !run.add(i) {
-				return run, fmt.Errorf("item %d of evidence is of no known kind", n)
+				return run, fmt.Errorf("item %d of evidence is of an unknown kind", n)
 			}
 		}
 	}
 }
 
-// add adds an item to the run, if it is of a known kind.
+// add adds an item to the run, if its kind is known.
 func (r *Run) add(i item) bool {
 	switch {
 	case i.Event != nil:
@@ -123,7 +123,7 @@ func (r *Run) Save(path string) error {
 	return errors.Join(r.Encode(f), f.Close())
 }
 
-// Load reads a run from a file. With an error it returns what it had read.
+// Load reads a run from a file. With an error it also returns what it has read.
 func Load(path string) (*Run, error) {
 	f, err := os.Open(path)
 	if err != nil {

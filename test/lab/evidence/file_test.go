@@ -44,7 +44,7 @@ func TestSave_IsLoadedAgain(t *testing.T) {
 	}
 }
 
-// Wherever a file was cut, what was read is returned and an error says that the rest
+// Wherever a file is cut, what was read is returned, with an error that says that the rest
 // is missing.
 func TestDecode_TellsWhatIsNotWhole(t *testing.T) {
 	var whole bytes.Buffer

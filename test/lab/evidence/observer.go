@@ -11,24 +11,24 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrCompacted is a history of which the beginning is gone: the run is invalid.
+// ErrCompacted is returned if the beginning of the history is gone: the run is invalid.
 var ErrCompacted = errors.New("invalid run: the store's history was compacted before it was read")
 
 var errEnded = errors.New("the watch has ended")
 
-// Observer watches a store from its first revision. It watches all keys, as there is
-// an event for each revision then: so it knows when it has come to the store's head.
+// Observer watches a store from its first revision. It watches all keys, so that there is
+// an event for each revision and it knows when it has reached the store's head.
 type Observer struct {
 	root   string
 	events []Event
-	seen   int64 // the last revision that was read, whole
-	err    error // why it has stopped to follow
+	seen   int64 // the last revision that was read completely
+	err    error // why it has stopped
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 }
 
-// Observe follows what happens to the keys that begin with root, until ctx ends or
-// [Observer.Finish] is called.
+// Observe follows the keys with the prefix root until ctx ends or [Observer.Finish] is
+// called.
 func Observe(ctx context.Context, client *clientv3.Client, root string) *Observer {
 	o := &Observer{root: root}
 	ctx, o.cancel = context.WithCancel(ctx)
@@ -36,8 +36,8 @@ func Observe(ctx context.Context, client *clientv3.Client, root string) *Observe
 	return o
 }
 
-// Finish follows on to the store's head and puts what was seen into the run. The
-// client may be another one, if the first has died with its store.
+// Finish follows to the store's head and puts the history into the run. The client may be
+// another one, if the first has died with its store.
 func (o *Observer) Finish(ctx context.Context, client *clientv3.Client, run *Run) error {
 	o.cancel()
 	o.group.Wait()
@@ -54,12 +54,12 @@ func (o *Observer) Finish(ctx context.Context, client *clientv3.Client, run *Run
 	if err := o.follow(ctx, client, head); err != nil {
 		return err
 	}
-	run.Root, run.Events, run.Head = o.root, o.events, max(head, o.seen) // others may write on
+	run.Root, run.Events, run.Head = o.root, o.events, max(head, o.seen) // others may still write
 	return nil
 }
 
-// follow watches from where it has come until it has come to the given revision, or
-// for ever if that is 0. An empty store is at revision 1, without an event.
+// follow watches from its current revision until the given revision, or forever if that is
+// 0. An empty store has revision 1, without an event.
 func (o *Observer) follow(ctx context.Context, client *clientv3.Client, until int64) error {
 	if until > 0 && o.seen >= until || until == 1 {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// store starts an etcd and returns a way to make clients of it.
+// store starts an etcd and returns a func that makes clients.
 func store(t *testing.T) func() *clientv3.Client {
 	t.Helper()
 	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir(), ClientURL: "http://127.0.0.1:0"})
@@ -33,7 +33,7 @@ func store(t *testing.T) func() *clientv3.Client {
 	}
 }
 
-// finish ends an observer and wants the run to be these events, to the store's head.
+// finish ends an observer and checks the events in the run, up to the store's head.
 func finish(t *testing.T, o *evidence.Observer, client *clientv3.Client, want ...string) {
 	t.Helper()
 	var run evidence.Run
@@ -72,7 +72,7 @@ func TestObserve_SeesAllFromTheFirstRevision(t *testing.T) {
 		do(put("/p/a", "4"), clientv3.OpDelete("/p/b"))
 		do(put("/elsewhere", "5"))
 		want := []string{"2 a=1 false 2/1", "2 b=2 false 2/1", "3 a=4 false 2/2", "3 b= true 0/0"}
-		first.Close() // it goes on with another one
+		first.Close() // it continues with another client
 		finish(t, early, client, want...)
 		finish(t, evidence.Observe(t.Context(), client, "/p/"), client, want...)
 	})
@@ -94,8 +94,8 @@ func TestObserve_TellsThatTheHistoryIsNotWhole(t *testing.T) {
 	}
 }
 
-// A store does not stand still because its history is read: what is seen ends with the
-// head that is told.
+// A store does not stand still while its history is read: the history ends with the head
+// that was reported.
 func TestObserve_EndsAtTheHeadItTells(t *testing.T) {
 	client := store(t)()
 	ctx, stop := context.WithCancel(t.Context())
@@ -103,7 +103,7 @@ func TestObserve_EndsAtTheHeadItTells(t *testing.T) {
 	for range 4 {
 		writers.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = client.Put(ctx, "/p/a", "x") // it is stopped in one
+				_, _ = client.Put(ctx, "/p/a", "x") // its client is closed
 			}
 		})
 	}

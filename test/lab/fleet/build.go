@@ -16,10 +16,10 @@ type Binaries struct {
 	Etcd, Coordinator string
 }
 
-// errNoModule is what Build says where there is nothing to build.
+// errNoModule is returned by Build outside of the source tree.
 var errNoModule = errors.New("not within the project's source")
 
-// Build builds the programs into a directory. The node is that of a mutant, if one is
+// Build builds the programs into a directory. The node is built from a mutant if one is
 // named.
 func Build(ctx context.Context, dir, mutant string) (Binaries, error) {
 	source, err := sourceRoot()
@@ -52,7 +52,7 @@ func Build(ctx context.Context, dir, mutant string) (Binaries, error) {
 	return b, nil
 }
 
-// sourceRoot finds the project's source around the working directory.
+// sourceRoot finds the project's source from the working directory.
 func sourceRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -21,14 +21,14 @@ import (
 	"google.golang.org/grpc"
 )
 
-// answer is what a node said.
+// answer is a node's answer.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// newHTTP makes what requests to nodes are sent with.
+// newHTTP makes the client for requests to nodes.
 func (f *Fleet) newHTTP() *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 10 * time.Second}
 	if f.cfg.Dial != nil {
@@ -37,7 +37,7 @@ func (f *Fleet) newHTTP() *http.Client {
 	return &http.Client{Transport: transport, Timeout: 15 * time.Second}
 }
 
-// dialOptions are those of the laboratory's own connections to etcd.
+// dialOptions are for the laboratory's own connections to etcd.
 func (f *Fleet) dialOptions() []grpc.DialOption {
 	if f.cfg.Dial == nil {
 		return nil
@@ -47,11 +47,11 @@ func (f *Fleet) dialOptions() []grpc.DialOption {
 	})}
 }
 
-// errNotSent is why a request had no effect: nothing of it was sent.
+// errNotSent means that a request had no effect: nothing of it was sent.
 var errNotSent = errors.New("not sent")
 
-// call sends a request to a node. The client may send one with an id again by itself,
-// when a connection breaks, so an error of the last try says nothing about the first.
+// call sends a request to a node. The HTTP client may repeat a request with an id by itself
+// when a connection breaks, so an error of the last attempt says nothing about the first.
 func (f *Fleet) call(ctx context.Context, method, url string, header map[string]string, body []byte) (*answer, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
@@ -95,8 +95,8 @@ func (n *Node) get(ctx context.Context, path string, v any) error {
 
 func (f *Fleet) tokenFile() string { return filepath.Join(f.cfg.Dir, "tokens") }
 
-// writeToken makes the token that the laboratory shows: where nodes do not stand on
-// one loopback, nobody may change anything without one.
+// writeToken creates the laboratory's token: if nodes do not share one loopback, nobody may
+// change anything without a token.
 func (f *Fleet) writeToken() error {
 	f.token = rand.Text()
 	line := fmt.Sprintf("lab admin sha256:%x\n", sha256.Sum256([]byte(f.token)))

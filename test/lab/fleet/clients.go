@@ -13,31 +13,31 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// What clients do.
+// Parameters of the clients.
 const (
 	names     = 48                   // mementos that all clients share
-	own       = 3                    // mementos that each has for itself
+	own       = 3                    // mementos of each client
 	think     = 5 * time.Millisecond // between two operations, on average
 	bound     = 3 * time.Second      // for one request
-	attempts  = 3                    // of an operation that has an id
+	attempts  = 3                    // of an operation with an id
 	tooMany   = 130                  // operations: more than a batch may have
 	afterFail = 50 * time.Millisecond
 	soreness  = 2 * time.Second
 )
 
-// client asks one thing after the other, of any node, and notes what it was told.
+// client makes one request after the other to any node, and records the answers.
 type client struct {
 	fleet *Fleet
 	id    string
 	rand  *rand.Rand
 	asked int
-	turn  int                     // counts answers that were lost: mementos of its own have a name with it
+	turn  int                     // counts lost answers: the client's own mementos have names with it
 	known map[string]int64        // at which revision it saw each memento modified
-	sore  map[*Node]time.Duration // until when it asks another
-	seen  int64                   // the highest revision that a node has told
+	sore  map[*Node]time.Duration // nodes that it avoids, and until when
+	seen  int64                   // the highest revision that a node has reported
 }
 
-// stream is a source of chance for one actor, so that one more does not change the
+// stream is the random source of one actor, so that another actor does not change the
 // others.
 func stream(seed uint64, actor string) *rand.Rand {
 	mixed := uint64(14695981039346656037) // FNV-1a
@@ -51,7 +51,7 @@ func (f *Fleet) newClient(id string) *client {
 	return &client{fleet: f, id: id, rand: stream(f.cfg.Seed, id), known: make(map[string]int64), sore: make(map[*Node]time.Duration)}
 }
 
-// work asks until ctx ends. What is under way then is answered first.
+// work makes requests until ctx ends. A request in progress is then answered first.
 func (c *client) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		op := c.one(context.WithoutCancel(ctx))
@@ -67,7 +67,7 @@ func (c *client) work(ctx context.Context) {
 	}
 }
 
-// one asks one thing.
+// one makes one request.
 func (c *client) one(ctx context.Context) evidence.Op {
 	c.asked++
 	node := c.pick()
@@ -76,7 +76,7 @@ func (c *client) one(ctx context.Context) evidence.Op {
 	request := c.choose(&op, name)
 	request.url = node.url + request.url
 	op.Sent = c.fleet.Now()
-	doubt := false // an earlier try may have done it
+	doubt := false // an earlier attempt may have done it
 	for try := 1; ; try++ {
 		c.ask(ctx, &op, request)
 		if doubt && op.Outcome == evidence.Refused {
@@ -98,7 +98,7 @@ func (c *client) one(ctx context.Context) evidence.Op {
 	return op
 }
 
-// pick draws whom to ask: not one that has just left it without an answer.
+// pick draws the node to ask: not one that has just failed to answer.
 func (c *client) pick() *Node {
 	for range 2 * len(c.fleet.Nodes) {
 		if n := c.fleet.Nodes[c.rand.IntN(len(c.fleet.Nodes))]; c.sore[n] <= c.fleet.Now() {
@@ -108,17 +108,17 @@ func (c *client) pick() *Node {
 	return c.fleet.Nodes[0]
 }
 
-// request is what is sent for an operation.
+// request is the HTTP request for an operation.
 type request struct {
 	method, url string
 	header      map[string]string
 	body        []byte
 }
 
-// repeatable reports whether it may be sent again when its answer was lost.
+// repeatable reports whether it may be sent again after its answer was lost.
 func (r *request) repeatable() bool { return r.header["Idempotency-Key"] != "" }
 
-// choose draws what to ask for.
+// choose draws an operation.
 func (c *client) choose(op *evidence.Op, name string) request {
 	r := request{url: "/v1/mementos/" + name, header: map[string]string{}}
 	switch dice := c.rand.IntN(100); {
@@ -138,10 +138,10 @@ func (c *client) choose(op *evidence.Op, name string) request {
 	return r
 }
 
-// put asks for one memento to be put, every other time under an id. The id is good for
-// as long as the memento carries it: so it is one that only this client writes, and no
-// more once an answer was lost, since the request may still be on its way; or the put
-// depends on what was there.
+// put is an operation that puts one memento, every other time with an id. The id protects
+// as long as the memento carries it: so the memento is one that only this client writes,
+// and that it no longer writes once an answer was lost, since the request may still be on
+// its way; or the put has a condition.
 func (c *client) put(op *evidence.Op, name string, r *request, expecting bool) {
 	op.Changes = []evidence.Change{{Name: name, Payload: c.payload(0)}}
 	change := &op.Changes[0]
@@ -157,12 +157,12 @@ func (c *client) put(op *evidence.Op, name string, r *request, expecting bool) {
 	}
 }
 
-// payload is one that nobody else writes.
+// payload returns a unique payload.
 func (c *client) payload(part int) string {
 	return fmt.Sprintf("%s %d.%d %x", c.id, c.asked, part, c.rand.Uint64())
 }
 
-// expect has a change depend on what the client has last seen of the memento.
+// expect makes a change depend on what the client has last seen of the memento.
 func (c *client) expect(change *evidence.Change, r *request, wanted bool) {
 	modified, seen := c.known[change.Name]
 	switch {
@@ -171,7 +171,7 @@ func (c *client) expect(change *evidence.Change, r *request, wanted bool) {
 	case modified != 0:
 		r.header["If-Match"] = fmt.Sprintf("%q", strconv.FormatInt(modified, 10))
 	case change.Delete:
-		return // there is no deletion of what is to be absent
+		return // a deletion cannot require that the memento is absent
 	default:
 		r.header["If-None-Match"] = "*"
 	}
@@ -188,7 +188,7 @@ func (c *client) read(op *evidence.Op, name string, r *request) {
 	case 2:
 		if c.seen != 0 {
 			r.url += fmt.Sprint("?revision=", c.seen)
-			op.Client += "-past" // whom it does not make go back
+			op.Client += "-past" // no node may go back behind it
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (c *client) batch(op *evidence.Op, r *request, size int) {
 			asked.Delete, sent.Op = true, "delete"
 		} else {
 			text := c.payload(part)
-			asked.Payload, sent.Op, sent.Data = strconv.Quote(text), "put", text // JSON is stored as it came
+			asked.Payload, sent.Op, sent.Data = strconv.Quote(text), "put", text // JSON is stored unchanged
 		}
 		if modified, ok := c.known[asked.Name]; ok && c.rand.IntN(6) == 0 {
 			asked.If, sent.IfRevision = &modified, &modified
@@ -223,7 +223,7 @@ func (c *client) batch(op *evidence.Op, r *request, size int) {
 	r.body, _ = json.Marshal(body) // text and numbers only
 }
 
-// ask sends a request once and notes what became of it.
+// ask sends a request once and records the outcome.
 func (c *client) ask(ctx context.Context, op *evidence.Op, r request) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()

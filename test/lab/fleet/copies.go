@@ -13,7 +13,7 @@ import (
 // copyEvery is how often each node is asked for its whole copy.
 const copyEvery = 700 * time.Millisecond
 
-// watchCopies takes the copies of all nodes that have one, until ctx ends.
+// watchCopies records the copies of all nodes that have one, until ctx ends.
 func (f *Fleet) watchCopies(ctx context.Context) {
 	tick := time.NewTicker(copyEvery / time.Duration(len(f.Nodes)))
 	defer tick.Stop()
@@ -24,12 +24,12 @@ func (f *Fleet) watchCopies(ctx context.Context) {
 			return
 		}
 		if n := f.Nodes[i%len(f.Nodes)]; n.up() {
-			_ = f.takeCopy(ctx, n, 0) // a node that is cold, starts or has just been killed has none
+			_ = f.takeCopy(ctx, n, 0) // a node that is cold, starting or just killed has none
 		}
 	}
 }
 
-// takeCopy notes the copy that a node holds, when it has come to a revision.
+// takeCopy records a node's copy once it has reached a revision.
 func (f *Fleet) takeCopy(ctx context.Context, n *Node, least int64) error {
 	c, err := f.copyOf(ctx, n, fmt.Sprint("min_revision=", least))
 	if err == nil {
@@ -38,7 +38,7 @@ func (f *Fleet) takeCopy(ctx context.Context, n *Node, least int64) error {
 	return err
 }
 
-// copyOf asks a node for the copy that it holds, on a condition.
+// copyOf asks a node for its copy, with a condition.
 func (f *Fleet) copyOf(ctx context.Context, n *Node, condition string) (evidence.Copy, error) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// Ranked are three nodes that may lead, the earlier the better.
+// Ranked are three nodes that may lead, the best first.
 func Ranked() []NodeConfig {
 	return []NodeConfig{
 		{ID: "a", Mode: "auto", Args: []string{"--priority", "3"}},
@@ -22,9 +22,9 @@ func Ranked() []NodeConfig {
 	}
 }
 
-// DenyCandidates runs a fleet whose etcd is guarded. Twice the master is killed when the
-// node that is to follow it has lost the right to write one of the keys that it takes to
-// lead: then the third is to lead. The nodes are [Ranked].
+// DenyCandidates runs a fleet whose etcd requires authentication. Twice the master is
+// killed when the node that would follow has lost the right to write one of the keys that a
+// new master writes: then the third has to lead. The nodes are [Ranked].
 func DenyCandidates(ctx context.Context, cfg Config) (Report, error) {
 	cfg.Guarded = true
 	f, err := Start(ctx, cfg)
@@ -87,7 +87,7 @@ func (f *Fleet) denied(ctx context.Context, key string) error {
 	return f.recover(ctx)
 }
 
-// says reports whether the node has given a reason, in any run, that holds these words.
+// says reports whether the node has given a reason with these words, in any run.
 func (n *Node) says(words string) bool {
 	n.fleet.mu.Lock()
 	defer n.fleet.mu.Unlock()

@@ -13,29 +13,29 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// harm is one step at work.
+// harm is one step in progress.
 type harm struct {
 	*Fleet
 	step    Step
-	node    *Node // that it is done to, where it is one
+	node    *Node // its target, where it is a node
 	members []*Member
 	fault   evidence.Fault
 }
 
 var (
-	// errNobody is why a step is left out: nobody has the role that it is for.
+	// errNobody means that a step is skipped: nobody has the role that it is for.
 	errNobody = errors.New("nobody has that role now")
-	// ErrInvalid is a run that proves nothing.
+	// ErrInvalid is returned for a run that proves nothing.
 	ErrInvalid  = errors.New("invalid run")
 	errTooQuiet = fmt.Errorf("%w: too few operations before a fault", ErrInvalid)
 )
 
-// enough is how many operations must have been acknowledged before a fault, since the
-// one before: a fault in a plane at rest proves nothing.
+// enough is how many operations must have been acknowledged since the fault before: a fault
+// in an idle plane proves nothing.
 const enough = 20
 
-// Execute does what the plan says, until it is at its end or the time is over, and
-// lets the plane get well after each step. One that does not is told of, and ends it.
+// Execute executes the plan until its end or until the time is over, and lets the plane
+// recover after each step. A plane that does not recover is reported and ends it.
 func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error {
 	end := f.Now() + length
 	for i := 0; i < len(p.Steps) && f.Now() < end; {
@@ -60,7 +60,7 @@ func (f *Fleet) Execute(ctx context.Context, p Plan, length time.Duration) error
 	return nil
 }
 
-// peace lets the clients work for a while, and wants them to.
+// peace lets the clients work for a while, and checks that they do.
 func (f *Fleet) peace(ctx context.Context, d time.Duration) error {
 	before := f.Acknowledged()
 	if err := pause(ctx, d); err != nil {
@@ -74,14 +74,14 @@ func (f *Fleet) peace(ctx context.Context, d time.Duration) error {
 	})
 }
 
-// Acknowledged counts what clients have been told is done.
+// Acknowledged counts the operations that were acknowledged to clients.
 func (f *Fleet) Acknowledged() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.okays
 }
 
-// together does the steps of one group, each beginning after the one before it, and
+// together executes the steps of one group, each starting after the one before it, and
 // waits for all.
 func (f *Fleet) together(ctx context.Context, steps []Step) error {
 	var group sync.WaitGroup
@@ -95,7 +95,7 @@ func (f *Fleet) together(ctx context.Context, steps []Step) error {
 		}
 		h := &harm{Fleet: f, step: s}
 		if err := h.choose(ctx); err != nil {
-			f.cfg.Logger.Info("step left out", zap.String("what", s.What), zap.String("on", s.On), zap.Error(err))
+			f.cfg.Logger.Info("step skipped", zap.String("what", s.What), zap.String("on", s.On), zap.Error(err))
 			continue
 		}
 		group.Go(func() { errs[i] = h.run(ctx) })
@@ -105,7 +105,7 @@ func (f *Fleet) together(ctx context.Context, steps []Step) error {
 	return errors.Join(errs...)
 }
 
-// run does the harm and notes it.
+// run executes the step and records it.
 func (h *harm) run(ctx context.Context) error {
 	k := kinds()[h.step.What]
 	h.fault = evidence.Fault{
@@ -126,8 +126,8 @@ func (h *harm) run(ctx context.Context) error {
 	return nil
 }
 
-// goOn begins a part of a step that has several, each a fault of its own: it notes the
-// part before, and run notes the last.
+// goOn begins the next part of a step with several parts, each a fault of its own: it
+// records the part before, and run records the last.
 func (h *harm) goOn(part int, target string) {
 	if part > 0 {
 		h.fault.To = h.Now()
@@ -136,7 +136,7 @@ func (h *harm) goOn(part int, target string) {
 	h.fault.Target, h.fault.From = target, h.Now()
 }
 
-// do does it, in a storm if it may end a term.
+// do performs the step, in a storm of writes if it may end a term.
 func (h *harm) do(ctx context.Context, k kind) error {
 	if !h.fault.Disturbing {
 		return k.do(h, ctx)
@@ -165,7 +165,7 @@ func (h *harm) target() string {
 	}
 }
 
-// choose finds who has the role that the step is for, and no harm yet.
+// choose finds who has the role that the step is for and is not hit by another step.
 func (h *harm) choose(ctx context.Context) error {
 	switch h.step.On {
 	case onPlane:
@@ -206,11 +206,11 @@ func (h *harm) chooseMembers(ctx context.Context) error {
 	return nil
 }
 
-// release forgets who was harmed.
+// release frees the step's targets.
 func (f *Fleet) release() { f.harmed = nil }
 
-// recover waits until the plane has a master and all nodes serve. How long that may
-// take is the judge's to say.
+// recover waits until the plane has a master and all nodes serve. The judge decides whether
+// that took too long.
 func (f *Fleet) recover(ctx context.Context) error {
 	if _, err := f.AwaitMaster(ctx, patience); err != nil {
 		return err

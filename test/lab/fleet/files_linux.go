@@ -16,8 +16,8 @@ func canLimit() bool { return true }
 
 var errLimit = errors.New("the limit of open files is not as it was set")
 
-// limitFiles lowers what a process may open to what it has open. It returns how many
-// that are, and what restores the limit.
+// limitFiles lowers a process's limit of open files to the number it has open. It returns
+// that number, and a func that restores the limit.
 func limitFiles(pid int) (open int, restore func() error, err error) {
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
@@ -46,7 +46,7 @@ func limitFiles(pid int) (open int, restore func() error, err error) {
 // canFill reports whether a pipe can be filled from its reading end.
 func canFill() bool { return true }
 
-// fillPipe fills a pipe of which this process has the reading end, with lines that say nothing.
+// fillPipe fills a pipe, of which this process has the reading end, with meaningless lines.
 func fillPipe(out io.Reader) error {
 	pipe, ok := out.(syscall.Conn)
 	if !ok {

@@ -10,11 +10,11 @@ import (
 // canLimit reports whether the limits of another process can be set.
 func canLimit() bool { return false }
 
-// limitFiles does nothing where the kernel offers nothing.
+// limitFiles does nothing on this system.
 func limitFiles(int) (int, func() error, error) { return 0, nil, errors.ErrUnsupported }
 
 // canFill reports whether a pipe can be filled from its reading end.
 func canFill() bool { return false }
 
-// fillPipe does nothing where the kernel offers nothing.
+// fillPipe does nothing on this system.
 func fillPipe(io.Reader) error { return errors.ErrUnsupported }

@@ -1,16 +1,16 @@
-// Package fleet runs planes of real processes and does them harm: three members of
-// etcd and some nodes, clients that ask and note what they were told, and a plan of
-// faults drawn from a seed.
+// Package fleet runs planes of real processes and injects faults: three members of etcd and
+// some nodes, clients that make requests and record the answers, and a plan of faults drawn
+// from a seed.
 //
-// A fleet is made of a [Config], which says what runs and where. Each process has a
-// [Place]: what its command line begins with and the address it has, so that the same
-// fleet can stand on one machine's loopback or in namespaces of their own. [Start]
-// starts the processes, [Fleet.Close] ends them, by their own ids; should the process
-// that started them die before that, the kernel does.
+// A fleet is created from a [Config], which says what runs and where. Each process has a
+// [Place], the prefix of its command line and its address, so that the same fleet can run
+// on one machine's loopback or in namespaces. [Start] starts the processes and
+// [Fleet.Close] ends them, by their own ids; if the process that started them dies earlier,
+// the kernel ends them.
 //
-// What the nodes say of themselves is taken from their logs, with the times that they
-// wrote there. Nothing of it is decided here: what a run leaves behind is
-// [evidence.Run], and what it is worth the judge says.
+// What the nodes say about themselves is taken from their logs, with the times written
+// there. Nothing is decided here: a run leaves behind an [evidence.Run], and the judge
+// decides what it proves.
 package fleet
 
 import (
@@ -30,11 +30,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// patience bounds what has no bound of its own. It is generous: the machines that
-// this runs on are slow and noisy.
+// patience bounds every wait without a bound of its own. It is generous, since the machines
+// that run this are slow and noisy.
 const patience = 60 * time.Second
 
-// plane is the name of the plane, root what its keys begin with.
+// plane is the name of the plane, and root the prefix of its keys.
 const (
 	plane  = "lab"
 	prefix = "/coordinator"
@@ -43,35 +43,35 @@ const (
 
 // Place is where a process runs.
 type Place struct {
-	Prefix  []string // what its command line begins with, such as ip netns exec x; it must become the program, not its parent
-	Address string   // the IP address it listens at; one of loopback if empty
+	Prefix  []string // prefix of its command line, such as ip netns exec x; it must become the program, not its parent
+	Address string   // the IP address it listens at; loopback if empty
 }
 
-// Config is what a fleet is made of.
+// Config is what a fleet consists of.
 type Config struct {
-	Layer    string // as evidence names it
+	Layer    string // the layer's name in the evidence
 	Seed     uint64
-	Dir      string // data goes here, and logs
+	Dir      string // for data and logs
 	Binaries Binaries
 	TTL      time.Duration // of the nodes' leases
 	Members  []Place       // of etcd
 	Nodes    []NodeConfig
-	Guarded  bool // etcd asks for passwords, and each node is a user with a role of its own
-	// Dial is how the laboratory itself reaches processes; nil where everybody can.
+	Guarded  bool // etcd requires passwords, and each node is a user with a role of its own
+	// Dial connects the laboratory itself to processes; nil if no special way is needed.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	Logger *zap.Logger // is told what is done
+	Logger *zap.Logger // logs what is done
 }
 
-// NodeConfig is what a node is started with.
+// NodeConfig is how a node is started.
 type NodeConfig struct {
 	ID    string
-	Mode  string // as the command line spells it
+	Mode  string // as on the command line
 	Place Place
-	Env   []string // beside that of the laboratory
-	Args  []string // beside those that each node gets
+	Env   []string // in addition to the laboratory's environment
+	Args  []string // in addition to those that each node gets
 }
 
-// Fleet is a plane of processes at work.
+// Fleet is a running plane of processes.
 type Fleet struct {
 	Members []*Member
 	Nodes   []*Node
@@ -82,20 +82,20 @@ type Fleet struct {
 	http    *http.Client
 	token   string
 	starter *starter
-	group   sync.WaitGroup // what reads the processes' output
+	group   sync.WaitGroup // readers of the processes' output
 
 	observer  *evidence.Observer
 	workers   sync.WaitGroup // clients
-	idle      func()         // ends their work
+	idle      func()         // ends the clients
 	watchers  sync.WaitGroup // of the machine
-	unwatched func()         // ends their watch
-	harmed    []*Node        // in the steps under way
+	unwatched func()         // ends the watching
+	harmed    []*Node        // nodes and members hit by the steps in progress
 
 	mu     sync.Mutex // guards the fields below
 	run    evidence.Run
-	okays  int                   // operations that were acknowledged
+	okays  int                   // acknowledged operations
 	wrong  []string              // complaints
-	stalls []span                // in which the machine stood still
+	stalls []span                // times in which the machine stood still
 	runs   map[string][]*Process // of nodes and members, by name
 }
 
@@ -176,7 +176,7 @@ func (f *Fleet) Now() time.Duration { return time.Since(f.began) }
 // Store is a client of the fleet's etcd.
 func (f *Fleet) Store() *clientv3.Client { return f.store }
 
-// Node returns the node of that id, nil if there is none.
+// Node returns the node with that id, or nil.
 func (f *Fleet) Node(id string) *Node {
 	for _, n := range f.Nodes {
 		if n.ID == id {
@@ -191,7 +191,7 @@ func (f *Fleet) NoteFault(fault evidence.Fault) {
 	f.note(func(run *evidence.Run) { run.Faults = append(run.Faults, fault) })
 }
 
-// complain notes what no evidence shows, and must not be.
+// complain records something forbidden that the evidence does not show.
 func (f *Fleet) complain(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,8 +223,8 @@ func (f *Fleet) openStore(endpoints []string, guarded bool) (*clientv3.Client, e
 	return client, nil
 }
 
-// await asks again and again until what is awaited is there, and fails with the last
-// reason why it is not. That the time was over in the middle of asking is none.
+// await repeats check until it succeeds, and fails with its last error. An error because
+// the time was over in the middle of a check does not count.
 func await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -17,19 +17,19 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// What is run: so many seeds from the first on, or one plan.
+// What to run: a number of seeds, or one plan.
 var (
 	seeds  = flag.Int("seeds", 1, "how many seeds to run")
-	first  = flag.Uint64("first", 1, "the first of them")
-	length = flag.Duration("dur", 25*time.Second, "how long harm is done in each run")
-	one    = flag.Uint64("seed", 0, "run this seed and no other")
+	first  = flag.Uint64("first", 1, "the first seed")
+	length = flag.Duration("dur", 25*time.Second, "how long faults are injected in each run")
+	one    = flag.Uint64("seed", 0, "run only this seed")
 	plan   = flag.String("plan", "", "run the plan in this file")
-	keep   = flag.String("keep", "", "directory in which runs that fail are kept, instead of that for temporary files")
-	mutant = flag.String("mutant", "", "a mutant that the nodes are to be")
+	keep   = flag.String("keep", "", "directory in which failed runs are kept, instead of the one for temporary files")
+	mutant = flag.String("mutant", "", "name of a mutant to build the nodes from")
 )
 
-// bench is what all runs share: the programs, built once, and a context that ends when
-// the test is interrupted.
+// bench is shared by all runs: the programs, built once, and a context that ends when the
+// test is interrupted.
 type bench struct {
 	ctx      context.Context
 	binaries fleet.Binaries
@@ -59,8 +59,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// Promise: whatever is done to the processes of a plane, one after the other and at
-// once, none of its invariants is broken, and when it is healed it comes to rest.
+// Promise: whatever is done to the processes of a plane, one fault after the other or
+// several at once, no invariant is broken, and when all is healed the plane comes to rest.
 func TestFleet_KeepsItsPromises(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fleets of processes are left out by -short")
@@ -86,7 +86,7 @@ func TestFleet_KeepsItsPromises(t *testing.T) {
 	}
 }
 
-// perform runs a plan and has the run judged. What is left of one that fails is kept.
+// perform runs a plan and judges the run. What a failed run leaves behind is kept.
 func perform(t *testing.T, p fleet.Plan) {
 	dir, err := os.MkdirTemp(*keep, fmt.Sprintf("fleet-%d-", p.Seed))
 	if err != nil {
@@ -123,9 +123,9 @@ func perform(t *testing.T, p fleet.Plan) {
 	fmt.Println(score)
 }
 
-// clean removes what a run leaves behind. Of one that has failed, and was not just
-// interrupted, evidence, logs and plan stay, and it is told how to judge it again and
-// how to run it again.
+// clean removes what a run leaves behind. For a run that has failed and was not just
+// interrupted it keeps evidence, logs and plan, and prints how to judge and to run it
+// again.
 func clean(t *testing.T, dir string) {
 	if !t.Failed() || the.ctx.Err() != nil {
 		os.RemoveAll(dir)

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// This file knows the kernel's control groups, of both versions. Each group is made
-// for one process and removed when the fault is over; its name holds the id of the
-// laboratory's own process, so that what one left behind that was killed can be told.
+// The kernel's control groups, of both versions. Each group is created for one process and
+// removed when the fault is over; its name contains the id of the laboratory's own process,
+// so that the groups of a killed laboratory can be recognised.
 
 const (
 	groupsRoot  = "/sys/fs/cgroup"
@@ -30,13 +30,13 @@ type group struct {
 
 var errControl = errors.New("control group does not do as told")
 
-// unified reports whether this machine has the second version only.
+// unified reports whether this machine has only the second version.
 func unified() bool {
 	_, err := os.Stat(filepath.Join(groupsRoot, "cgroup.controllers"))
 	return err == nil
 }
 
-// parentOf is where groups of a controller are made.
+// parentOf is where groups of a controller are created.
 func parentOf(controller string) string {
 	if unified() {
 		return groupsRoot
@@ -44,7 +44,7 @@ func parentOf(controller string) string {
 	return filepath.Join(groupsRoot, controller)
 }
 
-// canGroup reports whether groups of a controller can be made here that have the file.
+// canGroup reports whether groups of a controller with that file can be created here.
 func canGroup(controller, file string) bool {
 	probe, err := os.MkdirTemp(parentOf(controller), groupPrefix+"probe-")
 	if err != nil {
@@ -82,10 +82,10 @@ func newGroup(controller string, p *Process) (*group, error) {
 	return g, nil
 }
 
-// sweep removes what laboratories left behind that are no more. Their processes ended
-// with them.
+// sweep removes the groups of laboratories that no longer run. Their processes ended with
+// them.
 func sweep(controller string) {
-	left, _ := filepath.Glob(filepath.Join(parentOf(controller), groupPrefix+"*")) // the pattern is right
+	left, _ := filepath.Glob(filepath.Join(parentOf(controller), groupPrefix+"*")) // the pattern is valid
 	for _, dir := range left {
 		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
 		if _, err := os.Stat("/proc/" + owner); errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +109,7 @@ func (g *group) get(file string) (string, error) {
 	return string(text), nil
 }
 
-// freeze stops the process where it stands, and returns when it does.
+// freeze stops the process and returns once it has stopped.
 func (g *group) freeze(ctx context.Context) error {
 	if g.unified {
 		return g.change(ctx, "cgroup.freeze", "1", "cgroup.events", "frozen 1")
@@ -124,7 +124,7 @@ func (g *group) thaw(ctx context.Context) error {
 	return g.change(ctx, "freezer.state", "THAWED", "freezer.state", "THAWED")
 }
 
-// change sets a file and waits until another says so.
+// change writes a file and waits until another file shows the effect.
 func (g *group) change(ctx context.Context, file, value, shows, want string) error {
 	if err := g.set(file, value); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (g *group) change(ctx context.Context, file, value, shows, want string) err
 	})
 }
 
-// throttle gives the process so much of one processor.
+// throttle limits the process to a share of one processor.
 func (g *group) throttle(percent int) error {
 	const period = 100_000 // microseconds
 	quota := period * percent / 100
@@ -148,8 +148,8 @@ func (g *group) throttle(percent int) error {
 	return errors.Join(g.set("cpu.cfs_period_us", strconv.Itoa(period)), g.set("cpu.cfs_quota_us", strconv.Itoa(quota)))
 }
 
-// throttled is in how many periods the process was held back. A process that never was
-// has not been harmed.
+// throttled is the number of periods in which the process was held back. A process that
+// never was has not been harmed.
 func (g *group) throttled() (int, error) {
 	text, err := g.get("cpu.stat")
 	if err != nil {
@@ -167,7 +167,7 @@ func (g *group) throttled() (int, error) {
 	return 0, fmt.Errorf("cpu.stat says %q: %w", text, errControl)
 }
 
-// remove takes the process out of the group, if it lives, and removes it.
+// remove takes the process out of the group, if it is alive, and removes the group.
 func (g *group) remove() error {
 	if !g.process.Ended() {
 		out := filepath.Join(filepath.Dir(g.dir), "cgroup.procs")

@@ -12,10 +12,10 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// password is that of every user of a guarded etcd.
+// password is the password of every user of an etcd with authentication.
 const password = "of the laboratory"
 
-// guard has etcd ask for passwords, and makes each node a user with a role of its own.
+// guard enables authentication in etcd and makes each node a user with a role of its own.
 func (f *Fleet) guard(ctx context.Context) error {
 	if err := os.WriteFile(f.passwordFile(), []byte(password), 0o600); err != nil {
 		return fmt.Errorf("write password: %w", err)
@@ -54,7 +54,7 @@ func samePassword() (string, error) { return password, nil }
 
 func (f *Fleet) passwordFile() string { return filepath.Join(f.cfg.Dir, "password") }
 
-// userOf is the user that a node is.
+// userOf is a node's user.
 func userOf(node string) string { return etcdstore.UserName(prefix, plane, node) }
 
 // roleOf is the role of a node that may lead.
@@ -70,8 +70,8 @@ func roleOf(node string) etcdstore.Role {
 	return roles[0]
 }
 
-// deny takes from a node the right to write a key of the plane, and returns what gives it
-// back.
+// deny takes from a node the right to write a key of the plane, and returns a func that
+// gives it back.
 func (f *Fleet) deny(ctx context.Context, node, key string) (undo func(context.Context) error, err error) {
 	role := roleOf(node)
 	for _, p := range role.Permissions {

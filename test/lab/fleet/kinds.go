@@ -9,16 +9,15 @@ import (
 
 // kind is one kind of fault.
 type kind struct {
-	weight int      // how often it is drawn, beside the others
-	on     []string // the roles that it can be done to
-	alone  bool     // no other fault beside it
-	// lasts are the shortest and the longest that it lasts; nil for what is over at
-	// once.
+	weight int      // how often it is drawn, relative to the others
+	on     []string // the roles that it can hit
+	alone  bool     // no other fault at the same time
+	// lasts are the shortest and the longest duration; nil for what is over at once.
 	lasts func(ttl time.Duration) (least, most time.Duration)
-	// costs says whom it may cost a term.
+	// costs says when it may cost the plane a term.
 	costs cost
 	do    func(h *harm, ctx context.Context) error
-	needs func() bool // whether this machine can; nil if every one can
+	needs func() bool // whether this machine supports it; nil if every machine does
 }
 
 func (k kind) takes(role string) bool { return slices.Contains(k.on, role) }
@@ -28,18 +27,18 @@ type cost int
 
 const (
 	costsNothing cost = iota
-	costsMaster       // when it is done to the master
+	costsMaster       // when it hits the master
 	costsShort        // when the TTL is too short to outlast a change of etcd's leader
 	costsAll          // always
 )
 
-// Roles that a fault is done to.
+// Roles that a fault can hit.
 const (
 	onMaster   = "master"
 	onHot      = "hot"      // a hot standby
 	onCold     = "cold"     // a standby
 	onBackup   = "backup"   // a hot backup
-	onPair     = "pair"     // the master and whoever is next
+	onPair     = "pair"     // the master and its successor
 	onAll      = "all"      // all nodes, or all members
 	onLeader   = "leader"   // of etcd
 	onFollower = "follower" // of etcd
@@ -47,10 +46,10 @@ const (
 	onPlane    = "plane"
 )
 
-// margin is the time before the end of its lease at which a holder stops.
+// margin is how long before the end of its lease a holder stops.
 const margin = 500 * time.Millisecond
 
-// kinds are all kinds of faults.
+// kinds lists all kinds of faults.
 func kinds() map[string]kind {
 	all := map[string]kind{
 		"kill":      {weight: 12, on: []string{onMaster, onMaster, onMaster, onHot, onCold, onBackup, onPair, onAll}, lasts: aroundTTL, costs: costsMaster, do: (*harm).kill},
@@ -110,8 +109,8 @@ func aroundTTL(ttl time.Duration) (least, most time.Duration) {
 	return 200 * time.Millisecond, ttl * 3 / 2
 }
 
-// wellWithinTTL leaves a holder the time to renew: the last renewal may be a third of
-// the TTL old.
+// wellWithinTTL leaves a holder the time to renew: the last renewal may be a third of the
+// TTL old.
 func wellWithinTTL(ttl time.Duration) (least, most time.Duration) {
 	return 200 * time.Millisecond, max(ttl*2/3-2*margin, 400*time.Millisecond)
 }
@@ -136,12 +135,12 @@ func (k kind) mayCost(s Step, ttl time.Duration) bool {
 	}
 }
 
-// slack is how much later than it should this machine may show what it does: it is
-// slow, noisy and shared. It widens bounds of time, never of safety.
+// slack is how late this slow and shared machine may react. It widens bounds of time, never
+// of safety.
 const slack = 5 * time.Second
 
-// limit is how long after its beginning a step leaves a plane with a master, if it
-// costs the one it has. The TTL is counted anew when etcd had to find a leader.
+// limit is how long after its beginning a step that costs the plane its master must leave
+// it with a new one. The TTL counts again if etcd had to elect a leader.
 func (k kind) limit(s Step, ttl time.Duration) time.Duration {
 	expiry := ttl + time.Second
 	switch {

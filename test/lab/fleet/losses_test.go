@@ -13,8 +13,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// Promise: whatever part of its past etcd loses under nodes and clients that go on, every
-// copy is the store afterwards, and terms go on rising.
+// Promise: whatever part of its history etcd loses while nodes and clients go on, every
+// copy equals the store afterwards, and terms go on rising.
 func TestFleet_PastsThatAreLost(t *testing.T) {
 	seeded(t, func(t *testing.T, seed uint64, dir string) {
 		ttl := 2 * time.Second
@@ -34,8 +34,8 @@ func TestFleet_PastsThatAreLost(t *testing.T) {
 	})
 }
 
-// Promise: a node that etcd does not let write what it takes to lead keeps nobody else from
-// it.
+// Promise: a node that etcd does not allow to write what a master has to write keeps no
+// other node from leading.
 func TestFleet_CandidatesThatAreDenied(t *testing.T) {
 	seeded(t, func(t *testing.T, seed uint64, dir string) {
 		report, err := fleet.DenyCandidates(the.ctx, fleet.Config{
@@ -56,7 +56,7 @@ func TestFleet_CandidatesThatAreDenied(t *testing.T) {
 	})
 }
 
-// seeded runs the seeds that the flags say, beside each other: they mostly wait.
+// seeded runs the seeds that the flags name, in parallel: they mostly wait.
 func seeded(t *testing.T, run func(t *testing.T, seed uint64, dir string)) {
 	if testing.Short() || *plan != "" {
 		t.Skip("fleets of processes are left out by -short, and a plan is one of another test")

@@ -28,8 +28,8 @@ type Member struct {
 
 var errNoLeader = errors.New("etcd has no leader that can be asked")
 
-// ownLoopback is a loopback address that no other process uses: while a node is down
-// nobody is to take its port.
+// ownLoopback is a loopback address that no other process uses: while a node is down,
+// nobody must take its port.
 func ownLoopback() string {
 	if runtime.GOOS != "linux" {
 		return "127.0.0.1" // there may be no other
@@ -81,13 +81,13 @@ func (f *Fleet) startMembers(ctx context.Context) error {
 	return err
 }
 
-// Endpoint is where its clients reach it.
+// Endpoint is where clients reach it.
 func (m *Member) Endpoint() string { return m.client }
 
-// Start starts it, on the data it had if it had any.
+// Start starts it, with its earlier data if there is any.
 func (m *Member) Start() error { return m.startAt(m.client) }
 
-// startAt starts it where clients reach it at another address, if not at its own.
+// startAt starts it with the address for clients given, or else its own.
 func (m *Member) startAt(client string, args ...string) error {
 	var all []string
 	for _, other := range m.fleet.Members {
@@ -107,10 +107,10 @@ func (m *Member) startAt(client string, args ...string) error {
 	return nil
 }
 
-// data is the directory of its data.
+// data is its data directory.
 func (m *Member) data() string { return filepath.Join(m.fleet.cfg.Dir, "etcd", m.Name) }
 
-// AwaitServing waits until it answers its clients.
+// AwaitServing waits until it answers clients.
 func (m *Member) AwaitServing(ctx context.Context, limit time.Duration) error {
 	return await(ctx, limit, func(ctx context.Context) error {
 		_, err := m.status(ctx)
@@ -128,7 +128,7 @@ func (m *Member) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 	return status, nil
 }
 
-// Leader waits until the members that can be asked agree on a leader.
+// Leader waits until the members that answer agree on a leader.
 func (f *Fleet) Leader(ctx context.Context, limit time.Duration) (*Member, error) {
 	var leader *Member
 	err := await(ctx, limit, func(ctx context.Context) error {

@@ -32,10 +32,10 @@ func (f *Fleet) newNode(c NodeConfig) (*Node, error) {
 	return &Node{NodeConfig: c, fleet: f, url: "http://" + address}, nil
 }
 
-// URL is where its API is.
+// URL is the URL of its API.
 func (n *Node) URL() string { return n.url }
 
-// Start starts it, on the notes it had if it had any. It does not wait.
+// Start starts it, with its earlier notes if there are any. It does not wait.
 func (n *Node) Start() error {
 	var endpoints []string
 	for _, m := range n.fleet.Members {
@@ -62,7 +62,7 @@ func (n *Node) Start() error {
 	return nil
 }
 
-// State is what a node says of itself.
+// State is what a node says about itself.
 type State struct {
 	ID, Mode, State string
 	Term            int64
@@ -79,7 +79,7 @@ func (n *Node) State(ctx context.Context) (s State, err error) {
 	return s, err
 }
 
-// AwaitServing waits until it says that it does what its mode says.
+// AwaitServing waits until it says that it serves as its mode requires.
 func (n *Node) AwaitServing(ctx context.Context, limit time.Duration) error {
 	return await(ctx, limit, func(ctx context.Context) error {
 		a, err := n.fleet.call(ctx, http.MethodGet, n.url+"/readyz", nil, nil)
@@ -93,7 +93,7 @@ func (n *Node) AwaitServing(ctx context.Context, limit time.Duration) error {
 	})
 }
 
-// AwaitMaster waits until a node says that it is MASTER and takes writes.
+// AwaitMaster waits until a node says that it is MASTER and accepts writes.
 func (f *Fleet) AwaitMaster(ctx context.Context, limit time.Duration) (master *Node, err error) {
 	err = await(ctx, limit, func(ctx context.Context) error {
 		master = nil
