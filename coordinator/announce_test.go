@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

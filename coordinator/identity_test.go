@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )

@@ -14,10 +14,10 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
-	"github.com/coordinator-ha/coordinator/internal/storetest"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

@@ -23,10 +23,10 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )

@@ -13,7 +13,7 @@ var (
 	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may import in addition to what its package may.
-	support = slices.Concat(core, []string{"internal/memstore", "internal/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
+	support = slices.Concat(core, []string{"coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is everything that the command may be made of.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
 )
@@ -22,39 +22,39 @@ var (
 // A new package has to be added here first. A name with "/..." stands for all packages
 // below it. No package may import cmd, and only tests may import test.
 var layers = map[string][]string{
-	"modes":                {},
-	"rebind":               {"modes", "internal/retry"},
-	"rebind/coalesce":      {"rebind", "internal/retry"},
-	"coordinator/driver":   {"modes", "rebind"},
-	"internal/policy":      {"modes", "coordinator/driver"},
-	"internal/replica":     {"rebind", "coordinator/driver", "internal/clock", "internal/retry"},
-	"coordinator":          {"modes", "rebind", "coordinator/driver", "internal/clock", "internal/policy", "internal/replica", "internal/retry"},
-	"etcdstore":            slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/pemfile", "internal/retry", "internal/tlserror"}),
-	"etcdstore/embedded":   {"internal/filelock", "internal/hostport"},
-	"internal/hostport":    {},
-	"internal/filelock":    {},
-	"internal/freeport":    {},
-	"internal/logbuffer":   {},
-	"internal/lint":        {},
-	"internal/archive":     {"rebind"},
-	"internal/certtest":    {},
-	"internal/credentials": {"internal/pemfile", "internal/tlserror"},
-	"internal/clock":       {},
-	"internal/pemfile":     {},
-	"internal/retry":       {},
-	"internal/tlserror":    {},
-	"internal/memstore":    core,
-	"internal/storetest":   core,
-	"internal/httpapi":     slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),
-	"internal/httpapi/...": slices.Concat(core, httpapi, []string{"internal/hostport"}),
-	"internal/telemetry":   slices.Concat(core, []string{"internal/policy", "internal/httpapi", "internal/httpapi/wire"}),
-	"cmd/coordinator":      outer,
-	"test/lab/evidence":    {},
-	"test/lab/judge":       {"test/lab/evidence"},
-	"test/...":             slices.Concat(outer, support, []string{"test/..."}),
-	"bench":                slices.Concat(outer, support),
-	"bench/...":            {},
-	"tools/...":            {},
+	"modes":                           {},
+	"rebind":                          {"modes", "internal/retry"},
+	"rebind/coalesce":                 {"rebind", "internal/retry"},
+	"coordinator/driver":              {"modes", "rebind"},
+	"internal/policy":                 {"modes", "coordinator/driver"},
+	"internal/replica":                {"rebind", "coordinator/driver", "internal/clock", "internal/retry"},
+	"coordinator":                     {"modes", "rebind", "coordinator/driver", "internal/clock", "internal/policy", "internal/replica", "internal/retry"},
+	"etcdstore":                       slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/pemfile", "internal/retry", "internal/tlserror"}),
+	"etcdstore/embedded":              {"internal/filelock", "internal/hostport"},
+	"internal/hostport":               {},
+	"internal/filelock":               {},
+	"internal/freeport":               {},
+	"internal/logbuffer":              {},
+	"internal/lint":                   {},
+	"internal/archive":                {"rebind"},
+	"internal/certtest":               {},
+	"internal/credentials":            {"internal/pemfile", "internal/tlserror"},
+	"internal/clock":                  {},
+	"internal/pemfile":                {},
+	"internal/retry":                  {},
+	"internal/tlserror":               {},
+	"coordinator/coordtest/memstore":  core,
+	"coordinator/coordtest/storetest": core,
+	"internal/httpapi":                slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),
+	"internal/httpapi/...":            slices.Concat(core, httpapi, []string{"internal/hostport"}),
+	"internal/telemetry":              slices.Concat(core, []string{"internal/policy", "internal/httpapi", "internal/httpapi/wire"}),
+	"cmd/coordinator":                 outer,
+	"test/lab/evidence":               {},
+	"test/lab/judge":                  {"test/lab/evidence"},
+	"test/...":                        slices.Concat(outer, support, []string{"test/..."}),
+	"bench":                           slices.Concat(outer, support),
+	"bench/...":                       {},
+	"tools/...":                       {},
 }
 
 // examples is what a package's tests may also import, to show how a program puts the

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

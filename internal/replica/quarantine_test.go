@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/internal/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )

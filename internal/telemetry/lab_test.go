@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
 	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/modes"
 )

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -268,4 +269,132 @@ func (w *watcher) Progress(context.Context) error {
 func (w *watcher) Close() {
 	w.stop()
 	w.cancel(nil)
+}
+
+// life is what a node knows of the store between two restores of it. It does not see
+// one: it finds the store below a revision that it has seen, or a copy finds that its
+// past is not the store's.
+type life struct {
+	number uint64
+	seen   rebind.Revision
+	ctx    context.Context // ends with it
+	end    context.CancelCauseFunc
+}
+
+// Incarnation counts how often this node has found the store to be restored.
+func (s *Store) Incarnation() uint64 {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return s.life.number
+}
+
+// Restored ends a life of the store.
+func (s *Store) Restored(life uint64, how string) error {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return s.restored(life, how)
+}
+
+// restored is Restored for who holds the server.
+func (s *Store) restored(life uint64, how string) error {
+	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
+	if old := s.life; old.number == life {
+		s.life = s.server.newLife(life + 1)
+		old.end(err)
+	}
+	return err
+}
+
+// look takes note of the store's revision; the caller holds the server.
+func (s *Store) look() error {
+	now := s.server.revision
+	if now < s.life.seen {
+		return s.restored(s.life.number, fmt.Sprintf("it is at revision %d and was at %d", now, s.life.seen))
+	}
+	s.life.seen = now
+	return nil
+}
+
+// Tally counts the mementos that there were at a revision.
+func (s *Store) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
+	if err := s.reach(ctx, CallHead); err != nil {
+		return 0, err
+	}
+	defer s.server.mu.Unlock()
+	then, err := s.server.then(at)
+	return int64(len(then)), err
+}
+
+// Writable tells whether there is room.
+func (s *Store) Writable(ctx context.Context, _ driver.Record) error {
+	if err := s.reach(ctx, CallOperate); err != nil {
+		return err
+	}
+	defer s.server.mu.Unlock()
+	if s.server.full {
+		return rebind.ErrStoreFull
+	}
+	return nil
+}
+
+// Pause puts p in force. Its key outlives its end by a TTL: so it would where the lease
+// that it hangs on is renewed in full when the store changes its leader.
+func (s *Store) Pause(ctx context.Context, p driver.Pause) error {
+	return s.operate(ctx, func(server *Server) error {
+		server.lift()
+		server.pause = &p
+		if p.Until != nil {
+			server.lifted = time.AfterFunc(time.Until(*p.Until)+server.ttl, func() {
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				server.pause = nil
+				server.step()
+				server.announce()
+			})
+		}
+		return nil
+	})
+}
+
+// Resume ends a pause.
+func (s *Store) Resume(ctx context.Context) error {
+	return s.operate(ctx, func(server *Server) error {
+		server.lift()
+		if server.pause == nil {
+			return errNothing
+		}
+		server.pause = nil
+		return nil
+	})
+}
+
+// errNothing is a change that changes nothing, which makes no revision.
+var errNothing = errors.New("nothing to change")
+
+// Forget deletes what is kept of a node that left.
+func (s *Store) Forget(ctx context.Context, node string) error {
+	return s.operate(ctx, func(server *Server) error {
+		if _, ok := server.left[node]; !ok {
+			return fmt.Errorf("%w among those that left: %s", driver.ErrNoNode, node)
+		}
+		delete(server.left, node)
+		return nil
+	})
+}
+
+// operate makes one change without a term.
+func (s *Store) operate(ctx context.Context, change func(*Server) error) error {
+	if err := s.reach(ctx, CallOperate); err != nil {
+		return err
+	}
+	defer s.server.mu.Unlock()
+	if err := change(s.server); err != nil {
+		if errors.Is(err, errNothing) {
+			return nil
+		}
+		return err
+	}
+	s.server.step()
+	s.server.announce()
+	return nil
 }

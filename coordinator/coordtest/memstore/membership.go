@@ -179,3 +179,27 @@ func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
 	s.expire(m.lease)
 	return nil
 }
+
+// JoinExclusive takes the plane for the node of r.
+func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
+	if err := s.reach(ctx, CallSeclude); err != nil {
+		return nil, nil, err
+	}
+	defer s.server.mu.Unlock()
+	if s.server.guard != nil {
+		return nil, nil, s.server.guard.secluded()
+	}
+	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 {
+		return nil, nil, fmt.Errorf("%w: somebody is in this one", driver.ErrExclusive)
+	}
+	m := s.member()
+	s.server.found(planeID)
+	s.server.guard = &guardKey{
+		Guard: driver.Guard{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
+	}
+	s.server.announce()
+	t := &term{m: m, number: int64(s.server.guard.made), planeID: s.server.planeID, recorded: s.server.guard.made, solo: true}
+	t.ctx, t.over = context.WithCancelCause(s.server.ctx)
+	go t.watch()
+	return m, t, nil
+}

@@ -181,28 +181,6 @@ func (m *membership) take(bid *driver.Bid, made rebind.Revision) (*term, error) 
 	return m.begin(), nil
 }
 
-// carries reports whether the node's record hangs on l; the caller holds mu.
-func (s *Server) carries(l *lease, node string) bool {
-	e, ok := s.nodes[node]
-	return ok && e.lease == l
-}
-
-// alone reports whether nobody but the holder of l is in the plane; the caller
-// holds mu.
-func (s *Server) alone(l *lease) bool {
-	for _, e := range s.nodes {
-		if e.lease != l {
-			return false
-		}
-	}
-	for key := range s.queue {
-		if key != l.key && !s.loose[key] {
-			return false
-		}
-	}
-	return true
-}
-
 // requeue goes to the end of the queue; the caller holds mu.
 func (m *membership) requeue() {
 	s := m.store.server
@@ -239,4 +217,14 @@ func (m *membership) withdraw(why error) error {
 		}
 	}
 	return m.Cause()
+}
+
+// begin makes the term that the record gives to m; the caller holds mu.
+func (m *membership) begin() *term {
+	s := m.store.server
+	t := &term{m: m, number: s.holder.Term, planeID: s.planeID, recorded: s.termMod, made: s.queue[m.lease.key]}
+	t.ctx, t.over = context.WithCancelCause(s.ctx)
+	m.led = t.number
+	go t.watch()
+	return t
 }

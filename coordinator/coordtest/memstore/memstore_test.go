@@ -5,9 +5,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/memstore"
-	"github.com/coordinator-ha/coordinator/internal/storetest"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 

@@ -236,3 +236,52 @@ func (s *Server) SetMeta(planeID string, format int) {
 	s.step()
 	s.announce()
 }
+
+// Backup is a copy of all that a server holds.
+type Backup struct {
+	kept
+	leases map[*lease]bool // those that live
+}
+
+// Backup copies what the store holds.
+func (s *Server) Backup() *Backup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := &Backup{kept: s.kept.clone(), leases: make(map[*lease]bool)}
+	for l := range s.alive {
+		b.leases[l] = true
+	}
+	return b
+}
+
+// PutBack has a copy take the store's place, as when etcd's data are replaced while
+// nodes run. All streams break; nobody is told why. Leases begin anew where the copy
+// has them, and are unknown where it does not. A revision that is not 0 is that to which
+// the store goes on at once, by changes that no plane sees.
+func (s *Server) PutBack(b *Backup, goOn rebind.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = b.kept.clone()
+	s.revision = max(s.revision, goOn)
+	for l := range s.alive {
+		if !b.leases[l] {
+			l.gone = true
+			l.timer.Stop()
+			delete(s.alive, l)
+		}
+	}
+	for l := range b.leases {
+		l.gone, s.alive[l] = false, true
+		l.timer.Reset(s.ttl)
+	}
+	s.breaks++
+	s.announce()
+}
+
+// Break ends all watches of mementos, as connections that break do.
+func (s *Server) Break() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.breaks++
+	s.announce()
+}

@@ -45,34 +45,6 @@ type Server struct {
 	leases  int // how many were ever granted
 }
 
-type entry struct {
-	record driver.Record
-	joined rebind.Revision
-	lease  *lease
-}
-
-type guardKey struct {
-	driver.Guard
-	lease *lease
-	made  rebind.Revision
-}
-
-// secluded is the error of a node that finds the guard.
-func (g *guardKey) secluded() error {
-	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", driver.ErrExclusive, g.Node, g.URI)
-}
-
-type offerKey struct {
-	driver.Offer
-	lease *lease
-}
-
-type stored struct {
-	memento *rebind.Memento
-	fault   string
-	at      rebind.Revision
-}
-
 // New returns an empty store that grants leases of the given TTL.
 func New(ttl time.Duration) *Server {
 	ctx, halt := context.WithCancel(context.Background())
@@ -271,13 +243,6 @@ func (s *Server) expire(l *lease) {
 	s.announce()
 }
 
-// lease is one lease as the store sees it.
-type lease struct {
-	key   string // the election key it can hold
-	gone  bool
-	timer *time.Timer
-}
-
 // grant makes a lease; the caller holds mu.
 func (s *Server) grant() *lease {
 	s.leases++
@@ -300,4 +265,80 @@ func (s *Server) found(planeID string) {
 		planeID = rand.Text()
 	}
 	s.planeID, s.format = planeID, driver.Format
+}
+
+// carries reports whether the node's record hangs on l; the caller holds mu.
+func (s *Server) carries(l *lease, node string) bool {
+	e, ok := s.nodes[node]
+	return ok && e.lease == l
+}
+
+// alone reports whether nobody but the holder of l is in the plane; the caller
+// holds mu.
+func (s *Server) alone(l *lease) bool {
+	for _, e := range s.nodes {
+		if e.lease != l {
+			return false
+		}
+	}
+	for key := range s.queue {
+		if key != l.key && !s.loose[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// apply brings the delta in and returns its revision; the caller holds mu.
+func (s *Server) apply(d *rebind.Delta) rebind.Revision {
+	at := s.revision + 1
+	changed := false
+	for i, op := range d.Ops {
+		if op.Put != nil {
+			s.put(at, op.Name, *op.Put, "", d.OpID(i))
+			changed = true
+		} else if _, ok := s.mementos[op.Name]; ok {
+			s.remove(at, op.Name)
+			changed = true
+		}
+	}
+	if !changed {
+		return s.revision
+	}
+	return s.step()
+}
+
+// then is what there was at a revision; the caller holds mu.
+func (s *Server) then(at rebind.Revision) (map[rebind.Name]rebind.Change, error) {
+	switch {
+	case at < s.compact:
+		return nil, rebind.ErrCompacted
+	case at > s.revision:
+		return nil, driver.ErrAhead
+	}
+	then := maps.Clone(s.base)
+	for _, c := range s.log {
+		switch {
+		case c.Revision > at:
+		case c.Memento == nil && c.Fault == "":
+			delete(then, c.Name)
+		default:
+			then[c.Name] = c
+		}
+	}
+	return then, nil
+}
+
+func (s *Server) newLife(number uint64) *life {
+	l := &life{number: number}
+	l.ctx, l.end = context.WithCancelCause(s.ctx)
+	return l
+}
+
+// lift forgets when a pause ends; the caller holds mu.
+func (s *Server) lift() {
+	if s.lifted != nil {
+		s.lifted.Stop()
+		s.lifted = nil
+	}
 }

@@ -28,16 +28,6 @@ type term struct {
 	over     context.CancelCauseFunc
 }
 
-// begin makes the term that the record gives to m; the caller holds mu.
-func (m *membership) begin() *term {
-	s := m.store.server
-	t := &term{m: m, number: s.holder.Term, planeID: s.planeID, recorded: s.termMod, made: s.queue[m.lease.key]}
-	t.ctx, t.over = context.WithCancelCause(s.ctx)
-	m.led = t.number
-	go t.watch()
-	return t
-}
-
 // watch ends the term with the membership or with what it rests on.
 func (t *term) watch() {
 	s := t.m.store.server
@@ -128,25 +118,6 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 		return t.settle(ctx, &d)
 	}
 	return at, nil
-}
-
-// apply brings the delta in and returns its revision; the caller holds mu.
-func (s *Server) apply(d *rebind.Delta) rebind.Revision {
-	at := s.revision + 1
-	changed := false
-	for i, op := range d.Ops {
-		if op.Put != nil {
-			s.put(at, op.Name, *op.Put, "", d.OpID(i))
-			changed = true
-		} else if _, ok := s.mementos[op.Name]; ok {
-			s.remove(at, op.Name)
-			changed = true
-		}
-	}
-	if !changed {
-		return s.revision
-	}
-	return s.step()
 }
 
 // settle finds out what became of a delta whose answer was lost.
