@@ -53,29 +53,29 @@ type candidacy struct {
 
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
-func (n *Node) campaign() {
-	if n.candidacy != nil || !policy.Eligible(n.mode, n.state) ||
-		!n.member() || n.published != n.record() || n.programRuns() || n.standsAside() {
+func (l *loop) campaign() {
+	if l.candidacy != nil || !policy.Eligible(l.mode, l.state) ||
+		!l.member() || l.published != l.record() || l.programRuns() || l.standsAside() {
 		return
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
+	ctx, cancel := context.WithCancel(l.ctx)
 	c := &candidacy{
 		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
-		node: n.cfg.ID, outlook: n.outlook, log: n.log,
-		ordered: n.pending != nil && n.pending.order,
-		alone:   n.clean, inspected: n.inspected,
+		node: l.cfg.ID, outlook: l.outlook, log: l.log,
+		ordered: l.pending != nil && l.pending.order,
+		alone:   l.clean, inspected: l.inspected,
 	}
-	membership := n.membership
+	membership := l.membership
 	bid := driver.Bid{
-		Memory: n.outlook.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
+		Memory: l.outlook.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
 		Defer: c.defers, Consider: c.consider,
 	}
-	n.group.Go(func() {
+	l.group.Go(func() {
 		defer close(c.done)
 		defer cancel()
 		c.term, c.err = membership.Campaign(ctx, bid)
 	})
-	n.candidacy = c
+	l.candidacy = c
 }
 
 // asideFor is for how many times [driver.StallLimit] a node that could not finish leaves the election
@@ -83,25 +83,25 @@ func (n *Node) campaign() {
 const asideFor = 2
 
 // heed lets others go first if that is what the end of a campaign or a membership says.
-func (n *Node) heed(why error) {
-	if !errors.Is(why, driver.ErrStuck) || n.solo {
+func (l *loop) heed(why error) {
+	if !errors.Is(why, driver.ErrStuck) || l.solo {
 		return
 	}
-	n.aside = time.Now().Add(asideFor * driver.StallLimit(n.store.TTL()))
-	if n.lastError == why.Error() {
+	l.aside = time.Now().Add(asideFor * driver.StallLimit(l.store.TTL()))
+	if l.lastError == why.Error() {
 		return // it has been said
 	}
-	n.lastError = why.Error()
-	n.log.Error("could not become master, others go first", zap.Error(why))
+	l.lastError = why.Error()
+	l.log.Error("could not become master, others go first", zap.Error(why))
 }
 
 // standsAside reports whether the node leaves the election to others. Where nobody else
 // stands it goes on trying.
-func (n *Node) standsAside() bool {
-	if !time.Now().Before(n.aside) || n.pending != nil && n.pending.order {
+func (l *loop) standsAside() bool {
+	if !time.Now().Before(l.aside) || l.pending != nil && l.pending.order {
 		return false
 	}
-	return slices.ContainsFunc(policy.Candidates(n.outlook.whole()), func(m driver.Member) bool { return m.ID != n.cfg.ID })
+	return slices.ContainsFunc(policy.Candidates(l.outlook.whole()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
 }
 
 // see begins to count for a vacancy that is new: the one that the given term left.
@@ -167,8 +167,8 @@ const vacantFor = 2 * time.Second
 // would read the whole plane and make way; and where the vacancy lasts, for who comes
 // before it in the queue may be able to do nothing, or be nobody. What makes a term is its
 // transaction, not the queue.
-func (n *Node) stepForward() {
-	c, p := n.candidacy, n.outlook.plane()
+func (l *loop) stepForward() {
+	c, p := l.candidacy, l.outlook.plane()
 	if c == nil {
 		return
 	}
@@ -176,11 +176,11 @@ func (n *Node) stepForward() {
 		c.overdue = time.Time{}
 		return
 	}
-	named := p.Holder.Term != c.stepped && n.outlook.heir(p.Holder.Term) == n.cfg.ID
+	named := p.Holder.Term != c.stepped && l.outlook.heir(p.Holder.Term) == l.cfg.ID
 	late := !c.overdue.IsZero() && !time.Now().Before(c.overdue)
 	if late || c.overdue.IsZero() {
 		// All candidates see the vacancy, and each that steps forward reads all of them.
-		wait := max(vacantFor, time.Duration(n.outlook.size())*glanceShare)
+		wait := max(vacantFor, time.Duration(l.outlook.size())*glanceShare)
 		c.overdue = time.Now().Add(wait + rand.N(wait/2))
 	}
 	if !named && !late {
@@ -194,65 +194,65 @@ func (n *Node) stepForward() {
 }
 
 // withdraw takes the node out of the election and returns nil when it is out.
-func (n *Node) withdraw() step {
-	for n.candidacy != nil {
-		n.candidacy.cancel()
-		ready, next := n.await(n.candidacy.done)
+func (l *loop) withdraw() step {
+	for l.candidacy != nil {
+		l.candidacy.cancel()
+		ready, next := l.await(l.candidacy.done)
 		if next != nil {
 			return next
 		}
 		if !ready {
 			continue
 		}
-		term, err := n.candidacy.term, n.candidacy.err
-		n.candidacy = nil
-		n.heed(err)
+		term, err := l.candidacy.term, l.candidacy.err
+		l.candidacy = nil
+		l.heed(err)
 		if term == nil || term.Context().Err() != nil {
 			return nil
 		}
 		// The term was won while the node was on its way out.
 		ctx, cancel := context.WithTimeout(term.Context(), callTimeout)
-		err = term.Resign(ctx, n.record())
+		err = term.Resign(ctx, l.record())
 		cancel()
 		if err != nil {
-			n.log.Warn("unwanted term not given up, dropping the lease", zap.Error(err))
-			return n.rejoin
+			l.log.Warn("unwanted term not given up, dropping the lease", zap.Error(err))
+			return l.rejoin
 		}
 	}
 	return nil
 }
 
 // stand waits at rest: for the election, a handover or an operator.
-func (n *Node) stand() step {
+func (l *loop) stand() step {
 	for {
-		n.campaign()
-		n.stepForward()
-		n.arm()
+		l.campaign()
+		l.stepForward()
+		l.arm()
 		var elected chan struct{}
-		if n.candidacy != nil {
-			elected = n.candidacy.done
+		if l.candidacy != nil {
+			elected = l.candidacy.done
 		}
-		ready, next := n.await(elected)
+		ready, next := l.await(elected)
 		if next != nil {
 			return next
 		}
 		if ready {
-			c := n.candidacy
-			n.candidacy = nil
+			c := l.candidacy
+			l.candidacy = nil
 			if c.term != nil {
-				return n.promote(c)
+				return l.promote(c)
 			}
 			if errors.Is(c.err, driver.ErrRefused) {
-				return n.giveUp(c.err)
+				return l.giveUp(c.err)
 			}
-			n.heed(c.err)
-			n.log.Warn("campaign ended", zap.Error(c.err))
-			if next := n.pause(callTimeout / 10); next != nil {
+			l.heed(c.err)
+			l.log.Warn("campaign ended", zap.Error(c.err))
+			if next := l.pause(callTimeout / 10); next != nil {
 				return next
 			}
 			continue
 		}
-		for _, look := range []step{n.identify, n.mindCampaign, n.mindCompany, n.heedOffer, n.review} {
+		for _, look := range []step{l.identify, l.mindCampaign, l.mindCompany, l.heedOffer, l.review} {
 			if next := look(); next != nil {
 				return next
 			}
@@ -262,72 +262,72 @@ func (n *Node) stand() step {
 
 // mindCampaign gives the lease up under which this node was elected, if the campaign does
 // not say so: what hangs there would keep the plane without a master.
-func (n *Node) mindCampaign() step {
-	c, p := n.candidacy, n.outlook.plane()
+func (l *loop) mindCampaign() step {
+	c, p := l.candidacy, l.outlook.plane()
 	switch {
 	case c == nil:
 		return nil
-	case !p.Held || p.Holder.Node != n.cfg.ID:
+	case !p.Held || p.Holder.Node != l.cfg.ID:
 		c.given = clock.Moment{}
 		return nil
 	case c.given.IsZero():
 		c.given = clock.Now()
 		return nil
-	case c.given.Age() < driver.StallLimit(n.store.TTL()):
+	case c.given.Age() < driver.StallLimit(l.store.TTL()):
 		return nil
 	}
-	n.log.Warn("campaign hangs although this node was elected, joining again", zap.Int64("term", p.Holder.Term))
-	return n.rejoin
+	l.log.Warn("campaign hangs although this node was elected, joining again", zap.Int64("term", p.Holder.Term))
+	return l.rejoin
 }
 
 // review looks whether a pending change has come to its end in the election.
-func (n *Node) review() step {
-	c := n.pending
+func (l *loop) review() step {
+	c := l.pending
 	if c == nil {
 		return nil
 	}
 	if !c.order {
-		if !n.vacant() {
-			n.answer(nil)
+		if !l.vacant() {
+			l.answer(nil)
 		}
 		return nil
 	}
-	p := n.outlook.plane()
+	p := l.outlook.plane()
 	switch {
 	case p.Revision < c.seen: // this picture is older than what the order was taken up on
-	case p.Held && p.Holder.Node != n.cfg.ID:
-		return n.revert(&MasterExistsError{Master: p.Holder.Node})
+	case p.Held && p.Holder.Node != l.cfg.ID:
+		return l.revert(&MasterExistsError{Master: p.Holder.Node})
 	case !time.Now().Before(c.until):
-		return n.revert(fmt.Errorf("%w: node did not win the election within %s", driver.ErrRefused, winTimeout))
+		return l.revert(fmt.Errorf("%w: node did not win the election within %s", driver.ErrRefused, winTimeout))
 	}
 	return nil
 }
 
 // heedOffer makes the node ready for a handover that names it, and lets go of
 // what it prepared for one that is over.
-func (n *Node) heedOffer() step {
-	p := n.outlook.plane()
+func (l *loop) heedOffer() step {
+	p := l.outlook.plane()
 	offer := p.Offer
-	given := p.Held && p.Holder.Node == n.cfg.ID // the offer may still be in sight
-	if n.readyFor != "" && (given || offer == nil && !p.Held) {
+	given := p.Held && p.Holder.Node == l.cfg.ID // the offer may still be in sight
+	if l.readyFor != "" && (given || offer == nil && !p.Held) {
 		return nil // the term has come to this node, and the campaign is about to say so
 	}
-	if offer == nil || offer.To != n.cfg.ID || !p.Held || offer.From != p.Holder.Node || n.candidacy == nil {
-		n.readyFor = ""
-		if !n.state.Hot() {
-			n.drop()
+	if offer == nil || offer.To != l.cfg.ID || !p.Held || offer.From != p.Holder.Node || l.candidacy == nil {
+		l.readyFor = ""
+		if !l.state.Hot() {
+			l.drop()
 		}
 		return nil
 	}
-	n.follow()
-	switch err := n.mirror.Refused(); {
+	l.follow()
+	switch err := l.mirror.Refused(); {
 	case err != nil:
-		return n.failWith(err, "state cannot be loaded")
-	case n.mirror.View() == nil || n.mirror.Revision() < offer.Due():
-		n.awaitRevision(offer.Due())
-	case n.readyFor != offer.ID:
-		n.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
-		n.readyFor, n.offer = offer.ID, *offer
+		return l.failWith(err, "state cannot be loaded")
+	case l.mirror.View() == nil || l.mirror.Revision() < offer.Due():
+		l.awaitRevision(offer.Due())
+	case l.readyFor != offer.ID:
+		l.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))
+		l.readyFor, l.offer = offer.ID, *offer
 	}
 	return nil
 }

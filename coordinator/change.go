@@ -32,124 +32,124 @@ type changeResult struct {
 
 // changeMode takes up a change of mode. Where the node cannot act on it at once
 // it sets the mode, and the step that the node is in ends as the new mode says.
-func (n *Node) changeMode(c *change) step {
-	c.previous = ModeState{n.mode, n.state}
-	if n.solo && c.to != n.mode {
-		n.pending = c
-		n.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", driver.ErrRefused, c.to))
+func (l *loop) changeMode(c *change) step {
+	c.previous = ModeState{l.mode, l.state}
+	if l.solo && c.to != l.mode {
+		l.pending = c
+		l.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", driver.ErrRefused, c.to))
 		return nil
 	}
-	if c.to == n.mode && (n.state != modes.StateFailed || c.to == modes.Disabled) {
-		n.pending = c
-		n.answer(nil)
+	if c.to == l.mode && (l.state != modes.StateFailed || c.to == modes.Disabled) {
+		l.pending = c
+		l.answer(nil)
 		return nil
 	}
-	if c.to.Promotable() && !n.mode.Promotable() {
-		if err := n.denied(c.to); err != nil {
-			n.pending = c
-			n.answer(fmt.Errorf("%w: %w", driver.ErrRefused, err))
+	if c.to.Promotable() && !l.mode.Promotable() {
+		if err := l.denied(c.to); err != nil {
+			l.pending = c
+			l.answer(fmt.Errorf("%w: %w", driver.ErrRefused, err))
 			return nil
 		}
 	}
-	n.log.Info("mode change asked for", zap.Stringer("from", n.mode), zap.Stringer("to", c.to))
-	leads := n.reign != nil
+	l.log.Info("mode change asked for", zap.Stringer("from", l.mode), zap.Stringer("to", c.to))
+	leads := l.reign != nil
 	if c.to == modes.Master && !leads {
-		return n.order(c)
+		return l.order(c)
 	}
-	n.pending = c
-	n.mode, n.aside = c.to, time.Time{}
+	l.pending = c
+	l.mode, l.aside = c.to, time.Time{}
 	switch {
 	case leads && (c.to == modes.Auto || c.to == modes.Master):
-		if n.state == modes.StateMaster {
-			n.publish()
-			n.answer(nil)
+		if l.state == modes.StateMaster {
+			l.publish()
+			l.answer(nil)
 		}
 		return nil // a promotion under way answers when it is done
 	case leads:
-		return n.stepDown
-	case n.state == modes.StateFailed && n.mode != modes.Disabled:
-		n.lastError = ""
-		n.become(modes.EventPrepare, now(), "mode changed to "+n.mode.String())
-		if n.membership == nil {
-			return n.rejoin
+		return l.stepDown
+	case l.state == modes.StateFailed && l.mode != modes.Disabled:
+		l.lastError = ""
+		l.become(modes.EventPrepare, now(), "mode changed to "+l.mode.String())
+		if l.membership == nil {
+			return l.rejoin
 		}
 	}
-	if n.membership == nil {
+	if l.membership == nil {
 		return nil // joining: the new mode settles afterwards
 	}
-	return n.settle
+	return l.settle
 }
 
 // order has the node lead at once or not at all.
-func (n *Node) order(c *change) step {
+func (l *loop) order(c *change) step {
 	c.order = true
-	c.previous = ModeState{n.mode, n.state}
-	n.pending = c
-	p, err := n.Plane(n.ctx)
-	for pause := retry.NewPause(maxPause); c.first && err != nil; p, err = n.Plane(n.ctx) {
-		n.log.Warn("plane not read, retrying", zap.Error(err))
-		if next := n.pause(pause.Next()); next != nil {
+	c.previous = ModeState{l.mode, l.state}
+	l.pending = c
+	p, err := l.node.Plane(l.ctx)
+	for pause := retry.NewPause(maxPause); c.first && err != nil; p, err = l.node.Plane(l.ctx) {
+		l.log.Warn("plane not read, retrying", zap.Error(err))
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
 	c.seen = p.Revision
 	switch {
 	case err != nil:
-		return n.refuse(fmt.Errorf("%w: the store does not answer: %w", driver.ErrRefused, err))
-	case n.membership == nil && n.state != modes.StateFailed:
-		return n.refuse(fmt.Errorf("%w: the node is joining again", driver.ErrRefused))
-	case p.Held && p.Holder.Node != n.cfg.ID:
-		return n.refuse(&MasterExistsError{Master: p.Holder.Node})
+		return l.refuse(fmt.Errorf("%w: the store does not answer: %w", driver.ErrRefused, err))
+	case l.membership == nil && l.state != modes.StateFailed:
+		return l.refuse(fmt.Errorf("%w: the node is joining again", driver.ErrRefused))
+	case p.Held && p.Holder.Node != l.cfg.ID:
+		return l.refuse(&MasterExistsError{Master: p.Holder.Node})
 	}
-	n.mode, n.aside = modes.Master, time.Time{}
-	n.lastError = ""
-	if n.state == modes.StateFailed {
-		n.become(modes.EventPrepare, now(), "mode changed to master")
+	l.mode, l.aside = modes.Master, time.Time{}
+	l.lastError = ""
+	if l.state == modes.StateFailed {
+		l.become(modes.EventPrepare, now(), "mode changed to master")
 	}
-	if n.membership == nil {
-		return n.rejoin
+	if l.membership == nil {
+		return l.rejoin
 	}
-	return n.settle
+	return l.settle
 }
 
 // arm gives an order its time once the node is at rest.
-func (n *Node) arm() {
-	if c := n.pending; c != nil && c.order && c.until.IsZero() {
+func (l *loop) arm() {
+	if c := l.pending; c != nil && c.order && c.until.IsZero() {
 		c.until = time.Now().Add(winTimeout)
-		time.AfterFunc(winTimeout, n.outlook.poke)
+		time.AfterFunc(winTimeout, l.outlook.poke)
 	}
 }
 
 // revert ends an order whose election did not go as ordered.
-func (n *Node) revert(err error) step {
-	n.mode = n.pending.previous.Mode
-	if next := n.refuse(err); next != nil {
+func (l *loop) revert(err error) step {
+	l.mode = l.pending.previous.Mode
+	if next := l.refuse(err); next != nil {
 		return next
 	}
-	return n.settle
+	return l.settle
 }
 
 // refuse ends an order that changed nothing. A node that was started with it has
 // nothing else to be and gives up.
-func (n *Node) refuse(err error) step {
-	if n.pending.first {
-		return n.giveUp(fmt.Errorf("mode master: %w", err))
+func (l *loop) refuse(err error) step {
+	if l.pending.first {
+		return l.giveUp(fmt.Errorf("mode master: %w", err))
 	}
-	n.log.Info("mode change refused", zap.Error(err))
-	n.answer(err)
+	l.log.Info("mode change refused", zap.Error(err))
+	l.answer(err)
 	return nil
 }
 
 // answer tells whoever asked for the pending change what came of it.
-func (n *Node) answer(err error) {
-	c := n.pending
+func (l *loop) answer(err error) {
+	c := l.pending
 	if c == nil {
 		return
 	}
-	n.pending = nil
-	n.show() // whoever has the answer sees what it says
+	l.pending = nil
+	l.show() // whoever has the answer sees what it says
 	c.result <- changeResult{
-		change: ModeChange{Previous: c.previous, Current: ModeState{n.mode, n.state}},
+		change: ModeChange{Previous: c.previous, Current: ModeState{l.mode, l.state}},
 		err:    err,
 	}
 }

@@ -19,19 +19,19 @@ type following struct {
 }
 
 // follow starts a mirror if there is none.
-func (n *Node) follow() {
-	if n.mirror != nil {
+func (l *loop) follow() {
+	if l.mirror != nil {
 		return
 	}
-	m := replica.NewMirror(n.store, n.cfg.Rules, n.log)
-	ctx, cancel := context.WithCancel(n.ctx)
+	m := replica.NewMirror(l.store, l.cfg.Rules, l.log)
+	ctx, cancel := context.WithCancel(l.ctx)
 	done := make(chan struct{})
-	n.group.Go(func() {
+	l.group.Go(func() {
 		defer close(done)
 		_ = m.Run(ctx) // ends with ctx, or is refused
 	})
-	n.group.Go(func() { n.watchLoad(m, done) })
-	n.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
+	l.group.Go(func() { l.watchLoad(m, done) })
+	l.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
 }
 
 // tellLoadEvery is how often a node says how far its load has come.
@@ -39,22 +39,22 @@ const tellLoadEvery = time.Second
 
 // watchLoad says how the load of a mirror goes, and wakes the role loop at its end. It
 // returns when that has come, or the mirror's own.
-func (n *Node) watchLoad(m *replica.Mirror, done <-chan struct{}) {
+func (l *loop) watchLoad(m *replica.Mirror, done <-chan struct{}) {
 	tick := time.NewTicker(tellLoadEvery)
 	defer tick.Stop()
 	for told := (replica.Progress{}); ; {
 		select {
 		case <-m.Loaded():
 			if m.Refused() == nil {
-				n.reportLoad(m)
+				l.reportLoad(m)
 			}
-			n.outlook.poke()
+			l.outlook.poke()
 			return
 		case <-done:
 			return
 		case <-tick.C:
 			if now := m.Progress(); now != told {
-				n.log.Info("loading state", zap.Int64("mementos", now.Loaded), zap.Int64("of", now.Total), zap.Int64("bytes", now.Bytes))
+				l.log.Info("loading state", zap.Int64("mementos", now.Loaded), zap.Int64("of", now.Total), zap.Int64("bytes", now.Bytes))
 				told = now
 			}
 		}
@@ -62,35 +62,35 @@ func (n *Node) watchLoad(m *replica.Mirror, done <-chan struct{}) {
 }
 
 // reportLoad says what was loaded and what is odd about it.
-func (n *Node) reportLoad(m *replica.Mirror) {
+func (l *loop) reportLoad(m *replica.Mirror) {
 	view := m.View()
-	n.log.Info("state loaded", zap.Int64("rev", int64(view.Revision())), zap.Int("mementos", view.Len()))
+	l.log.Info("state loaded", zap.Int64("rev", int64(view.Revision())), zap.Int("mementos", view.Len()))
 	if count := view.FaultCount(); count > 0 {
-		n.log.Warn("mementos quarantined", zap.Int("count", count), zap.String("first", string(view.FirstFaults()[0].Name)))
+		l.log.Warn("mementos quarantined", zap.Int("count", count), zap.String("first", string(view.FirstFaults()[0].Name)))
 	}
 	if stray := rebind.Order(view).Stray; stray > 0 {
-		n.log.Warn("mementos whose parents are missing or run in a circle", zap.Int("count", stray))
+		l.log.Warn("mementos whose parents are missing or run in a circle", zap.Int("count", stray))
 	}
 }
 
 // awaitRevision wakes the role loop when the mirror has come to a revision.
-func (n *Node) awaitRevision(to rebind.Revision) {
-	if n.mirror.awaited >= to {
+func (l *loop) awaitRevision(to rebind.Revision) {
+	if l.mirror.awaited >= to {
 		return
 	}
-	n.mirror.awaited = to
-	m := n.mirror
-	n.group.Go(func() {
+	l.mirror.awaited = to
+	m := l.mirror
+	l.group.Go(func() {
 		if m.CatchUp(m.ctx, to) == nil {
-			n.outlook.poke()
+			l.outlook.poke()
 		}
 	})
 }
 
 // drop ends the mirror.
-func (n *Node) drop() {
-	if n.mirror != nil {
-		n.mirror.end()
-		n.mirror = nil
+func (l *loop) drop() {
+	if l.mirror != nil {
+		l.mirror.end()
+		l.mirror = nil
 	}
 }

@@ -62,33 +62,33 @@ func (n *Node) Handover(ctx context.Context, to string) (HandoverResult, error) 
 		return HandoverResult{}, err
 	}
 	defer done()
-	l := n.announced()
-	if l == nil {
+	leader := n.announced()
+	if leader == nil {
 		return HandoverResult{}, ErrNotMaster
 	}
 	began := time.Now()
-	target, err := n.propose(ctx, l.reign, to, readyTimeout)
+	target, err := n.propose(ctx, leader.reign, to, readyTimeout)
 	if err != nil {
 		return HandoverResult{}, err
 	}
 	passed := make(chan error, 1)
-	err = n.do(ctx, func() step {
-		if n.reign != l.reign {
+	err = n.do(ctx, func(l *loop) step {
+		if l.reign != leader.reign {
 			passed <- ErrNotMaster
 			return nil
 		}
-		next, err := n.pass(target)
+		next, err := l.pass(target)
 		passed <- err
 		return next
 	})
 	if err != nil {
-		n.retract(l.reign)
+		n.retract(leader.reign)
 		return HandoverResult{}, err
 	}
 	if err := <-passed; err != nil {
 		return HandoverResult{}, err
 	}
-	return n.watchArrival(ctx, target.ID, l.Term(), began)
+	return n.watchArrival(ctx, target.ID, leader.Term(), began)
 }
 
 // propose offers the handover and waits until the target stands ready.
@@ -210,67 +210,67 @@ func (n *Node) retract(r *reign) {
 
 // pass gives the term to a target that stands ready. If it fails before the term
 // has passed, this node leads on. The role loop runs it.
-func (n *Node) pass(target driver.Member) (step, error) {
-	r := n.reign
+func (l *loop) pass(target driver.Member) (step, error) {
+	r := l.reign
 	ctx, cancel := context.WithTimeout(r.Context(), passTimeout)
 	defer cancel()
-	rest := n.rest()
+	rest := l.rest()
 	at := now()
-	record := n.recordAs(rest, at)
-	err := n.stopProgram(ctx, errHandingOver)
+	record := l.recordAs(rest, at)
+	err := l.stopProgram(ctx, errHandingOver)
 	if err == nil {
-		target, err = n.drawLevel(ctx, target)
+		target, err = l.drawLevel(ctx, target)
 	}
 	passing := err == nil
 	if passing {
-		n.hush(true)
+		l.hush(true)
 		err = r.Pass(ctx, target, record)
 	}
 	switch {
 	case err == nil:
-		n.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
-		n.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
-		n.hasPublished(record)
-		return func() step { return n.seeOff(target.ID, r.Number()) }, nil
+		l.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
+		l.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
+		l.hasPublished(record)
+		return func() step { return l.seeOff(target.ID, r.Number()) }, nil
 	case r.Context().Err() != nil || passing && errors.Is(err, rebind.ErrUnknown):
-		return n.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)
+		return l.rejoin, fmt.Errorf("%w: the term ended during the handover: %w", rebind.ErrUnknown, err)
 	}
-	n.log.Warn("handover undone, leading on", zap.Error(err))
-	n.retract(r)
-	n.hush(false)
+	l.log.Warn("handover undone, leading on", zap.Error(err))
+	l.node.retract(r)
+	l.hush(false)
 	r.persister.Resume()
-	return n.lead, fmt.Errorf("%w: handover undone: %v", driver.ErrRefused, err) // an offer in doubt leaves nothing in doubt
+	return l.lead, fmt.Errorf("%w: handover undone: %v", driver.ErrRefused, err) // an offer in doubt leaves nothing in doubt
 }
 
 // hush has the node claim nothing of a master's while its term may already be over,
 // or lets it speak again.
-func (n *Node) hush(quiet bool) {
-	n.quiet = quiet
-	n.turn() // it has waited for its program and for writes, and come this far
-	n.show()
+func (l *loop) hush(quiet bool) {
+	l.quiet = quiet
+	l.turn() // it has waited for its program and for writes, and come this far
+	l.show()
 }
 
 // drawLevel takes no more writes, and waits until the target has all that this master
 // has written. The offer that asks for it goes out beside the last writes; if the store
 // may have taken one of them later it is made again, and says which was the last.
-func (n *Node) drawLevel(ctx context.Context, target driver.Member) (driver.Member, error) {
-	r := n.reign
+func (l *loop) drawLevel(ctx context.Context, target driver.Member) (driver.Member, error) {
+	r := l.reign
 	r.persister.Shut()
-	offer := driver.Offer{ID: rand.Text(), From: n.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
+	offer := driver.Offer{ID: rand.Text(), From: l.cfg.ID, To: target.ID, Until: now().Add(passTimeout)}
 	if err := r.Offer(ctx, &offer); err != nil {
 		return driver.Member{}, err
 	}
 	if err := r.persister.Hold(ctx); err != nil {
 		return driver.Member{}, err
 	}
-	if last := n.mirror.Revision(); offer.Made < last {
+	if last := l.mirror.Revision(); offer.Made < last {
 		offer.ID, offer.Revision = rand.Text(), last
 		if err := r.Offer(ctx, &offer); err != nil {
 			return driver.Member{}, err
 		}
 	}
-	n.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
-	level, err := n.outlook.ready(ctx, &offer, true)
+	l.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
+	level, err := l.outlook.ready(ctx, &offer, true)
 	if ctx.Err() != nil {
 		return driver.Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", driver.ErrRefused, target.ID, offer.Due(), passTimeout)
 	}
@@ -278,33 +278,33 @@ func (n *Node) drawLevel(ctx context.Context, target driver.Member) (driver.Memb
 }
 
 // bequeath hands over to the best candidate when the node stops.
-func (n *Node) bequeath(ctx context.Context) error {
-	p, err := n.Plane(ctx)
+func (l *loop) bequeath(ctx context.Context) error {
+	p, err := l.node.Plane(ctx)
 	if err != nil {
 		return err
 	}
 	if p.Pause != nil {
 		return errPaused
 	}
-	target, err := n.propose(ctx, n.reign, "", heirTimeout)
+	target, err := l.node.propose(ctx, l.reign, "", heirTimeout)
 	if err != nil {
 		return err
 	}
-	_, err = n.pass(target)
+	_, err = l.pass(target)
 	return err
 }
 
 // seeOff waits until the successor has announced itself, or lost the term, before this
 // node stands for election again: that would only keep the store from it.
-func (n *Node) seeOff(to string, old int64) step {
-	limit, cancel := context.WithTimeout(n.ctx, announceTimeout)
+func (l *loop) seeOff(to string, old int64) step {
+	limit, cancel := context.WithTimeout(l.ctx, announceTimeout)
 	defer cancel()
-	for p := n.outlook.plane(); !arrived(&p, to, old) && limit.Err() == nil; p = n.outlook.plane() {
-		if _, next := n.await(limit.Done()); next != nil {
+	for p := l.outlook.plane(); !arrived(&p, to, old) && limit.Err() == nil; p = l.outlook.plane() {
+		if _, next := l.await(limit.Done()); next != nil {
 			return next
 		}
 	}
-	return n.settle
+	return l.settle
 }
 
 // arrived reports whether the node to, which was given the term after old, has announced

@@ -30,59 +30,59 @@ func foreign(planeID string, p *driver.Plane) error {
 }
 
 // identify fails the node if the plane as it is now seen is not the node's own.
-func (n *Node) identify() step {
-	p := n.outlook.plane()
-	planeID, _ := n.outlook.memory()
+func (l *loop) identify() step {
+	p := l.outlook.plane()
+	planeID, _ := l.outlook.memory()
 	if err := foreign(planeID, &p); err != nil {
-		return n.failWith(err, "foreign plane")
+		return l.failWith(err, "foreign plane")
 	}
 	return nil
 }
 
 // inspect looks at the plane before anything is written, and returns nil if this
 // node may start in it.
-func (n *Node) inspect() step {
+func (l *loop) inspect() step {
 	for pause := retry.NewPause(maxPause); ; {
-		refusal, err := n.refusal()
+		refusal, err := l.refusal()
 		if errors.Is(err, driver.ErrDenied) { // later it would be retried: here it was never otherwise
 			refusal = err
 		}
 		if refusal != nil {
-			return n.giveUp(refusal)
+			return l.giveUp(refusal)
 		}
 		if err == nil {
 			return nil
 		}
-		n.log.Warn("plane not read, retrying", zap.Error(err))
-		if next := n.pause(pause.Next()); next != nil {
+		l.log.Warn("plane not read, retrying", zap.Error(err))
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
 }
 
 // refusal tells why this node must not start, or err if that cannot be told.
-func (n *Node) refusal() (refusal, err error) {
-	p, err := n.survey()
+func (l *loop) refusal() (refusal, err error) {
+	p, err := l.survey()
 	if err != nil {
 		return nil, err
 	}
-	n.inspected = p.Holder.Term
-	planeID, _ := n.outlook.memory()
+	l.inspected = p.Holder.Term
+	planeID, _ := l.outlook.memory()
 	if refusal := foreign(planeID, &p); refusal != nil {
 		return refusal, nil
 	}
-	if err := n.denied(n.cfg.Mode); err != nil {
+	if err := l.denied(l.cfg.Mode); err != nil {
 		return nil, err
 	}
-	switch n.cfg.Persist {
+	switch l.cfg.Persist {
 	case PersistRebind:
-		found, err := n.hasState()
+		found, err := l.hasState()
 		if err == nil && !found {
 			refusal = fmt.Errorf("%w: the plane holds no memento and there is to be one: see --persist", ErrNoState)
 		}
 		return refusal, err
 	case PersistClean:
-		return company(n.cfg.ID, n.inspected, &p), nil
+		return company(l.cfg.ID, l.inspected, &p), nil
 	case PersistAuto:
 	}
 	return nil, nil
@@ -90,19 +90,19 @@ func (n *Node) refusal() (refusal, err error) {
 
 // survey returns the plane as the node finds it: what it follows of it, and all of
 // it where it must be alone.
-func (n *Node) survey() (driver.Plane, error) {
-	if n.cfg.Persist == PersistClean {
-		p, err := n.Plane(n.ctx)
+func (l *loop) survey() (driver.Plane, error) {
+	if l.cfg.Persist == PersistClean {
+		p, err := l.node.Plane(l.ctx)
 		if err == nil {
-			n.outlook.note(&p)
+			l.outlook.note(&p)
 		}
 		return p, err
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
-	p, err := n.outlook.until(ctx, func(p *driver.Plane) bool { return p.Revision != 0 })
+	p, err := l.outlook.until(ctx, func(p *driver.Plane) bool { return p.Revision != 0 })
 	if err != nil {
-		if _, why := n.store.Head(n.ctx); why != nil { // it says what the matter is
+		if _, why := l.store.Head(l.ctx); why != nil { // it says what the matter is
 			err = why
 		}
 		return p, fmt.Errorf("see plane: %w", err)
@@ -112,12 +112,12 @@ func (n *Node) survey() (driver.Plane, error) {
 
 // denied tells why the store does not let this node write what it has to in a mode:
 // nil if it does, or if that cannot be told now.
-func (n *Node) denied(mode modes.Mode) error {
-	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+func (l *loop) denied(mode modes.Mode) error {
+	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
-	r := n.record()
+	r := l.record()
 	r.Mode = mode
-	if err := n.store.Writable(ctx, r); errors.Is(err, driver.ErrDenied) {
+	if err := l.store.Writable(ctx, r); errors.Is(err, driver.ErrDenied) {
 		return fmt.Errorf("mode %s: %w", mode, err)
 	}
 	return nil
@@ -138,13 +138,13 @@ func company(node string, inspected int64, p *driver.Plane) error {
 }
 
 // mindCompany ends a node that was started to delete all state once it is not alone.
-func (n *Node) mindCompany() step {
-	if !n.clean {
+func (l *loop) mindCompany() step {
+	if !l.clean {
 		return nil
 	}
-	p := n.outlook.plane()
-	if why := company(n.cfg.ID, n.inspected, &p); why != nil {
-		return n.giveUp(why)
+	p := l.outlook.plane()
+	if why := company(l.cfg.ID, l.inspected, &p); why != nil {
+		return l.giveUp(why)
 	}
 	return nil
 }
@@ -153,10 +153,10 @@ func (n *Node) mindCompany() step {
 var errFound = errors.New("found")
 
 // hasState reports whether the plane holds a memento.
-func (n *Node) hasState() (bool, error) {
-	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+func (l *loop) hasState() (bool, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
-	_, err := n.store.Load(ctx, func(page driver.Page) error {
+	_, err := l.store.Load(ctx, func(page driver.Page) error {
 		if page.Total > 0 { // which is told before any has come
 			return errFound
 		}
@@ -169,38 +169,38 @@ func (n *Node) hasState() (bool, error) {
 }
 
 // giveUp ends a node that can never start.
-func (n *Node) giveUp(why error) step {
-	n.fatal = why
-	return n.leave
+func (l *loop) giveUp(why error) step {
+	l.fatal = why
+	return l.leave
 }
 
 // seclude begins the life of a disabled node: master of itself, or nothing.
-func (n *Node) seclude() step {
+func (l *loop) seclude() step {
 	var taken time.Time // when this node's own key was first found there
 	for pause := retry.NewPause(maxPause); ; {
-		planeID, _ := n.outlook.memory()
-		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		m, term, err := n.store.JoinExclusive(ctx, n.record(), planeID)
+		planeID, _ := l.outlook.memory()
+		ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
+		m, term, err := l.store.JoinExclusive(ctx, l.record(), planeID)
 		cancel()
 		var holder *driver.TakenError
 		switch {
 		case err == nil:
-			n.membership, n.solo = m, true
-			n.turn()
-			n.log.Info("took the plane for this node alone")
-			return n.promote(&candidacy{term: term, chosen: true})
+			l.membership, l.solo = m, true
+			l.turn()
+			l.log.Info("took the plane for this node alone")
+			return l.promote(&candidacy{term: term, chosen: true})
 		case errors.As(err, &holder):
-			if why := n.contest(holder, &taken); why != nil {
-				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
+			if why := l.contest(holder, &taken); why != nil {
+				return l.giveUp(fmt.Errorf("mode disabled: %w", why))
 			}
 		case errors.Is(err, driver.ErrExclusive):
-			if why := n.contestOwn(err, &taken); why != nil {
-				return n.giveUp(fmt.Errorf("mode disabled: %w", why))
+			if why := l.contestOwn(err, &taken); why != nil {
+				return l.giveUp(fmt.Errorf("mode disabled: %w", why))
 			}
 		default:
-			n.log.Warn("plane not taken, retrying", zap.Error(err))
+			l.log.Warn("plane not taken, retrying", zap.Error(err))
 		}
-		if next := n.pause(pause.Next()); next != nil {
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
@@ -209,78 +209,78 @@ func (n *Node) seclude() step {
 // contestOwn is contest for a node that is kept out by what a disabled node, or a
 // node before one, has left under this node's own id: it lapses if that is dead. err
 // is the refusal if somebody else keeps the node out.
-func (n *Node) contestOwn(err error, since *time.Time) error {
-	p, readErr := n.Plane(n.ctx)
+func (l *loop) contestOwn(err error, since *time.Time) error {
+	p, readErr := l.node.Plane(l.ctx)
 	switch {
 	case readErr != nil:
 		return nil // look again
-	case p.Exclusive != nil && p.Exclusive.Node == n.cfg.ID:
-		return n.contest(&driver.TakenError{Holder: driver.Record{ID: n.cfg.ID, URI: p.Exclusive.URI}}, since)
-	case p.Exclusive == nil && len(p.Members) == 1 && p.Members[0].ID == n.cfg.ID:
-		return n.contest(&driver.TakenError{Holder: p.Members[0].Record}, since)
+	case p.Exclusive != nil && p.Exclusive.Node == l.cfg.ID:
+		return l.contest(&driver.TakenError{Holder: driver.Record{ID: l.cfg.ID, URI: p.Exclusive.URI}}, since)
+	case p.Exclusive == nil && len(p.Members) == 1 && p.Members[0].ID == l.cfg.ID:
+		return l.contest(&driver.TakenError{Holder: p.Members[0].Record}, since)
 	default:
 		return err
 	}
 }
 
 // exile takes a node out of the plane that was asked to be disabled while it ran.
-func (n *Node) exile() step {
-	if next := n.withdraw(); next != nil {
+func (l *loop) exile() step {
+	if next := l.withdraw(); next != nil {
 		return next
 	}
-	was := n.state
-	if n.pending != nil {
-		was = n.pending.previous.State
+	was := l.state
+	if l.pending != nil {
+		was = l.pending.previous.State
 	}
-	n.lastError = "disabled by its operator: give it another mode to bring it back"
-	n.become(modes.EventFail, now(), "disabled")
-	n.drop()
-	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	l.lastError = "disabled by its operator: give it another mode to bring it back"
+	l.become(modes.EventFail, now(), "disabled")
+	l.drop()
+	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
-	if n.membership != nil {
-		if err := n.membership.Leave(ctx, n.farewell(was)); err != nil {
-			n.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
-			n.former = n.membership
+	if l.membership != nil {
+		if err := l.membership.Leave(ctx, l.farewell(was)); err != nil {
+			l.log.Warn("lease not revoked, leaving it to lapse", zap.Error(err))
+			l.former = l.membership
 		}
-		n.membership, n.published = nil, driver.Record{}
+		l.membership, l.published = nil, driver.Record{}
 	}
-	n.answer(nil)
-	return n.failed
+	l.answer(nil)
+	return l.failed
 }
 
 // farewell is what is to be kept of this node when it leaves.
-func (n *Node) farewell(was modes.State) *driver.Departed {
+func (l *loop) farewell(was modes.State) *driver.Departed {
 	at := now()
-	r := n.recordAs(modes.StateTerminated, at)
+	r := l.recordAs(modes.StateTerminated, at)
 	return &driver.Departed{Record: r, Was: was, At: at, How: driver.DepartureStopped}
 }
 
 // bury says of nodes that vanished that they did.
-func (n *Node) bury() {
-	if n.state != modes.StateMaster || n.solo {
+func (l *loop) bury() {
+	if l.state != modes.StateMaster || l.solo {
 		return
 	}
-	for _, m := range n.outlook.missing() {
-		if m.ID == n.cfg.ID {
-			n.outlook.buried(m.ID)
+	for _, m := range l.outlook.missing() {
+		if m.ID == l.cfg.ID {
+			l.outlook.buried(m.ID)
 			continue
 		}
-		l := driver.Departed{Record: m.Record, Was: m.State, At: now(), How: driver.DepartureLost}
-		l.State = modes.StateTerminated
-		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
-		err := n.reign.RecordDeparture(ctx, l)
+		d := driver.Departed{Record: m.Record, Was: m.State, At: now(), How: driver.DepartureLost}
+		d.State = modes.StateTerminated
+		ctx, cancel := context.WithTimeout(l.reign.Context(), callTimeout)
+		err := l.reign.RecordDeparture(ctx, d)
 		cancel()
 		if err != nil {
 			level := zap.WarnLevel // the first failure of a row is news, the others are not
-			if n.unburied {
+			if l.unburied {
 				level = zap.DebugLevel
 			}
-			n.unburied = true
-			n.log.Log(level, "vanished node not recorded, retrying", zap.String("vanished", m.ID), zap.Error(err))
+			l.unburied = true
+			l.log.Log(level, "vanished node not recorded, retrying", zap.String("vanished", m.ID), zap.Error(err))
 			return
 		}
-		n.unburied = false
-		n.log.Warn("node vanished", zap.String("vanished", m.ID), zap.Stringer("was", m.State))
-		n.outlook.buried(m.ID)
+		l.unburied = false
+		l.log.Warn("node vanished", zap.String("vanished", m.ID), zap.Stringer("was", m.State))
+		l.outlook.buried(m.ID)
 	}
 }

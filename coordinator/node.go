@@ -2,11 +2,9 @@ package coordinator
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +41,7 @@ type Node struct {
 	journal *journal
 
 	// requests are run by the role loop, one at a time.
-	requests chan func() step
+	requests chan func(*loop) step
 	// operator holds a token: operators' calls take turns.
 	operator chan struct{}
 	ended    chan struct{} // closed when Run has returned
@@ -53,52 +51,8 @@ type Node struct {
 	turned  atomic.Pointer[clock.Moment] // when the role loop last came round
 	full    atomic.Bool                  // the store had no room for the last put
 
-	role // belongs to the role loop
+	live func(ctx context.Context) error // the life of the node's loop, which Run lets begin
 }
-
-// role is the part of a node that only its role loop touches.
-type role struct {
-	ctx   context.Context // everything the node runs; outlives a stop until it is done
-	stop  <-chan struct{} // closed when the node is to stop; nil once it heeds that
-	group sync.WaitGroup  // everything the node runs, programs apart
-	beat  *time.Ticker
-
-	instance string
-	started  time.Time
-	mode     modes.Mode
-	priority int
-	state    modes.State
-	since    time.Time
-
-	clean     bool  // all mementos are to be deleted in the first term
-	inspected int64 // the plane's last term when the node looked at it before it joined
-	solo      bool  // it is a disabled node, with the plane to itself
-	unburied  bool  // the last try to say of a node that it vanished has failed
-
-	lastError string
-	readyFor  string
-	offer     driver.Offer // what readyFor answers
-	gaveUp    int64
-	gaveUpFor driver.Reason
-	aside     time.Time // until then others go first in the election
-
-	membership driver.Presence
-	former     driver.Presence // lost, and not yet seen to be gone from the store
-	published  driver.Record   // what the store is known to hold; zero if that is not known
-	shown      driver.Record   // what the plane has shown of this node as it was published
-	amiss      time.Time       // since when it shows something else; zero while it does not
-	mirror     *following
-	candidacy  *candidacy
-	reign      *reign
-	quiet      bool     // the term is about to be given up: claim nothing
-	program    *program // the last call; nil before the first
-	pending    *change
-	fatal      error // why this node can never start
-}
-
-// step is what the role loop does next; nil ends it. Each step blocks until the
-// node is to do something else and returns what that is.
-type step func() step
 
 // New makes a node of cfg on store. It starts nothing. The error names everything
 // that is wrong with cfg.
@@ -112,20 +66,12 @@ func New(cfg Config, store driver.Store) (*Node, error) {
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
 		outlook:  newOutlook(&cfg),
 		journal:  newJournal(),
-		requests: make(chan func() step),
+		requests: make(chan func(*loop) step),
 		operator: make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 	}
 	n.operator <- struct{}{}
-	n.instance = rand.Text()
-	n.started = now()
-	n.mode = cfg.Mode
-	n.clean = cfg.Persist == PersistClean
-	n.priority = cfg.Priority
-	n.state = modes.StateInitializing
-	n.since = n.started
-	n.turn()
-	n.show()
+	n.live = newLoop(n).live
 	return n, nil
 }
 
@@ -141,34 +87,10 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 // Run returns nil if ctx ended it, and otherwise why this node can never start:
 // an [driver.ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [ErrForeignPlane],
 // [driver.ErrExclusive], [ErrNoState] or [driver.ErrRefused]. Call it once.
-func (n *Node) Run(ctx context.Context) error {
-	work, halt := context.WithCancel(context.WithoutCancel(ctx))
-	n.ctx, n.stop = work, ctx.Done()
-	n.beat = time.NewTicker(beatEvery)
-	defer n.beat.Stop()
-	n.group.Go(func() { n.outlook.run(work, n.store, n.cfg.OnTerm, n.log) })
-	n.group.Go(func() { n.outlook.glance(work, n.store, n.log) })
-	told := make(chan struct{})
-	go func() { // not one of n.group: an observer that hangs must not keep the node
-		defer close(told)
-		n.journal.tell(work, n.log, n.cfg.Observe)
-	}()
-	for next := n.start(); next != nil; {
-		next = next()
-	}
-	close(n.ended)
-	halt()
-	n.group.Wait()
-	select {
-	case <-told:
-	case <-time.After(callTimeout):
-		n.log.Error("observer does not return, leaving it behind")
-	}
-	return n.fatal
-}
+func (n *Node) Run(ctx context.Context) error { return n.live(ctx) }
 
 // do has the role loop run request and returns when it has taken it up.
-func (n *Node) do(ctx context.Context, request func() step) error {
+func (n *Node) do(ctx context.Context, request func(*loop) step) error {
 	select {
 	case n.requests <- request:
 		return nil
@@ -218,7 +140,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 	defer done()
 	before := n.me().record
 	c := &change{to: to, result: make(chan changeResult, 1)}
-	if err := n.do(ctx, func() step { return n.changeMode(c) }); err != nil {
+	if err := n.do(ctx, func(l *loop) step { return l.changeMode(c) }); err != nil {
 		return ModeChange{}, err
 	}
 	select {
@@ -241,11 +163,11 @@ func (n *Node) SetPriority(ctx context.Context, to int) (previous int, err error
 	}
 	defer done()
 	was := make(chan int, 1)
-	err = n.do(ctx, func() step {
-		was <- n.priority
-		n.log.Info("priority changed", zap.Int("from", n.priority), zap.Int("to", to))
-		n.priority = to
-		n.publish()
+	err = n.do(ctx, func(l *loop) step {
+		was <- l.priority
+		l.log.Info("priority changed", zap.Int("from", l.priority), zap.Int("to", to))
+		l.priority = to
+		l.publish()
 		return nil
 	})
 	if err != nil {

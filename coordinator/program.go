@@ -21,24 +21,24 @@ type program struct {
 }
 
 // startProgram calls the program for the term now led.
-func (n *Node) startProgram() {
-	if n.cfg.Lead == nil {
+func (l *loop) startProgram() {
+	if l.cfg.Lead == nil {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(n.reign.Context())
+	ctx, cancel := context.WithCancelCause(l.reign.Context())
 	p := &program{cancel: cancel, returned: make(chan struct{}), failed: make(chan struct{})}
-	n.program = p
-	leading := n.leading.Load()
-	// Not one of n.group: a program that does not heed its context must not keep
+	l.program = p
+	leading := l.node.leading.Load()
+	// Not one of l.group: a program that does not heed its context must not keep
 	// the node from stopping. Those who need it gone wait for returned.
 	go func() {
-		err := callProgram(ctx, n.cfg.Lead, leading)
+		err := callProgram(ctx, l.cfg.Lead, leading)
 		if err != nil && ctx.Err() == nil {
 			p.err = err
 			close(p.failed)
 		}
 		close(p.returned)
-		n.outlook.poke()
+		l.outlook.poke()
 	}()
 }
 
@@ -52,12 +52,12 @@ func callProgram(ctx context.Context, lead func(context.Context, *Leader) error,
 }
 
 // programRuns reports whether a program has not returned yet.
-func (n *Node) programRuns() bool {
-	if n.program == nil {
+func (l *loop) programRuns() bool {
+	if l.program == nil {
 		return false
 	}
 	select {
-	case <-n.program.returned:
+	case <-l.program.returned:
 		return false
 	default:
 		return true
@@ -65,14 +65,14 @@ func (n *Node) programRuns() bool {
 }
 
 // stopProgram ends the program's context and waits for it to return.
-func (n *Node) stopProgram(ctx context.Context, why error) error {
-	if n.program == nil {
+func (l *loop) stopProgram(ctx context.Context, why error) error {
+	if l.program == nil {
 		return nil
 	}
-	n.program.cancel(why)
-	n.program.stopped = true
+	l.program.cancel(why)
+	l.program.stopped = true
 	select {
-	case <-n.program.returned:
+	case <-l.program.returned:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the program to return: %w", context.Cause(ctx))

@@ -86,93 +86,93 @@ func (n *Node) announced() *Leader {
 // A term that ends on the way sends the node back to where it stood. State that
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
-func (n *Node) promote(c *candidacy) step {
-	n.outlook.belong(c.term.PlaneID())
-	n.reign = &reign{Term: c.term, announced: make(chan struct{}), retired: make(chan struct{})}
-	n.reign.entry, n.reign.vacated = n.origin(c)
+func (l *loop) promote(c *candidacy) step {
+	l.outlook.belong(c.term.PlaneID())
+	l.reign = &reign{Term: c.term, announced: make(chan struct{}), retired: make(chan struct{})}
+	l.reign.entry, l.reign.vacated = l.origin(c)
 	began := time.Now()
-	entry := &n.reign.entry
-	n.log.Info("elected", zap.Int64("term", entry.Term), zap.String("from", entry.From), zap.String("why", string(entry.Reason)))
-	if !n.state.Hot() {
-		n.become(modes.EventPrepare, now(), "elected")
+	entry := &l.reign.entry
+	l.log.Info("elected", zap.Int64("term", entry.Term), zap.String("from", entry.From), zap.String("why", string(entry.Reason)))
+	if !l.state.Hot() {
+		l.become(modes.EventPrepare, now(), "elected")
 	}
-	if n.clean && !c.chosen {
-		return n.decline // it was handed a term, by somebody who leads a living plane
+	if l.clean && !c.chosen {
+		return l.decline // it was handed a term, by somebody who leads a living plane
 	}
-	from, next := n.clear()
+	from, next := l.clear()
 	if next != nil {
 		return next
 	}
-	n.follow()
-	loaded, stop := n.reached(from)
+	l.follow()
+	loaded, stop := l.reached(from)
 	defer stop()
 	for ready := false; !ready; {
-		if ready, next = n.await(loaded); next != nil {
+		if ready, next = l.await(loaded); next != nil {
 			return next
 		}
 	}
-	if err := n.mirror.Refused(); err != nil {
-		return n.failWith(err, "state cannot be loaded")
+	if err := l.mirror.Refused(); err != nil {
+		return l.failWith(err, "state cannot be loaded")
 	}
-	view := n.mirror.View()
+	view := l.mirror.View()
 	if view == nil || view.Revision() < from {
-		return n.quit(fmt.Errorf("state has not arrived for %s", driver.StallLimit(n.store.TTL())))
+		return l.quit(fmt.Errorf("state has not arrived for %s", driver.StallLimit(l.store.TTL())))
 	}
 	entry.RebindMS = time.Since(began).Milliseconds()
 	entry.Mementos = view.Len()
 
-	n.reign.persister = replica.NewPersister(n.reign.Context(), n.reign, n.mirror.Mirror, n.cfg.MaxPayload)
-	n.leading.Store(&Leader{reign: n.reign, mirror: n.mirror.Mirror})
-	if next := n.announce(); next != nil {
+	l.reign.persister = replica.NewPersister(l.reign.Context(), l.reign, l.mirror.Mirror, l.cfg.MaxPayload)
+	l.node.leading.Store(&Leader{reign: l.reign, mirror: l.mirror.Mirror})
+	if next := l.announce(); next != nil {
 		return next
 	}
-	n.startProgram()
-	if n.pending != nil {
-		n.answer(nil)
+	l.startProgram()
+	if l.pending != nil {
+		l.answer(nil)
 	}
-	return n.lead
+	return l.lead
 }
 
 // decline gives up a term that this node must not take, and ends the node.
-func (n *Node) decline() step {
-	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", driver.ErrRefused, n.offer.From)
-	if err := n.abdicate(n.ctx, modes.EventFor(n.rest()), driver.ReasonFailover, "declined"); err != nil {
-		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
+func (l *loop) decline() step {
+	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", driver.ErrRefused, l.offer.From)
+	if err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonFailover, "declined"); err != nil {
+		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
-	return n.giveUp(why)
+	return l.giveUp(why)
 }
 
 // clear deletes all state if the node was started to, and returns the revision
 // that state must have come to before the node leads.
-func (n *Node) clear() (rebind.Revision, step) {
+func (l *loop) clear() (rebind.Revision, step) {
 	began := time.Now()
-	for pause := retry.NewPause(maxPause); n.clean; {
-		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
-		at, err := n.reign.Clear(ctx)
+	for pause := retry.NewPause(maxPause); l.clean; {
+		ctx, cancel := context.WithTimeout(l.reign.Context(), callTimeout)
+		at, err := l.reign.Clear(ctx)
 		cancel()
 		if err == nil {
-			n.log.Warn("all mementos deleted, as this node was started to do", zap.Int64("rev", int64(at)))
-			n.clean = false
+			l.log.Warn("all mementos deleted, as this node was started to do", zap.Int64("rev", int64(at)))
+			l.clean = false
 			return at, nil
 		}
-		if n.hopeless(began, err) {
-			return 0, n.quit(fmt.Errorf("mementos not deleted: %w", err))
+		if l.hopeless(began, err) {
+			return 0, l.quit(fmt.Errorf("mementos not deleted: %w", err))
 		}
-		n.log.Warn("mementos not deleted, retrying", zap.Error(err))
-		if next := n.pause(pause.Next()); next != nil {
+		l.log.Warn("mementos not deleted, retrying", zap.Error(err))
+		if next := l.pause(pause.Next()); next != nil {
 			return 0, next
 		}
 	}
-	return n.reign.Revision(), nil
+	return l.reign.Revision(), nil
 }
 
 // reached returns a channel that is closed when the mirror has come to the
 // revision to, is refused, or stands still, and a func that ends the waiting.
-func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(n.reign.Context())
+func (l *loop) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(l.reign.Context())
 	done := make(chan struct{})
-	mirror, limit := n.mirror.Mirror, driver.StallLimit(n.store.TTL())
-	n.group.Go(func() {
+	mirror, limit := l.mirror.Mirror, driver.StallLimit(l.store.TTL())
+	l.group.Go(func() {
 		for moved := true; moved; {
 			revision, progress := mirror.Revision(), mirror.Progress()
 			wait, stop := context.WithTimeout(ctx, limit)
@@ -191,41 +191,41 @@ func (n *Node) reached(to rebind.Revision) (<-chan struct{}, context.CancelFunc)
 
 // hopeless tells, of tries that began at some moment and have failed since, whether they
 // have for so long that this node is in the way of others.
-func (n *Node) hopeless(began time.Time, err error) bool {
-	return time.Since(began) >= driver.StallLimit(n.store.TTL()) && !driver.NobodyCan(err)
+func (l *loop) hopeless(began time.Time, err error) bool {
+	return time.Since(began) >= driver.StallLimit(l.store.TTL()) && !driver.NobodyCan(err)
 }
 
 // quit gives up a term in which this node comes no further, for the next candidate to
 // try. Whoever ordered it to lead is told.
-func (n *Node) quit(why error) step {
-	why = fmt.Errorf("%w in term %d: %w", driver.ErrStuck, n.reign.Number(), why)
-	n.heed(why)
-	ordered := n.pending != nil && n.pending.order
+func (l *loop) quit(why error) step {
+	why = fmt.Errorf("%w in term %d: %w", driver.ErrStuck, l.reign.Number(), why)
+	l.heed(why)
+	ordered := l.pending != nil && l.pending.order
 	if ordered {
-		n.mode = n.pending.previous.Mode
+		l.mode = l.pending.previous.Mode
 	}
-	err := n.abdicate(n.ctx, modes.EventFor(n.rest()), driver.ReasonFailover, why.Error())
+	err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonFailover, why.Error())
 	if err != nil {
-		n.log.Warn("term not given up, dropping the lease", zap.Error(err))
-		n.dethrone()
+		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
+		l.dethrone()
 	}
 	if ordered {
-		if next := n.refuse(fmt.Errorf("%w: %w", driver.ErrRefused, why)); next != nil {
+		if next := l.refuse(fmt.Errorf("%w: %w", driver.ErrRefused, why)); next != nil {
 			return next
 		}
 	}
 	if err != nil {
-		return n.rejoin
+		return l.rejoin
 	}
-	return n.settle
+	return l.settle
 }
 
 // origin tells whose term this one follows and why, and when that one's key was
 // seen to go.
-func (n *Node) origin(c *candidacy) (e driver.HistoryEntry, vacated time.Time) {
-	e = driver.HistoryEntry{Term: c.term.Number(), Node: n.cfg.ID, Reason: driver.ReasonStart}
+func (l *loop) origin(c *candidacy) (e driver.HistoryEntry, vacated time.Time) {
+	e = driver.HistoryEntry{Term: c.term.Number(), Node: l.cfg.ID, Reason: driver.ReasonStart}
 	if !c.chosen {
-		e.From, e.Reason = n.offer.From, driver.ReasonHandover
+		e.From, e.Reason = l.offer.From, driver.ReasonHandover
 		return e, time.Now()
 	}
 	e.From = c.seen.Holder.Node
@@ -243,61 +243,61 @@ func (n *Node) origin(c *candidacy) (e driver.HistoryEntry, vacated time.Time) {
 
 // announce commits what makes the node master and then says so. It tries again for as
 // long as the term lasts, and for [driver.StallLimit] at most.
-func (n *Node) announce() step {
-	entry, began := n.reign.entry, time.Now()
+func (l *loop) announce() step {
+	entry, began := l.reign.entry, time.Now()
 	var announced driver.Record
 	for pause := retry.NewPause(maxPause); ; {
 		entry.Since = now()
-		announced = n.recordAs(modes.StateMaster, entry.Since)
-		if !n.reign.vacated.IsZero() {
-			gap := time.Since(n.reign.vacated).Milliseconds()
+		announced = l.recordAs(modes.StateMaster, entry.Since)
+		if !l.reign.vacated.IsZero() {
+			gap := time.Since(l.reign.vacated).Milliseconds()
 			entry.GapMS = &gap
 		}
-		ctx, cancel := context.WithTimeout(n.reign.Context(), callTimeout)
-		err := n.reign.Announce(ctx, announced, entry)
+		ctx, cancel := context.WithTimeout(l.reign.Context(), callTimeout)
+		err := l.reign.Announce(ctx, announced, entry)
 		cancel()
 		if err == nil {
 			break
 		}
-		if n.hopeless(began, err) {
-			return n.quit(fmt.Errorf("mastership not announced: %w", err))
+		if l.hopeless(began, err) {
+			return l.quit(fmt.Errorf("mastership not announced: %w", err))
 		}
-		n.log.Warn("mastership not announced, retrying", zap.Error(err))
-		if next := n.pause(pause.Next()); next != nil {
+		l.log.Warn("mastership not announced, retrying", zap.Error(err))
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
-	n.readyFor, n.gaveUp, n.gaveUpFor, n.lastError = "", 0, "", ""
-	n.become(modes.EventLead, entry.Since, string(entry.Reason))
-	n.hasPublished(announced) // what has changed since is published next
-	close(n.reign.announced)
+	l.readyFor, l.gaveUp, l.gaveUpFor, l.lastError = "", 0, "", ""
+	l.become(modes.EventLead, entry.Since, string(entry.Reason))
+	l.hasPublished(announced) // what has changed since is published next
+	close(l.reign.announced)
 	return nil
 }
 
 // lead is mastership: the loop only watches over it.
-func (n *Node) lead() step {
+func (l *loop) lead() step {
 	for {
-		p := n.outlook.plane()
-		if next, _ := policy.Next(p); !p.Narrow && next != n.cfg.ID { // as it may be before this node is seen to lead
-			n.reign.next = next
+		p := l.outlook.plane()
+		if next, _ := policy.Next(p); !p.Narrow && next != l.cfg.ID { // as it may be before this node is seen to lead
+			l.reign.next = next
 		}
 		var failed <-chan struct{}
-		if n.program != nil {
-			if n.program.stopped && !n.programRuns() {
-				n.startProgram() // the handover it was stopped for was undone
+		if l.program != nil {
+			if l.program.stopped && !l.programRuns() {
+				l.startProgram() // the handover it was stopped for was undone
 			}
-			failed = n.program.failed
+			failed = l.program.failed
 		}
-		ready, next := n.await(failed)
+		ready, next := l.await(failed)
 		if next != nil {
 			return next
 		}
 		if ready {
-			return n.failWith(n.program.err, "program failed")
+			return l.failWith(l.program.err, "program failed")
 		}
-		if next := n.identify(); next != nil {
+		if next := l.identify(); next != nil {
 			return next
 		}
-		n.bury()
+		l.bury()
 	}
 }

@@ -20,40 +20,40 @@ import (
 // the caller looks again (neither), or something that takes the node elsewhere
 // (next). It is the only place where the role loop waits, so a node in any step
 // heeds all of these at once.
-func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
-	n.outlook.widen(n.clean || n.reign != nil)
-	n.publish()
-	n.show()
-	n.turn()
-	requests := n.requests
-	if n.pending != nil {
+func (l *loop) await(done <-chan struct{}) (ready bool, next step) {
+	l.outlook.widen(l.clean || l.reign != nil)
+	l.publish()
+	l.show()
+	l.turn()
+	requests := l.node.requests
+	if l.pending != nil {
 		requests = nil // one change at a time
 	}
 	var lost, over <-chan struct{}
-	if n.membership != nil {
-		lost = n.membership.Lost()
+	if l.membership != nil {
+		lost = l.membership.Lost()
 	}
-	if n.reign != nil {
-		over = n.reign.Context().Done()
+	if l.reign != nil {
+		over = l.reign.Context().Done()
 	}
 	select {
 	case <-done:
 		return true, nil
-	case <-n.outlook.poked:
-		n.heal()
+	case <-l.outlook.poked:
+		l.heal()
 		return false, nil
 	case request := <-requests:
-		return false, request()
+		return false, request(l)
 	case <-over:
-		return false, n.rejoin
+		return false, l.rejoin
 	case <-lost:
-		return false, n.rejoin
-	case <-n.stop:
-		n.stop = nil
-		return false, n.leave
-	case <-n.beat.C:
-		if !n.amiss.IsZero() {
-			n.heal() // nothing more may come that shows it
+		return false, l.rejoin
+	case <-l.stop:
+		l.stop = nil
+		return false, l.leave
+	case <-l.beat.C:
+		if !l.amiss.IsZero() {
+			l.heal() // nothing more may come that shows it
 		}
 		return false, nil // what failed is tried again
 	}
@@ -61,20 +61,20 @@ func (n *Node) await(done <-chan struct{}) (ready bool, next step) {
 
 // turn says that the role loop has come round, to who asks and to the lease: a node
 // whose loop hangs must not keep what it holds.
-func (n *Node) turn() {
+func (l *loop) turn() {
 	at := clock.Now()
-	n.turned.Store(&at)
-	if n.membership != nil {
-		n.membership.Heartbeat()
+	l.node.turned.Store(&at)
+	if l.membership != nil {
+		l.membership.Heartbeat()
 	}
 }
 
 // pause is await for a time instead of an event.
-func (n *Node) pause(d time.Duration) step {
-	wait, cancel := context.WithTimeout(n.ctx, d)
+func (l *loop) pause(d time.Duration) step {
+	wait, cancel := context.WithTimeout(l.ctx, d)
 	defer cancel()
 	for {
-		if ready, next := n.await(wait.Done()); ready || next != nil {
+		if ready, next := l.await(wait.Done()); ready || next != nil {
 			return next
 		}
 	}
@@ -82,38 +82,38 @@ func (n *Node) pause(d time.Duration) step {
 
 // become moves the node to the state that follows from event: the one place
 // where its state changes. The store learns of it from publish.
-func (n *Node) become(event modes.Event, at time.Time, reason string) {
-	to, err := modes.Next(n.state, event)
+func (l *loop) become(event modes.Event, at time.Time, reason string) {
+	to, err := modes.Next(l.state, event)
 	if err != nil {
 		panic(err) // the steps below contradict the rules
 	}
-	if to == n.state {
+	if to == l.state {
 		return
 	}
-	n.log.Info("state changed", zap.Stringer("from", n.state), zap.Stringer("to", to),
-		zap.Stringer("mode", n.mode), zap.String("reason", reason))
-	t := Transition{At: at, From: n.state, To: to, Reason: reason}
-	n.state, n.since = to, at
-	n.show()
-	n.journal.add(t)
+	l.log.Info("state changed", zap.Stringer("from", l.state), zap.Stringer("to", to),
+		zap.Stringer("mode", l.mode), zap.String("reason", reason))
+	t := Transition{At: at, From: l.state, To: to, Reason: reason}
+	l.state, l.since = to, at
+	l.show()
+	l.node.journal.add(t)
 }
 
 // rest is the state in which the node settles while it does not lead.
-func (n *Node) rest() modes.State { return n.mode.Rest(!n.cfg.ColdStandby) }
+func (l *loop) rest() modes.State { return l.mode.Rest(!l.cfg.ColdStandby) }
 
 // record is what the store should know of the node.
-func (n *Node) record() driver.Record { return n.recordAs(n.state, n.since) }
+func (l *loop) record() driver.Record { return l.recordAs(l.state, l.since) }
 
 // recordAs is the record of the node once it has come to the given state.
-func (n *Node) recordAs(state modes.State, since time.Time) driver.Record {
+func (l *loop) recordAs(state modes.State, since time.Time) driver.Record {
 	r := driver.Record{
-		ID: n.cfg.ID, Plane: n.cfg.Plane, PlaneID: n.outlook.plane().ID, Instance: n.instance,
-		Mode: n.mode, State: state, Priority: n.priority, Version: n.cfg.Version, URI: n.cfg.URI,
-		Started: n.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(n.lastError, n.cfg.Trouble()), "\uFFFD"),
-		ReadyFor: n.readyFor, GaveUp: n.gaveUp, GaveUpFor: n.gaveUpFor,
+		ID: l.cfg.ID, Plane: l.cfg.Plane, PlaneID: l.outlook.plane().ID, Instance: l.instance,
+		Mode: l.mode, State: state, Priority: l.priority, Version: l.cfg.Version, URI: l.cfg.URI,
+		Started: l.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(l.lastError, l.cfg.Trouble()), "\uFFFD"),
+		ReadyFor: l.readyFor, GaveUp: l.gaveUp, GaveUpFor: l.gaveUpFor,
 	}
-	if state == modes.StateMaster && n.reign != nil {
-		r.Term, r.Next = n.reign.Number(), n.reign.next
+	if state == modes.StateMaster && l.reign != nil {
+		r.Term, r.Next = l.reign.Number(), l.reign.next
 		r.ReadyFor, r.GaveUp, r.GaveUpFor = "", 0, ""
 	}
 	return r
@@ -121,37 +121,37 @@ func (n *Node) recordAs(state modes.State, since time.Time) driver.Record {
 
 // publish brings the store's record up to date. What fails is tried again at the
 // next beat; a lease that is gone shows by itself.
-func (n *Node) publish() {
-	r := n.record()
-	if !n.member() || n.solo || r == n.published {
+func (l *loop) publish() {
+	r := l.record()
+	if !l.member() || l.solo || r == l.published {
 		return
 	}
-	publish, whole := n.membership.Publish, n.ctx
-	if n.state == modes.StateMaster && n.reign != nil {
-		publish, whole = n.reign.Publish, n.reign.Context() // whose end must not wait for this
+	publish, whole := l.membership.Publish, l.ctx
+	if l.state == modes.StateMaster && l.reign != nil {
+		publish, whole = l.reign.Publish, l.reign.Context() // whose end must not wait for this
 	}
 	ctx, cancel := context.WithTimeout(whole, callTimeout)
 	defer cancel()
-	n.published, n.shown = driver.Record{}, driver.Record{}
+	l.published, l.shown = driver.Record{}, driver.Record{}
 	if err := publish(ctx, r); err != nil {
 		if whole.Err() == nil {
-			n.log.Warn("record not published, retrying", zap.Error(err))
+			l.log.Warn("record not published, retrying", zap.Error(err))
 		}
 		return
 	}
-	n.hasPublished(r)
+	l.hasPublished(r)
 }
 
 // hasPublished notes what the store holds now. A picture may be late to show it.
-func (n *Node) hasPublished(r driver.Record) { n.published, n.amiss = r, time.Time{} }
+func (l *loop) hasPublished(r driver.Record) { l.published, l.amiss = r, time.Time{} }
 
 // member reports whether the node has a membership that is not lost.
-func (n *Node) member() bool {
-	if n.membership == nil {
+func (l *loop) member() bool {
+	if l.membership == nil {
 		return false
 	}
 	select {
-	case <-n.membership.Lost():
+	case <-l.membership.Lost():
 		return false
 	default:
 		return true
@@ -159,77 +159,77 @@ func (n *Node) member() bool {
 }
 
 // heal republishes a record that somebody else has deleted or changed.
-func (n *Node) heal() {
-	p := n.outlook.plane()
-	m, ok := p.Member(n.cfg.ID)
+func (l *loop) heal() {
+	p := l.outlook.plane()
+	m, ok := p.Member(l.cfg.ID)
 	switch {
-	case !n.member() || n.published == (driver.Record{}):
-		n.amiss = time.Time{}
-	case ok && m.Record == n.published && n.membership.Owns(m):
-		n.shown, n.amiss = n.published, time.Time{}
-	case n.shown != n.published && n.amiss.IsZero():
-		n.amiss = time.Now()
-	case n.shown == n.published || time.Since(n.amiss) > glanceEvery:
+	case !l.member() || l.published == (driver.Record{}):
+		l.amiss = time.Time{}
+	case ok && m.Record == l.published && l.membership.Owns(m):
+		l.shown, l.amiss = l.published, time.Time{}
+	case l.shown != l.published && l.amiss.IsZero():
+		l.amiss = time.Now()
+	case l.shown == l.published || time.Since(l.amiss) > glanceEvery:
 		// A picture that has never shown it may only be late, but not for as long.
-		n.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", ok))
-		n.published, n.amiss = driver.Record{}, time.Time{}
+		l.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", ok))
+		l.published, l.amiss = driver.Record{}, time.Time{}
 	}
-	n.publish()
+	l.publish()
 }
 
 // show lets others see the node as it is.
-func (n *Node) show() {
+func (l *loop) show() {
 	s := &self{
-		record:     n.record(),
-		membership: n.membership,
-		candidate:  n.candidacy != nil,
-		stopping:   n.ctx != nil && n.stop == nil,
-		rest:       n.rest(),
+		record:     l.record(),
+		membership: l.membership,
+		candidate:  l.candidacy != nil,
+		stopping:   l.ctx != nil && l.stop == nil,
+		rest:       l.rest(),
 	}
-	if n.state == modes.StateMaster && n.reign != nil && !n.quiet {
-		s.term = n.reign.Context()
+	if l.state == modes.StateMaster && l.reign != nil && !l.quiet {
+		s.term = l.reign.Context()
 	}
-	if n.mirror != nil {
-		s.mirror, s.follows = n.mirror.Mirror, n.mirror.ctx
+	if l.mirror != nil {
+		s.mirror, s.follows = l.mirror.Mirror, l.mirror.ctx
 	}
-	n.self.Store(s)
+	l.node.self.Store(s)
 }
 
 // start joins the plane for the first time, if it is one that the node may be in,
 // and sees whether the mode allows the node to be here.
-func (n *Node) start() step {
-	if next := n.inspect(); next != nil {
+func (l *loop) start() step {
+	if next := l.inspect(); next != nil {
 		return next
 	}
-	if n.mode == modes.Disabled {
-		return n.seclude
+	if l.mode == modes.Disabled {
+		return l.seclude
 	}
-	if next := n.enter(true); next != nil {
+	if next := l.enter(true); next != nil {
 		return next
 	}
 	switch {
-	case n.mode == modes.Master:
-		return n.order(&change{to: modes.Master, first: true, result: make(chan changeResult, 1)})
-	case n.mode.NeedsMaster():
-		return n.findMaster
+	case l.mode == modes.Master:
+		return l.order(&change{to: modes.Master, first: true, result: make(chan changeResult, 1)})
+	case l.mode.NeedsMaster():
+		return l.findMaster
 	default:
-		return n.settle
+		return l.settle
 	}
 }
 
 // findMaster waits for the master that the node's mode needs at start.
-func (n *Node) findMaster() step {
-	wait, cancel := context.WithTimeout(n.ctx, n.cfg.WaitForMaster)
+func (l *loop) findMaster() step {
+	wait, cancel := context.WithTimeout(l.ctx, l.cfg.WaitForMaster)
 	defer cancel()
 	for {
-		p := n.outlook.plane()
+		p := l.outlook.plane()
 		if _, ok := p.Master(); ok {
-			return n.settle
+			return l.settle
 		}
 		if wait.Err() != nil {
-			return n.giveUp(fmt.Errorf("%w: mode %s needs a live one at start: start a node that leads first, or have this one wait for it", ErrNoMaster, n.mode))
+			return l.giveUp(fmt.Errorf("%w: mode %s needs a live one at start: start a node that leads first, or have this one wait for it", ErrNoMaster, l.mode))
 		}
-		if _, next := n.await(wait.Done()); next != nil {
+		if _, next := l.await(wait.Done()); next != nil {
 			return next
 		}
 	}
@@ -237,35 +237,35 @@ func (n *Node) findMaster() step {
 
 // enter joins the plane and returns nil when the node is a member, or where else
 // it is to go. A store that does not answer is tried again for ever.
-func (n *Node) enter(first bool) step {
+func (l *loop) enter(first bool) step {
 	pause := retry.NewPause(maxPause)
 	var taken time.Time // when the node id was first found taken
 	for {
-		r := n.record()
-		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		m, err := n.store.Join(ctx, r)
+		r := l.record()
+		ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
+		m, err := l.store.Join(ctx, r)
 		cancel()
 		if err == nil {
-			n.membership, n.published, n.shown, n.amiss = m, r, driver.Record{}, time.Time{}
-			n.turn()
-			n.log.Info("joined")
+			l.membership, l.published, l.shown, l.amiss = m, r, driver.Record{}, time.Time{}
+			l.turn()
+			l.log.Info("joined")
 			return nil
 		}
 		var holder *driver.TakenError
 		switch {
 		case first && errors.As(err, &holder):
-			if why := n.contest(holder, &taken); why != nil {
-				return n.giveUp(why)
+			if why := l.contest(holder, &taken); why != nil {
+				return l.giveUp(why)
 			}
 			pause.Reset()
 		case first && errors.Is(err, driver.ErrExclusive):
-			if why := n.contestOwn(err, &taken); why != nil {
-				return n.giveUp(why)
+			if why := l.contestOwn(err, &taken); why != nil {
+				return l.giveUp(why)
 			}
 		default:
-			n.log.Warn("not joined, retrying", zap.Error(err))
+			l.log.Warn("not joined, retrying", zap.Error(err))
 		}
-		if next := n.pause(pause.Next()); next != nil {
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
@@ -273,19 +273,19 @@ func (n *Node) enter(first bool) step {
 
 // contest decides what a found record of this node id means: a live process, for
 // which this one makes way, or a dead one, whose record lapses with its lease.
-func (n *Node) contest(found *driver.TakenError, since *time.Time) error {
-	if found.Holder.Instance == n.instance {
+func (l *loop) contest(found *driver.TakenError, since *time.Time) error {
+	if found.Holder.Instance == l.instance {
 		return nil // this process's own: the answer to an earlier try was lost
 	}
 	if since.IsZero() {
 		*since = time.Now()
-		if n.cfg.StillAlive(n.ctx, found.Holder) {
+		if l.cfg.StillAlive(l.ctx, found.Holder) {
 			return fmt.Errorf("%w: it still answers", found)
 		}
-		n.log.Warn("this node id has a record of another process, waiting for it to lapse",
+		l.log.Warn("this node id has a record of another process, waiting for it to lapse",
 			zap.String("uri", found.Holder.URI), zap.Time("started", found.Holder.Started))
 	}
-	if time.Since(*since) > n.store.TTL()+takenGrace {
+	if time.Since(*since) > l.store.TTL()+takenGrace {
 		return fmt.Errorf("%w: its record did not lapse", found)
 	}
 	return nil
@@ -293,108 +293,108 @@ func (n *Node) contest(found *driver.TakenError, since *time.Time) error {
 
 // rejoin starts over with a new lease after the old one, or the term, was lost.
 // The old lease is seen to be gone first, with all that hangs on it.
-func (n *Node) rejoin() step {
-	n.dethrone()
-	if n.membership != nil {
-		n.log.Warn("lease is lost, joining again", zap.Error(n.membership.Cause()))
-		n.heed(n.membership.Cause())
-		n.former, n.membership, n.published = n.membership, nil, driver.Record{}
+func (l *loop) rejoin() step {
+	l.dethrone()
+	if l.membership != nil {
+		l.log.Warn("lease is lost, joining again", zap.Error(l.membership.Cause()))
+		l.heed(l.membership.Cause())
+		l.former, l.membership, l.published = l.membership, nil, driver.Record{}
 	}
-	for pause := retry.NewPause(maxPause); n.former != nil; {
-		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
-		err := n.former.Leave(ctx, nil)
+	for pause := retry.NewPause(maxPause); l.former != nil; {
+		ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
+		err := l.former.Leave(ctx, nil)
 		cancel()
 		if err == nil {
-			n.former = nil
+			l.former = nil
 			break
 		}
-		n.log.Warn("old lease not revoked, retrying", zap.Error(err))
-		if next := n.pause(pause.Next()); next != nil {
+		l.log.Warn("old lease not revoked, retrying", zap.Error(err))
+		if next := l.pause(pause.Next()); next != nil {
 			return next
 		}
 	}
 	switch {
-	case n.solo:
-		return n.failed
-	case n.mode == modes.Disabled:
-		return n.exile
+	case l.solo:
+		return l.failed
+	case l.mode == modes.Disabled:
+		return l.exile
 	}
-	if next := n.enter(false); next != nil {
+	if next := l.enter(false); next != nil {
 		return next
 	}
 	// It may have been disabled while it joined: then it settles.
-	if n.state == modes.StateFailed && n.mode != modes.Disabled {
-		n.answer(nil)
-		return n.failed
+	if l.state == modes.StateFailed && l.mode != modes.Disabled {
+		l.answer(nil)
+		return l.failed
 	}
-	return n.settle
+	return l.settle
 }
 
 // settle brings the node to the resting state of its mode: out of the election
 // first, then the mirror complete or dropped, then the state.
-func (n *Node) settle() step {
-	if n.mode == modes.Disabled {
-		return n.exile
+func (l *loop) settle() step {
+	if l.mode == modes.Disabled {
+		return l.exile
 	}
-	if next := n.withdraw(); next != nil {
+	if next := l.withdraw(); next != nil {
 		return next
 	}
-	if next := n.identify(); next != nil {
+	if next := l.identify(); next != nil {
 		return next
 	}
-	rest := n.rest()
+	rest := l.rest()
 	if !rest.Hot() {
-		n.become(modes.EventFor(rest), now(), n.why())
-		n.drop()
-		return n.settled()
+		l.become(modes.EventFor(rest), now(), l.why())
+		l.drop()
+		return l.settled()
 	}
-	n.follow()
-	if !n.state.Hot() || n.mirror.View() == nil {
-		n.become(modes.EventPrepare, now(), "loading state")
+	l.follow()
+	if !l.state.Hot() || l.mirror.View() == nil {
+		l.become(modes.EventPrepare, now(), "loading state")
 	}
-	for n.mirror.View() == nil {
-		if err := n.mirror.Refused(); err != nil {
-			return n.failWith(err, "state cannot be loaded")
+	for l.mirror.View() == nil {
+		if err := l.mirror.Refused(); err != nil {
+			return l.failWith(err, "state cannot be loaded")
 		}
-		if _, next := n.await(n.mirror.Loaded()); next != nil {
+		if _, next := l.await(l.mirror.Loaded()); next != nil {
 			return next
 		}
 	}
-	n.become(modes.EventFor(rest), now(), n.why())
-	return n.settled()
+	l.become(modes.EventFor(rest), now(), l.why())
+	return l.settled()
 }
 
 // why is the reason told for settling.
-func (n *Node) why() string {
-	if n.pending != nil {
-		return "mode changed to " + n.mode.String()
+func (l *loop) why() string {
+	if l.pending != nil {
+		return "mode changed to " + l.mode.String()
 	}
-	return "mode is " + n.mode.String()
+	return "mode is " + l.mode.String()
 }
 
 // settled answers the change that led here, unless its outcome is still for the
 // election to decide.
-func (n *Node) settled() step {
-	n.publish()
-	if n.pending != nil && !n.pending.order && !n.vacant() {
-		n.answer(nil)
+func (l *loop) settled() step {
+	l.publish()
+	if l.pending != nil && !l.pending.order && !l.vacant() {
+		l.answer(nil)
 	}
-	return n.stand
+	return l.stand
 }
 
 // vacant reports whether the succession to a term that this node gave up is
 // still open: nobody has it yet, or this node has and does not know. In a pause
 // nobody is about to have it.
-func (n *Node) vacant() bool {
-	p := n.outlook.plane()
-	return n.gaveUp != 0 && n.mode.Promotable() && p.Pause == nil &&
-		(p.Holder.Term <= n.gaveUp || p.Holder.Node == n.cfg.ID)
+func (l *loop) vacant() bool {
+	p := l.outlook.plane()
+	return l.gaveUp != 0 && l.mode.Promotable() && p.Pause == nil &&
+		(p.Holder.Term <= l.gaveUp || p.Holder.Node == l.cfg.ID)
 }
 
 // failed stays up to say why the node can do nothing.
-func (n *Node) failed() step {
+func (l *loop) failed() step {
 	for {
-		if _, next := n.await(nil); next != nil {
+		if _, next := l.await(nil); next != nil {
 			return next
 		}
 	}

@@ -234,7 +234,7 @@ func isSentinel(x ast.Expr) bool {
 // goroutine. A call of Go on a WaitGroup or an errgroup is no go statement and needs
 // no entry.
 var mayStart = allow{
-	"coordinator/node.go":                          "an observer that hangs is left behind after a time; Run waits until then",
+	"coordinator/loop.go":                          "an observer that hangs is left behind after a time; Run waits until then",
 	"coordinator/program.go":                       "a program that does not heed its context is left behind; the role loop waits for returned",
 	"cmd/coordinator/datadir.go":                   "a call that hangs in the kernel is left behind after a time",
 	"coordinator/plane_test.go":                    "a node runs until stop, which waits for it",

@@ -14,7 +14,7 @@ func waits() []Mutant {
 			Name: "stuck-master-stays", Invariant: "I-28", Rule: "an elected node that comes no further gives its term up",
 			Edits: []Edit{{
 				"coordinator/promote.go",
-				"return time.Since(began) >= driver.StallLimit(n.store.TTL())", "return time.Since(began) < 0",
+				"return time.Since(began) >= driver.StallLimit(l.store.TTL())", "return time.Since(began) < 0",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_AnotherNodeLeads/it_may_not_announce_itself", Says: "c does not lead"}},
 		},
