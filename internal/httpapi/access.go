@@ -62,7 +62,7 @@ func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 	case required == credentials.Nobody:
 		return nil
 	case access.Certificates && !hasVerifiedCert(r):
-		return fmt.Errorf("%w: this node asks for a client certificate of its CA: give yours with --cert and --key", wire.ErrForbidden)
+		return fmt.Errorf("%w: this node requires a client certificate of its CA: give one with --cert and --key", wire.ErrForbidden)
 	case access.Tokens != nil:
 		return s.authorizeToken(r, required)
 	case access.Certificates:
@@ -70,7 +70,7 @@ func (s *Server) authorize(r *http.Request, required credentials.Role) error {
 	case !s.isOwnName(r.Host):
 		// DNS rebinding: a web page can make a browser reach this node under a name that the
 		// page's owner controls, and can then read the answers.
-		return fmt.Errorf("%w: this was sent to %.100q, which is no name of this node: use its address, localhost, its machine's name or that of --listen or --advertise-url, or have the nodes ask for credentials", wire.ErrForbidden, r.Host)
+		return fmt.Errorf("%w: this was sent to %.100q, which is not a name of this node: use its address, localhost, its machine's name, or the name in --listen or --advertise-url, or configure the nodes to ask for credentials", wire.ErrForbidden, r.Host)
 	case required == credentials.Viewer:
 		return nil
 	default:
@@ -84,28 +84,28 @@ func hasVerifiedCert(r *http.Request) bool { return r.TLS != nil && len(r.TLS.Ve
 func (s *Server) authorizeToken(r *http.Request, required credentials.Role) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || len(r.Header.Values("Authorization")) > 1 {
-		return fmt.Errorf("%w: this node asks for a token: name the file of yours with --token-file", wire.ErrNoIdentity)
+		return fmt.Errorf("%w: this node requires a token: name a file with one in --token-file", wire.ErrNoIdentity)
 	}
 	holder, known := s.cfg.Access.Tokens.Holder(strings.TrimSpace(token))
 	switch {
 	case !known:
 		return fmt.Errorf("%w: this node does not know the token: it may have been replaced", wire.ErrNoIdentity)
 	case holder.Role < required:
-		return fmt.Errorf("%w: the token of %s is that of a %s, and this needs the role %s", wire.ErrForbidden, holder.Name, holder.Role, required)
+		return fmt.Errorf("%w: the token of %s has the role %s, and this needs the role %s", wire.ErrForbidden, holder.Name, holder.Role, required)
 	}
 	return nil
 }
 
 // authorizeLoopback allows requests that were sent on this machine.
 func (s *Server) authorizeLoopback(r *http.Request) error {
-	const instead = "without --auth-token-file or --tls-client-ca a node takes changes over loopback only"
+	const instead = "without --auth-token-file or --tls-client-ca a node accepts changes over loopback only"
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	peer, err := netip.ParseAddr(host)
 	switch {
 	case s.cfg.Access.NoLoopback:
-		return fmt.Errorf("%w: with --no-loopback-trust and neither --auth-token-file nor --tls-client-ca a node takes no changes: start it with one of these", wire.ErrForbidden)
+		return fmt.Errorf("%w: with --no-loopback-trust and neither --auth-token-file nor --tls-client-ca a node accepts no changes: start it with one of these", wire.ErrForbidden)
 	case err != nil || !peer.IsLoopback():
-		return fmt.Errorf("%w: %s, and this came from %.50s: send it to 127.0.0.1 on the node's machine, or have the nodes ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
+		return fmt.Errorf("%w: %s, and this came from %.50s: send it to 127.0.0.1 on the node's machine, or configure the nodes to ask for credentials", wire.ErrForbidden, instead, r.RemoteAddr)
 	case isProxied(r):
 		return fmt.Errorf("%w: %s, and this came through a proxy", wire.ErrForbidden, instead)
 	}
@@ -141,7 +141,7 @@ func (s *Server) isOwnName(host string) bool {
 // checkOrigin refuses cross-origin requests that a web page made a browser send.
 func (s *Server) checkOrigin(r *http.Request) error {
 	if err := s.origins.Check(r); err != nil {
-		return fmt.Errorf("%w: a page of another site asks for it: %w", wire.ErrForbidden, err)
+		return fmt.Errorf("%w: the request comes from a page of another site: %w", wire.ErrForbidden, err)
 	}
 	return nil
 }

@@ -157,24 +157,24 @@ func freeSpace(dir string) (int64, error) {
 func (s *Server) spool(from io.Reader, size int64) (*os.File, error) {
 	space, err := s.freeSpace(s.cfg.SpoolDir)
 	if err != nil {
-		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
+		return nil, fmt.Errorf("store the archive: %w: %w", wire.ErrDisk, err)
 	}
 	out := &spoolWriter{remaining: space / 2}
 	if size > out.remaining {
-		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, errNoSpace)
+		return nil, fmt.Errorf("store the archive: %w: %w", wire.ErrDisk, errNoSpace)
 	}
 	file, err := os.CreateTemp(s.cfg.SpoolDir, "import-*")
 	if err != nil {
-		return nil, fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err)
+		return nil, fmt.Errorf("store the archive: %w: %w", wire.ErrDisk, err)
 	}
 	// An unlinked file is removed when the process ends, however it ends.
 	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("store the archive: %w: %w", wire.ErrDisk, err), file.Close())
 	}
 	out.to = file
 	if err := s.checkArchive(io.TeeReader(from, out)); err != nil {
 		if out.err != nil {
-			err = fmt.Errorf("keep the archive: %w: %w", wire.ErrDisk, out.err)
+			err = fmt.Errorf("store the archive: %w: %w", wire.ErrDisk, out.err)
 		}
 		return nil, errors.Join(err, file.Close())
 	}
@@ -189,7 +189,7 @@ type spoolWriter struct {
 	err       error
 }
 
-var errNoSpace = errors.New("no space left for it: an archive may take half of what is free")
+var errNoSpace = errors.New("not enough space: an archive may take half of what is free")
 
 // Write implements [io.Writer].
 func (w *spoolWriter) Write(part []byte) (int, error) {
@@ -249,7 +249,7 @@ func (s *Server) importArchive(ctx context.Context, spooled *os.File, opts impor
 		}
 	}
 	if _, err := spooled.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read what was kept of the archive: %w", err)
+		return nil, fmt.Errorf("read the stored archive: %w", err)
 	}
 	reading, err := s.node.Read()
 	if err != nil {

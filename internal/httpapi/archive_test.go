@@ -287,7 +287,7 @@ func TestImport_ThatIsInterrupted(t *testing.T) {
 		a.importArchive(t, "?dry_run=true", text).want(http.StatusOK)
 	})
 	got := a.importArchive(t, "", text).refused(http.StatusInsufficientStorage, wire.KindStoreFull)
-	if !strings.Contains(string(got.body), "does the rest") {
+	if !strings.Contains(string(got.body), "import the same archive again to complete it") {
 		t.Errorf("answer does not say that some of it is done: %s", got.body)
 	}
 	p.store.Fill(false)

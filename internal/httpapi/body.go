@@ -55,7 +55,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		w.Header().Set("Connection", "close")
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, badRequest("the body did not come within %s", bodyTimeout)
+		return nil, badRequest("the body did not arrive within %s", bodyTimeout)
 	case err != nil:
 		return nil, badRequest("read body: %w", err)
 	}

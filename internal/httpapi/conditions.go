@@ -29,7 +29,7 @@ func writeCondition(r *http.Request) (rebind.Expect, error) {
 	digits, ok2 := strings.CutSuffix(digits, `"`)
 	rev, ok3 := parseNumber(digits)
 	if !ok || !ok2 || !ok3 || rev < 1 {
-		return 0, badRequest("If-Match %.50q: use one ETag as it was given, such as \"123\"", match)
+		return 0, badRequest("If-Match %.50q: use one ETag as the node sent it, such as \"123\"", match)
 	}
 	return rebind.Expect(rev), nil
 }
@@ -56,7 +56,7 @@ func parseReadConditions(r *http.Request) (c readConditions, err error) {
 func (c *readConditions) check(m *rebind.Memento) (same bool, err error) {
 	tag := etag(m.Modified)
 	if c.match != nil && !c.match["*"] && !c.match[tag] {
-		return false, fmt.Errorf("%w: it is at revision %d", rebind.ErrConflict, m.Modified)
+		return false, fmt.Errorf("%w: it has revision %d", rebind.ErrConflict, m.Modified)
 	}
 	return c.none["*"] || c.none[tag] || c.none["W/"+tag], nil // a cache may have made the ETag weak
 }
@@ -73,7 +73,7 @@ func parseETags(list string) (map[string]bool, error) {
 		opaque, quoted := strings.CutPrefix(strings.TrimPrefix(rest, "W/"), `"`)
 		end := strings.IndexByte(opaque, '"')
 		if !quoted || end < 0 {
-			return nil, fmt.Errorf("%.50q: use ETags as they were given, such as \"123\", or *", list)
+			return nil, fmt.Errorf("%.50q: use ETags as the node sent them, such as \"123\", or *", list)
 		}
 		tags[rest[:len(rest)-len(opaque)+end+1]] = true
 		var between string

@@ -207,7 +207,7 @@ func admitRequest(w http.ResponseWriter, r *http.Request) error {
 	if isHealthPath(r.URL.Path) {
 		return nil
 	}
-	return fmt.Errorf("%w: all connections are taken that this node has for you, those left are for its health alone", wire.ErrBusy)
+	return fmt.Errorf("%w: you have all the connections that this node allows; the rest are for health checks", wire.ErrBusy)
 }
 
 // isHealthPath reports whether a path is one that supervisors and load balancers ask, for which

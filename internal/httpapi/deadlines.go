@@ -94,7 +94,7 @@ func (w *deadlineWriter) checkAuthorized() error {
 }
 
 // errRevoked ends a stream whose caller is no longer authorized.
-var errRevoked = errors.New("taken away")
+var errRevoked = errors.New("authorization revoked")
 
 // Write writes a part of the answer, or several.
 func (w *deadlineWriter) Write(b []byte) (n int, err error) {
@@ -147,7 +147,7 @@ func (w *deadlineWriter) finish() {
 }
 
 // errAbandoned is returned by handlers whose answer had begun and could not be completed.
-var errAbandoned = errors.New("client did not take its answer")
+var errAbandoned = errors.New("client did not read its answer")
 
 // abandoned returns errAbandoned for an error of writing an answer, and nil for nil.
 func abandoned(err error) error {

@@ -33,7 +33,7 @@ func decodeJSON(body []byte, v any) error {
 		return badRequest("%w", err)
 	}
 	if err := json.Unmarshal(whole, v); err != nil {
-		return badRequest("body is not the JSON that is wanted here: %w", err)
+		return badRequest("body does not fit this request: %w", err)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func checkShape(dec *json.Decoder, t reflect.Type, where string) error {
 		_, err = dec.Token()
 		return err
 	case token == json.Delim('{'), token == json.Delim('['):
-		return fmt.Errorf("%s is not the JSON that is wanted here", where)
+		return fmt.Errorf("%s does not fit this request", where)
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func fieldsToUse(t reflect.Type) string {
 		names = append(names, jsonName(f))
 	}
 	if len(names) == 0 {
-		return "none is taken here"
+		return "no field is allowed here"
 	}
 	return "use " + strings.Join(names, ", ")
 }

@@ -175,7 +175,7 @@ func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
 	if r.TLS != nil && target.Scheme != "https" {
-		return fmt.Errorf("%w: master %s advertises %.100q, and what has come over TLS is not passed on without: start it with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
+		return fmt.Errorf("%w: master %s advertises %.100q, and a request that came over TLS is not forwarded without TLS: start that node with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
 	}
 	deadline, _ := ctx.Deadline() // zero if there is none
 	ctx, cancel := context.WithCancel(ctx)
@@ -242,7 +242,7 @@ func (f *forwarder) checkAnswer(ctx context.Context, sent http.Header, resp *htt
 	case declined:
 		return errNotApplied
 	case isForeign(resp):
-		return fmt.Errorf("what answers at its address is no node: %s", resp.Status)
+		return fmt.Errorf("what answers at the master's address is not a node: %s", resp.Status)
 	}
 	rev, err := strconv.ParseInt(resp.Header.Get(wire.HeaderRevision), 10, 64)
 	if err == nil && resp.StatusCode < 300 && f.server.node.State().Hot() {
@@ -306,7 +306,7 @@ func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local ha
 			return err
 		}
 	}
-	return fmt.Errorf("%w: mode %s writes none of the plane's keys, and no node answers that does: start one that could lead", coordinator.ErrNoMaster, st.Mode)
+	return fmt.Errorf("%w: a node in mode %s may not write this, and no node that may is answering: start one that could lead", coordinator.ErrNoMaster, st.Mode)
 }
 
 // writerNodes returns the nodes that may change a plane for an operator, the master first.

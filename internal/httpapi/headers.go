@@ -78,7 +78,7 @@ func checkRepresentation(r *http.Request) error {
 		return nil
 	}
 	if part := r.Header.Get("Content-Range"); part != "" {
-		return badRequest("Content-Range %.50q: a part cannot be stored, send the whole without it", part)
+		return badRequest("Content-Range %.50q: a part cannot be stored: send the whole body without this header", part)
 	}
 	if packed := r.Header.Get("Content-Encoding"); packed != "" {
 		return fmt.Errorf("%w: Content-Encoding %.50q: send the body as it is, without this header", wire.ErrMediaType, packed)

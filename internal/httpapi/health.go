@@ -22,7 +22,7 @@ func (s *Server) getLive(w http.ResponseWriter, r *http.Request) error {
 	st := s.node.Status()
 	return replyHealth(w, r, wire.Check{
 		Name: "loop", OK: Live(&st),
-		Reason: fmt.Sprintf("the node's loop came round %s ago", st.LoopAge.Round(time.Millisecond)),
+		Reason: fmt.Sprintf("the node's loop last ran %s ago", st.LoopAge.Round(time.Millisecond)),
 	})
 }
 

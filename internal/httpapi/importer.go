@@ -175,7 +175,7 @@ func (i *importer) finish(err error) (*wire.Imported, error) {
 	default:
 		// Some mementos are written, so the import was not refused as a whole. An error in a
 		// row above "unknown" in the table of statuses keeps its own status.
-		return nil, fmt.Errorf("%w: the import ended after %d mementos were written; importing the same archive again does the rest: %w", rebind.ErrUnknown, i.written, err)
+		return nil, fmt.Errorf("%w: the import ended after %d mementos were written; import the same archive again to complete it: %w", rebind.ErrUnknown, i.written, err)
 	}
 	i.result.Revision = int64(i.revision)
 	if i.opts.dryRun {

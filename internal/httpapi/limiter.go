@@ -38,7 +38,7 @@ type permit struct {
 }
 
 // errEvicted is returned to a client that was too slow while others waited.
-var errEvicted = fmt.Errorf("%w: you were slow, and others had to wait", wire.ErrBusy)
+var errEvicted = fmt.Errorf("%w: the client was slow and others were waiting", wire.ErrBusy)
 
 func newLimiter(kind string, capacity int64, wait, stallLimit time.Duration) *limiter {
 	return &limiter{kind: kind, capacity: capacity, wait: wait, stallLimit: stallLimit, permits: make(map[*permit]struct{}), freed: make(chan struct{})}
@@ -62,7 +62,7 @@ func (l *limiter) acquire(ctx context.Context, p *permit, size int64) error {
 		case <-freed:
 		case <-time.After(stallCheckInterval):
 		case <-over.C:
-			return fmt.Errorf("%w: this node has as many %s under way as it takes", wire.ErrBusy, l.kind)
+			return fmt.Errorf("%w: this node is serving as many %s as it can", wire.ErrBusy, l.kind)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

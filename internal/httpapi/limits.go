@@ -81,7 +81,7 @@ func (l serverLog) Write(line []byte) (int, error) {
 			return debugLog(l).Write(line)
 		}
 	}
-	l.log.Warn("API server has trouble", zap.ByteString("error", bytes.TrimSpace(line)))
+	l.log.Warn("API server error", zap.ByteString("error", bytes.TrimSpace(line)))
 	return len(line), nil
 }
 
@@ -90,7 +90,7 @@ type debugLog struct{ log *zap.Logger }
 
 // Write implements [io.Writer].
 func (l debugLog) Write(line []byte) (int, error) {
-	l.log.Debug("trouble with a client", zap.ByteString("error", bytes.TrimSpace(line)))
+	l.log.Debug("client error", zap.ByteString("error", bytes.TrimSpace(line)))
 	return len(line), nil
 }
 

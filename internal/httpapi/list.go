@@ -40,7 +40,7 @@ func (s *Server) listMementos(w http.ResponseWriter, r *http.Request) error {
 		view, ok := s.listings.find(id, reading.View)
 		switch {
 		case !ok:
-			return fmt.Errorf("%w: this listing is no longer kept, begin it again", wire.ErrGone)
+			return fmt.Errorf("%w: this listing has expired: start again from the first page", wire.ErrGone)
 		case view == nil: // the view became too costly to keep
 			return s.listPast(w, r, &q, &reading)
 		}
@@ -134,7 +134,7 @@ func parseListOptions(v url.Values) (listOptions, error) {
 			return q, err
 		}
 		if q.revision != 0 && q.revision != q.after.past {
-			return q, badRequest("after goes on with a listing of another revision than %d", q.revision)
+			return q, badRequest("after belongs to a listing of another revision than %d", q.revision)
 		}
 		// The listing met the other options when it began.
 		q.readOptions = readOptions{revision: q.after.past}
@@ -273,7 +273,7 @@ func decodeCursor(token string) (cursor, error) {
 		_, err = rebind.ParseName(string(c.last))
 	}
 	if err != nil || *at < 1 {
-		return cursor{}, badRequest("after %.50q is not what a listing gave as next", token)
+		return cursor{}, badRequest("after %.50q is not the next of a listing", token)
 	}
 	return c, nil
 }

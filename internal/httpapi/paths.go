@@ -26,7 +26,7 @@ func checkPath(u *url.URL) error {
 		return checkNode(rest)
 	}
 	if path.Clean("/"+escaped) != escaped && escaped != "/" {
-		return badRequest("path %.100q: begin it with / and use no empty, . or .. parts", escaped)
+		return badRequest("path %.100q: start it with / and use no empty, . or .. parts", escaped)
 	}
 	return nil
 }

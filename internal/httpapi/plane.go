@@ -64,14 +64,14 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 	shown := wirePlane(st.Plane, &p)
 	shown.StoreNotes = st.Store.Notes
 	if err != nil {
-		shown.StoreError = "it does not answer, and this is what was last seen: " + wire.ProblemOf(err).Detail
+		shown.StoreError = "it does not answer, and this was seen last: " + wire.ProblemOf(err).Detail
 		if errors.Is(err, driver.ErrDenied) {
-			shown.StoreError = "it answers, but not this node, and this is what was last seen: " + wire.ProblemOf(err).Detail
+			shown.StoreError = "it answers, but not this node, and this was seen last: " + wire.ProblemOf(err).Detail
 		}
 	} else if err := s.checkStore(ctx); err != nil {
 		shown.StoreError = "it takes no writes: " + wire.ProblemOf(err).Detail
 		if errors.Is(err, driver.ErrDenied) {
-			shown.StoreError = "it does not take what this node has to write: " + wire.ProblemOf(err).Detail
+			shown.StoreError = "it refuses this node's writes: " + wire.ProblemOf(err).Detail
 		}
 	}
 	return shown

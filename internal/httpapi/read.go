@@ -45,7 +45,7 @@ func parseReadOptions(v url.Values) (opts readOptions, err error) {
 		opts.maxStaleness = &limit
 	}
 	if opts.revision != 0 && (opts.minRevision != 0 || opts.maxStaleness != nil || opts.consistent) {
-		return opts, badRequest("revision reads the past, which gets no newer: leave min_revision, max_staleness and consistent out")
+		return opts, badRequest("revision reads the past, which does not get newer: leave out min_revision, max_staleness and consistent")
 	}
 	return opts, nil
 }
@@ -72,7 +72,7 @@ func (s *Server) read(r *http.Request, opts readOptions) (coordinator.Reading, e
 	}
 	// A copy that was confirmed during this request is current enough for any limit.
 	if err := s.confirm(r.Context()); err != nil {
-		return coordinator.Reading{}, fmt.Errorf("copy is %s old: %w", reading.Staleness.Round(time.Millisecond), err)
+		return coordinator.Reading{}, fmt.Errorf("the copy is %s old: %w", reading.Staleness.Round(time.Millisecond), err)
 	}
 	return s.node.Read()
 }
@@ -94,7 +94,7 @@ func (s *Server) confirm(ctx context.Context) error {
 	defer cancel()
 	_, err := s.confirms.do(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.node.Confirm(ctx) })
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: the store's present one: %w", wire.ErrBehind, err)
+		return fmt.Errorf("%w: the store's current revision: %w", wire.ErrBehind, err)
 	}
 	return err
 }

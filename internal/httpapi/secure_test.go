@@ -122,7 +122,7 @@ func TestSecure_ForwardsToNobodyElse(t *testing.T) {
 				return nil
 			}
 			return secured(t, id, cfg, ca, ca)
-		}, "what has come over TLS is not passed on without"},
+		}, "a request that came over TLS is not forwarded without TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlane(t)

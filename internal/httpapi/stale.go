@@ -58,7 +58,7 @@ func (s *Server) checkStale(r *http.Request) error {
 	case r.Context().Err() != nil, peerClosed(c):
 		return fmt.Errorf("%w: its caller has hung up", wire.ErrNotBegun)
 	case !a.deadline.IsZero() && late > 0:
-		return fmt.Errorf("%w: its %s passed %s ago by this node's clock; if nobody waited that long the clocks differ", wire.ErrNotBegun, wire.HeaderDeadline, late.Round(time.Millisecond))
+		return fmt.Errorf("%w: its %s passed %s ago by this node's clock; if the caller did not wait that long the clocks differ", wire.ErrNotBegun, wire.HeaderDeadline, late.Round(time.Millisecond))
 	case s.cfg.Standstill == nil || a.at.IsZero():
 		return nil
 	}
@@ -70,7 +70,7 @@ func (s *Server) checkStale(r *http.Request) error {
 		age += wakeTime
 	}
 	if !woke.IsZero() && woke.Age()+minStale < age {
-		return fmt.Errorf("%w: this node stood still while the request waited", wire.ErrNotBegun)
+		return fmt.Errorf("%w: this node was suspended while the request waited", wire.ErrNotBegun)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ const (
 
 // errWake is the cause of a wait that ends for a bookmark, or to check the caller's
 // authorization again.
-var errWake = errors.New("time to look around")
+var errWake = errors.New("time to check")
 
 // getWatch streams changes to a client. All watchers of a node are fed from its mirror, so the
 // store has one watch however many there are.
@@ -119,7 +119,7 @@ func (s *Server) waitFuture(ctx context.Context, to rebind.Revision) error {
 	_, _, err := s.readPast(ctx, to, "", 1)
 	switch {
 	case errors.Is(err, driver.ErrAhead):
-		return fmt.Errorf("%w: the store has not come to revision %d, it was restored: read the state anew and watch from its revision", wire.ErrGone, to)
+		return fmt.Errorf("%w: the store does not have revision %d yet, so it was restored: read the state again and watch from its revision", wire.ErrGone, to)
 	case err != nil:
 		return err
 	}
@@ -133,9 +133,9 @@ func (s *Server) replay(ctx context.Context, t *watchStream) error {
 	at, err := s.node.Replay(limited, t.at, t.sendSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
-		return fmt.Errorf("%w: what happened after revision %d was not told within %s", wire.ErrBehind, t.at, replayTimeout)
+		return fmt.Errorf("%w: the changes after revision %d were not sent within %s", wire.ErrBehind, t.at, replayTimeout)
 	case errors.Is(err, rebind.ErrCompacted):
-		return fmt.Errorf("%w: what happened after revision %d is compacted: read the state anew and watch from its revision", wire.ErrGone, t.at)
+		return fmt.Errorf("%w: the changes after revision %d are compacted: read the state again and watch from its revision", wire.ErrGone, t.at)
 	case err != nil:
 		return err
 	}
@@ -185,7 +185,7 @@ func (s *Server) endWatch(r *http.Request, t *watchStream, err error) {
 	if errors.Is(err, rebind.ErrCompacted) {
 		// The client was too slow, or the node loaded its copy again. The store may have more
 		// than the mirror: the client's next request is answered from there, or with 410.
-		err = fmt.Errorf("%w: this node does not keep what happened after revision %d: watch again from there", wire.ErrGone, t.at)
+		err = fmt.Errorf("%w: this node no longer has the changes after revision %d: watch again from there", wire.ErrGone, t.at)
 	}
 	p := s.problem(r, err)
 	_ = t.send(wire.EventError, 0, p) // if the client is gone by now nothing can be done about it
@@ -275,7 +275,7 @@ func (t *watchStream) checkSent(err error) error {
 		return err
 	default:
 		t.gone = true
-		return fmt.Errorf("client does not take what it is sent: %w", err)
+		return fmt.Errorf("client does not read what it is sent: %w", err)
 	}
 }
 

@@ -40,7 +40,7 @@ var (
 	ErrNotNode = errors.New("no node answers there")
 	// ErrUnknown is returned, together with an ErrLost or an ErrNotNode, for a request that
 	// changes something.
-	ErrUnknown = errors.New("outcome unknown: it may have taken effect, look before you try again")
+	ErrUnknown = errors.New("outcome unknown: it may have taken effect, check before you try again")
 )
 
 // Client tries one node after the other until one answers. It follows no redirects and uses no
@@ -69,7 +69,7 @@ func New(servers string, shown Credentials) (*Client, error) {
 	}
 	for _, s := range parsed {
 		if shown.Token != nil && s.Scheme != parsed[0].Scheme {
-			return nil, fmt.Errorf("servers %q: with a token use https:// for all of them or for none: it is not shown to one over TLS and to another without", servers)
+			return nil, fmt.Errorf("servers %q: with a token use https:// for all of them or for none: it is not sent over TLS to one server and without TLS to another", servers)
 		}
 	}
 	return newClient(parsed, shown), nil
@@ -142,7 +142,7 @@ type Answer struct {
 // sent by this API, and the error is an [ErrLost].
 func (a *Answer) Decode(v any) error {
 	if !bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("{")) {
-		return a.Incomplete("it is no JSON object") // null would decode as an object without fields
+		return a.Incomplete("it is not a JSON object") // null would decode as an object without fields
 	}
 	if err := json.Unmarshal(a.Body, v); err != nil {
 		return a.Incomplete(err.Error())
@@ -153,7 +153,7 @@ func (a *Answer) Decode(v any) error {
 // Incomplete returns the error for an answer that lacks something it has to have. Whatever its
 // status, the outcome of the request is then not known.
 func (a *Answer) Incomplete(why string) error {
-	return a.request.noAnswer(fmt.Errorf("%w: %s answered %d with what is no such answer: %s", ErrLost, a.Server, a.Status, why))
+	return a.request.noAnswer(fmt.Errorf("%w: %s answered %d with an invalid body: %s", ErrLost, a.Server, a.Status, why))
 }
 
 // Stream is a successful answer whose body is still to be read. Close the body.

@@ -159,7 +159,7 @@ func rank(err error) int {
 }
 
 // errSlow ends an attempt if there are other servers.
-var errSlow = errors.New("it takes too long, and there are others")
+var errSlow = errors.New("it takes too long, and there are other servers")
 
 // try sends the request to one server.
 func (c *Client) try(ctx context.Context, server *url.URL, r *Request) (*Stream, error) {

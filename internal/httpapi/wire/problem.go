@@ -64,9 +64,9 @@ var (
 	// ErrGone is returned for a listing or a revision that is no longer available.
 	ErrGone = errors.New("gone")
 	// ErrMediaType is returned for a body of a media type that is not accepted.
-	ErrMediaType = errors.New("media type not taken")
+	ErrMediaType = errors.New("media type not supported")
 	// ErrBehind is returned if this node's copy does not reach a revision in time.
-	ErrBehind = errors.New("this node's copy has not come that far")
+	ErrBehind = errors.New("this node's copy has not reached it")
 	// ErrStayed is returned for a write that was asked not to be forwarded.
 	ErrStayed = errors.New("not forwarded")
 	// ErrNoIdentity is returned for a request without a known token.
@@ -76,7 +76,7 @@ var (
 	// ErrBusy is returned for a request that exceeds a limit on concurrent use.
 	ErrBusy = errors.New("busy")
 	// ErrDisk is returned if the node's own disk cannot store something.
-	ErrDisk = errors.New("this node's disk cannot keep it")
+	ErrDisk = errors.New("this node's disk cannot store it")
 	// ErrNotBegun is returned for a write that its caller has given up, or may have.
 	ErrNotBegun = errors.New("not begun")
 )
@@ -95,7 +95,7 @@ var problems = []struct {
 	{ErrForbidden, KindForbidden, http.StatusForbidden, ""},
 	{driver.ErrNoNode, KindNotFound, http.StatusNotFound, ""},
 	{rebind.ErrNotFound, KindNotFound, http.StatusNotFound, ""},
-	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide anew"},
+	{rebind.ErrConflict, KindPrecondition, http.StatusPreconditionFailed, "read it again and decide again"},
 	{ErrBodyTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{rebind.ErrTooLarge, KindTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{ErrMediaType, KindMediaType, http.StatusUnsupportedMediaType, ""},
@@ -118,7 +118,7 @@ var problems = []struct {
 	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},
 	{coordinator.ErrStopped, KindNotReady, http.StatusServiceUnavailable, "ask another node"},
-	{driver.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is reading it anew: try again"},
+	{driver.ErrRestored, KindStore, http.StatusServiceUnavailable, "the node is loading it again: try again"},
 	{driver.ErrStoreCorrupt, KindStore, http.StatusServiceUnavailable, "it was not applied: see which member of etcd differs, and disarm its CORRUPT alarm"},
 	{driver.ErrDenied, KindStore, http.StatusServiceUnavailable, "see to the node's etcd credentials and roles"},
 	{rebind.ErrUnavailable, KindStore, http.StatusServiceUnavailable, "see whether etcd runs and can be reached"},
