@@ -1,5 +1,5 @@
-// Package kubernetes holds deploy/kubernetes to Kubernetes' own types, and its parts to
-// each other.
+// Package kubernetes checks deploy/kubernetes against Kubernetes' own types, and its parts
+// against each other.
 package kubernetes_test
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const folder = "../../deploy/kubernetes"
 
-// manifests is what the folder asks for.
+// manifests is the content of the folder.
 type manifests struct {
 	services map[string]corev1.Service
 	configs  map[string]corev1.ConfigMap
@@ -57,7 +57,7 @@ func readManifests(t *testing.T) *manifests {
 	return m
 }
 
-// read has each document of a file taken.
+// read adds each document of a file.
 func read(t *testing.T, name string, take func(doc []byte) error) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(folder, name))
@@ -71,14 +71,14 @@ func read(t *testing.T, name string, take func(doc []byte) error) {
 	}
 }
 
-// add takes one document in.
+// add adds one document.
 func (m *manifests) add(doc []byte) error {
 	var kind metav1.TypeMeta
 	if err := yaml.Unmarshal(doc, &kind); err != nil {
 		return err
 	}
 	switch kind.APIVersion + " " + kind.Kind {
-	case " ": // a comment alone
+	case " ": // only a comment
 		return nil
 	case "v1 Service":
 		v, err := strictly[corev1.Service](doc)
@@ -108,7 +108,7 @@ func strictly[T any](doc []byte) (v T, err error) {
 	return v, err
 }
 
-// pods are the templates of all pods, by the name of what makes them.
+// pods returns the pod templates, by the name of their owner.
 func (m *manifests) pods() map[string]corev1.PodTemplateSpec {
 	all := make(map[string]corev1.PodTemplateSpec)
 	for _, s := range m.sets {
@@ -120,7 +120,7 @@ func (m *manifests) pods() map[string]corev1.PodTemplateSpec {
 	return all
 }
 
-// Each Service finds the pods it is for, and no others, at a port that they open.
+// Each Service selects its pods and no others, at a port that they open.
 func TestManifests_ServicesFindTheirPods(t *testing.T) {
 	m := readManifests(t)
 	want := map[string][]string{
@@ -151,12 +151,12 @@ func TestManifests_ServicesFindTheirPods(t *testing.T) {
 		}
 	}
 	if nodes := m.services["coordinator-nodes"].Spec; nodes.ClusterIP != corev1.ClusterIPNone || !nodes.PublishNotReadyAddresses {
-		t.Error("coordinator-nodes is to be headless and to name nodes that are not ready")
+		t.Error("coordinator-nodes must be headless and publish nodes that are not ready")
 	}
 }
 
-// Each node is probed where it should be, stops in time, keeps to the restricted pod
-// security standard, and can be found under the name it advertises.
+// Each node has the right probes, enough time to stop, the restricted pod security
+// standard, and can be reached under the name it advertises.
 func TestManifests_Nodes(t *testing.T) {
 	m := readManifests(t)
 	if len(m.sets) != 2 {
@@ -212,7 +212,7 @@ func TestManifests_Nodes(t *testing.T) {
 	}
 }
 
-// Drains never take two of the nodes that may lead, and are never held up by the others.
+// Drains never take two of the nodes that may lead, and the other nodes never hold one up.
 func TestManifests_Budget(t *testing.T) {
 	m := readManifests(t)
 	if len(m.budgets) != 1 || m.budgets[0].Spec.MaxUnavailable.IntValue() != 1 {

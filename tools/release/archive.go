@@ -21,10 +21,10 @@ import (
 type file struct {
 	name string
 	text []byte
-	mode int64 // 0 for what is read only
+	mode int64 // 0 for a read-only file
 }
 
-// filesOf reads a file, or all files below a directory, to be known as name.
+// filesOf reads a file, or all files below a directory, to be stored as name.
 func filesOf(from, name string) ([]file, error) {
 	var files []file
 	err := filepath.WalkDir(from, func(at string, entry fs.DirEntry, err error) error {
@@ -42,8 +42,8 @@ func filesOf(from, name string) ([]file, error) {
 	return files, err
 }
 
-// writeArchive writes files below a directory of that name, in order, all of one time
-// and of nobody.
+// writeArchive writes files below a directory of that name, in order, with one time and no
+// owner.
 func writeArchive(at, dir string, when time.Time, files []file) error {
 	files = slices.SortedFunc(slices.Values(files), func(a, b file) int { return strings.Compare(a.name, b.name) })
 	var packed bytes.Buffer
@@ -70,10 +70,10 @@ func writeArchive(at, dir string, when time.Time, files []file) error {
 	return os.WriteFile(at, packed.Bytes(), 0o644)
 }
 
-// sumsName is the file of checksums, as sha256sum -c takes it.
+// sumsName is the file of checksums, in the format of sha256sum -c.
 const sumsName = "SHA256SUMS"
 
-// writeSums sums up all that is in a directory.
+// writeSums writes the checksums of all files in a directory.
 func writeSums(dir string) error {
 	files, err := filesOf(dir, "")
 	if err != nil {

@@ -1,10 +1,10 @@
-// Command release writes what a release consists of into a directory: for each target
-// one archive with the static binary, man pages, completions and the files for service
-// managers, and one SBOM; and the SHA-256 sums of all of them.
+// Command release writes a release into a directory: for each target one archive with the
+// static binary, man pages, completions and the files for service managers, and one SBOM;
+// and the SHA-256 sums of all of them.
 //
-// The same commit gives the same bytes, whenever and wherever it is built: nothing of
-// the machine, of its clock or of its paths goes in. The version is the one that Go
-// stamps into the binary, from the tag of the commit or else from its time and hash.
+// The same commit gives the same bytes, whenever and wherever it is built: nothing depends
+// on the machine, its clock or its paths. The version is the one that Go stamps into the
+// binary, from the tag of the commit or else from its time and hash.
 package main
 
 import (
@@ -22,14 +22,14 @@ import (
 	"time"
 )
 
-// defaultTargets are the systems that a release is for.
+// defaultTargets are the systems that a release supports.
 const defaultTargets = "linux/amd64,linux/arm64,darwin/amd64,darwin/arm64"
 
 func main() {
 	root := flag.String("C", "..", "root of the source tree")
 	out := flag.String("o", "dist", "directory to write into, from the root")
 	targets := flag.String("targets", defaultTargets, "systems to build for, as os/arch")
-	dirty := flag.Bool("dirty", false, "build a tree that differs from its commit, which its version then says")
+	dirty := flag.Bool("dirty", false, "build from a tree that differs from its commit; the version then says so")
 	flag.Parse()
 	if err := run(context.Background(), *root, *out, strings.Split(*targets, ","), *dirty); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
@@ -44,7 +44,7 @@ func run(ctx context.Context, root, out string, targets []string, dirty bool) er
 		return err
 	}
 	if t.changed && !dirty {
-		return errors.New("the tree differs from its commit: commit first, since nobody could build this release again")
+		return errors.New("the tree differs from its commit: commit first, or nobody could build this release again")
 	}
 	if !filepath.IsAbs(out) {
 		out = filepath.Join(t.root, out)
@@ -73,10 +73,10 @@ func run(ctx context.Context, root, out string, targets []string, dirty bool) er
 type tree struct {
 	root    string
 	time    time.Time // of the release
-	changed bool      // since its commit
+	changed bool      // time of the commit
 }
 
-// openTree looks at the commit. SOURCE_DATE_EPOCH, if set, is the time of the release.
+// openTree inspects the commit. SOURCE_DATE_EPOCH, if set, is the time of the release.
 func openTree(ctx context.Context, root string) (*tree, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -98,7 +98,7 @@ func openTree(ctx context.Context, root string) (*tree, error) {
 	return t, err
 }
 
-// output runs a program in the tree and returns what it prints.
+// output runs a program in the tree and returns its output.
 func (t *tree) output(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env, cmd.Stderr = t.root, append(os.Environ(), env...), os.Stderr
@@ -109,7 +109,7 @@ func (t *tree) output(ctx context.Context, env []string, name string, args ...st
 	return strings.TrimSpace(string(out)), nil
 }
 
-// pages makes what is the same for all targets: man pages and completions.
+// pages creates what is the same for all targets: man pages and completions.
 func (t *tree) pages(ctx context.Context, work string) ([]file, error) {
 	man := filepath.Join(work, "man")
 	if err := os.Mkdir(man, 0o755); err != nil {
@@ -148,7 +148,7 @@ func (t *tree) release(ctx context.Context, target, work, out string, pages []fi
 	}
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
-		return fmt.Errorf("read what the binary is made of: %w", err)
+		return fmt.Errorf("read the contents of the binary: %w", err)
 	}
 	name := fmt.Sprintf("coordinator_%s_%s_%s", info.Main.Version, goos, goarch)
 	program, err := os.ReadFile(binary)

@@ -20,7 +20,7 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// git runs git, as nobody in particular.
+// git runs git with a neutral identity.
 func git(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.com"}, args...)...)
@@ -30,7 +30,7 @@ func git(t *testing.T, dir string, args ...string) {
 	}
 }
 
-// committed makes a repository of this tree as it is.
+// committed creates a repository of this tree in its current state.
 func committed(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "source")
@@ -61,8 +61,7 @@ func committed(t *testing.T) string {
 	return dir
 }
 
-// clone makes a copy of a repository, as somebody would who wants to build a release
-// again.
+// clone clones a repository, as somebody would to build a release again.
 func clone(t *testing.T, from string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "clone")
@@ -106,8 +105,8 @@ func unpack(t *testing.T, packed []byte) map[string][]byte {
 	}
 }
 
-// A release of one commit is the same bytes wherever it is made; it has what it should
-// have, and says what it is made of.
+// A release of one commit is the same bytes wherever it is built; it is complete, and says
+// what it is made of.
 func TestRelease_IsReproducible(t *testing.T) {
 	target := runtime.GOOS + "/" + runtime.GOARCH
 	var releases [2]map[string][]byte
@@ -147,8 +146,8 @@ func TestRelease_IsReproducible(t *testing.T) {
 	}
 }
 
-// checkArchive tells whether an archive holds what a release promises, and a binary
-// that knows its version.
+// checkArchive checks that an archive has what a release promises, and a binary that knows
+// its version.
 func checkArchive(t *testing.T, name string, files map[string][]byte) {
 	t.Helper()
 	for _, part := range []string{
@@ -171,7 +170,7 @@ func checkArchive(t *testing.T, name string, files map[string][]byte) {
 	}
 }
 
-// checkSBOM tells whether an SBOM can be read and names what matters.
+// checkSBOM checks that an SBOM can be read and names what matters.
 func checkSBOM(t *testing.T, text []byte) {
 	t.Helper()
 	var bom cdx.BOM
@@ -195,7 +194,7 @@ func checkSBOM(t *testing.T, text []byte) {
 	}
 }
 
-// Nobody could make a release again that is not of a commit.
+// Nobody could build a release again that does not come from a commit.
 func TestRelease_RefusesWhatIsNotCommitted(t *testing.T) {
 	source := committed(t)
 	if err := os.WriteFile(filepath.Join(source, "new"), nil, 0o600); err != nil {

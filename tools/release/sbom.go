@@ -13,8 +13,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeSBOM writes what a binary is made of, as CycloneDX: the binary itself, each
-// module that Go recorded in it, and Go's standard library.
+// writeSBOM writes the contents of a binary as CycloneDX: the binary itself, each module
+// that Go recorded in it, and Go's standard library.
 func writeSBOM(at string, info *debug.BuildInfo, program []byte, when time.Time) error {
 	main := component(cdx.ComponentTypeApplication, &info.Main)
 	main.Name = "coordinator"
@@ -40,9 +40,9 @@ func writeSBOM(at string, info *debug.BuildInfo, program []byte, when time.Time)
 	return os.WriteFile(at, text.Bytes(), 0o644)
 }
 
-// component describes a module. Its sum is Go's own, over the module's files.
+// component describes a module. Its checksum is Go's own, over the module's files.
 func component(kind cdx.ComponentType, m *debug.Module) cdx.Component {
-	// As purl-spec has it for Go: lower case, and a plus sign escaped.
+	// As purl-spec has it for Go: lower case, with the plus sign escaped.
 	url := "pkg:golang/" + strings.ToLower(m.Path) + "@" + strings.ReplaceAll(cmp.Or(m.Version, "devel"), "+", "%2B")
 	c := cdx.Component{BOMRef: url, Type: kind, Name: m.Path, Version: m.Version, PackageURL: url}
 	if m.Sum != "" {
@@ -51,7 +51,7 @@ func component(kind cdx.ComponentType, m *debug.Module) cdx.Component {
 	return c
 }
 
-// settings tells how a binary was built.
+// settings describes how a binary was built.
 func settings(info *debug.BuildInfo) *[]cdx.Property {
 	var told []cdx.Property
 	for _, s := range info.Settings {

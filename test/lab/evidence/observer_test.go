@@ -103,7 +103,7 @@ func TestObserve_EndsAtTheHeadItTells(t *testing.T) {
 	for range 4 {
 		writers.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = client.Put(ctx, "/p/a", "x") // its client is closed
+				_, _ = client.Put(ctx, "/p/a", "x") // the last one is cut off
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func (h *harm) kill(ctx context.Context) error {
 	return nil
 }
 
-// stopWithin is how long a node may take to stop when it is asked to.
+// stopWithin is how long a node may take to stop when asked to.
 const stopWithin = 10*time.Second + slack
 
 // stop asks a node to stop, and starts it again.
@@ -78,14 +78,14 @@ func (h *harm) stop(ctx context.Context) error {
 	})
 }
 
-// stopTwice asks a node to stop, and to be quick about it.
+// stopTwice asks a node to stop, and then to stop at once.
 func (h *harm) stopTwice(ctx context.Context) error {
 	return h.end(ctx, func() error {
 		p := h.node.Process()
 		if err := errors.Join(p.Signal(syscall.SIGTERM), p.Signal(syscall.SIGINT)); err != nil {
 			return err
 		}
-		_, err := p.Exit(ctx, slack) // 0 if it had stopped before the second reached it
+		_, err := p.Exit(ctx, slack) // 0 if it had stopped before the second signal
 		return err
 	})
 }
@@ -105,7 +105,7 @@ func (h *harm) roll(ctx context.Context) error {
 	return nil
 }
 
-// end ends a node in some way, and starts it again.
+// end ends a node in one of several ways, and starts it again.
 func (h *harm) end(ctx context.Context, how func() error) error {
 	h.node.Process().expected.Store(true)
 	err := how()
@@ -122,7 +122,7 @@ func (h *harm) end(ctx context.Context, how func() error) error {
 	return h.node.Start()
 }
 
-// freeze stops a node where it stands, and lets it go on.
+// freeze stops a node with a signal, and later continues it.
 func (h *harm) freeze(ctx context.Context) error {
 	p := h.node.Process()
 	if err := p.Freeze(ctx); err != nil {
@@ -131,7 +131,7 @@ func (h *harm) freeze(ctx context.Context) error {
 	return errors.Join(pause(ctx, h.step.For), p.Thaw(context.WithoutCancel(ctx)))
 }
 
-// frost is freeze by the kernel's freezer, of which the process sees no signal.
+// frost is freeze with the kernel's freezer, which sends the process no signal.
 func (h *harm) frost(ctx context.Context) error {
 	p := h.node.Process()
 	g, err := newGroup("freezer", p)
@@ -148,17 +148,17 @@ func (h *harm) frost(ctx context.Context) error {
 	return errors.Join(err, g.remove())
 }
 
-// starvedPercent is what a starved process gets of one processor.
+// starvedPercent is a starved process's share of one processor.
 const starvedPercent = 5
 
-// starve gives a node next to no processor time.
+// starve leaves a node almost no processor time.
 func (h *harm) starve(ctx context.Context) error {
 	p := h.node.Process()
 	g, err := newGroup("cpu", p)
 	if err != nil {
 		return err
 	}
-	p.still(true) // of each tenth of a second it stands still for most
+	p.still(true) // it stands still for most of each tenth of a second
 	defer p.still(false)
 	err = g.throttle(starvedPercent)
 	if err == nil {
@@ -172,15 +172,15 @@ func (h *harm) starve(ctx context.Context) error {
 	return errors.Join(err, g.remove())
 }
 
-// unread has nobody read a node's log, which is a pipe that is full. It is to cost nothing.
+// unread stops reading a node's log, which is a full pipe. This must cost nothing.
 func (h *harm) unread(ctx context.Context) error {
 	if err := h.node.Process().ignore(ctx, h.step.For); err != nil {
 		return err
 	}
-	return pause(ctx, time.Second) // now it says what it has kept
+	return pause(ctx, time.Second) // now it writes what it has kept
 }
 
-// noFile leaves a node no file to open, and no connection.
+// noFile leaves a node unable to open files or connections.
 func (h *harm) noFile(ctx context.Context) error {
 	p := h.node.Process()
 	open, restore, err := limitFiles(p.PID())

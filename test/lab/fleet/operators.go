@@ -27,7 +27,7 @@ func (n *Node) order(ctx context.Context, method, path string, body any) (*answe
 	return n.fleet.call(ctx, method, n.url+path, map[string]string{"Content-Type": "application/json"}, text)
 }
 
-// handover has the master hand over to the best candidate. It may have none just now.
+// handover makes the master hand over to the best candidate, if it has one now.
 func (h *harm) handover(ctx context.Context) error {
 	a, err := h.Nodes[0].order(ctx, http.MethodPost, "/v1/plane/handover", struct{}{})
 	switch {
@@ -42,7 +42,7 @@ func (h *harm) handover(ctx context.Context) error {
 	return nil
 }
 
-// setMode gives a node a mode. A change that takes long goes on after the answer.
+// setMode changes a node's mode. A change that takes long continues after the answer.
 func (h *harm) setMode(ctx context.Context, mode string) error {
 	return await(ctx, patience, func(ctx context.Context) error {
 		a, err := h.node.order(ctx, http.MethodPut, "/v1/node/mode", map[string]string{"mode": mode})
@@ -53,7 +53,8 @@ func (h *harm) setMode(ctx context.Context, mode string) error {
 	})
 }
 
-// changeMode makes a node a hot backup, or the backup a standby, and later what it was.
+// changeMode makes a node a hot backup, or the backup a standby, and later restores its
+// mode.
 func (h *harm) changeMode(ctx context.Context) error {
 	to := "hot_backup"
 	if h.step.On == onBackup {
@@ -73,11 +74,11 @@ func (h *harm) changeFor(ctx context.Context, mode string) error {
 	return h.setMode(ctx, h.node.Mode)
 }
 
-// disable takes a node out of the plane, and later makes it what it was.
+// disable disables a node, and later restores its mode.
 func (h *harm) disable(ctx context.Context) error { return h.changeFor(ctx, "disabled") }
 
-// pauseAndKill kills the master while automatic promotion is paused: nobody is to lead
-// until the pause is ended.
+// pauseAndKill kills the master while automatic promotion is paused: no node may lead until
+// the pause is ended.
 func (h *harm) pauseAndKill(ctx context.Context) error {
 	var other *Node
 	for _, n := range h.Nodes {
@@ -103,7 +104,7 @@ func (h *harm) pauseAndKill(ctx context.Context) error {
 	return errors.Join(err, resumed, h.node.Start())
 }
 
-// leaseOf is the lease that a node's record hangs on.
+// leaseOf is the lease of a node's record.
 func (h *harm) leaseOf(ctx context.Context, n *Node) (clientv3.LeaseID, error) {
 	resp, err := h.store.Get(ctx, root+"nodes/"+n.ID)
 	switch {
@@ -115,7 +116,7 @@ func (h *harm) leaseOf(ctx context.Context, n *Node) (clientv3.LeaseID, error) {
 	return clientv3.LeaseID(resp.Kvs[0].Lease), nil
 }
 
-// revoke ends a node's lease by hand.
+// revoke revokes a node's lease by hand.
 func (h *harm) revoke(ctx context.Context) error {
 	h.fault.Taken = true
 	lease, err := h.leaseOf(ctx, h.node)
@@ -144,7 +145,7 @@ func (h *harm) unterm(ctx context.Context) error {
 	return h.delete(ctx, "term")
 }
 
-// delete deletes a key of the plane, and notes by whose hand.
+// delete deletes a key of the plane by hand, and records that.
 func (h *harm) delete(ctx context.Context, key string) error {
 	resp, err := h.store.Delete(ctx, root+key)
 	switch {

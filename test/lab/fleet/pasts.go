@@ -18,18 +18,18 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// This file has etcd lose a part of its past under nodes and clients that go on. A store
-// with several pasts has no one history to judge by. What has to hold is that the plane
-// comes to rest, with a higher term, and that every copy then is the store, to the byte.
+// Runs in which etcd loses part of its history while nodes and clients go on. Such a store
+// has no single history to judge by. The test is that the plane comes to rest with a higher
+// term, and that every copy then equals the store, byte for byte.
 
-// loss is a way to lose a part of the past.
+// loss is a way to lose part of the history.
 type loss string
 
 const (
-	// tail: all members are put back to what they were a while ago.
+	// tail: all members are reset to an earlier state.
 	tail loss = "tail"
 	// overtaken: besides, they are written to beyond the revision that nodes have seen,
-	// before any node can ask them.
+	// before any node can reach them.
 	overtaken loss = "overtaken"
 	// forced: a member that lags becomes a cluster of its own, and the others are lost.
 	forced loss = "forced"
@@ -41,9 +41,8 @@ type pasts struct {
 	chance *rand.Rand
 }
 
-// LosePasts runs a fleet whose etcd loses a part of its past in each of these ways, in an
-// order that chance draws, and returns what was found. With an error the run proves
-// nothing.
+// LosePasts runs a fleet whose etcd loses part of its history in each of these ways, in a
+// random order, and returns the findings. With an error the run proves nothing.
 func LosePasts(ctx context.Context, cfg Config) ([]string, error) {
 	f, err := Start(ctx, cfg)
 	if err != nil {
@@ -52,7 +51,7 @@ func LosePasts(ctx context.Context, cfg Config) ([]string, error) {
 	p := &pasts{f, stream(cfg.Seed, "pasts")}
 	order := []loss{tail, overtaken}
 	p.chance.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	for i, what := range append(order, forced) { // which leaves one member
+	for i, what := range append(order, forced) { // this leaves one member
 		if err = p.round(ctx, i, what); err != nil || len(f.wrong) > 0 {
 			break
 		}
@@ -63,7 +62,7 @@ func LosePasts(ctx context.Context, cfg Config) ([]string, error) {
 	return append(f.wrong, f.complaints()...), err
 }
 
-// round loses a part of the past once, and compares.
+// round loses part of the history once, and compares.
 func (p *pasts) round(ctx context.Context, number int, what loss) error {
 	idle := p.busy(ctx, fmt.Sprintf("%d-%s", number, what))
 	defer idle()
@@ -114,7 +113,7 @@ func (p *pasts) round(ctx context.Context, number int, what loss) error {
 	return p.compare(ctx, fmt.Sprintf("loss %d, %s", number, what), kept, phantom)
 }
 
-// busy has clients work until they are told to be idle.
+// busy lets clients work until told to stop.
 func (p *pasts) busy(ctx context.Context, name string) (idle func()) {
 	working, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
@@ -124,7 +123,7 @@ func (p *pasts) busy(ctx context.Context, name string) (idle func()) {
 	return func() { stop(); group.Wait() }
 }
 
-// done puts or deletes a memento, and waits until every copy has come so far.
+// done puts or deletes a memento, and waits until every copy has reached that revision.
 func (p *pasts) done(ctx context.Context, method, name string) error {
 	return await(ctx, slack, func(ctx context.Context) error {
 		leader, err := p.soleMaster(ctx)
@@ -147,8 +146,8 @@ func (p *pasts) done(ctx context.Context, method, name string) error {
 // knowledge is what nodes know and have said.
 type knowledge struct {
 	term    int64          // the highest
-	holders []string       // who has a copy
-	told    map[string]int // how often each said that the store was restored
+	holders []string       // the nodes with a copy
+	told    map[string]int // how often each has said that the store was restored
 }
 
 func (p *pasts) known(ctx context.Context) (knowledge, error) {
@@ -171,8 +170,8 @@ func (p *pasts) known(ctx context.Context) (knowledge, error) {
 	return k, nil
 }
 
-// prepare does what has to be done before the part of the past that is to be lost, and
-// returns what loses it.
+// prepare does what has to be done before the part of the history that is to be lost, and
+// returns the func that loses it.
 func (p *pasts) prepare(ctx context.Context, what loss) (lose func(context.Context) error, err error) {
 	if what == forced {
 		leader, err := p.Leader(ctx, patience)
@@ -222,7 +221,7 @@ func (p *pasts) prepare(ctx context.Context, what loss) (lose func(context.Conte
 	}, nil
 }
 
-// fell kills all members, at once.
+// fell kills all members at once.
 func (p *pasts) fell() {
 	for _, m := range p.Members {
 		m.Process().shoot()
@@ -232,10 +231,10 @@ func (p *pasts) fell() {
 	}
 }
 
-// save copies the data of all members while they stand still, as a snapshot of their disks
-// would.
+// save copies the data of all members while they stand still, like a snapshot of their
+// disks.
 func (p *pasts) save(ctx context.Context) (dir string, err error) {
-	dir = filepath.Join(p.cfg.Dir, "saved") // whose members were moved away when it was used before
+	dir = filepath.Join(p.cfg.Dir, "saved") // whose members were moved when it was used before
 	for _, m := range p.Members {
 		if err := m.Process().Freeze(ctx); err != nil {
 			return "", err
@@ -250,7 +249,7 @@ func (p *pasts) save(ctx context.Context) (dir string, err error) {
 	return dir, err
 }
 
-// overtake has the members go on to a revision where no node finds them.
+// overtake makes the members go on to a revision, where no node can reach them.
 func (p *pasts) overtake(ctx context.Context, to int64) error {
 	var hidden []string
 	for _, m := range p.Members {
@@ -287,8 +286,8 @@ func (p *pasts) overtake(ctx context.Context, to int64) error {
 	return errors.Join(errs...)
 }
 
-// compare wants every copy to be the store, and the store to have one memento and not
-// another.
+// compare checks that every copy equals the store, and that the store has one memento and
+// lacks another.
 func (p *pasts) compare(ctx context.Context, after, kept, phantom string) error {
 	const mementos = root + "mementos/"
 	found, err := p.store.Get(ctx, mementos, clientv3.WithPrefix())
@@ -320,7 +319,7 @@ func (p *pasts) compare(ctx context.Context, after, kept, phantom string) error 
 		case err != nil:
 			p.complain("I-12: after %s: %v", after, err)
 		case c.Digest != want:
-			p.complain("I-12: after %s: the copy of %s holds %d mementos and the store %d, and they are not the same", after, n.ID, c.Count, len(held))
+			p.complain("I-12: after %s: the copy of %s has %d mementos and the store %d, and they are not the same", after, n.ID, c.Count, len(held))
 		}
 	}
 	return nil

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// Plan is what is done to a fleet: what a seed says, or what somebody wrote down.
+// Plan is what is done to a fleet: drawn from a seed, or written by hand.
 type Plan struct {
-	Seed  uint64        // of the clients as well
+	Seed  uint64        // also of the clients
 	TTL   time.Duration // of the nodes' leases
 	Steps []Step
 }
 
 // Step is one fault.
 type Step struct {
-	// Wait is how long the plane has peace first, from when it was well again after
-	// the steps before. A step that is Together with the one before begins that long
-	// after it, and does not wait for its end.
+	// Wait is how long the plane is left in peace first, once it has recovered from the
+	// steps before. A step that is Together with the one before starts that long after it,
+	// without waiting for its end.
 	Wait     time.Duration
 	Together bool
 	What     string        // a kind of fault
-	On       string        // what it is done to: a role, found out when it begins
-	For      time.Duration // 0 for what is over at once
+	On       string        // its target: a role, resolved when it begins
+	For      time.Duration // 0: it is over at once
 }
 
 var errNoPlan = errors.New("not a plan")
 
-// String writes the plan as [ParsePlan] reads it.
+// String formats the plan as [ParsePlan] reads it.
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nttl %s\n", p.Seed, p.TTL)
@@ -42,7 +42,7 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// String is the step's line in a plan.
+// String formats the step's line in a plan.
 func (s Step) String() string {
 	mark := ""
 	if s.Together {
@@ -51,9 +51,9 @@ func (s Step) String() string {
 	return fmt.Sprintf("%s%s %s %s %s", mark, s.Wait, s.What, s.On, s.For)
 }
 
-// ParsePlan reads a plan: the seed, the TTL, and a line for each step with its wait,
-// kind, role and length. A wait that begins with + is that of a step together with the
-// one before.
+// ParsePlan parses a plan: the seed, the TTL, and a line for each step with its wait, kind,
+// role and length. A wait that begins with + is that of a step together with the one
+// before.
 func ParsePlan(text string) (p Plan, err error) {
 	for number, line := range strings.Split(text, "\n") {
 		fields := strings.Fields(line)
@@ -92,7 +92,7 @@ func parseStep(fields []string) (s Step, err error) {
 	}
 	kind, known := kinds()[s.What]
 	if !known || !kind.takes(s.On) {
-		return s, fmt.Errorf("%w: no fault %s-%s", errNoPlan, s.What, s.On)
+		return s, fmt.Errorf("%w: there is no fault %s-%s", errNoPlan, s.What, s.On)
 	}
 	return s, nil
 }
@@ -104,9 +104,9 @@ const (
 	longTTL  = 6 * time.Second
 )
 
-// Draw makes the plan of a seed, with enough steps for a run of the given length. Each
-// begins with what no plane without a fence comes through: a hand that takes the
-// master's term away in a storm of writes.
+// Draw draws the plan of a seed, with enough steps for a run of the given length. Each plan
+// begins with a step that no plane without a fence would survive: the master's term is
+// taken away by hand in a storm of writes.
 func Draw(seed uint64, length time.Duration) Plan {
 	chance, urn := stream(seed, "plan"), urn()
 	p := Plan{Seed: seed, TTL: shortTTL}
@@ -131,11 +131,11 @@ func Draw(seed uint64, length time.Duration) Plan {
 	return p
 }
 
-// alone reports whether a step bears no other beside it.
+// alone reports whether a step allows no other at the same time.
 func (s Step) alone() bool { return kinds()[s.What].alone || s.On == onAll || s.On == onPair }
 
-// urn holds the kinds of faults that this machine can do, each as often as its weight
-// says; in the order of their names, so that a seed says the same each time.
+// urn holds the kinds of faults that this machine supports, each as often as its weight;
+// ordered by name, so that a seed always draws the same.
 func urn() (all []string) {
 	kinds := kinds()
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
@@ -146,7 +146,7 @@ func urn() (all []string) {
 	return all
 }
 
-// draw makes one step.
+// draw draws one step.
 func draw(chance *rand.Rand, urn []string, ttl time.Duration) Step {
 	s := Step{What: urn[chance.IntN(len(urn))]}
 	k := kinds()[s.What]

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Promise: a seed always says the same, and a plan that is written down is the plan.
+// Promise: a seed always draws the same plan, and a plan that is written down is read back
+// unchanged.
 func TestPlan_IsWhatItsTextSays(t *testing.T) {
 	for seed := range uint64(50) {
 		p := Draw(seed, time.Minute)
@@ -26,12 +27,12 @@ func TestPlan_IsWhatItsTextSays(t *testing.T) {
 
 func TestParsePlan_Refuses(t *testing.T) {
 	for name, text := range map[string]string{
-		"no ttl":                "seed 1\n1s kill master 1s",
-		"a kind that is none":   "ttl 2s\n1s tickle master 1s",
-		"a role it is not for":  "ttl 2s\n1s kill leader 1s",
-		"a wait that is none":   "ttl 2s\nsoon kill master 1s",
-		"a length that is none": "ttl 2s\n1s kill master long",
-		"a word":                "ttl 2s\nkill",
+		"no ttl":               "seed 1\n1s kill master 1s",
+		"an unknown kind":      "ttl 2s\n1s tickle master 1s",
+		"a role it is not for": "ttl 2s\n1s kill leader 1s",
+		"an invalid wait":      "ttl 2s\nsoon kill master 1s",
+		"an invalid length":    "ttl 2s\n1s kill master long",
+		"a word":               "ttl 2s\nkill",
 	} {
 		if p, err := ParsePlan(text); err == nil {
 			t.Errorf("%s: read as\n%s", name, p)
@@ -39,7 +40,7 @@ func TestParsePlan_Refuses(t *testing.T) {
 	}
 }
 
-// Promise: within a few seeds every kind of fault is drawn on every role it is for.
+// Promise: within a few seeds every kind of fault is drawn for every role.
 func TestDraw_ComesToAllKinds(t *testing.T) {
 	missing := make(map[string]bool)
 	for _, name := range urn() {
@@ -59,8 +60,8 @@ func TestDraw_ComesToAllKinds(t *testing.T) {
 	}
 }
 
-// Promise: a fault that is to cost nothing promises nothing, and others promise a
-// master in their time.
+// Promise: a fault that must cost nothing has no limit, and the others promise a master in
+// time.
 func TestKinds_Limits(t *testing.T) {
 	for name, k := range kinds() {
 		for _, role := range k.on {

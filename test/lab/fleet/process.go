@@ -26,10 +26,10 @@ type Process struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when it has ended
 	log   *os.File
-	out   io.ReadCloser // what it writes
-	// reading is held while nobody reads that.
+	out   io.ReadCloser // its output
+	// reading is held while its output is not read.
 	reading sync.Mutex
-	// expected is set when somebody ends it.
+	// expected is set when the laboratory ends it.
 	expected atomic.Bool
 
 	mu     sync.Mutex // guards the fields below
@@ -39,10 +39,10 @@ type Process struct {
 	ended  time.Duration // when it was seen to have ended
 }
 
-// span is a time in which something was so; one that has not ended has no end.
+// span is a period of time; one that has not ended has no end.
 type span struct{ from, to time.Duration }
 
-// seat is what a process runs in: when it has ended another can take its place.
+// seat is where a process runs: when it has ended, another can take its place.
 type seat struct{ current atomic.Pointer[Process] }
 
 // Process is the latest run of its program, nil before the first.
@@ -56,12 +56,12 @@ func (s *seat) up() bool {
 
 var (
 	errGone    = errors.New("process has ended")
-	errNotSo   = errors.New("process is not in the state it was sent to")
+	errNotSo   = errors.New("process is not in the requested state")
 	errRunning = errors.New("process has not ended")
 )
 
-// spawn starts a program at a place. What it writes goes to its log, which all runs of
-// that name share.
+// spawn starts a program at a place. Its output goes to its log, which all runs of that
+// name share.
 func (f *Fleet) spawn(name string, at Place, env []string, args ...string) (*Process, error) {
 	line := slices.Concat(at.Prefix, args)
 	p := &Process{name: name, fleet: f, cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
@@ -93,17 +93,17 @@ func (f *Fleet) spawn(name string, at Place, env []string, args ...string) (*Pro
 	return p, nil
 }
 
-// read keeps what the process says until it has ended.
+// read keeps the process's output until it has ended.
 func (p *Process) read(from io.Reader) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		p.reading.Lock()
-		_, _ = fmt.Fprintf(p.log, "%s\n", lines.Bytes()) // a log that is cut short is missed by whoever reads it
+		_, _ = fmt.Fprintf(p.log, "%s\n", lines.Bytes()) // readers of the log notice that it is truncated
 		p.reading.Unlock()
 		var e entry
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue // it stands in the log
+			continue // it is in the log
 		}
 		p.mu.Lock()
 		p.said = append(p.said, e)
@@ -111,7 +111,7 @@ func (p *Process) read(from io.Reader) {
 	}
 }
 
-// ignore leaves what it says unread for a time, in a pipe that is full.
+// ignore leaves its output unread for a time, in a full pipe.
 func (p *Process) ignore(ctx context.Context, lasting time.Duration) error {
 	p.reading.Lock()
 	defer p.reading.Unlock()
@@ -145,7 +145,7 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// shoot is Kill for those who wait later.
+// shoot is Kill without the wait.
 func (p *Process) shoot() {
 	p.expected.Store(true)
 	_ = p.cmd.Process.Kill()
@@ -162,7 +162,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Freeze stops it where it stands, and returns when it does.
+// Freeze stops it and returns once it has stopped.
 func (p *Process) Freeze(ctx context.Context) error {
 	p.still(true)
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
@@ -171,7 +171,7 @@ func (p *Process) Freeze(ctx context.Context) error {
 	return p.awaitState(ctx, true)
 }
 
-// Thaw lets it go on, and returns when it does.
+// Thaw continues it and returns once it runs.
 func (p *Process) Thaw(ctx context.Context) error {
 	defer p.still(false)
 	if err := p.Signal(syscall.SIGCONT); err != nil {
@@ -180,7 +180,7 @@ func (p *Process) Thaw(ctx context.Context) error {
 	return p.awaitState(ctx, false)
 }
 
-// still notes that it stands still from now on, or does no longer.
+// still records that it stands still from now on, or no longer does.
 func (p *Process) still(frozen bool) {
 	now := p.fleet.Now()
 	p.mu.Lock()
@@ -215,13 +215,13 @@ func (p *Process) awaitState(ctx context.Context, stopped bool) error {
 	})
 }
 
-// stateOf is the letter with which the kernel tells the state of a process.
+// stateOf is the letter with which the kernel describes the state of a process.
 func stateOf(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", fmt.Errorf("read state: %w", err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // after the name, which may hold spaces
+	_, rest, _ := strings.Cut(string(text), ") ") // after the name, which may contain spaces
 	state, _, _ := strings.Cut(rest, " ")
 	return state, nil
 }
@@ -240,8 +240,8 @@ func (p *Process) Exit(ctx context.Context, limit time.Duration) (int, error) {
 	}
 }
 
-// starter starts processes from one thread that lasts as long as the fleet: they are
-// tied to it, so that the kernel ends them should the laboratory die.
+// starter starts processes from one thread that lasts as long as the fleet. They are tied
+// to that thread, so that the kernel ends them if the laboratory dies.
 type starter struct {
 	orders chan func()
 	group  sync.WaitGroup

@@ -8,17 +8,17 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// A laboratory on a machine that is shared has to know when the machine itself stood
-// still: then every process did, and none is to blame for what it did not do meanwhile.
+// A laboratory on a shared machine has to know when the machine itself stood still: then
+// every process did, and none is to blame for it.
 
 const (
-	// beat is how often the pulse is felt.
+	// beat is how often the machine's pulse is checked.
 	beat = 20 * time.Millisecond
-	// stalled is how long the pulse must be missed to count.
+	// stalled is how long a beat must be missing to count.
 	stalled = 400 * time.Millisecond
 )
 
-// feelPulse notes when this machine stands still, until ctx ends.
+// feelPulse records when this machine stands still, until ctx ends.
 func (f *Fleet) feelPulse(ctx context.Context) {
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
@@ -41,8 +41,8 @@ func (f *Fleet) feelPulse(ctx context.Context) {
 	}
 }
 
-// storyOf is what a process said, with the times at which it stood still by itself or
-// with the machine. The caller holds the lock.
+// storyOf is the story of a process, with the times at which it or the machine stood still.
+// The caller holds the lock.
 func (f *Fleet) storyOf(p *Process) story {
 	s := p.story()
 	s.stills = slices.Concat(s.stills, f.stalls)

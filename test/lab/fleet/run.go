@@ -19,13 +19,13 @@ import (
 // Report is what a run leaves behind.
 type Report struct {
 	Evidence *evidence.Run
-	// Complaints are what no judge of the evidence can see: that processes said or did
-	// what none may, whatever is done to it, or that the plane did not come to rest.
+	// Complaints are faults that the evidence does not show: processes said or did
+	// something forbidden, or the plane did not come to rest.
 	Complaints []string
 }
 
-// Mixed are five nodes of all kinds, the last of them with one processor and a nervous
-// collector of garbage.
+// Mixed are five nodes of all kinds, the last of them with one processor and frequent
+// garbage collections.
 func Mixed() []NodeConfig {
 	return []NodeConfig{
 		{ID: "a", Mode: "auto"},
@@ -39,8 +39,8 @@ func Mixed() []NodeConfig {
 // clients is how many clients work on a plane.
 const clients = 8
 
-// Perform runs a fleet through a plan: it starts it, has clients work, does the harm,
-// and brings the plane to rest. With an error the run proves nothing; the report has
+// Perform runs a fleet through a plan: it starts the fleet and its clients, executes the
+// plan, and brings the plane to rest. With an error the run proves nothing; the report has
 // what was seen until then.
 func Perform(ctx context.Context, cfg Config, p Plan, length time.Duration) (Report, error) {
 	cfg.Seed, cfg.TTL = p.Seed, p.TTL
@@ -55,15 +55,14 @@ func Perform(ctx context.Context, cfg Config, p Plan, length time.Duration) (Rep
 	return report, errors.Join(err, told, f.Close())
 }
 
-// late is how late a process may be, on a machine that is shared, to do what its clock
-// told it to.
+// late is how late a process on a shared machine may react to its clock.
 const late = 450 * time.Millisecond
 
-// leastRate is how many writes a second must have been acknowledged, over a run.
+// leastRate is how many writes per second must have been acknowledged over a run.
 const leastRate = 3
 
-// Work has clients work and copies taken, and watches store and machine, until the
-// fleet is finished.
+// Work starts clients, the recording of copies, and the watching of store and machine,
+// until the fleet is finished.
 func (f *Fleet) Work(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	working, idle := context.WithCancel(ctx)
@@ -77,8 +76,8 @@ func (f *Fleet) Work(ctx context.Context) {
 	f.watchers.Go(func() { f.feelPulse(watching) })
 }
 
-// Finish ends the clients' work, brings the plane to rest and tells what the run
-// leaves behind. All harm must have been healed.
+// Finish ends the clients, brings the plane to rest and returns what the run leaves behind.
+// All faults must have been healed.
 func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	f.idle()
 	f.workers.Wait()
@@ -106,7 +105,8 @@ func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	return Report{&f.run, slices.Concat(f.wrong, f.complaints())}, err
 }
 
-// complaints are what processes said or did that none may. The caller holds the lock.
+// complaints are what processes said or did although it is forbidden. The caller holds the
+// lock.
 func (f *Fleet) complaints() (found []string) {
 	for name, runs := range f.runs {
 		for _, p := range runs {
@@ -123,8 +123,8 @@ func (f *Fleet) complaints() (found []string) {
 	return found
 }
 
-// rest waits for what a plane must come to when all harm is healed: one master, a
-// record of each node, a write that is acknowledged, and copies that have it.
+// rest waits for the state that a plane must reach when all faults are healed: one master,
+// a record of each node, an acknowledged write, and copies that contain it.
 func (f *Fleet) rest(ctx context.Context) error {
 	limit := f.cfg.TTL + time.Second + 2*time.Second + 5*time.Second + slack
 	canary := f.newClient("canary")
@@ -148,8 +148,8 @@ func (f *Fleet) rest(ctx context.Context) error {
 	})
 }
 
-// takeCopies notes the copies of all nodes that have one, and wants them to have come
-// to a revision.
+// takeCopies records the copies of all nodes that have one, and checks that they have
+// reached a revision.
 func (f *Fleet) takeCopies(ctx context.Context, least int64) error {
 	for _, n := range f.Nodes {
 		s, err := n.State(ctx)
@@ -182,7 +182,7 @@ func (f *Fleet) soleMaster(ctx context.Context) (leader *Node, err error) {
 	return leader, nil
 }
 
-// recorded wants a record of each node in the store.
+// recorded checks that each node has a record in the store.
 func (f *Fleet) recorded(ctx context.Context) error {
 	resp, err := f.store.Get(ctx, root+"nodes/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -198,8 +198,8 @@ func (f *Fleet) recorded(ctx context.Context) error {
 	return nil
 }
 
-// Write puts one memento through a node, for a client that has not asked before, and
-// notes what it was told. It returns whether that was an acknowledgement.
+// Write puts one memento through a node, as a new client, and records the answer. It
+// reports whether the write was acknowledged.
 func (f *Fleet) Write(ctx context.Context, client string, n *Node, name string) bool {
 	op := f.newClient(client).write(ctx, n, name)
 	f.record(op)
@@ -217,7 +217,7 @@ func (c *client) write(ctx context.Context, n *Node, name string) evidence.Op {
 	return op
 }
 
-// record notes an operation.
+// record records an operation.
 func (f *Fleet) record(op evidence.Op) {
 	f.note(func(run *evidence.Run) {
 		run.Ops = append(run.Ops, op)

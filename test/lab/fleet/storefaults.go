@@ -9,7 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// killMembers kills members of etcd, all at once, and starts them again on their data.
+// killMembers kills members of etcd, all at once, and starts them again with their data.
 func (h *harm) killMembers(ctx context.Context) error {
 	for _, m := range h.members {
 		m.Process().shoot()
@@ -48,7 +48,7 @@ func (h *harm) rollMembers(ctx context.Context) error {
 	return nil
 }
 
-// freezeMembers stops members of etcd where they stand, and lets them go on.
+// freezeMembers stops members of etcd with a signal, and later continues them.
 func (h *harm) freezeMembers(ctx context.Context) error {
 	for _, m := range h.members {
 		if err := m.Process().Freeze(ctx); err != nil {
@@ -62,11 +62,11 @@ func (h *harm) freezeMembers(ctx context.Context) error {
 	return err
 }
 
-// behind is how far behind the store's head a compaction stays, in time: the observer
-// of the run has read that far.
+// behind is how long before the store's head a compaction stays: the run's observer has
+// read that far.
 const behind = time.Second
 
-// compact has etcd forget what is older than a moment ago.
+// compact compacts etcd's history up to a moment ago.
 func (h *harm) compact(ctx context.Context) error {
 	now, err := h.store.Get(ctx, root)
 	if err != nil {
@@ -82,7 +82,7 @@ func (h *harm) compact(ctx context.Context) error {
 	return nil
 }
 
-// stall compacts what a node has not seen that stands still meanwhile.
+// stall compacts what a node has not seen while it stands still.
 func (h *harm) stall(ctx context.Context) error {
 	p := h.node.Process()
 	if err := p.Freeze(ctx); err != nil {
@@ -95,8 +95,7 @@ func (h *harm) stall(ctx context.Context) error {
 	return errors.Join(err, p.Thaw(context.WithoutCancel(ctx)))
 }
 
-// defragment has the members tidy up, which keeps each of them busy, one after the
-// other.
+// defragment defragments the members one after the other, which blocks each for a while.
 func (h *harm) defragment(ctx context.Context) error {
 	for _, m := range h.Members {
 		if _, err := h.store.Defragment(ctx, m.client); err != nil {

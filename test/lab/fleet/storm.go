@@ -11,13 +11,13 @@ import (
 
 const (
 	stormClients = 12
-	// stormAhead is how long a storm goes on before the harm is done.
+	// stormAhead is how long a storm lasts before the fault begins.
 	stormAhead = 40 * time.Millisecond
 )
 
-// storm has many clients write as fast as they can while harm is done that may end a
-// term, so that writes are under way on all of their way when it does. Each goes on
-// until it is told of the first that was not done. The returned func ends the storm.
+// storm lets many clients write as fast as they can during a fault that may end a term, so
+// that writes are in progress at every stage when it does. Each client goes on until its
+// first write that fails. The returned func ends the storm.
 func (h *harm) storm(ctx context.Context) (calm func(), err error) {
 	node := h.node
 	if node == nil {

@@ -4,5 +4,5 @@ package fleet
 
 import "os/exec"
 
-// tie does nothing where the kernel offers nothing.
+// tie does nothing on this system.
 func tie(*exec.Cmd) {}

@@ -10,11 +10,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// This file turns what nodes said into evidence. Nodes write when they become what,
-// when they take no more writes, and when they sent the renewals of their leases that
-// were answered; the kernel knows when they stood still and when they ended.
+// Turns the nodes' logs into evidence. Nodes log each change of state, the end of accepting
+// writes, and the sending of lease renewals that were answered; the kernel knows when they
+// stood still and when they ended.
 
-// entry is a line of a node's log: what all have, and what those have that count.
+// entry is a line of a node's log, with the fields that matter here.
 type entry struct {
 	Time    time.Time `json:"ts"`
 	Level   string    `json:"level"`
@@ -29,10 +29,10 @@ type entry struct {
 	Error   string    `json:"error"`
 }
 
-// master is the state of who leads, as logs spell it.
+// master is the state of the master, as spelled in logs.
 const master = "MASTER"
 
-// story is what one run of a node's program said and went through.
+// story is what one run of a node's program logged and went through.
 type story struct {
 	node   string
 	began  time.Time // when the run of the laboratory began
@@ -41,19 +41,19 @@ type story struct {
 	ended  time.Duration // 0 if it runs
 }
 
-// story returns what the process has said so far.
+// story returns what the process has logged so far.
 func (p *Process) story() story {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return story{p.name, p.fleet.began, slices.Clone(p.said), slices.Clone(p.stills), p.ended}
 }
 
-// at is when something was said, on the run's clock. Nodes tell whole milliseconds.
+// at is the time of a log line on the run's clock. Nodes log whole milliseconds.
 func (s *story) at(e *entry) time.Duration { return e.Time.Sub(s.began.Round(0)) }
 
-// tell adds the story to the evidence, as it is known now.
+// tell adds the story to the evidence, as far as it is known now.
 func (s *story) tell(run *evidence.Run, now time.Duration) {
-	var term int64 // that it was elected to
+	var term int64 // the term that it was elected for
 	var act *evidence.Act
 	end := func(at time.Duration) {
 		if act != nil {
@@ -99,10 +99,10 @@ func (s *story) stoodStill(from, to time.Duration) bool {
 	})
 }
 
-// alarming are the words that no process may say, whatever is done to it.
+// alarming are words that no process may log, whatever is done to it.
 var alarming = []string{"panic", "fatal error", "DATA RACE", "corrupt"}
 
-// alarms finds what must not be in any log, in lines that are JSON and others.
+// alarms finds alarming words in a log, in lines of JSON and in others.
 func alarms(name string, log []byte) (found []string) {
 	for line := range strings.Lines(string(log)) {
 		var e entry

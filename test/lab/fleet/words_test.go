@@ -9,8 +9,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// said makes a story of what a node wrote, each line a tenth of a second after the one
-// before, the first at one.
+// said makes a story of a node's log lines, a tenth of a second apart, the first at one.
 func said(t *testing.T, began time.Time, lines ...string) story {
 	t.Helper()
 	s := story{node: "a", began: began}
@@ -37,8 +36,8 @@ const (
 
 const tenth = 100 * time.Millisecond
 
-// Promise: a node acts from when it says that it leads until it says that it takes no
-// more writes, or has ended; and a span in which it stood still is marked.
+// Promise: a node acts from the time when it says that it leads until it says that it
+// accepts no more writes, or has ended; a span in which it stood still is marked.
 func TestStory_Acts(t *testing.T) {
 	for name, c := range map[string]struct {
 		lines  []string
@@ -94,7 +93,7 @@ func TestStory_MovesAndLeases(t *testing.T) {
 	}
 }
 
-// Promise: a copy is what was listed, whether its payloads are JSON or not.
+// Promise: a copy equals the listing, whether its payloads are JSON or not.
 func TestReadCopy(t *testing.T) {
 	c, err := readCopy([]byte(`{"revision":9,"items":[
 		{"type":"entity","id":"x","mod_revision":4,"data":"json"},

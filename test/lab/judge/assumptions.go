@@ -6,8 +6,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// assumptions judges the evidence itself. A run that fails here proves nothing,
-// whatever else is found.
+// assumptions judges the evidence itself. A run that fails here proves nothing, whatever
+// else is found.
 func (t *trial) assumptions() {
 	t.historyWhole()
 	t.clientsSequential()
@@ -50,8 +50,8 @@ func (t *trial) known(op *evidence.Op) {
 	}
 }
 
-// historyWhole judges that the store was empty at the start, and that no event is
-// missing: each key begins with its creation, and counts its versions.
+// historyWhole checks that the store was empty at the start and that no event is missing:
+// each key begins with its creation, and its versions are consecutive.
 func (t *trial) historyWhole() {
 	type key struct{ created, version int64 }
 	stand := make(map[string]key)
@@ -73,9 +73,9 @@ func (t *trial) historyWhole() {
 	}
 }
 
-// clientsSequential judges that each client asks one thing at a time.
+// clientsSequential checks that each client has one operation at a time.
 func (t *trial) clientsSequential() {
-	free := make(map[string]time.Duration) // from when each may ask again
+	free := make(map[string]time.Duration) // the earliest time of each client's next operation
 	for _, op := range sorted(t.run.Ops, func(op *evidence.Op) time.Duration { return op.Sent }) {
 		if op.Sent < free[op.Client] {
 			t.brokenAt(Invalid, op.Sent, "%s asks before it is answered", op.Client)
@@ -90,7 +90,7 @@ func (t *trial) clientsSequential() {
 	}
 }
 
-// payloadsUnique judges that each payload says which operation wrote it.
+// payloadsUnique checks that each payload identifies the operation that wrote it.
 func (t *trial) payloadsUnique() {
 	seen := make(map[string]bool)
 	for i := range t.run.Ops {

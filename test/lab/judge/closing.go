@@ -7,11 +7,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// closing judges how a run ended that was healed and brought to rest.
+// closing judges the end of a run that was healed and brought to rest.
 //
-//   - I-34: one node leads and says so; every node that lives has its record, and is
-//     what its mode asks for; a write that was sent after all harm was acknowledged; and
-//     every copy, the last of its node, has all that was acknowledged
+//   - I-34: one node leads and says so; every live node has its record and the state
+//     that its mode requires; a write sent after all faults was acknowledged; and each
+//     node's last copy has everything that was acknowledged
 func (t *trial) closing() {
 	if len(t.run.Alive) == 0 {
 		return
@@ -40,10 +40,10 @@ func (t *trial) closing() {
 	t.copiesComplete()
 }
 
-// copiesComplete judges the last copy of each node that lives and still holds one. What
-// was not acknowledged may have come when they had been taken.
+// copiesComplete judges the last copy of each live node that still has one. What was not
+// acknowledged may have come after the copy was recorded.
 func (t *trial) copiesComplete() {
-	var written int64 // the last revision that was acknowledged
+	var written int64 // the last acknowledged revision
 	for i := range t.run.Ops {
 		if op := &t.run.Ops[i]; op.Outcome == evidence.OK && op.Read == nil {
 			written = max(written, op.Revision)

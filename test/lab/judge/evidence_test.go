@@ -90,10 +90,10 @@ var forgedCopies = []forged{
 	}, "I-13 at revision 5, after it has at 6"},
 }
 
-// second is short for a time of a forged run.
+// second is a short time in a forged run.
 const second = time.Second
 
-// led adds what is known of two masters, the second of which follows a fault.
+// led adds the evidence of two masters, the second of which follows a fault.
 func (f *forgery) led(fault evidence.Fault, after time.Duration) {
 	f.fail()
 	f.succeed()
@@ -101,7 +101,7 @@ func (f *forgery) led(fault evidence.Fault, after time.Duration) {
 	f.Moves = []evidence.Move{{Node: "a", To: "MASTER", Term: 3, At: second}, {Node: "b", To: "MASTER", Term: 9, At: after}}
 }
 
-// acts adds two spans of acting, and a renewal of a.
+// acts adds two spans of acting, and a renewal of a's lease.
 func (f *forgery) acts(end, next time.Duration, frozen bool) {
 	f.fail()
 	f.succeed()
@@ -114,7 +114,7 @@ func (f *forgery) acts(end, next time.Duration, frozen bool) {
 	}
 }
 
-// actsAgain adds that a acts in its term once more, while b does in the next.
+// actsAgain makes a act once more in its term, while b acts in the next.
 func (f *forgery) actsAgain() {
 	f.acts(4*second, 5*second, false)
 	f.Acts = append(f.Acts, evidence.Act{Node: "a", Term: 3, From: 5500 * time.Millisecond, To: 5600 * time.Millisecond})
@@ -217,11 +217,11 @@ var forgedEvidence = []forged{
 	{"a slack that hides everything", func(f *forgery) { f.Slack = second }, "invalid a slack of 1s"},
 }
 
-// A history in which no order is found in time is no proof: it is told.
+// A history for which no order is found in time is no proof: this is reported.
 func TestOrdered_GivesUpInTime(t *testing.T) {
 	f := forge()
 	var steps []porcupine.Operation
-	for range 64 { // at once, and then a read that none of their orders explains
+	for range 64 { // at the same time, and then a read that no order of them explains
 		steps = append(steps, porcupine.Operation{Input: step{change: &evidence.Change{Payload: "one"}, revision: int64(len(steps) + 1)}, Return: 1})
 	}
 	steps = append(steps, porcupine.Operation{Input: step{read: &evidence.Read{}}, Call: 2, Return: 3})
@@ -232,7 +232,7 @@ func TestOrdered_GivesUpInTime(t *testing.T) {
 	}
 }
 
-// What a verdict counts is what a score card shows.
+// The counts of a verdict are those of a score card.
 func TestCheck_Counts(t *testing.T) {
 	f := forge()
 	f.led(evidence.Fault{What: "kill", Target: "a", Disturbing: true, From: 2 * second}, 9*second)

@@ -7,8 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// failovers judges the changes of master by what was done to the plane. Each is put
-// down to the last fault before it that can end a term.
+// failovers judges the changes of master by the faults. Each change is attributed to the
+// last fault before it that can end a term.
 //
 //   - I-28: there is a master again as soon as was promised for one of the faults since
 //     the last change
@@ -18,14 +18,14 @@ func (t *trial) failovers() {
 		t.verdict.Faults[f.What]++
 	}
 	if len(t.run.Faults)+len(t.run.Moves) == 0 {
-		return // nobody has said what was done
+		return // the faults were not recorded
 	}
 	faults := t.disturbing()
 	if changes := len(t.verdict.Terms) - 1; changes > len(faults) {
 		t.broken("I-33", 0, "%d changes of master, %d faults that can end a term", changes, len(faults))
 		return
 	}
-	begun, counted := 0, 0 // faults that had begun, and of those the ones before the last change
+	begun, counted := 0, 0 // faults that had begun, and how many of those before the last change
 	for n, m := range t.masters() {
 		for begun < len(faults) && faults[begun].From <= m.At {
 			begun++
@@ -41,9 +41,9 @@ func (t *trial) failovers() {
 	}
 }
 
-// disturbing returns the faults that can end a term, in order. One that recurs is
-// there for each term that its target was given while it lasted, too, or while the lease
-// could still be on its way out that it had kept from being renewed.
+// disturbing returns the faults that can end a term, in order. A fault that recurs is
+// listed again for each term that its target got while it lasted, or while a lease whose
+// renewal it had prevented could still be lapsing.
 func (t *trial) disturbing() (all []evidence.Fault) {
 	masters := t.masters()
 	for _, f := range t.run.Faults {
@@ -53,7 +53,7 @@ func (t *trial) disturbing() (all []evidence.Fault) {
 		for _, m := range masters {
 			if f.Recurring && m.Node == f.Target && f.From < m.At && m.At <= f.To+t.run.TTL {
 				again := f
-				again.From = m.At + 1 // it explains no change before, such as this one
+				again.From = m.At + 1 // it explains no earlier change
 				all = append(all, again)
 			}
 		}
@@ -61,7 +61,7 @@ func (t *trial) disturbing() (all []evidence.Fault) {
 	return sorted(all, func(f *evidence.Fault) time.Duration { return f.From })
 }
 
-// masters returns the moves that began to lead, each term once, in order.
+// masters returns the moves to MASTER in order, each term once.
 func (t *trial) masters() []evidence.Move {
 	seen := make(map[int64]bool)
 	return slices.DeleteFunc(sorted(t.run.Moves, func(m *evidence.Move) time.Duration { return m.At }), func(m evidence.Move) bool {
@@ -71,7 +71,7 @@ func (t *trial) masters() []evidence.Move {
 	})
 }
 
-// failedOver judges one change of master, that followed these faults.
+// failedOver judges one change of master that followed these faults.
 func (t *trial) failedOver(m evidence.Move, faults []evidence.Fault) {
 	last := faults[len(faults)-1]
 	t.verdict.Failovers = append(t.verdict.Failovers, Failover{Fault: last.What, Took: m.At - last.From})

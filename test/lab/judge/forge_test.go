@@ -8,8 +8,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// forgery is the evidence of a run that nobody has lived. It begins as a right one:
-// a leads term 3 and has written x for a client, and b stands by.
+// forgery is the evidence of a run that never happened. It begins as a correct one: a leads
+// term 3 and has written x for a client, and b stands by.
 type forgery struct {
 	evidence.Run
 	stands map[string]evidence.Event
@@ -32,8 +32,8 @@ func forge() *forgery {
 	return f
 }
 
-// put and del add an event at a revision of its own; with has the next one share the
-// revision of the last. Each returns its revision.
+// put and del add an event with a revision of its own; after with, the next event shares
+// the revision of the last. Each returns its revision.
 func (f *forgery) put(key, value string, lease int64) int64 {
 	f.Head++
 	ev, there := f.stands[key]
@@ -66,7 +66,7 @@ func (f *forgery) memento(name, node string, term int64, payload string) int64 {
 	return f.put("mementos/"+name, fmt.Sprintf("memento/1 node=%s term=%d op=%s type=text/plain; op=none\n%s", node, term, payload, payload), 0)
 }
 
-// fail is the end of a's lease, and succeed what b then does.
+// fail is the end of a's lease, and succeed is what b then does.
 func (f *forgery) fail() {
 	f.del("nodes/a")
 	f.with().del("election/a")
@@ -77,7 +77,7 @@ func (f *forgery) succeed() {
 	f.record("b", leaseB, "MASTER", "auto", 9)
 }
 
-// seclude is a disabled node that takes the plane when all have left.
+// exclusive is a disabled node that takes the plane when all have left.
 func (f *forgery) seclude() {
 	f.fail()
 	f.del("nodes/b")

@@ -7,7 +7,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// history is what each memento has been, in order.
+// history is all versions of each memento, in order.
 type history map[string][]version
 
 // version is what a memento was from a revision on.
@@ -36,7 +36,7 @@ func readHistory(run *evidence.Run) history {
 	return h
 }
 
-// at returns what a memento was at a revision; deleted if it was not there.
+// at returns what a memento was at a revision; deleted if it did not exist.
 func (h history) at(name string, revision int64) version {
 	versions := h[name]
 	next, _ := slices.BinarySearchFunc(versions, revision+1, func(v version, at int64) int { return int(v.revision - at) })
@@ -46,7 +46,7 @@ func (h history) at(name string, revision int64) version {
 	return versions[next-1]
 }
 
-// put returns the revision at which a memento was given a payload, 0 for never.
+// put returns the revision at which a memento was given a payload; 0: never.
 func (h history) put(name, payload string) int64 {
 	for _, v := range h[name] {
 		if !v.deleted && v.payload == payload {

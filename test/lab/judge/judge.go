@@ -1,12 +1,12 @@
-// Package judge replays the evidence of a run and says which invariant was broken,
-// and where. It is what everybody has to believe, so it is kept plain: it knows the
-// documented formats, docs/ARCHITECTURE.md "What is stored", and shares no code with
-// what it judges. Each group of invariants has a file.
+// Package judge replays the evidence of a run and says which invariant was broken, and
+// where. Everybody has to believe it, so it is kept simple: it knows the documented
+// formats, docs/ARCHITECTURE.md "What is stored", and shares no code with what it judges.
+// Each group of invariants has a file.
 //
-// The store's own history is the truth. It is walked through revision by revision:
-// each change is judged by what stood before it, then applied, and then it is judged
-// what stands. What clients were told, what nodes said of themselves, and what their
-// copies held is compared with that.
+// The store's own history is the truth. The judge walks through it revision by revision: it
+// judges each change by the state before it, applies the change, and judges the new state.
+// It then compares what clients were answered, what nodes said about themselves, and what
+// their copies contained.
 package judge
 
 import (
@@ -18,19 +18,18 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// Invalid is the invariant of a finding about the evidence itself: the run proves
-// nothing.
+// Invalid is the invariant of a finding about the evidence itself: the run proves nothing.
 const Invalid = "invalid"
 
 // Finding is one invariant that was broken once.
 type Finding struct {
-	Invariant string        // as the plan of the laboratory counts them, or Invalid
-	Revision  int64         // where; 0 for what has no revision
-	At        time.Duration // when; 0 for what has only a revision
+	Invariant string        // as the plan of the laboratory numbers them, or Invalid
+	Revision  int64         // where; 0 if there is no revision
+	At        time.Duration // when; 0 if there is only a revision
 	Text      string
 }
 
-// String tells the finding in a line.
+// String formats the finding in one line.
 func (f Finding) String() string {
 	switch {
 	case f.Revision != 0:
@@ -42,7 +41,7 @@ func (f Finding) String() string {
 	}
 }
 
-// Verdict is what became of a run: what was broken, and how much was looked at.
+// Verdict is the result for a run: what was broken, and how much was checked.
 type Verdict struct {
 	Findings []Finding
 
@@ -52,12 +51,12 @@ type Verdict struct {
 	Linear     int                      // operations in those histories
 	Copies     int                      // of mirrors, compared with the store
 	Reads      int                      // of clients, compared with the store
-	Overlap    time.Duration            // of acting windows, where nobody stood still
+	Overlap    time.Duration            // of acting windows, without those in which a node stood still
 	Faults     map[string]int           // by kind
 	Terms      []Term
 	Failovers  []Failover
 	Written    map[string]int    // how often each memento was put
-	Latest     map[string]string // the payload of each memento that is there at the end
+	Latest     map[string]string // the payloads of the mementos at the end
 }
 
 // Term is one term that was given.
@@ -98,21 +97,21 @@ type trial struct {
 	run     *evidence.Run
 	verdict Verdict
 
-	now      *plane             // what stands at the revision that has been reached
-	highest  int64              // the highest number of a term so far
+	now      *plane             // the state at the current revision
+	highest  int64              // the highest term so far
 	led      map[candidacy]bool // the candidacies that have led
-	given    map[lead]int64     // the masterships there have been, with the leases they hang on
-	secluded map[lead]bool      // those among them that are of disabled nodes
+	given    map[lead]int64     // all leaderships so far, with their leases
+	secluded map[lead]bool      // those of disabled nodes
 
 	history history
 }
 
-// broken notes a finding at a revision.
+// broken records a finding at a revision.
 func (t *trial) broken(invariant string, revision int64, format string, args ...any) {
 	t.verdict.Findings = append(t.verdict.Findings, Finding{Invariant: invariant, Revision: revision, Text: fmt.Sprintf(format, args...)})
 }
 
-// brokenAt notes a finding at a time.
+// brokenAt records a finding at a time.
 func (t *trial) brokenAt(invariant string, at time.Duration, format string, args ...any) {
 	t.verdict.Findings = append(t.verdict.Findings, Finding{Invariant: invariant, At: at, Text: fmt.Sprintf(format, args...)})
 }
@@ -155,7 +154,7 @@ func revisions(events []evidence.Event) func(yield func([]evidence.Event) bool) 
 	}
 }
 
-// sorted returns what it is given in the order of a figure.
+// sorted returns its argument in the order of a number.
 func sorted[T any, K cmp.Ordered](all []T, by func(*T) K) []T {
 	return slices.SortedStableFunc(slices.Values(all), func(a, b T) int { return cmp.Compare(by(&a), by(&b)) })
 }

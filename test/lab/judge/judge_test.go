@@ -13,11 +13,11 @@ import (
 type forged struct {
 	name   string
 	breaks func(f *forgery)
-	want   string // the invariant of the one finding, and something it says; empty for none
+	want   string // the invariant of the one finding, and a part of its text; empty for none
 }
 
-// The judge of everything is judged itself: each rule, broken once, is told, and
-// nothing else is; what is right is not complained of.
+// The judge itself is tested: each rule, broken once, is reported and nothing else is; a
+// correct run has no finding.
 func TestCheck_TellsEachBrokenRule(t *testing.T) {
 	for group, cases := range map[string][]forged{
 		"right": rightRuns, "writers": forgedWriters, "terms": forgedTerms, "records": forgedRecords,
@@ -40,7 +40,7 @@ func TestCheck_TellsEachBrokenRule(t *testing.T) {
 	}
 }
 
-// FuzzCheck wants evidence of any kind to be judged, and never to end the judge.
+// FuzzCheck checks that any evidence is judged without a crash.
 func FuzzCheck(f *testing.F) {
 	for _, c := range slices.Concat(rightRuns, forgedWriters, forgedTerms, forgedRecords, forgedOperations, forgedCopies, forgedTimes, forgedEvidence) {
 		run := forge()
@@ -288,7 +288,7 @@ var forgedRecords = []forged{
 		f.record("a", leaseA, "MASTER", "auto", 3)
 	}, "I-26 held: false"},
 	{"two masters", func(f *forgery) {
-		f.del("election/a") // and its record stays as it was
+		f.del("election/a") // and its record is unchanged
 		f.succeed()
 	}, "I-26 [a b] all say"},
 	{"a backup that stands", func(f *forgery) {

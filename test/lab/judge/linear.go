@@ -10,19 +10,19 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// patience bounds the search for an order in the history of one memento.
+// patience limits the search for an order in the history of one memento.
 const patience = 30 * time.Second
 
 // step is one operation on one memento.
 type step struct {
 	change   *evidence.Change // nil for a read
 	read     *evidence.Read   // nil for a write
-	revision int64            // that the memento has after a put
+	revision int64            // of the memento after a put
 	doubtful bool             // it may have been refused
 }
 
-// content is a memento as clients see it: when it was modified, 0 while it is not
-// there, and what it holds.
+// content is a memento as clients see it: its modification revision, 0 if it does not
+// exist, and its payload.
 type content struct {
 	modified int64
 	payload  string
@@ -39,7 +39,7 @@ func (t *trial) linearizability() {
 	}
 }
 
-// ordered judges one history. One in which no order is found in time proves nothing.
+// ordered judges one history. A history for which no order is found in time proves nothing.
 func (t *trial) ordered(name string, steps []porcupine.Operation, within time.Duration) {
 	switch porcupine.CheckOperationsTimeout(register(), steps, within) {
 	case porcupine.Illegal:
@@ -49,8 +49,8 @@ func (t *trial) ordered(name string, steps []porcupine.Operation, within time.Du
 	}
 }
 
-// register is what a memento promises to be: each operation on it has its effect at
-// one moment between the question and the answer.
+// register is the model of a memento: each operation takes effect at one moment between the
+// request and the answer.
 func register() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return content{} },
@@ -58,7 +58,7 @@ func register() porcupine.Model {
 	}
 }
 
-// after returns whether a step is possible, and what the memento is after it.
+// after returns whether a step is possible, and the memento after it.
 func (c content) after(s step) (bool, any) {
 	switch {
 	case s.read != nil && !s.read.Found:
@@ -74,10 +74,10 @@ func (c content) after(s step) (bool, any) {
 	}
 }
 
-// steps returns the operations on each memento: the writes that were made, or may
-// have been, and the reads of the newest. A write of which nobody knows may have its
-// effect at any time after it was sent; where the store's history shows that it had
-// none, it is left out.
+// steps returns the operations on each memento: the writes that were made or may have been
+// made, and the reads of the newest value. A write with an unknown outcome may take effect
+// at any time after it was sent; it is left out if the store's history shows that it had no
+// effect.
 func (t *trial) steps() map[string][]porcupine.Operation {
 	all := make(map[string][]porcupine.Operation)
 	for i := range t.run.Ops {
@@ -104,8 +104,8 @@ func (t *trial) steps() map[string][]porcupine.Operation {
 	return all
 }
 
-// whenMade returns the revision at which an operation was made, 0 if the store's
-// history does not tell, and whether it was made, or may have been.
+// whenMade returns the revision at which an operation was made, 0 if the store's history
+// does not show it, and whether it was made or may have been.
 func (t *trial) whenMade(op *evidence.Op) (revision int64, made bool) {
 	if op.Outcome != evidence.Unknown {
 		return op.Revision, op.Outcome == evidence.OK

@@ -7,16 +7,16 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// copies judges what the nodes' mirrors held.
+// copies judges the content of the nodes' mirrors.
 //
-//   - I-12: what the store held at that revision, to the byte
+//   - I-12: it is what the store had at that revision, byte for byte
 //   - I-13: a mirror does not go back
 func (t *trial) copies() {
 	byRevision := sorted(t.run.Copies, func(c *evidence.Copy) int64 { return c.Revision })
 	stands := make(map[string]memento)
 	done := 0         // events that have been applied
-	var digest string // of what stands
-	stale := true     // digest has to be made anew
+	var digest string // of the current state
+	stale := true     // the digest is out of date
 	for i := range byRevision {
 		c := &byRevision[i]
 		for done < len(t.run.Events) && t.run.Events[done].Revision <= c.Revision {
@@ -40,8 +40,8 @@ func (t *trial) copies() {
 	}
 }
 
-// standing applies an event to the mementos that a mirror is to hold, and reports
-// whether it was of one. Garbage is kept apart by mirrors.
+// standing applies an event to the mementos that a mirror should have, and reports whether
+// it was one of a memento. Mirrors keep garbage separately.
 func standing(mementos map[string]memento, ev *evidence.Event) bool {
 	name, ours := strings.CutPrefix(ev.Key, "mementos/")
 	if !ours {
@@ -62,8 +62,8 @@ func digestOf(mementos map[string]memento) string {
 
 // reads judges what clients read.
 //
-//   - I-12: it is what the store held at the revision told
-//   - I-13: a client that asks one node does not go back
+//   - I-12: it is what the store had at the revision in the answer
+//   - I-13: a client that asks only one node does not go back
 func (t *trial) reads() {
 	type session struct{ client, node string }
 	last := make(map[session]int64)

@@ -6,8 +6,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// operations judges what clients were told of their writes by what the store went
-// through.
+// operations judges the answers to clients' writes by the store's history.
 //
 //   - I-6: an acknowledged write is there, at its revision
 //   - I-7: a memento is never anything but what a client has asked for, so nothing is
@@ -48,8 +47,8 @@ func (t *trial) written(op *evidence.Op) {
 	}
 }
 
-// put returns the revision at which a change was made, as far as that can be known: a
-// deletion leaves nothing that tells whose it is.
+// put returns the revision at which a change was made, if that can be known: a deletion
+// leaves no trace of who made it.
 func (t *trial) put(c *evidence.Change) int64 {
 	if c.Delete {
 		return 0
@@ -57,7 +56,7 @@ func (t *trial) put(c *evidence.Change) int64 {
 	return t.history.put(c.Name, c.Payload)
 }
 
-// made reports whether a change is what stands at a revision.
+// made reports whether a change is the state at a revision.
 func (t *trial) made(c *evidence.Change, revision int64) bool {
 	v := t.history.at(c.Name, revision)
 	if c.Delete {
@@ -66,7 +65,7 @@ func (t *trial) made(c *evidence.Change, revision int64) bool {
 	return !v.deleted && v.revision == revision && v.payload == c.Payload
 }
 
-// acknowledged judges a write that was said to be done.
+// acknowledged judges a write that was acknowledged.
 func (t *trial) acknowledged(op *evidence.Op, revision int64) {
 	made := 0
 	for i := range op.Changes {
@@ -83,7 +82,7 @@ func (t *trial) acknowledged(op *evidence.Op, revision int64) {
 	}
 }
 
-// whole judges that all changes of an operation were made at one revision.
+// whole checks that all changes of an operation were made at one revision.
 func (t *trial) whole(op *evidence.Op, revision int64) {
 	for i := range op.Changes {
 		if c := &op.Changes[i]; !t.made(c, revision) {
@@ -92,9 +91,9 @@ func (t *trial) whole(op *evidence.Op, revision int64) {
 	}
 }
 
-// unasked finds what the store has of a memento that no client has asked for. Only
-// mementos that the clients' account names are looked at: others may have been
-// written by somebody who kept none.
+// unasked finds changes in the store that no client has asked for. It considers only
+// mementos that the clients' records name: others may have been written by somebody who
+// kept no records.
 func (t *trial) unasked() {
 	asked := make(map[string]map[string]bool) // payloads, by memento
 	done := make(map[string]map[int64]bool)   // deletions that were acknowledged, by memento
@@ -107,9 +106,9 @@ func (t *trial) unasked() {
 			}
 			switch {
 			case op.Outcome == evidence.Refused && c.Delete:
-			case !c.Delete: // of those that were refused it is told elsewhere
+			case !c.Delete: // refused ones are judged elsewhere
 				asked[c.Name][c.Payload] = true
-			case op.Outcome == evidence.OK: // whose answer was lost is told a later revision
+			case op.Outcome == evidence.OK: // the answer to a repeated deletion has a later revision
 				done[c.Name][t.history.at(c.Name, op.Revision).revision] = true
 			default:
 				doubtful[c.Name]++
@@ -131,10 +130,10 @@ func (t *trial) unasked() {
 	}
 }
 
-// appliedOnce finds what was applied twice: the id of an operation at two revisions,
-// and the payload of one that came back or went astray.
+// appliedOnce finds what was applied twice: an operation id at two revisions, and a payload
+// that came back or was written to another memento.
 func (t *trial) appliedOnce() {
-	written := make(map[string]string) // to which memento, by payload
+	written := make(map[string]string) // the memento of each payload
 	for i := range t.run.Ops {
 		for _, c := range t.run.Ops[i].Changes {
 			if !c.Delete {
@@ -144,7 +143,7 @@ func (t *trial) appliedOnce() {
 	}
 	operations := make(map[string]int64) // where each id was seen
 	for name, versions := range t.history {
-		payloads := make(map[string]int) // which version each payload is of
+		payloads := make(map[string]int) // the version of each payload
 		for i, v := range versions {
 			if v.deleted || v.byHand || !v.readable {
 				continue

@@ -9,11 +9,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// plane is what stands under the plane's keys at one revision.
+// plane is the state under the plane's keys at one revision.
 type plane struct {
 	root       string
 	candidates map[string]candidate // by election key, without the root
-	detached   map[string]int64     // keys in the election that hang on no lease: when they were created
+	detached   map[string]int64     // keys in the election without a lease: when they were created
 	records    map[string]record    // by node
 	left       map[string]int64     // the lease of the last record of each node that has none
 	term       term
@@ -34,13 +34,13 @@ type candidate struct {
 	created, lease int64
 }
 
-// candidacy tells a candidate from a later one on the same key.
+// candidacy distinguishes a candidate from a later one with the same key.
 type candidacy struct {
 	key     string
 	created int64
 }
 
-// record is a node's sync record, as far as it matters here.
+// record is the part of a node's record that matters here.
 type record struct {
 	ID    string `json:"id"`
 	Mode  string `json:"mode"`
@@ -48,8 +48,8 @@ type record struct {
 	Term  int64  `json:"term"`
 
 	lease int64
-	// byHand says that somebody has edited what it says or what it rests on: the node
-	// is not to blame for it before it has published it again.
+	// byHand says that somebody has edited the record or what it rests on: the node is not
+	// to blame for it until it publishes it again.
 	byHand bool
 }
 
@@ -62,7 +62,7 @@ type term struct {
 	candidacy // that won it
 }
 
-// guard is what a disabled node has the plane by.
+// guard is the key with which a disabled node has the plane.
 type guard struct {
 	Node string `json:"node"`
 
@@ -75,10 +75,10 @@ type memento struct {
 	term     int64
 	payload  string
 	modified int64
-	readable bool // it is a memento's, and not garbage
+	readable bool // it is a memento and not garbage
 }
 
-// readMemento reads a value: a line that says who wrote it, then the payload.
+// readMemento parses a value: a line that says who wrote it, then the payload.
 func readMemento(value []byte, modified int64) (memento, error) {
 	head, payload, found := strings.Cut(string(value), "\n")
 	rest, ours := strings.CutPrefix(head, "memento/1 ")
@@ -86,7 +86,7 @@ func readMemento(value []byte, modified int64) (memento, error) {
 	if !m.readable {
 		return m, fmt.Errorf("%.40q is no memento", value)
 	}
-	for rest != "" && !strings.HasPrefix(rest, "type=") { // which alone may hold spaces
+	for rest != "" && !strings.HasPrefix(rest, "type=") { // the only one that may contain spaces
 		var field string
 		field, rest, _ = strings.Cut(rest, " ")
 		name, value, _ := strings.Cut(field, "=")
@@ -109,8 +109,8 @@ func readMemento(value []byte, modified int64) (memento, error) {
 	return m, nil
 }
 
-// holder returns who may write now: the node that the term record names, while the
-// election key is there that won the term, or the one that has the guard.
+// holder returns who may write now: the node in the term record, while the election key
+// that won the term exists, or the node with the guard.
 func (p *plane) holder() (Term, bool) {
 	if p.fenced() {
 		return Term{Number: p.term.Number, Node: p.term.Node}, true
@@ -118,30 +118,30 @@ func (p *plane) holder() (Term, bool) {
 	return Term{Number: p.guard.created, Node: p.guard.Node}, p.guard.created != 0
 }
 
-// held reports whether the candidacy that won the term lives.
+// held reports whether the candidacy that won the term still exists.
 func (p *plane) held() bool {
 	c, ok := p.candidates[p.term.key]
 	return ok && c.created == p.term.created
 }
 
-// fenced reports whether the fence of the last term still holds: the key that won it is
-// there, as it was created. Somebody may have taken it off its lease by hand: then the
-// next term may begin, which ends this fence, and until it does, or the holder has seen
-// it, the holder's writes are its own.
+// fenced reports whether the fence of the last term still holds: the key that won it still
+// has its creation revision. If somebody has detached the key from its lease by hand, the
+// next term may begin and end this fence; until then, or until the holder has noticed, the
+// holder's writes are valid.
 func (p *plane) fenced() bool {
 	created, detached := p.detached[p.term.key]
 	return p.held() || detached && created == p.term.created
 }
 
-// apply applies what happened at a revision. What cannot be read counts for
-// nothing; it has been complained of.
+// apply applies the events of a revision. What cannot be parsed is ignored; it was reported
+// before.
 func (p *plane) apply(events []evidence.Event) {
 	for i := range events {
 		ev := &events[i]
 		dir, name, _ := strings.Cut(ev.Key, "/")
 		switch dir {
 		case "election":
-			// What hangs on no lease is nobody's candidacy.
+			// A key without a lease is nobody's candidacy.
 			set(p.candidates, ev.Key, ev.Deleted || ev.Lease == 0, candidate{string(ev.Value), ev.Created, ev.Lease})
 			set(p.detached, ev.Key, ev.Deleted || ev.Lease != 0, ev.Created)
 		case "nodes":
@@ -158,7 +158,7 @@ func (p *plane) apply(events []evidence.Event) {
 	}
 }
 
-// set brings one key of a map up to date.
+// set updates one key of a map.
 func set[V any](all map[string]V, key string, deleted bool, v V) {
 	if deleted {
 		delete(all, key)
@@ -176,7 +176,7 @@ func readRecord(ev *evidence.Event) record {
 	return r
 }
 
-// readTerm reads a term record, and finds the candidacy that won it.
+// readTerm parses a term record and finds the candidacy that won it.
 func (p *plane) readTerm(ev *evidence.Event) term {
 	var t term
 	if ev.Deleted || json.Unmarshal(ev.Value, &t) != nil {
@@ -197,8 +197,8 @@ func readGuard(ev *evidence.Event) guard {
 	return g
 }
 
-// byHand applies what somebody did by hand. The records of nodes whose keys were
-// touched are no longer theirs to answer for.
+// byHand applies what somebody did by hand. Nodes are not responsible for records whose
+// keys were touched.
 func (p *plane) byHand(events []evidence.Event) {
 	holder := p.term.Node
 	var touched []string

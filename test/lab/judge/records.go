@@ -9,11 +9,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// recordsTold judges the sync records that are published, by what stands before.
+// recordsTold judges the nodes' records by the state before they were published.
 //
-//   - I-24: a record and a candidate hang on a lease
+//   - I-24: a record and a candidate have a lease
 //   - I-26: a record is the node's own, and says MASTER only within the term it names
-//   - I-5: who becomes MASTER is in a mode that may lead
+//   - I-5: a node that becomes MASTER is in a mode that may lead
 func (t *trial) recordsTold(events []evidence.Event) {
 	for i := range events {
 		ev := &events[i]
@@ -38,7 +38,7 @@ func (t *trial) recordsTold(events []evidence.Event) {
 	}
 }
 
-// oneMaster judges that no two records say MASTER.
+// oneMaster checks that no two records say MASTER.
 //
 //   - I-26: not at one revision
 func (t *trial) oneMaster(revision int64) {
@@ -54,22 +54,22 @@ func (t *trial) oneMaster(revision int64) {
 	}
 }
 
-// The states of a node that may stand for election, and so be given a term. The state decides and
-// not the mode: a node that is given another mode leaves the election first and says
-// so in its state when it has left, while its record names the new mode at once. In
-// between it may even be given a term, which it gives up.
+// The states of a node that may be a candidate, and so be given a term. The state decides
+// and not the mode: a node whose mode is changed leaves the election first and says so in
+// its state afterwards, while its record names the new mode at once. In between it may even
+// be given a term, which it gives up.
 var electable = []string{"STANDBY", "HOT_STANDBY"}
 
 // promotable reports whether a node in this mode may ever lead in a plane with others.
 func promotable(mode string) bool { return mode != "hot_backup" && mode != "disabled" }
 
-// candidaciesAllowed judges the candidates by the records of their nodes, once both
-// are applied. They hang on one lease.
+// candidaciesAllowed judges the candidates by the records of their nodes, after both are
+// applied. They have one lease.
 //
-//   - I-5: a node stands for election only as a standby or as the master; one that
-//     initializes only once it has been given a term
-//   - I-24: a candidate hangs on the lease of its node's record. One that was sent before
-//     its node left may come after, and goes with that lease
+//   - I-5: a node is a candidate only as a standby or as the master; an initializing
+//     node only once it has been given a term
+//   - I-24: a candidate has the lease of its node's record. A candidate that was sent
+//     before its node left may come after, and goes with that lease
 func (t *trial) candidaciesAllowed(events []evidence.Event) {
 	for i := range events {
 		ev := &events[i]
@@ -93,7 +93,7 @@ func (t *trial) candidaciesAllowed(events []evidence.Event) {
 		if !stands || r.byHand || r.State == "" || slices.Contains(electable, r.State) {
 			continue
 		}
-		// Who has led stands no more, though its key may last for a while.
+		// A candidate that has led is out, although its key may last for a while.
 		if r.State != "MASTER" && (r.State != "INITIALIZING" || !t.led[candidacy{key, c.created}]) {
 			t.broken("I-5", ev.Revision, "%s stands for election while it is %s", node, r.State)
 		}

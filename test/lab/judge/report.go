@@ -10,7 +10,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// Report prints what was broken, and how much was looked at.
+// Report prints what was broken, and how much was checked.
 func (v *Verdict) Report(w io.Writer) error {
 	p := &printer{w: w}
 	for _, f := range v.Findings {
@@ -26,7 +26,7 @@ func (v *Verdict) Report(w io.Writer) error {
 	return p.err
 }
 
-// tookAfter tells how long failovers took that followed a kind of fault.
+// tookAfter prints how long the failovers took that followed one kind of fault.
 func (v *Verdict) tookAfter(kind string) string {
 	var took []time.Duration
 	for _, f := range v.Failovers {

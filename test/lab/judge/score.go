@@ -11,24 +11,23 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// Score is what runs come to in figures. Each layer's tests print one, as a line, for
-// each run or for several together; the soak adds them up.
+// Score is the result of runs in numbers. Each layer's tests print one as a line, for one
+// run or for several; the soak adds them up.
 type Score struct {
 	Layer      string
 	Seeds      int           // runs
-	Harmed     time.Duration // how long runs lasted, by their own clock
+	Harmed     time.Duration // how long runs lasted, on their own clock
 	Faults     map[string]int
 	Stalls     int // of the machine
-	Operations int // of clients, whatever became of them
+	Operations int // of clients, whatever their outcome
 	Histories  int // of one memento each, judged
 	Linear     int // operations in those
 	Copies     int // compared with the store, and reads
 	Terms      int
 	Overlap    time.Duration // of acting windows
-	// Failovers are how long there was no master, by the kind of fault and the TTL, in
-	// milliseconds.
+	// Failovers are the times without a master in milliseconds, by kind of fault and TTL.
 	Failovers map[string][]int64
-	// Broken counts the findings by invariant, Invalid and complaints among them.
+	// Broken counts the findings by invariant, including Invalid and complaints.
 	Broken map[string]int
 }
 
@@ -86,10 +85,10 @@ func (s *Score) Add(other Score) {
 	}
 }
 
-// scoreMark begins the line that a score is printed as.
+// scoreMark begins the line with a printed score.
 const scoreMark = "verdict "
 
-// String is the line that [ParseScore] reads.
+// String formats the line that [ParseScore] reads.
 func (s Score) String() string {
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -98,7 +97,7 @@ func (s Score) String() string {
 	return scoreMark + string(text)
 }
 
-// ParseScore finds a score in a line of what a test printed.
+// ParseScore finds a score in a line of a test's output.
 func ParseScore(line string) (s Score, found bool) {
 	_, text, found := strings.Cut(line, scoreMark)
 	return s, found && json.Unmarshal([]byte(text), &s) == nil

@@ -9,8 +9,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// Promise: a score is found again in the line that it was printed as, and two scores
-// come to one.
+// Promise: a score is read back from the line it was printed as, and two scores can be
+// added.
 func TestScore_AddsUp(t *testing.T) {
 	run := &evidence.Run{Layer: "process", TTL: 2 * time.Second, Ops: []evidence.Op{{Answered: time.Minute}}}
 	one := judge.ScoreOf(run, judge.Verdict{

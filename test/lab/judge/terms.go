@@ -7,11 +7,11 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// termBegins judges the beginning of a term by what stands before it.
+// termBegins judges the beginning of a term by the state before it.
 //
-//   - I-2: a term is given to a candidate that lives and has not led before, and when
-//     the one before is over, or is ended by the same transaction
-//   - I-3: its number is higher than all before, and no less than the candidate's
+//   - I-2: a term is given to a live candidate that has not led before, when the term
+//     before is over or is ended by the same transaction
+//   - I-3: its number is higher than all before, and not less than the candidate's
 //     revision
 func (t *trial) termBegins(events []evidence.Event) {
 	var ended []string // election keys deleted at this revision
@@ -57,16 +57,16 @@ func (t *trial) termBegins(events []evidence.Event) {
 	t.verdict.Terms = append(t.verdict.Terms, Term{next.Number, next.Node, at})
 }
 
-// lead is one mastership: of a term, or of the guard that a disabled node has made.
+// lead is one leadership: of a term, or of the guard that a disabled node has created.
 type lead struct {
 	node string
 	term int64
 }
 
-// moves judges what nodes said of themselves, and did, by what the store has seen.
+// moves judges what nodes said about themselves, and did, by the store's history.
 //
-//   - I-2: who says MASTER, or acts, has been given that term
-//   - I-5: and is none that may not lead
+//   - I-2: a node that says MASTER, or acts, has been given that term
+//   - I-5: and is allowed to lead
 func (t *trial) moves() {
 	for _, m := range t.run.Moves {
 		l := lead{m.Node, m.Term}

@@ -9,9 +9,9 @@ import (
 
 // deadlines judges how long masters acted.
 //
-//   - I-9: none longer than the lease allows that won the term: the sending of its last
-//     renewal that was acknowledged, and the TTL less the margin. Who stood still is
-//     exempt: the fence is what counts then
+//   - I-9: none longer than the lease that won the term allows: from the sending of its
+//     last acknowledged renewal, the TTL less the margin. A node that stood still is
+//     exempt: the fence protects the data then
 func (t *trial) deadlines() {
 	if len(t.run.Leases) == 0 {
 		return // nobody has measured them
@@ -20,7 +20,7 @@ func (t *trial) deadlines() {
 	for i := range t.run.Acts {
 		a := &t.run.Acts[i]
 		lease, given := t.given[lead{a.Node, a.Term}]
-		if a.Frozen || !given { // who was given nothing is told of elsewhere
+		if a.Frozen || !given { // a node that was given no lease is reported elsewhere
 			continue
 		}
 		sent, renewed := t.lastSent(lease, a.To)
@@ -33,7 +33,7 @@ func (t *trial) deadlines() {
 	}
 }
 
-// lastSent returns when a lease was asked for last, of what was granted, before a time.
+// lastSent returns when the last grant or renewal of a lease before a time was requested.
 func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration, found bool) {
 	for _, l := range t.run.Leases {
 		if l.ID == lease && l.Sent <= before && (!found || l.Sent > sent) {
@@ -45,15 +45,15 @@ func (t *trial) lastSent(lease int64, before time.Duration) (sent time.Duration,
 
 // overlaps judges the spans in which nodes acted as masters, on one clock.
 //
-//   - I-10: no two overlap, unless one of them stood still, or the one of the earlier
-//     term had it taken by hand and has not heard of it
+//   - I-10: no two overlap, unless one of the nodes stood still, or that of the earlier
+//     term had it taken by hand and has not noticed
 func (t *trial) overlaps() {
 	acts := sorted(t.run.Acts, func(a *evidence.Act) time.Duration { return a.From })
 	for i := range acts {
 		for j := i + 1; j < len(acts) && acts[j].From < acts[i].To; j++ {
 			first, second := &acts[i], &acts[j]
 			earlier := first
-			if second.Term < first.Term { // it acts again, having paused for a handover
+			if second.Term < first.Term { // it acts again after a pause for a handover
 				earlier = second
 			}
 			if first.Frozen || second.Frozen || t.taken(earlier) {
@@ -66,8 +66,8 @@ func (t *trial) overlaps() {
 	}
 }
 
-// taken reports whether a term was taken by hand from a node that acts in it, or that
-// had acted before and may not have heard of it when it began again.
+// taken reports whether a term was taken by hand from a node that acts in it, or that had
+// acted before and may not have noticed when it began again.
 func (t *trial) taken(a *evidence.Act) bool {
 	began := a.From
 	for i := range t.run.Acts {

@@ -9,7 +9,7 @@ import (
 
 // oneWriter judges what only the holder may write: mementos, history and handover.
 //
-//   - I-1: whoever wrote at R was the holder at R-1
+//   - I-1: the writer at R was the holder at R-1
 //   - I-4: no write of a deposed master is accepted
 func (t *trial) oneWriter(events []evidence.Event) {
 	for i := range events {
@@ -47,7 +47,7 @@ func (t *trial) mementoWritten(name string, ev *evidence.Event) {
 	}
 }
 
-// termWritten judges what a master says of its term.
+// termWritten judges what a master writes about its term.
 func (t *trial) termWritten(what string, ev *evidence.Event) {
 	var said struct{ Node, From string }
 	if err := json.Unmarshal(ev.Value, &said); err != nil {
@@ -63,7 +63,7 @@ func (t *trial) termWritten(what string, ev *evidence.Event) {
 	}
 }
 
-// oneHolder judges that a disabled node has the plane to itself.
+// oneHolder checks that a disabled node has the plane to itself.
 //
 //   - I-1: while there is a guard there is no record, no candidate and no held term
 func (t *trial) oneHolder(revision int64) {

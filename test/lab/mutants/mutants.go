@@ -1,11 +1,11 @@
-// Package mutants breaks the product, one rule at a time, to show that the tests
-// notice: a check that cannot fail proves nothing.
+// Package mutants breaks the product, one rule at a time, to show that the tests notice: a
+// check that cannot fail proves nothing.
 //
-// A [Mutant] is a few exact replacements in the product's text and the tests that have
-// to fail on it. The go command takes the changed files in place of those of the tree,
-// through an overlay, so the product holds no code for this and nothing is touched. A
-// text that is no longer there, or not just once, fails loudly: a mutant that does not
-// apply would pass for one that is not caught, or worse.
+// A [Mutant] consists of a few exact replacements in the product's text and of the tests
+// that have to fail on it. The go command uses the changed files in place of the tree's,
+// through an overlay, so the product contains no code for this and nothing is modified. A
+// text that does not occur exactly once fails loudly: a mutant that does not apply would
+// look like one that is not caught.
 package mutants
 
 import (
@@ -19,18 +19,18 @@ import (
 	"strings"
 )
 
-// Mutant is a product with one rule broken.
+// Mutant is the product with one rule broken.
 type Mutant struct {
 	Name string
-	// Rule is what the mutant does not heed.
+	// Rule is the rule that the mutant breaks.
 	Rule string
-	// Invariant is what is broken with it, by its number in the laboratory's list.
+	// Invariant is the invariant broken with it, by its number in the laboratory's list.
 	Invariant string
 	Edits     []Edit
 	// Catchers are the tests that have to fail, the cheapest first.
 	Catchers []Catcher
-	// Lab is the invariant that whole planes in virtual time have to be found to break;
-	// empty for what they do not show.
+	// Lab is the invariant that whole planes in virtual time must be found to break; empty
+	// if they do not show it.
 	Lab string
 }
 
@@ -39,30 +39,30 @@ func (m *Mutant) InLab() Catcher {
 	return Catcher{Package: "test/lab/bubble", Test: "TestSeeds", Args: []string{"-seeds", "24"}, Says: m.Lab + " at "}
 }
 
-// inFleet returns the catcher that runs a fleet of real processes which are the mutant.
+// inFleet returns the catcher that runs a fleet of real processes built from the mutant.
 func inFleet(mutant, test, says string) Catcher {
 	return Catcher{Package: "test/lab/fleet", Test: test, Args: []string{"-mutant", mutant}, Says: says}
 }
 
-// Edit replaces a text that a file of the product holds exactly once. The file is named
-// from the module's root, with slashes.
+// Edit replaces a text that occurs exactly once in a file of the product. The file is named
+// relative to the module's root, with slashes.
 type Edit struct{ File, Old, New string }
 
 // Catcher is a test of a package that has to fail.
 type Catcher struct {
 	Package string // below the module's root
-	Test    string // as go test -run has it
-	// Args are what the test binary is given.
+	Test    string // as for go test -run
+	// Args are the arguments of the test binary.
 	Args []string
-	// Says is what its output must hold beside the failure, if that alone does not tell
-	// what was found.
+	// Says is a text that its output must contain, if the failure alone does not show what
+	// was found.
 	Says string
 }
 
-// String is the catcher as a command names it.
+// String formats the catcher as in a command.
 func (c *Catcher) String() string { return c.Package + " " + c.Test }
 
-// Named returns the mutant of a name.
+// Named returns the mutant of that name.
 func Named(name string) (Mutant, error) {
 	for _, m := range All() {
 		if m.Name == name {
@@ -72,8 +72,8 @@ func Named(name string) (Mutant, error) {
 	return Mutant{}, fmt.Errorf("there is no mutant %q", name)
 }
 
-// Overlay writes the changed files of the module at root into dir, and returns the path
-// of what go build and go test take as -overlay.
+// Overlay writes the changed files of the module at root into dir, and returns the path for
+// -overlay of go build and go test.
 func (m *Mutant) Overlay(root, dir string) (string, error) {
 	texts := make(map[string]string)
 	for _, e := range m.Edits {
@@ -86,7 +86,7 @@ func (m *Mutant) Overlay(root, dir string) (string, error) {
 			text = string(read)
 		}
 		if n := strings.Count(text, e.Old); n != 1 {
-			return "", fmt.Errorf("mutant %s no longer applies: %s holds %d times, and not once:\n%s", m.Name, e.File, n, e.Old)
+			return "", fmt.Errorf("mutant %s no longer applies: %s contains %d times instead of once:\n%s", m.Name, e.File, n, e.Old)
 		}
 		texts[e.File] = strings.Replace(text, e.Old, e.New, 1)
 	}
@@ -110,7 +110,7 @@ func (m *Mutant) Overlay(root, dir string) (string, error) {
 }
 
 // Catch runs the test on the product that an overlay makes of the module at root, and
-// returns an error unless it fails as it has to.
+// returns an error unless it fails as it must.
 func (c *Catcher) Catch(ctx context.Context, root, overlay string) error {
 	args := []string{"test", "-overlay", overlay, "-vet", "off", "-count", "1", "-timeout", "2m", "-run", anchored(c.Test), "./" + c.Package}
 	if len(c.Args) > 0 {
@@ -126,9 +126,9 @@ func (c *Catcher) Catch(ctx context.Context, root, overlay string) error {
 	case !errors.As(err, &failed):
 		return fmt.Errorf("run go %s: %w", strings.Join(args, " "), err)
 	case !strings.Contains(string(out), "--- FAIL: "+c.Test):
-		return fmt.Errorf("it does not come to an end:\n%s", out)
+		return fmt.Errorf("it does not end:\n%s", out)
 	case c.Says == "" && strings.Contains(string(out), "\npanic: "):
-		return fmt.Errorf("it falls over, which any mistake in the mutant could make it:\n%s", out)
+		return fmt.Errorf("it crashes, which any mistake in the mutant could cause:\n%s", out)
 	case !strings.Contains(string(out), c.Says):
 		return fmt.Errorf("it does not say %q:\n%s", c.Says, out)
 	default:
@@ -136,7 +136,7 @@ func (c *Catcher) Catch(ctx context.Context, root, overlay string) error {
 	}
 }
 
-// anchored has each part of a test's name match as a whole.
+// anchored makes each part of a test's name match as a whole.
 func anchored(test string) string {
 	parts := strings.Split(test, "/")
 	for i := range parts {

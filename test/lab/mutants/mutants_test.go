@@ -13,12 +13,12 @@ import (
 )
 
 var (
-	all  = flag.Bool("all", false, "catch all mutants, not the two most dangerous alone")
-	lab  = flag.Bool("lab", false, "have whole planes in virtual time catch them as well")
-	only = flag.String("only", "", "catch the mutants of these names alone, separated by commas")
+	all  = flag.Bool("all", false, "catch all mutants, instead of the two most dangerous")
+	lab  = flag.Bool("lab", false, "also catch them with whole planes in virtual time")
+	only = flag.String("only", "", "catch only the mutants of these names, separated by commas")
 )
 
-// TestMutants_Apply holds the table to the product's text.
+// TestMutants_Apply checks the table against the product's text.
 func TestMutants_Apply(t *testing.T) {
 	names := make(map[string]bool)
 	for _, m := range mutants.All() {
@@ -32,7 +32,7 @@ func TestMutants_Apply(t *testing.T) {
 	}
 }
 
-// TestMutants_AreCaught runs what has to fail.
+// TestMutants_AreCaught runs the tests that have to fail.
 func TestMutants_AreCaught(t *testing.T) {
 	var table strings.Builder
 	rows := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
@@ -81,7 +81,7 @@ func chosen(t *testing.T) []mutants.Mutant {
 	}
 }
 
-// root is the module's.
+// root is the module's root.
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../..")

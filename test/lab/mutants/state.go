@@ -1,6 +1,6 @@
 package mutants
 
-// model is the mirror against a plain map. What it finds is not to stay in the tree.
+// model compares the mirror with a plain map. Its findings must not stay in the tree.
 func model() Catcher {
 	return Catcher{Package: copies, Test: "TestMirror_LikeTheModel", Args: []string{"-rapid.nofailfile"}}
 }
@@ -11,7 +11,7 @@ func mirrors() []Mutant {
 	resume := "clientv3.WithRev(int64(after)+1)"
 	return []Mutant{
 		{
-			Name: "resume-at-R", Invariant: "I-15", Rule: "a watch goes on behind the revision that was seen",
+			Name: "resume-at-R", Invariant: "I-15", Rule: "a watch continues after the revision that was seen",
 			Edits:    []Edit{{watch, resume, "clientv3.WithRev(int64(after))"}},
 			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
 		},
@@ -21,7 +21,7 @@ func mirrors() []Mutant {
 			Catchers: []Catcher{contract("Watch_brings_whole_deltas_in_order")},
 		},
 		{
-			Name: "mirror-resumes-ahead", Invariant: "I-15", Rule: "a mirror goes on from where it is",
+			Name: "mirror-resumes-ahead", Invariant: "I-15", Rule: "a mirror continues from where it is",
 			Edits:    []Edit{{mirror, "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(old)+1)"}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_GapWithoutLoss"}},
 		},
@@ -47,7 +47,7 @@ func mirrors() []Mutant {
 			Catchers: []Catcher{contract("Watch_from_a_compacted_revision_says_so")},
 		},
 		{
-			Name: "no-reload", Invariant: "I-16", Rule: "a mirror whose watch was compacted loads anew",
+			Name: "no-reload", Invariant: "I-16", Rule: "a mirror whose watch was compacted loads again",
 			Edits: []Edit{{
 				mirror,
 				"zap.Error(err))\n\t\t\tm.discard()\n\t\tcase errors.Is(err, driver.ErrRestored):", "zap.Error(err))\n\t\tcase errors.Is(err, driver.ErrRestored):",
@@ -73,7 +73,7 @@ func mirrors() []Mutant {
 	}
 }
 
-// restores have a store that went back in time unnoticed.
+// restores make a store that went back in time go unnoticed.
 func restores() []Mutant {
 	const proof, seen = "internal/replica/proof.go", "etcdstore/seen.go"
 	overtaken := Catcher{Package: copies, Test: "TestMirror_RestoreThatIsOvertaken"}
@@ -92,7 +92,7 @@ func restores() []Mutant {
 			},
 		},
 		{
-			Name: "lost-delete-unnoticed", Invariant: "I-12", Rule: "the store has to hold as many mementos as a copy",
+			Name: "lost-delete-unnoticed", Invariant: "I-12", Rule: "the store must have as many mementos as a copy",
 			Edits:    []Edit{{proof, "case count != has:", "case count != has && v == nil:"}},
 			Catchers: []Catcher{overtaken},
 		},
@@ -112,7 +112,7 @@ func restores() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestWatch_EndsWithItsConnection"}},
 		},
 		{
-			Name: "writes-tell-nothing", Invariant: "I-12", Rule: "the answers to writes tell of a restore too",
+			Name: "writes-tell-nothing", Invariant: "I-12", Rule: "the answers to writes show a restore too",
 			Edits:    []Edit{{seen, "resp, err := t.Txn.Commit()\n\tif err == nil {", "resp, err := t.Txn.Commit()\n\tif err == nil && resp == nil {"}},
 			Catchers: []Catcher{{Package: store, Test: "TestStore_EveryAnswerIsLookedAt/commit"}},
 		},
@@ -128,12 +128,12 @@ func formats() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestKeys_PlanesNeverMeet", Args: []string{"-rapid.nofailfile"}}},
 		},
 		{
-			Name: "field-renamed", Invariant: "I-19", Rule: "what the first version stored is read for ever",
+			Name: "field-renamed", Invariant: "I-19", Rule: "what the first version stored stays readable",
 			Edits:    []Edit{{"coordinator/driver/record.go", `json:"ready_for,omitempty"`, `json:"ready,omitempty"`}},
 			Catchers: []Catcher{{Package: store, Test: "TestFixture_IsReadInFull"}, {Package: store, Test: "TestFormat_IsWrittenAsItIsKept"}},
 		},
 		{
-			Name: "header-renamed", Invariant: "I-19", Rule: "a format that is changed is another format",
+			Name: "header-renamed", Invariant: "I-19", Rule: "a changed format is another format",
 			Edits: []Edit{
 				{"etcdstore/codec.go", `b.WriteString(" schema=")`, `b.WriteString(" version=")`},
 				{"etcdstore/codec.go", `case "schema":`, `case "schema", "version":`},
@@ -157,7 +157,7 @@ func deltas() []Mutant {
 			Catchers: []Catcher{{Package: copies, Test: "TestPersister_PassesOnWhatTheWriterSays"}},
 		},
 		{
-			Name: "doubt-is-failure", Invariant: "I-8", Rule: "what became of a write without an answer is looked for",
+			Name: "doubt-is-failure", Invariant: "I-8", Rule: "a write without an answer is looked up",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
 				"by.op == d.OpID(i) {", "by.op == \"\" {",

@@ -10,7 +10,7 @@ func All() []Mutant {
 	return all
 }
 
-// Packages that catch.
+// Packages with catchers.
 const (
 	store  = "etcdstore"
 	nodes  = "coordinator"
@@ -56,7 +56,7 @@ func writers() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestFence_RefusesAMasterWithoutItsKeyAlthoughItsRecordStands"}},
 		},
 		{
-			Name: "backup-stands", Invariant: "I-5", Rule: "a hot_backup node never stands for election",
+			Name: "backup-stands", Invariant: "I-5", Rule: "a hot_backup node is never a candidate",
 			Edits: []Edit{{
 				"internal/policy/policy.go",
 				"return mode.Promotable() && state.Electable()", "return mode.Promotable() && state.Electable() || state == modes.StateHotBackup",
@@ -86,7 +86,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_SleptThroughItsDeadline"}},
 		},
 		{
-			Name: "no-margin", Invariant: "I-9", Lab: "I-9", Rule: "a master ceases to act a margin before its lease may lapse",
+			Name: "no-margin", Invariant: "I-9", Lab: "I-9", Rule: "a master stops acting a margin before its lease may lapse",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"sent + granted - driver.Margin(granted)", "sent + granted",
@@ -102,7 +102,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: store, Test: "TestLease_IsJudgedByTheTimeSinceBoot"}},
 		},
 		{
-			Name: "hung-loop-renews", Invariant: "I-41", Lab: "I-41", Rule: "a node whose role loop hangs keeps its lease no longer than a bound",
+			Name: "hung-loop-renews", Invariant: "I-41", Lab: "I-41", Rule: "a node whose role loop hangs keeps its lease no longer than a limit",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
 				"if well := l.well.Load(); well != 0 {", "if well := l.well.Load(); well < 0 {",
@@ -110,7 +110,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{contract("A_node_that_hangs_loses_its_lease")},
 		},
 		{
-			Name: "log-waits", Invariant: "I-41", Rule: "nobody who logs waits for who reads",
+			Name: "log-waits", Invariant: "I-41", Rule: "logging never waits for the reader of the log",
 			Edits: []Edit{{
 				"cmd/coordinator/logging.go",
 				"zapcore.NewCore(enc, lines, level)", "zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(s.err)), level)",
@@ -118,7 +118,7 @@ func leases() []Mutant {
 			Catchers: []Catcher{{Package: "cmd/coordinator", Test: "TestServing_LogsToNobody"}},
 		},
 		{
-			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record hangs on its node's lease",
+			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record has its node's lease",
 			Edits: []Edit{{
 				"etcdstore/membership.go",
 				"return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))", "return clientv3.OpPut(m.key, encodeJSON(r))",

@@ -1,17 +1,17 @@
 package mutants
 
-// waits break what keeps one node from being waited for without end.
+// waits break what keeps a plane from waiting for one node forever.
 func waits() []Mutant {
 	return []Mutant{
 		{
-			Name: "stuck-candidate-stays", Invariant: "I-28", Rule: "a candidate whose tries fail makes room for others",
+			Name: "stuck-candidate-stays", Invariant: "I-28", Rule: "a candidate whose attempts fail makes room for others",
 			Edits: []Edit{
 				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
 			},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_TheOnlyCandidateGoesOnTrying/claim"}},
 		},
 		{
-			Name: "stuck-master-stays", Invariant: "I-28", Rule: "an elected node that comes no further gives its term up",
+			Name: "stuck-master-stays", Invariant: "I-28", Rule: "an elected node that makes no progress gives its term up",
 			Edits: []Edit{{
 				"coordinator/promote.go",
 				"return time.Since(began) >= driver.StallLimit(l.store.TTL())", "return time.Since(began) < 0",
@@ -35,7 +35,8 @@ func waits() []Mutant {
 			Catchers: []Catcher{{Package: nodes, Test: "TestStray_KeepsNobodyFromLeading", Says: "a does not lead"}},
 		},
 		{
-			// stuck-candidate-stays and queue-is-law: each of the two rules covers for the other where only one node is in the way.
+			// stuck-candidate-stays and queue-is-law: either rule is enough where only one
+			// node is in the way.
 			Name: "stuck-candidate-is-waited-for", Invariant: "I-28", Rule: "one candidate that may not begin a term keeps nobody from leading",
 			Edits: []Edit{
 				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
@@ -44,7 +45,7 @@ func waits() []Mutant {
 			Catchers: []Catcher{inFleet("stuck-candidate-is-waited-for", "TestFleet_CandidatesThatAreDenied", "I-28: ")},
 		},
 		{
-			Name: "stray-key-counts", Invariant: "I-2", Rule: "a key in the election that hangs on no lease holds no term",
+			Name: "stray-key-counts", Invariant: "I-2", Rule: "a key without a lease in the election holds no term",
 			Edits: []Edit{{
 				"etcdstore/plane.go",
 				"if kv.Lease == 0 || p.keys.candidate(clientv3.LeaseID(kv.Lease)) != key {", "if kv.Lease < 0 {",

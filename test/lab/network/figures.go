@@ -9,9 +9,9 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// Figures tells what a run's evidence says of each fault, for people: how long clients
-// went without having a write acknowledged, and how long before its deadline the master
-// stopped that a term was taken from.
+// Figures describes, from a run's evidence, the effect of each fault: how long no client
+// had a write acknowledged, and how long before its deadline the master stopped whose term
+// was taken.
 func Figures(run *evidence.Run) (lines []string) {
 	for _, f := range run.Faults {
 		line := fmt.Sprintf("%s of %s, for %s: %s; no write acknowledged for %s", f.What, f.Target,
@@ -26,8 +26,8 @@ func Figures(run *evidence.Run) (lines []string) {
 	return lines
 }
 
-// TooQuiet finds the faults in which clients went without having a write acknowledged
-// for longer than the row says.
+// TooQuiet finds the faults during which no client had a write acknowledged for longer than
+// the row allows.
 func TooQuiet(run *evidence.Run) (err error) {
 	for _, f := range run.Faults {
 		for _, r := range Rows() {
@@ -39,7 +39,7 @@ func TooQuiet(run *evidence.Run) (err error) {
 	return err
 }
 
-// silence is the longest time in a fault for which no write was acknowledged.
+// silence is the longest time in a fault without an acknowledged write.
 func silence(run *evidence.Run, f evidence.Fault) (longest time.Duration) {
 	moments := []time.Duration{f.From, f.To}
 	for _, op := range run.Ops {

@@ -21,16 +21,16 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/wire"
 )
 
-// What is asked for on the command line.
+// Command line of the tests.
 var (
-	numbers = flag.String("rows", "", "rows of the fault matrix to run, such as 15,17, or all; the main ones if empty")
-	seed    = flag.Uint64("seed", 1, "what chance follows from")
-	keep    = flag.String("keep", "", "directory in which runs that fail are kept, instead of that for temporary files")
-	mutant  = flag.String("mutant", "", "a mutant that the nodes are to be")
+	numbers = flag.String("rows", "", "rows of the fault matrix to run, such as 15,17, or all; by default the main ones")
+	seed    = flag.Uint64("seed", 1, "seed of all random choices")
+	keep    = flag.String("keep", "", "directory in which failed runs are kept, instead of the one for temporary files")
+	mutant  = flag.String("mutant", "", "name of a mutant to build the nodes from")
 )
 
-// bench is what all tests share: the programs, built once, and the end of the run if
-// it is interrupted.
+// bench is shared by all tests: the programs, built once, and the end of the run if it is
+// interrupted.
 type bench struct {
 	ctx      context.Context
 	binaries fleet.Binaries
@@ -65,8 +65,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// leastRate is how many writes a second must have been acknowledged, over a run in which
-// clients wait for a master that is cut off most of the time.
+// leastRate is how many writes per second must have been acknowledged over a run in which
+// the master that clients wait for is cut off most of the time.
 const leastRate = 2
 
 // chosen are the rows to run, by the TTL of their plane.
@@ -97,8 +97,8 @@ func chosen(t *testing.T) map[time.Duration][]*network.Row {
 	return rows
 }
 
-// Promise: whatever the network does to a plane, none of its invariants is broken, what
-// has to be seen is seen in time, and when the network is healed the plane comes to rest.
+// Promise: whatever the network does to a plane, no invariant is broken, the required
+// effects are seen in time, and when the network is healed the plane comes to rest.
 func TestNetwork_BreaksNoPromise(t *testing.T) {
 	for ttl, rows := range chosen(t) {
 		t.Run("ttl "+ttl.String(), func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestNetwork_BreaksNoPromise(t *testing.T) {
 	}
 }
 
-// A row that cannot fail shows nothing: none passes with rules that do nothing.
+// A row that cannot fail shows nothing: with rules that do nothing every row fails.
 func TestNetwork_NoticesAFaultThatDoesNotHappen(t *testing.T) {
 	const ttl = 2 * time.Second
 	quick := slices.DeleteFunc(network.Rows(), func(r *network.Row) bool { return r.TTL != ttl || !r.Main })
@@ -124,7 +124,7 @@ func TestNetwork_NoticesAFaultThatDoesNotHappen(t *testing.T) {
 	}
 }
 
-// perform runs rows on one plane, one after the other, and has all of it judged.
+// perform runs rows on one plane, one after the other, and judges the whole run.
 func perform(t *testing.T, cfg network.Config, rows []*network.Row) (results []network.Result) {
 	dir, err := os.MkdirTemp(*keep, fmt.Sprintf("network-%d-%s-", *seed, cfg.TTL))
 	if err != nil {
@@ -155,7 +155,7 @@ func perform(t *testing.T, cfg network.Config, rows []*network.Row) (results []n
 	return results
 }
 
-// judged has a run judged and prints its score.
+// judged judges a run and prints its score.
 func judged(t *testing.T, report fleet.Report, path string) {
 	run := report.Evidence
 	run.Enough = leastRate * int(lasted(run)/time.Second)
@@ -188,8 +188,8 @@ func lasted(run *evidence.Run) (end time.Duration) {
 	return end
 }
 
-// clean removes what a run leaves behind. Of one that has failed, and was not just
-// interrupted, evidence and logs stay, and it is told how to judge it again.
+// clean removes what a run leaves behind. For a run that has failed and was not just
+// interrupted it keeps evidence and logs, and prints how to judge it again.
 func clean(t *testing.T, dir string) {
 	if !t.Failed() || the.ctx.Err() != nil {
 		os.RemoveAll(dir)

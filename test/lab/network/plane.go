@@ -1,14 +1,12 @@
-// Package network does harm to planes by their network. Each member of etcd and each
-// node is a real process on a host of its own, and between them is a
-// [github.com/coordinator-ha/coordinator/test/lab/wire.Wire]. The laboratory itself,
-// its clients and what watches the store come to each host from within, where no rule
-// reaches.
+// Package network tests planes under network faults. Each member of etcd and each node is a
+// real process on a host of its own, and between them is a
+// [github.com/coordinator-ha/coordinator/test/lab/wire.Wire]. The laboratory itself, its
+// clients and the observer of the store reach each host from inside, where no rule applies.
 //
-// What is done is a [Row] of the fault matrix: a rule on some links, what has to be
-// seen while it lasts and how soon, and what has to be seen after it has been taken
-// away. A row also makes sure that packets met its rule: a fault that did not happen
-// shows nothing. What the plane did in all that time is left as evidence, for the
-// judge.
+// Each test is a [Row] of the fault matrix: a rule on some links, what has to be seen while
+// it lasts and how soon, and what has to be seen after it has been removed. A row also
+// checks that packets met its rule: a fault that did not happen shows nothing. The run's
+// evidence is left for the judge.
 package network
 
 import (
@@ -22,23 +20,23 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/wire"
 )
 
-// Config is what a plane is made of.
+// Config is what a plane consists of.
 type Config struct {
 	Seed     uint64
-	Dir      string // data goes here, and logs
+	Dir      string // for data and logs
 	Binaries fleet.Binaries
 	TTL      time.Duration // of the nodes' leases
 	Blunt    bool          // rules do nothing, so that each row has to fail
 }
 
-// Plane is a plane at work, with its network.
+// Plane is a running plane with its network.
 type Plane struct {
 	*fleet.Fleet
 	wire *wire.Wire
 	cfg  Config
 }
 
-// hosts of etcd's members are named as the members are.
+// hosts of etcd's members have the members' names.
 var (
 	members = []string{"m1", "m2", "m3"}
 	nodes   = []fleet.NodeConfig{{ID: "a", Mode: "auto"}, {ID: "b", Mode: "hot_standby"}, {ID: "c", Mode: "hot_backup"}}
@@ -47,7 +45,7 @@ var (
 // backup is the node that never leads.
 const backup = "c"
 
-// Start makes a network and starts a plane on it.
+// Start creates a network and starts a plane on it.
 func Start(ctx context.Context, cfg Config) (*Plane, error) {
 	hosts := slices.Clone(members)
 	for _, n := range nodes {

@@ -14,33 +14,33 @@ import (
 // Row is one row of the fault matrix.
 type Row struct {
 	Number int
-	What   string        // its kind, as evidence names it
-	TTL    time.Duration // that its plane has
+	What   string        // its kind, as in the evidence
+	TTL    time.Duration // of its plane
 	Main   bool          // it runs wherever tests run
-	Quiet  time.Duration // for how long at most no write is acknowledged while it lasts, if that is bounded
+	Quiet  time.Duration // the longest time without an acknowledged write while it lasts, if that is bounded
 	run    func(context.Context, *harm) error
 }
 
-// Bounds of what has no bound in the matrix: how long etcd takes to elect, a node to
-// load and to announce itself, and this machine to do what a clock told it to.
+// Bounds that the matrix does not give: how long etcd takes to elect a leader, a node to
+// load and to announce itself, and this machine to react to a clock.
 const (
 	election  = time.Second
 	promotion = 500 * time.Millisecond
 	slack     = 300 * time.Millisecond
 )
 
-// margin is by how much a master stops before its lease ends.
+// margin is how long before the end of its lease a master stops.
 func margin(ttl time.Duration) time.Duration { return max(500*time.Millisecond, ttl/10) }
 
-// failover is how soon there is a new master when one has stopped renewing.
+// failover is how soon there is a new master once the old one has stopped renewing.
 func failover(ttl time.Duration) time.Duration { return ttl + time.Second + promotion + time.Second }
 
-// whole is how soon a plane is whole again after all harm is healed.
+// whole is how soon a plane is complete again after all faults are healed.
 func whole(ttl time.Duration) time.Duration {
 	return ttl + election + 2*time.Second + promotion + 5*time.Second
 }
 
-// harm is a row that is being run.
+// harm is a row in progress.
 type harm struct {
 	*Plane
 	row    *Row
@@ -58,12 +58,12 @@ type stretch struct {
 	rule     wire.Rule
 }
 
-// both are the links between some hosts and others, with the same rule each way.
+// both are the links between some hosts and others, with the same rule in each direction.
 func both(a, b []string, r wire.Rule) []stretch { return []stretch{{a, b, r}, {b, a, r}} }
 
 var errHarmless = errors.New("no packet met the rule: the fault did not happen")
 
-// Result is what became of a row.
+// Result is the result of a row.
 type Result struct {
 	Row   *Row
 	Took  time.Duration
@@ -71,7 +71,7 @@ type Result struct {
 	Err   error
 }
 
-// Run runs a row on a plane that is whole, and waits until it is whole again.
+// Run runs a row on a complete plane, and waits until it is complete again.
 func (p *Plane) Run(ctx context.Context, row *Row) Result {
 	begun := p.Now()
 	h := &harm{Plane: p, row: row}
@@ -117,12 +117,12 @@ func (h *harm) whole(ctx context.Context) (*fleet.Node, error) {
 	return master, nil
 }
 
-// enough is how many answers clients get before harm is done, for it to hit something.
+// enough is how many answers clients get before a fault begins, so that it hits something.
 const enough = 50
 
-// strike sets rules, and notes the fault that begins by it; what it returns ends it, and
-// fails if no packet met a rule. Only a fault that disturbs may end a term, and then
-// there is a master again within the limit.
+// strike sets rules, and records the fault that begins with them. The returned func ends
+// it, and fails if no packet met a rule. Only a fault that disturbs may end a term, and
+// then there is a master again within the limit.
 func (h *harm) strike(target string, limit time.Duration, rules ...stretch) (heal func() error) {
 	h.begun, h.rules = h.Now(), rules
 	h.before = h.counts()
@@ -182,8 +182,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// soon asks again and again until what is awaited is so, and fails with the reason why
-// it is not when the fault is older than the limit.
+// soon repeats check until it succeeds, and fails with its last error when the fault is
+// older than the limit.
 func (h *harm) soon(ctx context.Context, what string, limit time.Duration, so func(context.Context) error) error {
 	for {
 		asked := h.since()

@@ -14,8 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/wire"
 )
 
-// TTLs of planes: one in which masters change soon, the default of the command, at which
-// a change of etcd's leader need not cost the master its term, and one that outlasts bad
+// TTLs of planes: one with which masters change quickly, the command's default, with which
+// a change of etcd's leader need not cost the master its term, and one that survives bad
 // lines.
 const (
 	quick   = 2 * time.Second
@@ -23,7 +23,7 @@ const (
 	patient = 10 * time.Second
 )
 
-// Rows returns the rows of the fault matrix that are about the network.
+// Rows returns the rows of the fault matrix about the network.
 func Rows() []*Row {
 	drop := wire.Rule{Drop: true}
 	return []*Row{
@@ -44,10 +44,9 @@ func Rows() []*Row {
 	}
 }
 
-// deposed is a row that takes etcd from the master: it stops by its own clock, another
-// one leads, and it rejoins when it can. The rules are those for requests and for
-// answers; tries is how often in a second it may try to connect, 0 where that is not
-// seen.
+// deposed is a row that cuts the master off from etcd: it stops by its own clock, another
+// node leads, and it rejoins when it can. The rules are those for requests and for answers;
+// tries is how often per second it may try to connect, 0 if that is not measured.
 func deposed(requests, answers wire.Rule, tries float64) func(context.Context, *harm) error {
 	return func(ctx context.Context, h *harm) error {
 		ttl, old := h.cfg.TTL, h.master
@@ -72,8 +71,8 @@ func deposed(requests, answers wire.Rule, tries float64) func(context.Context, *
 	}
 }
 
-// succeeded waits until the master has stopped, neither too late nor too early, and
-// another one leads, and then for a TTL in which nothing more may come of it.
+// succeeded waits until the master has stopped, neither too late nor too early, and another
+// node leads, and then for a TTL in which nothing else may happen.
 func (h *harm) succeeded(ctx context.Context, limit time.Duration) error {
 	ttl, old := h.cfg.TTL, h.master
 	if err := h.soon(ctx, "stopped", ttl-margin(ttl)+slack, func(ctx context.Context) error { return not(ctx, old, "MASTER") }); err != nil {
@@ -93,7 +92,7 @@ func (h *harm) succeeded(ctx context.Context, limit time.Duration) error {
 	return errors.Join(err, pause(ctx, ttl))
 }
 
-// undisturbed is a row in which nothing happens to the plane, for two TTLs.
+// undisturbed is a row in which nothing happens to the plane for two TTLs.
 func undisturbed(of []string, r wire.Rule) func(context.Context, *harm) error {
 	return func(ctx context.Context, h *harm) error {
 		heal := h.strike(h.master.ID, 0, both([]string{h.master.ID}, of, r)...)
@@ -111,7 +110,7 @@ func lossy(ctx context.Context, h *harm) error {
 	return errors.Join(err, heal())
 }
 
-// sameTerm checks that the master is the one it was, in the term it had.
+// sameTerm checks that the master is unchanged, in the same term.
 func (h *harm) sameTerm(ctx context.Context) error {
 	s, err := h.master.State(ctx)
 	if err == nil && (s.State != "MASTER" || s.Term != h.term) {
@@ -120,7 +119,7 @@ func (h *harm) sameTerm(ctx context.Context) error {
 	return err
 }
 
-// backupCutOff has the backup show how old its copy is, and catch up.
+// backupCutOff checks that the backup shows how old its copy is, and catches up.
 func backupCutOff(ctx context.Context, h *harm) error {
 	for _, r := range []wire.Rule{{Drop: true}, {Loss: 0.3}, {Delay: 500 * time.Millisecond, Jitter: 200 * time.Millisecond}} {
 		heal := h.strike(backup, 0, both([]string{backup}, members, r)...)
@@ -138,7 +137,7 @@ func backupCutOff(ctx context.Context, h *harm) error {
 	return nil
 }
 
-// stale checks what the backup says of its copy.
+// stale checks what the backup says about its copy.
 func (h *harm) stale(ctx context.Context, cut bool) error {
 	s, err := h.Node(backup).State(ctx)
 	switch {
@@ -171,8 +170,8 @@ func (h *harm) caughtUp(ctx context.Context, limit time.Duration) error {
 	})
 }
 
-// flapping cuts the master off for a second again and again, which is never long
-// enough to cost it its term.
+// flapping cuts the master off for a second again and again, never long enough to cost it
+// its term.
 func flapping(ctx context.Context, h *harm) error {
 	for range 30 {
 		heal := h.strike(h.master.ID, 0, both([]string{h.master.ID}, members, wire.Rule{Drop: true})...)
@@ -200,7 +199,7 @@ func leaderAlone(ctx context.Context, h *harm) error {
 	return errors.Join(err, heal())
 }
 
-// answered checks that clients have been answered more often than so often.
+// answered checks that clients have received more than that many answers.
 func (h *harm) answered(before int) func(context.Context) error {
 	return func(context.Context) error {
 		if n := h.Acknowledged() - before; n < enough {
@@ -231,9 +230,9 @@ func (h *harm) led(ctx context.Context, some []string) error {
 	return nil
 }
 
-// inFlight freezes the master while writes of its are on their way, for so long that
-// another one leads before they arrive. They are of mementos that nobody else writes, so
-// that nothing but the fence can refuse them.
+// inFlight freezes the master while its writes are on their way, until another node leads
+// before they arrive. They are writes of mementos that nobody else writes, so that only the
+// fence can refuse them.
 func inFlight(ctx context.Context, h *harm) error {
 	ttl, old := h.cfg.TTL, h.master
 	late := ttl + 3*time.Second
@@ -245,7 +244,7 @@ func inFlight(ctx context.Context, h *harm) error {
 	err := pause(ctx, 300*time.Millisecond)
 	heal := h.strike(old.ID, failover(ttl), stretch{[]string{old.ID}, members, wire.Rule{Delay: late}})
 	if err == nil {
-		err = pause(ctx, 100*time.Millisecond) // one of each writer is under way
+		err = pause(ctx, 100*time.Millisecond) // one of each writer is in progress
 	}
 	if err == nil {
 		err = old.Process().Freeze(ctx)
@@ -267,8 +266,8 @@ func inFlight(ctx context.Context, h *harm) error {
 	return h.soon(ctx, "stopped", woke+time.Second, func(ctx context.Context) error { return not(ctx, old, "MASTER") })
 }
 
-// writeUntilLate writes one memento after the other through the master, until one is not
-// acknowledged.
+// writeUntilLate writes one memento after the other through the master, until a write is
+// not acknowledged.
 func (h *harm) writeUntilLate(ctx context.Context, writer string) {
 	for n := 0; ctx.Err() == nil; n++ {
 		if !h.Write(ctx, fmt.Sprint(writer, "-", n), h.master, fmt.Sprint("late/", writer, "-", n)) {
@@ -277,7 +276,7 @@ func (h *harm) writeUntilLate(ctx context.Context, writer string) {
 	}
 }
 
-// is checks that a node is in a state, not that it is in another one.
+// is checks that a node is in a state, or that it is not.
 func is(ctx context.Context, n *fleet.Node, state string) error {
 	s, err := n.State(ctx)
 	if err == nil && s.State != state {

@@ -12,7 +12,7 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// row is one line of the score card: a figure, and how it is read from a score.
+// row is one line of the score card: a figure, and how to compute it from a score.
 type row struct {
 	name string
 	read func(judge.Score) string
@@ -81,7 +81,7 @@ func (s *soak) card() string {
 	return b.String()
 }
 
-// times are how long there was no master, by what was done, for kills and handovers.
+// times are the times without a master, by fault, for kills and handovers.
 func (s *soak) times() (all []row) {
 	kinds := make(map[string]bool)
 	for _, l := range s.layers {
@@ -103,7 +103,7 @@ func (s *soak) times() (all []row) {
 	return all
 }
 
-// commit names what was run.
+// commit names the tested revision.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {

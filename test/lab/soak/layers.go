@@ -18,10 +18,10 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/judge"
 )
 
-// layer is one layer of the laboratory: a test that takes a seed, and prints a score.
+// layer is one layer of the laboratory: a test that takes a seed and prints a score.
 type layer struct {
 	name  string // of its package
-	seeds int    // in a turn
+	seeds int    // per turn
 	args  func(seed uint64, keep string) []string
 	score judge.Score
 	bin   string
@@ -57,7 +57,7 @@ func choose(names []string, seeds int) ([]*layer, error) {
 // soak is one run of this command.
 type soak struct {
 	layers   []*layer
-	seed     uint64 // of the next turn, of layers that take one seed in a turn
+	seed     uint64 // of the next turn, for layers that take one seed per turn
 	turns    int
 	failed   int
 	keep     string
@@ -66,7 +66,7 @@ type soak struct {
 	began    time.Time
 }
 
-// build builds the tests of all layers, once.
+// build builds the tests of all layers once.
 func (s *soak) build(ctx context.Context) (err error) {
 	if s.bins, err = os.MkdirTemp("", "soak"); err != nil {
 		return fmt.Errorf("make a directory for tests: %w", err)
@@ -109,7 +109,7 @@ func (s *soak) turn(ctx context.Context) {
 	s.turns++
 }
 
-// once runs the test of a layer, and has it end by itself when the soak is interrupted.
+// once runs the test of a layer, and lets it end by itself when the soak is interrupted.
 func (s *soak) once(ctx context.Context, l *layer, seed uint64) ([]byte, error) {
 	args := append([]string{"-test.v", "-test.timeout", "1h"}, l.args(seed, s.keep)...)
 	cmd := exec.CommandContext(ctx, l.bin, args...)
@@ -123,7 +123,7 @@ func (s *soak) once(ctx context.Context, l *layer, seed uint64) ([]byte, error) 
 	return out, nil
 }
 
-// add adds the scores in what a test printed, and counts them.
+// add adds the scores in a test's output, and counts them.
 func (l *layer) add(out []byte) (count int) {
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, 64<<20)
@@ -136,7 +136,7 @@ func (l *layer) add(out []byte) (count int) {
 	return count
 }
 
-// found keeps what a test printed that failed, and tells its end.
+// found keeps the output of a failed test, and prints its end.
 func (s *soak) found(l *layer, seed uint64, out []byte, err error) {
 	s.failed++
 	path := filepath.Join(s.keep, fmt.Sprintf("soak-%s-%d.log", l.name, seed))

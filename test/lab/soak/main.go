@@ -1,9 +1,9 @@
-// Command soak runs the layers of the fault laboratory in turn, with one seed after the
-// other, until its time is over, and prints the score card of all they found.
+// Command soak runs the layers of the fault laboratory in turn, one seed after the other,
+// until its time is over, and prints the score card of all findings.
 //
 //	go run ./test/lab/soak -dur 2h
 //
-// What a layer finds is kept and told, and the soak goes on; it ends with an error then.
+// The soak keeps and reports what a layer finds, and goes on; it then exits with an error.
 package main
 
 import (
@@ -37,11 +37,11 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	length := flags.Duration("dur", 10*time.Minute, "how long to go on; a turn that has begun ends first")
-	seeds := flags.Int("seeds", 200, "how many seeds of fake time there are in a turn, beside one of real time")
+	length := flags.Duration("dur", 10*time.Minute, "how long to run; a turn that has begun ends first")
+	seeds := flags.Int("seeds", 200, "seeds in virtual time per turn, next to one in real time")
 	first := flags.Uint64("first", 1, "the first seed of each layer")
 	layers := flags.String("layers", "bubble,fleet,network", "which layers to run")
-	keep := flags.String("keep", os.TempDir(), "directory in which what fails is kept")
+	keep := flags.String("keep", os.TempDir(), "directory in which failures are kept")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("read arguments: %w", err)
 	}

@@ -23,8 +23,8 @@ func pretended(t *testing.T, script string) *layer {
 	return &layer{name: "soak", bin: bin, seeds: 1, args: func(uint64, string) []string { return nil }}
 }
 
-// Promise: what a layer finds is kept and told, and does not end the soak; what all
-// print is added up.
+// Promise: findings of a layer are kept and reported, and do not end the soak; all scores
+// are added up.
 func TestSoak_GoesOnAfterAFinding(t *testing.T) {
 	t.Chdir("../../..")
 	score := judge.Score{

@@ -12,17 +12,17 @@ const capacity = 4096
 
 // Rule is what a link does to packets. The zero Rule lets all of them through.
 type Rule struct {
-	Drop        bool // none arrives
-	Reject      bool // none arrives, and the sender of TCP is told that the connection is reset
-	Unreachable bool // none arrives, and the sender is told that there is no way to the other end
+	Drop        bool // no packet arrives
+	Reject      bool // no packet arrives, and a TCP sender gets a reset
+	Unreachable bool // no packet arrives, and the sender is told that the destination is unreachable
 
-	Loss      float64       // how likely a packet is lost
-	Duplicate float64       // how likely it arrives twice
-	Reorder   float64       // how likely it overtakes all that wait
-	Delay     time.Duration // how long it is on its way,
-	Jitter    time.Duration // more or less
+	Loss      float64       // probability that a packet is lost
+	Duplicate float64       // probability that it arrives twice
+	Reorder   float64       // probability that it overtakes all waiting packets
+	Delay     time.Duration // the time it takes,
+	Jitter    time.Duration // plus or minus
 
-	Port uint16 // if set, only TCP from or to that port is meant, and all else gets through
+	Port uint16 // if set, the rule applies only to TCP from or to that port
 }
 
 // Counts is what a link has done to packets so far.
@@ -30,14 +30,14 @@ type Counts struct {
 	Carried    int // brought to the other end
 	Dropped    int // by Drop or Loss
 	Rejected   int // by Reject or Unreachable
-	Opening    int // of those rejected, attempts to connect
+	Opening    int // attempts to connect among those rejected
 	Duplicated int
 	Reordered  int
 	Delayed    int
 	Overflowed int // lost at a full queue
 }
 
-// Plus adds up.
+// Plus adds up counts.
 func (c Counts) Plus(d Counts) Counts {
 	return Counts{
 		c.Carried + d.Carried, c.Dropped + d.Dropped, c.Rejected + d.Rejected, c.Opening + d.Opening,
@@ -72,7 +72,7 @@ func newLink(seed uint64, from, to *Host) *Link {
 	}
 }
 
-// Set replaces the rule, for what is sent from now on.
+// Set replaces the rule, for packets sent from now on.
 func (l *Link) Set(r Rule) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,7 +86,7 @@ func (l *Link) Counts() Counts {
 	return l.counts
 }
 
-// take does to p what the rule says.
+// take applies the rule to p.
 func (l *Link) take(p packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +143,7 @@ func (l *Link) enqueue(p packet) {
 	}
 }
 
-// deliver brings what is due to the other end, until stop is closed.
+// deliver brings due packets to the other end, until stop is closed.
 func (l *Link) deliver(stop <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -5,10 +5,10 @@ import (
 	"net/netip"
 )
 
-// packet is one packet of IPv4. What else a host sends is not carried.
+// packet is one IPv4 packet. Whatever else a host sends is not carried.
 type packet []byte
 
-// Where things stand in the headers.
+// Offsets in the headers.
 const (
 	ipHeader  = 20
 	tcpHeader = 20
@@ -26,12 +26,12 @@ func (p packet) valid() bool {
 	return len(p) >= ipHeader && p[0]>>4 == 4 && p.options() >= ipHeader && len(p) >= p.options()
 }
 
-// options is where the header of IP ends.
+// options is where the IP header ends.
 func (p packet) options() int { return int(p[0]&0xf) * 4 }
 
 func (p packet) to() netip.Addr { return netip.AddrFrom4([4]byte(p[16:20])) }
 
-// tcp returns the segment that p holds, nil if it does not begin one.
+// tcp returns the segment in p, nil if p does not begin one.
 func (p packet) tcp() []byte {
 	fragment := binary.BigEndian.Uint16(p[6:]) & 0x1fff
 	if p[9] != protocolTCP || fragment != 0 || len(p) < p.options()+tcpHeader {
@@ -46,13 +46,14 @@ func (p packet) port(n uint16) bool {
 	return t != nil && (binary.BigEndian.Uint16(t) == n || binary.BigEndian.Uint16(t[2:]) == n)
 }
 
-// opening reports whether p asks for a connection.
+// opening reports whether p requests a connection.
 func (p packet) opening() bool {
 	t := p.tcp()
 	return t != nil && t[13]&(flagSYN|flagACK) == flagSYN
 }
 
-// answer begins a packet back to the sender of p, with room for what follows IP's header.
+// answer begins a packet back to the sender of p, with room for the data after the IP
+// header.
 func (p packet) answer(protocol byte, size int) packet {
 	a := make(packet, ipHeader+size)
 	a[0] = 4<<4 | ipHeader/4
@@ -64,8 +65,8 @@ func (p packet) answer(protocol byte, size int) packet {
 	return a
 }
 
-// unreachable returns what a router would have answered that knows no way to where p
-// goes (RFC 792): p's own beginning, behind a header.
+// unreachable returns the answer of a router that has no route to the destination of p (RFC
+// 792): a header and the beginning of p.
 func (p packet) unreachable() packet {
 	const header, hostUnreachable = 8, 3<<8 | 1
 	quoted := p[:min(len(p), p.options()+8)&^1]
@@ -77,8 +78,7 @@ func (p packet) unreachable() packet {
 	return a
 }
 
-// reset returns what the other end would have answered to a segment of no connection
-// that it knows (RFC 9293, 3.5.2).
+// reset returns the answer to a segment of an unknown connection (RFC 9293, 3.5.2).
 func (p packet) reset() (packet, bool) {
 	t := p.tcp()
 	if t == nil || t[13]&flagRST != 0 {
@@ -108,7 +108,7 @@ func (p packet) reset() (packet, bool) {
 	return answer, true
 }
 
-// checksum is that of the Internet, over an even number of bytes.
+// checksum is the Internet checksum of an even number of bytes.
 func checksum(sum uint32, b []byte) uint16 {
 	for i := 0; i < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))

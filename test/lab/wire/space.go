@@ -23,10 +23,10 @@ func wireName(number int) string { return prefix + strconv.Itoa(number) }
 
 func namespace(number int, host string) string { return wireName(number) + "." + host }
 
-// hostAddress is out of what is set aside for tests of networks (RFC 2544).
+// hostAddress is from the range reserved for network tests (RFC 2544).
 func hostAddress(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}) }
 
-// build claims a number, and makes the namespaces with what is in them.
+// build claims a number, and creates the namespaces and their content.
 func (w *Wire) build(hosts []string) (err error) {
 	for w.number = range maxWires {
 		if w.claim, err = claim(w.number); err == nil {
@@ -49,7 +49,7 @@ func (w *Wire) build(hosts []string) (err error) {
 	return nil
 }
 
-// claim takes a number, unless another process has it: an abstract address is nobody's
+// claim takes a number, unless another process has it: an abstract address is free again
 // once its process has ended.
 func claim(number int) (net.Listener, error) {
 	l, err := net.Listen("unix", "@"+wireName(number))
@@ -59,8 +59,8 @@ func claim(number int) (net.Listener, error) {
 	return l, nil
 }
 
-// connect gives the host a device, which has another name until it is where no other
-// device is.
+// connect gives the host a device. It has another name until it is in the namespace, where
+// there is no other device.
 func (h *Host) connect(passing string) (err error) {
 	if h.device, err = newDevice(passing); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (h *Host) connect(passing string) (err error) {
 	return ipIn(h.Namespace, "link set lo up", fmt.Sprintf("addr add %s/24 dev wire", h.Address), "link set wire up")
 }
 
-// sweep removes what runs have left that were killed.
+// sweep removes what killed runs have left behind.
 func sweep() error {
 	out, err := exec.Command("ip", "netns", "list").Output()
 	if err != nil {
@@ -95,7 +95,7 @@ func sweep() error {
 			return err
 		}
 		for _, space := range spaces {
-			_, problem := removeSpace(space) // its processes have lost who would have ended them
+			_, problem := removeSpace(space) // the process that would have ended its processes is gone
 			err = errors.Join(err, problem)
 		}
 		if err := errors.Join(err, mine.Close()); err != nil {
@@ -114,8 +114,8 @@ func removeEmpty(space string) error {
 	return err
 }
 
-// removeSpace removes a namespace and kills the processes in it, which are then those
-// of its run: nobody else knows it.
+// removeSpace removes a namespace and kills the processes in it. They belong to its run:
+// nobody else knows it.
 func removeSpace(space string) (killed []int, err error) {
 	out, err := exec.Command("ip", "netns", "pids", space).Output()
 	if err != nil {
@@ -127,7 +127,7 @@ func removeSpace(space string) (killed []int, err error) {
 			return killed, fmt.Errorf("processes in %s: %w", space, err)
 		}
 		if pid == os.Getpid() {
-			continue // a thread of this process is there to make a socket
+			continue // a thread of this process is there to create a socket
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
 			killed = append(killed, pid)

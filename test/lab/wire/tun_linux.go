@@ -11,8 +11,8 @@ import (
 
 const tunDevice = "/dev/net/tun"
 
-// newDevice makes a TUN device in the root namespace, which lasts until it is closed,
-// or until this process ends.
+// newDevice creates a TUN device in the root namespace. It lasts until it is closed or this
+// process ends.
 func newDevice(name string) (*os.File, error) {
 	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -30,7 +30,7 @@ func newDevice(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// within runs f on a thread that is in a namespace for that long.
+// within runs f on a thread that is in a namespace for that time.
 func within(space string, f func() error) error {
 	away, err := os.Open("/run/netns/" + space)
 	if err != nil {
@@ -48,7 +48,7 @@ func within(space string, f func() error) error {
 		err = f()
 	}
 	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, back) // the thread stays locked: nobody else is to get it
+		return errors.Join(err, back) // the thread stays locked: nobody else must get it
 	}
 	runtime.UnlockOSThread()
 	return err

@@ -1,22 +1,21 @@
-// Package wire is a network that does what it is told: hosts that are namespaces of
-// this machine, and between each two of them a link in each direction that delays,
-// loses, repeats or refuses what is sent over it, by a rule that can be changed at
-// any time.
+// Package wire is a controllable network: hosts that are namespaces of this machine, and
+// between each two of them a link in each direction that delays, loses, repeats or refuses
+// packets, by a rule that can be changed at any time.
 //
 // Each host has one interface besides its loopback, a TUN device whose other end is held
-// here. So a packet of IP is what is carried, with no ARP to be lost on its way, and the
-// kernel needs nothing but namespaces: netem is in few of them. The runner comes to a
-// host from within, by sockets that are made in its namespace (Host.Dial), so no rule is
-// ever in its way, and nothing leads out of the network.
+// here. So IP packets are carried, without ARP that could be lost, and the kernel needs
+// nothing but namespaces: netem is often missing. The test reaches a host from inside,
+// through sockets created in its namespace (Host.Dial), so no rule is ever in its way, and
+// nothing leads out of the network.
 //
-// A link is a queue. What is on its way arrives, whatever rule comes later; what is
-// sent after it waits behind it. A queue holds [capacity] packets, and what comes to a
-// full one is lost, as at a router, and counted.
+// A link is a queue. A packet on its way arrives, whatever rule comes later; what is sent
+// afterwards waits behind it. A queue holds [capacity] packets; further packets are lost,
+// as at a router, and counted.
 //
-// All names on the machine begin with "labwire" and the number of the wire. The number
-// is claimed by a socket that the kernel closes when the process ends, however it does:
-// whoever gets the number knows that whatever else has it is left from a run that was
-// killed. [New] sweeps all of that away.
+// All names on the machine begin with "labwire" and the number of the wire. The number is
+// claimed by a socket that the kernel closes when the process ends in any way: the process
+// that gets the number knows that everything else with it is left from a killed run. [New]
+// removes all of that.
 package wire
 
 import (
@@ -34,14 +33,14 @@ import (
 // Wire is a network, until it is closed.
 type Wire struct {
 	number int
-	claim  net.Listener // of the number
+	claim  net.Listener // claims the number
 	hosts  []*Host
 	links  map[ends]*Link
 
 	stop   chan struct{} // closed by Close
 	group  sync.WaitGroup
 	close  sync.Once
-	closed error // what Close returned, once it has
+	closed error // the result of Close
 }
 
 // Host is one namespace.
@@ -58,7 +57,7 @@ type ends struct{ from, to string }
 // maxHosts is how many hosts have an address.
 const maxHosts = 254
 
-// Possible returns why no wire can be made here, nil if one can.
+// Possible returns why no wire can be created here, nil if one can.
 func Possible() error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can make a namespace")
@@ -72,8 +71,8 @@ func Possible() error {
 	return nil
 }
 
-// New makes a network of hosts, with nothing in the way of anything. What a link does
-// by chance follows from seed and the names of its ends.
+// New creates a network of hosts without any fault. Random decisions of a link follow from
+// seed and the names of its ends.
 func New(seed uint64, hosts ...string) (*Wire, error) {
 	if len(hosts) > maxHosts {
 		return nil, fmt.Errorf("%d hosts, a wire has addresses for %d", len(hosts), maxHosts)
@@ -101,7 +100,7 @@ func New(seed uint64, hosts ...string) (*Wire, error) {
 	return w, nil
 }
 
-// Host returns the host of that name; it has to be there.
+// Host returns the host of that name; it must exist.
 func (w *Wire) Host(name string) *Host {
 	i := slices.IndexFunc(w.hosts, func(h *Host) bool { return h.Name == name })
 	return w.hosts[i]
@@ -110,7 +109,7 @@ func (w *Wire) Host(name string) *Host {
 // Dial connects to an address from the host itself, whatever the rules are.
 func (h *Host) Dial(ctx context.Context, network, address string) (c net.Conn, err error) {
 	err = within(h.Namespace, func() (err error) {
-		// For an address that is no name the dialer needs no other thread than this.
+		// For a numeric address the dialer needs no other thread.
 		c, err = new(net.Dialer).DialContext(ctx, network, address)
 		return err
 	})
@@ -134,8 +133,8 @@ func (w *Wire) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return nil, fmt.Errorf("dial: no host has %s", at.Addr())
 }
 
-// Link returns the link from one host to another, which have to be there. Rules for
-// the other direction are those of another link.
+// Link returns the link from one host to another; both must exist. The other direction is
+// another link.
 func (w *Wire) Link(from, to string) *Link { return w.links[ends{from, to}] }
 
 // Set sets the rule of each link from one of the hosts to another.
@@ -147,14 +146,14 @@ func (w *Wire) Set(from, to []string, r Rule) {
 	}
 }
 
-// Heal takes all rules away.
+// Heal removes all rules.
 func (w *Wire) Heal() {
 	for _, l := range w.links {
 		l.Set(Rule{})
 	}
 }
 
-// Counts returns what all links from one of the hosts to another have done in all.
+// Counts returns the sum of the counts of all links from one of the hosts to another.
 func (w *Wire) Counts(from, to []string) Counts {
 	var sum Counts
 	for _, a := range from {
@@ -165,8 +164,8 @@ func (w *Wire) Counts(from, to []string) Counts {
 	return sum
 }
 
-// Close ends the network and removes its namespaces. Processes that are left in them
-// are killed and are an error: who started them should have ended them.
+// Close ends the network and removes its namespaces. Processes that are left in them are
+// killed and reported as an error: their starter should have ended them.
 func (w *Wire) Close() error {
 	w.close.Do(func() {
 		close(w.stop)
@@ -184,8 +183,7 @@ func (w *Wire) Close() error {
 	return w.closed
 }
 
-// carry brings each packet that comes from a host to the link that it is for, until the
-// host's device is closed.
+// carry brings each packet from a host to its link, until the host's device is closed.
 func (w *Wire) carry(from *Host) {
 	buf := make([]byte, 1<<16)
 	for {
@@ -205,6 +203,6 @@ func (w *Wire) carry(from *Host) {
 	}
 }
 
-// receive puts a packet into a host's device. One that the kernel does not take is
+// receive puts a packet into a host's device. A packet that the kernel does not accept is
 // lost, as any packet may be.
 func (h *Host) receive(p packet) { _, _ = h.device.Write(p) }

@@ -20,7 +20,7 @@ import (
 
 const port = 4000
 
-// lab makes a wire with a server on host b, or says why it cannot.
+// lab creates a wire with a server on host b, or skips the test.
 func lab(t *testing.T) *Wire {
 	t.Helper()
 	if testing.Short() {
@@ -42,7 +42,7 @@ func lab(t *testing.T) *Wire {
 	return w
 }
 
-// serve greets whoever comes to the host, and then says what it is told.
+// serve greets each client of the host, and then echoes.
 func serve(t *testing.T, h *Host) {
 	t.Helper()
 	var l net.Listener
@@ -96,7 +96,7 @@ func TestWire_CarriesWhatNoRuleStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("greeted after %v", took)
-	// A megabyte, there and back, while something is delayed on another link.
+	// A megabyte there and back, while another link delays.
 	w.Link("c", "b").Set(Rule{Delay: time.Hour})
 	sent := strings.Repeat("0123456789abcdef", 1<<16)
 	var group sync.WaitGroup
@@ -123,7 +123,8 @@ func TestWire_DelaysEachWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A connection costs one round trip; the greeting comes with the other's next word.
+	// A connection takes one round trip; the greeting comes with the next message of the
+	// other side.
 	if took < 3*delay || took > 10*delay {
 		t.Errorf("greeted after %v at %v each way", took, delay)
 	}
@@ -131,7 +132,7 @@ func TestWire_DelaysEachWay(t *testing.T) {
 		t.Errorf("counted %+v", n)
 	}
 	w.Heal()
-	// What is sent now waits behind what was sent before, at most.
+	// At most, a packet sent now waits behind those sent before.
 	if _, took, err = greeted(t, w, "a", 10*time.Second); err != nil || took >= 3*delay {
 		t.Errorf("healed, greeted after %v, %v", took, err)
 	}
@@ -254,7 +255,7 @@ func TestWire_HasAnAddressForEachHost(t *testing.T) {
 	}
 }
 
-// onMachine lists what of a wire's there is.
+// onMachine lists what exists of a wire.
 func onMachine(t *testing.T, number int) []string {
 	t.Helper()
 	var found []string
@@ -291,7 +292,7 @@ func TestWire_LeavesNothing(t *testing.T) {
 	if found := onMachine(t, w.number); len(found) > 0 {
 		t.Errorf("left: %v", found)
 	}
-	w.closed = nil // what was left is what was tested
+	w.closed = nil // the leftovers are what is tested
 }
 
 // inside waits until a process is in a namespace.
