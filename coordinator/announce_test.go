@@ -7,6 +7,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -138,13 +139,13 @@ func TestAnnounce_StoreFillsUpBeforeIt(t *testing.T) {
 		settle()
 		select {
 		case err := <-a.committing(t, "entity/x"):
-			if !errors.Is(err, rebind.ErrStoreFull) {
+			if !errors.Is(err, driver.ErrStoreFull) {
 				t.Errorf("write = %v, want no room for it", err)
 			}
 		default:
 			t.Error("who has no room is not told so before the announcement")
 		}
-		if _, err := changeMode(t, a, modes.Standby); !errors.Is(err, rebind.ErrStoreFull) {
+		if _, err := changeMode(t, a, modes.Standby); !errors.Is(err, driver.ErrStoreFull) {
 			t.Errorf("change of mode = %v, want no room for it", err)
 		}
 		l.server.Before(func(string, memstore.Call) error { return nil })

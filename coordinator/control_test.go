@@ -174,7 +174,7 @@ func (c *control) act(r *rand.Rand, name string) {
 func expected(err error) bool {
 	return slices.ContainsFunc([]error{
 		coordinator.ErrStopped, driver.ErrRefused, coordinator.ErrMasterExists, coordinator.ErrNotMaster,
-		coordinator.ErrPending, rebind.ErrUnknown, rebind.ErrUnavailable, rebind.ErrFenced, context.DeadlineExceeded,
+		coordinator.ErrPending, rebind.ErrUnknown, rebind.ErrUnavailable, driver.ErrFenced, context.DeadlineExceeded,
 	}, func(known error) bool { return errors.Is(err, known) })
 }
 

@@ -125,7 +125,7 @@ func (l *loop) abdicate(ctx context.Context, event modes.Event, why driver.Reaso
 // stepDown gives the term up because the mode says so, and goes where it says.
 func (l *loop) stepDown() step {
 	err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonDemotion, "mode changed to "+l.mode.String())
-	if errors.Is(err, rebind.ErrStoreFull) {
+	if errors.Is(err, driver.ErrStoreFull) {
 		return l.leadOn(err)
 	}
 	if err != nil {

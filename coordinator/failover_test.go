@@ -316,7 +316,7 @@ func TestNode_WriteOfDeposedMasterIsRefused(t *testing.T) {
 		put(t, b, "entity/x", "new")
 		l.server.Heal("a")
 		err := <-late
-		if !errors.Is(err, rebind.ErrFenced) && !errors.Is(err, rebind.ErrUnavailable) {
+		if !errors.Is(err, driver.ErrFenced) && !errors.Is(err, rebind.ErrUnavailable) {
 			t.Errorf("late write = %v, want it refused", err)
 		}
 		settle()
@@ -371,7 +371,7 @@ func TestNode_FullStore(t *testing.T) {
 		pass(3 * ttl)
 		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
 		_, err := a.Commit(t.Context(), rebind.Delta{Ops: []rebind.Op{{Name: "entity/y", Put: &rebind.Content{}}}})
-		if !errors.Is(err, rebind.ErrStoreFull) {
+		if !errors.Is(err, driver.ErrStoreFull) {
 			t.Errorf("put = %v, want ErrStoreFull", err)
 		}
 		if _, err := a.Commit(t.Context(), rebind.Delta{Ops: []rebind.Op{{Name: "entity/x"}}}); err != nil {

@@ -108,7 +108,7 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 	defer context.AfterFunc(ctx, cancel)()
 	n.log.Info("handover offered", zap.String("handover", offer.ID), zap.String("to", target.ID))
 	if err := r.Offer(wait, &offer); err != nil {
-		if errors.Is(err, rebind.ErrClosed) {
+		if errors.Is(err, driver.ErrClosed) {
 			return driver.Member{}, ErrNotMaster
 		}
 		n.retract(r)

@@ -200,7 +200,7 @@ func TestChangeMode_OfAMasterInAFullStoreIsTakenBack(t *testing.T) {
 		l.server.Fill(true)
 		for _, to := range []modes.Mode{modes.Standby, modes.HotBackup, modes.Disabled} {
 			change, err := changeMode(t, a, to)
-			if !errors.Is(err, rebind.ErrStoreFull) || change.Current != (coordinator.ModeState{Mode: modes.Auto, State: modes.StateMaster}) {
+			if !errors.Is(err, driver.ErrStoreFull) || change.Current != (coordinator.ModeState{Mode: modes.Auto, State: modes.StateMaster}) {
 				t.Errorf("change to %s = %+v, %v", to, change, err)
 			}
 			if s := a.Status(); !s.Acting || s.Mode != modes.Auto {

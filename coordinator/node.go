@@ -281,7 +281,7 @@ func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, erro
 	}
 	r, err := l.Commit(ctx, d)
 	n.noteRoom(&d, err)
-	if errors.Is(err, rebind.ErrClosed) {
+	if errors.Is(err, driver.ErrClosed) {
 		return r, ErrNotMaster
 	}
 	return r, err
@@ -291,7 +291,7 @@ func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, erro
 // takes them again. Deletes tell nothing.
 func (n *Node) noteRoom(d *rebind.Delta, err error) {
 	switch {
-	case errors.Is(err, rebind.ErrStoreFull):
+	case errors.Is(err, driver.ErrStoreFull):
 		if !n.full.Swap(true) {
 			n.log.Warn("store is full, puts are refused", zap.Error(err))
 		}

@@ -41,7 +41,7 @@ func (l *Leader) Term() int64 { return l.reign.Number() }
 func (l *Leader) View() *rebind.View { return l.mirror.View() }
 
 // Commit stores d as [replica.Persister.Commit] does. Once the term is over it
-// returns [rebind.ErrClosed] for what was not sent and [rebind.ErrFenced] for what
+// returns [driver.ErrClosed] for what was not sent and [driver.ErrFenced] for what
 // the store refused; nothing was written.
 //
 // While this node announces itself d goes out, and Commit returns when that is done, or

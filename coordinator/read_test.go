@@ -124,7 +124,7 @@ func TestNode_PastIsReadFromTheStore(t *testing.T) {
 			t.Errorf("of the future: %v, want ErrAhead", err)
 		}
 		l.server.Compact()
-		if _, _, err := a.Past(t.Context(), first, "", 10); !errors.Is(err, rebind.ErrCompacted) {
+		if _, _, err := a.Past(t.Context(), first, "", 10); !errors.Is(err, driver.ErrCompacted) {
 			t.Errorf("of what is compacted: %v, want ErrCompacted", err)
 		}
 		l.server.Cut("a")

@@ -50,7 +50,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 		w.ops = append(w.ops, clientv3.OpPut(key, value))
 	}
 	if size > maxRequest {
-		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", rebind.ErrTooLarge, size, maxRequest)
+		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", driver.ErrTooLarge, size, maxRequest)
 	}
 	w.size = size
 	w.reads = func(how ...clientv3.OpOption) []clientv3.Op {

@@ -132,7 +132,7 @@ func doubtfulCommits() []doubtful {
 		{"a put that was not applied is sent again", loseRequest, nil, replace, nil, "2", 1},
 		{"a deletion that was applied is found to be", loseAnswer, nil, remove, nil, "", 1},
 		{"a deletion that was not applied is sent again", loseRequest, nil, remove, nil, "", 1},
-		{"a put whose term ended before it was applied never is", loseRequest, depose, replace, rebind.ErrFenced, "1", 0},
+		{"a put whose term ended before it was applied never is", loseRequest, depose, replace, driver.ErrFenced, "1", 0},
 		{"a put that was applied before its term ended is", loseAnswer, depose, replace, nil, "2", 1},
 		{"a deletion in a term that ended cannot be told", loseAnswer, depose, remove, rebind.ErrUnknown, "", 1},
 		{"a put that somebody has written over cannot be told", loseAnswer, overwrite, replace, rebind.ErrUnknown, "3", 1},
@@ -337,7 +337,7 @@ func TestPass_LostAnswer(t *testing.T) {
 		if term == nil || term.Number() <= old.Number() {
 			l.t.Fatalf("target got %v", term)
 		}
-		if _, err := l.commit(etcdstore.Blind(old), "late", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrFenced) {
+		if _, err := l.commit(etcdstore.Blind(old), "late", 0, put("entity/x", "1")); !errors.Is(err, driver.ErrFenced) {
 			l.t.Errorf("old master writes on: %v", err)
 		}
 		for _, s := range []string{"a", "b"} {

@@ -26,17 +26,17 @@ func translate(err error) error {
 	case err == nil, errors.Is(err, driver.ErrDenied): // by a login
 		return err
 	case errors.Is(err, rpctypes.ErrCompacted):
-		meaning = rebind.ErrCompacted
+		meaning = driver.ErrCompacted
 	case errors.Is(err, rpctypes.ErrFutureRev):
 		meaning = driver.ErrAhead
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		meaning = rebind.ErrStoreFull
+		meaning = driver.ErrStoreFull
 	case errors.Is(err, rpctypes.ErrCorrupt):
 		meaning = driver.ErrStoreCorrupt
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		meaning = driver.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooBigToSend(err):
-		meaning = rebind.ErrTooLarge
+		meaning = driver.ErrTooLarge
 	case errors.Is(err, rpctypes.ErrUserEmpty):
 		meaning = errNobody
 	case errors.Is(err, rpctypes.ErrPermissionDenied):

@@ -76,16 +76,16 @@ func TestFence_RefusesADeposedMasterThatDoesNotKnow(t *testing.T) {
 			}
 			by(l)
 			l.elect(l.join("b"))
-			if _, err := l.commit(old, "after", 0, put("entity/y", "late")); !errors.Is(err, rebind.ErrFenced) {
+			if _, err := l.commit(old, "after", 0, put("entity/y", "late")); !errors.Is(err, driver.ErrFenced) {
 				t.Errorf("commit = %v, want ErrFenced", err)
 			}
-			if err := old.Announce(l.ctx(), recordOf("a"), driver.HistoryEntry{Term: old.Number()}); !errors.Is(err, rebind.ErrFenced) {
+			if err := old.Announce(l.ctx(), recordOf("a"), driver.HistoryEntry{Term: old.Number()}); !errors.Is(err, driver.ErrFenced) {
 				t.Errorf("announce = %v, want ErrFenced", err)
 			}
-			if err := old.Publish(l.ctx(), recordOf("a")); !errors.Is(err, rebind.ErrFenced) {
+			if err := old.Publish(l.ctx(), recordOf("a")); !errors.Is(err, driver.ErrFenced) {
 				t.Errorf("publish = %v, want ErrFenced", err)
 			}
-			if err := old.Offer(l.ctx(), &driver.Offer{ID: "h"}); !errors.Is(err, rebind.ErrFenced) {
+			if err := old.Offer(l.ctx(), &driver.Offer{ID: "h"}); !errors.Is(err, driver.ErrFenced) {
 				t.Errorf("offer = %v, want ErrFenced", err)
 			}
 			if got := l.payload("entity/y"); got != "" {
@@ -100,7 +100,7 @@ func TestFence_RefusesAMasterWithoutItsKeyAlthoughItsRecordStands(t *testing.T) 
 	l := newLab(t)
 	old := etcdstore.Blind(l.elect(l.join("a")))
 	l.DeleteCandidate("a")
-	if _, err := l.commit(old, "op", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrFenced) {
+	if _, err := l.commit(old, "op", 0, put("entity/x", "1")); !errors.Is(err, driver.ErrFenced) {
 		t.Errorf("commit = %v, want ErrFenced", err)
 	}
 }
@@ -111,7 +111,7 @@ func TestFence_RefusesAMasterWhoseTermRecordWasReplaced(t *testing.T) {
 	old := etcdstore.Blind(l.elect(l.join("a")))
 	_, err := l.raw.Put(l.ctx(), l.key("term"), `{"term":999,"key":"elsewhere","node":"z"}`)
 	l.must(err)
-	if _, err := l.commit(old, "op", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrFenced) {
+	if _, err := l.commit(old, "op", 0, put("entity/x", "1")); !errors.Is(err, driver.ErrFenced) {
 		t.Errorf("commit = %v, want ErrFenced", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // skewed is the clock of a machine that can be put to sleep: it jumps.
@@ -34,7 +33,7 @@ func TestLease_SleptThroughItsDeadline(t *testing.T) {
 	if left := m.Remaining(); left > 0 {
 		t.Errorf("remaining = %s after a sleep of a TTL", left)
 	}
-	if _, err := l.commit(term, "after", 0, put("entity/y", "1")); !errors.Is(err, rebind.ErrClosed) {
+	if _, err := l.commit(term, "after", 0, put("entity/y", "1")); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit = %v, want it refused before it is sent", err)
 	}
 	if got := l.payload("entity/y"); got != "" {

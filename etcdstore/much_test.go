@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -35,7 +36,7 @@ func TestWatch_OfMuchFromThePast(t *testing.T) {
 			middle = rebind.Revision(resp.Header.Revision)
 		}
 	}
-	if err := watch(before); !errors.Is(err, rebind.ErrCompacted) {
+	if err := watch(before); !errors.Is(err, driver.ErrCompacted) {
 		t.Errorf("70 MiB at once: %v, want ErrCompacted", err)
 	}
 	if err := watch(middle); err != nil {

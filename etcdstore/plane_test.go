@@ -127,7 +127,7 @@ func TestCommit_TooLargeIsRefusedWhole(t *testing.T) {
 	term := l.elect(l.join("a"))
 	big := string(make([]byte, 800<<10))
 	_, err := l.commit(term, "op", 0, put("entity/x", big), put("entity/y", big))
-	if !errors.Is(err, rebind.ErrTooLarge) || !strings.Contains(err.Error(), "1572864") {
+	if !errors.Is(err, driver.ErrTooLarge) || !strings.Contains(err.Error(), "1572864") {
 		t.Errorf("commit = %v, want ErrTooLarge with the limit", err)
 	}
 	if l.payload("entity/x") != "" {
@@ -136,7 +136,7 @@ func TestCommit_TooLargeIsRefusedWhole(t *testing.T) {
 	if _, err := l.commit(term, "op2", 0, put("entity/x", string(make([]byte, etcdstore.MaxPayload)))); err != nil {
 		t.Errorf("the largest payload allowed is refused: %v", err)
 	}
-	ops := make([]rebind.Op, rebind.MaxOps)
+	ops := make([]rebind.Op, driver.MaxOps)
 	for i := range ops {
 		ops[i] = put(rebind.Name(fmt.Sprintf("entity/%0200d", i)), string(make([]byte, 10<<10)))
 	}

@@ -291,7 +291,7 @@ func TestStore_AnotherClusterEndsWhatRestsOnTheFirst(t *testing.T) {
 	}
 	within(t, "the end of the membership", m.Lost())
 	within(t, "the end of the term", term.Context().Done())
-	if _, err := l.commit(term, "op", 0, put("entity/x", "1")); !errors.Is(err, rebind.ErrClosed) {
+	if _, err := l.commit(term, "op", 0, put("entity/x", "1")); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit = %v, want that it is not even sent", err)
 	}
 	if _, err := l.node("a").Head(l.ctx()); err != nil {

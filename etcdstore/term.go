@@ -127,7 +127,7 @@ func (t *term) acting() error {
 	if t.ctx.Err() == nil { // the lease has just ended: the term does before anybody is told
 		t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, t.m.Cause()))
 	}
-	return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(t.ctx))
+	return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(t.ctx))
 }
 
 // Announce publishes the record of a node that has become master, adds its entry

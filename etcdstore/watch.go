@@ -52,7 +52,7 @@ func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) erro
 		return context.Cause(ctx)
 	}
 	if err := resp.Err(); err != nil && strings.Contains(err.Error(), "received message larger than max") {
-		return fmt.Errorf("%w: too much has changed to be told at once: %w", rebind.ErrCompacted, err)
+		return fmt.Errorf("%w: too much has changed to be told at once: %w", driver.ErrCompacted, err)
 	} else if err != nil {
 		return translate(refusedWatch(err))
 	}

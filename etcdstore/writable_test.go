@@ -6,7 +6,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/coordinator-ha/coordinator/rebind"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
 // Asking whether the store takes writes writes nothing, and a store that is full
@@ -35,7 +35,7 @@ func TestStore_WritableTellsAndChangesNothing(t *testing.T) {
 	l.must(alarm(pb.AlarmRequest_ACTIVATE))
 	full := s.Writable(l.ctx(), recordOf("a"))
 	l.must(alarm(pb.AlarmRequest_DEACTIVATE))
-	if !errors.Is(full, rebind.ErrStoreFull) {
+	if !errors.Is(full, driver.ErrStoreFull) {
 		t.Errorf("with the alarm raised: %v", full)
 	}
 	l.must(s.Writable(l.ctx(), recordOf("a")))

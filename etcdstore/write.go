@@ -180,7 +180,7 @@ func (t *term) fenceReads() []clientv3.Op {
 func (t *term) refused(w *write, found *finding) error {
 	if found.fenced || w.refuse == nil {
 		t.over(fmt.Errorf("%w: the store refused a write of this term", driver.ErrTermOver))
-		return fmt.Errorf("%w: refused by the store", rebind.ErrFenced)
+		return fmt.Errorf("%w: refused by the store", driver.ErrFenced)
 	}
 	return w.refuse(found)
 }

@@ -112,22 +112,14 @@ func (d *Delta) Size() int {
 	return sum
 }
 
-// MaxOps is the most operations one delta may hold: etcd's default of 128 in a
-// transaction, less the fence and room to grow.
-const MaxOps = 120
-
 // maxDeltaID bounds the operation id, which is stored with every put.
 const maxDeltaID = 128
 
-// Check tells whether d may be sent at all: names, number and sizes. maxPayload
-// is the most bytes one payload may have. Errors wrap [ErrInvalid] or
-// [ErrTooLarge].
-func (d *Delta) Check(maxPayload int) error {
+// Check tells whether d follows the rules, whatever a store holds and however much it
+// takes. The error wraps [ErrInvalid].
+func (d *Delta) Check() error {
 	if len(d.Ops) == 0 {
 		return fmt.Errorf("%w: a delta needs at least one operation", ErrInvalid)
-	}
-	if len(d.Ops) > MaxOps {
-		return fmt.Errorf("%w: %d operations, a delta holds at most %d", ErrTooLarge, len(d.Ops), MaxOps)
 	}
 	if err := CheckOpID(d.ID); err != nil {
 		return err
@@ -150,9 +142,6 @@ func (d *Delta) Check(maxPayload int) error {
 		}
 		if err := op.Put.check(); err != nil {
 			return fmt.Errorf("%s: %w", op.Name, err)
-		}
-		if len(op.Put.Payload) > maxPayload {
-			return fmt.Errorf("%w: payload of %s has %d bytes, the limit is %d", ErrTooLarge, op.Name, len(op.Put.Payload), maxPayload)
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ type Entry[T any] struct {
 }
 
 // Get returns the value of an id. The error is [ErrNotFound], or wraps
-// [ErrQuarantined], or [ErrUnusable] where the payload cannot be decoded.
+// [ErrQuarantined] where the stored value cannot be read or its payload not be decoded.
 func (k *Kind[T]) Get(v *View, id string) (Entry[T], error) {
 	m, err := v.Get(Name(k.typ + "/" + id))
 	if err != nil {
@@ -63,7 +63,7 @@ func (k *Kind[T]) Get(v *View, id string) (Entry[T], error) {
 }
 
 // List yields the values whose ids begin with prefix, in the order of the ids. One that
-// cannot be decoded comes with its ID and an error that wraps [ErrUnusable].
+// cannot be decoded comes with its ID and an error that wraps [ErrQuarantined].
 func (k *Kind[T]) List(v *View, prefix string) iter.Seq2[Entry[T], error] {
 	return func(yield func(Entry[T], error) bool) {
 		for m := range v.OfType(k.typ, prefix) {
@@ -188,7 +188,7 @@ func (k *Kind[T]) entry(m *Memento) (Entry[T], error) {
 func (k *Kind[T]) decode(m *Memento) *decoded {
 	value, err := k.value(m)
 	if err != nil {
-		err = fmt.Errorf("%w: %s: %w", ErrUnusable, m.Name, err)
+		err = fmt.Errorf("%w: %s: %w", ErrQuarantined, m.Name, err)
 	}
 	return &decoded{kind: k, value: &value, err: err}
 }

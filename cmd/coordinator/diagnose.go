@@ -8,7 +8,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // The checks of doctor. They work on collected facts alone and do no I/O.
@@ -63,7 +62,7 @@ func (f *facts) store() []finding {
 		return pass("store", "answers, but does not let node %s in: see permission", f.asked.ID)
 	} else if err != "" {
 		advice := `check that most of etcd's members run and can be reached from this node: "etcdctl endpoint status --cluster". The nodes recover by themselves`
-		if strings.Contains(err, rebind.ErrStoreFull.Error()) {
+		if strings.Contains(err, driver.ErrStoreFull.Error()) {
 			advice = `delete what is not needed, then compact and defragment etcd and disarm its alarm: "etcdctl compact", "etcdctl defrag", "etcdctl alarm disarm"`
 		}
 		if strings.Contains(err, driver.ErrStoreCorrupt.Error()) {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // patienceOverTTL covers what a store takes to end a lapsed lease, and one slow call.
@@ -58,7 +56,7 @@ func (t *Attempts) Judge(term int64, ttl time.Duration) error {
 // NobodyCan reports whether a try has failed as everybody's would: then nothing is won by
 // making room.
 func NobodyCan(err error) bool {
-	return errors.Is(err, rebind.ErrStoreFull) || errors.Is(err, ErrStoreCorrupt)
+	return errors.Is(err, ErrStoreFull) || errors.Is(err, ErrStoreCorrupt)
 }
 
 // Reset notes that a try has not failed.

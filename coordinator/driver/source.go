@@ -11,7 +11,7 @@ type Source interface {
 	// Load reads all mementos at one revision that is not older than the call,
 	// and hands them to page in the order of their names. It returns that
 	// revision. An error of page ends the load and is returned. Load returns
-	// [rebind.ErrCompacted] when the store drops the revision while it is read, and
+	// [ErrCompacted] when the store drops the revision while it is read, and
 	// [rebind.ErrUnavailable] when the store does not answer.
 	Load(ctx context.Context, page func(Page) error) (rebind.Revision, error)
 
@@ -24,7 +24,7 @@ type Source interface {
 	Head(ctx context.Context) (rebind.Revision, error)
 
 	// Tally tells, by a linearizable read, how many mementos there were at a
-	// revision. It returns [rebind.ErrCompacted] when the store no longer knows, and
+	// revision. It returns [ErrCompacted] when the store no longer knows, and
 	// [ErrAhead] when it has not come to that revision.
 	Tally(ctx context.Context, at rebind.Revision) (int64, error)
 
@@ -54,7 +54,7 @@ type Page struct {
 // began with: between the two the store may have become another one.
 type Watcher interface {
 	// Next blocks for the next batch. Every batch holds whole revisions, in
-	// order. After an error, which is [rebind.ErrCompacted] when changes were lost and
+	// order. After an error, which is [ErrCompacted] when changes were lost and
 	// the context's if it ended, the Watcher is spent.
 	Next(ctx context.Context) (Batch, error)
 	// Progress asks the store how far the stream has come. The answer is a later

@@ -24,7 +24,7 @@ type Store interface {
 
 	// Writable tells whether the store takes the writes that the node of r has to make
 	// in its mode, by ones that change nothing: nil, or why not, such as
-	// [rebind.ErrStoreFull] or [ErrDenied].
+	// [ErrStoreFull] or [ErrDenied].
 	Writable(ctx context.Context, r Record) error
 
 	// Size counts the live nodes by a linearizable read.
@@ -44,7 +44,7 @@ type Store interface {
 
 	// Past returns up to limit mementos as they were at a revision, in the order of
 	// their names, beginning with the first that is not before start, and whether
-	// there are more. It returns [rebind.ErrCompacted] for what the store no longer
+	// there are more. It returns [ErrCompacted] for what the store no longer
 	// has and [ErrAhead] for what it does not have yet.
 	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
 

@@ -17,9 +17,9 @@ type Writer interface {
 	//
 	// Commit settles a doubtful outcome by itself and blocks until it has, or
 	// until nothing can be learned any more, so it may outlast ctx. Once the term
-	// is over it returns [rebind.ErrClosed] for what it did not send and [rebind.ErrFenced] for
+	// is over it returns [ErrClosed] for what it did not send and [ErrFenced] for
 	// what the store refused. It returns a [*BaseError] when a memento is not at
-	// its base, [rebind.ErrTooLarge], [rebind.ErrStoreFull] or [rebind.ErrUnavailable]; in all these
+	// its base, [ErrTooLarge], [ErrStoreFull] or [rebind.ErrUnavailable]; in all these
 	// cases nothing was written. Only after [rebind.ErrUnknown] is the outcome open.
 	//
 	// The revision is that at which d was made. Of a d that only deletes, and whose

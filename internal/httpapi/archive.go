@@ -207,7 +207,7 @@ func (w *spoolWriter) Write(part []byte) (int, error) {
 func (s *Server) checkArchive(from io.Reader) error {
 	return s.readArchive(from, func(name rebind.Name, c *rebind.Content) error {
 		d := rebind.Delta{Ops: []rebind.Op{{Name: name, Put: c}}}
-		if err := d.Check(s.cfg.MaxPayload); err != nil {
+		if err := driver.CheckDelta(&d, s.cfg.MaxPayload); err != nil {
 			return fmt.Errorf("%w: %w", archive.ErrBroken, err)
 		}
 		return nil

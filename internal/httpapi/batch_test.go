@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // batch sends a batch of operations.
@@ -115,7 +115,7 @@ func TestBatch_RefusedWhole(t *testing.T) {
 
 func TestBatch_SizeLimits(t *testing.T) {
 	a := newPlane(t).lead("a")
-	ops := make([]string, rebind.MaxOps+1)
+	ops := make([]string, driver.MaxOps+1)
 	for i := range ops {
 		ops[i] = fmt.Sprintf(`{"op":"put","type":"entity","id":"%03d","data":%d}`, i, i)
 	}
@@ -133,9 +133,9 @@ func TestBatch_SizeLimits(t *testing.T) {
 	if left := a.inventory(t); len(left) != 0 {
 		t.Errorf("written although too large: %v", left)
 	}
-	a.batch(t, append(ops[:rebind.MaxOps-1:rebind.MaxOps-1], payload(maxPayload))...).want(http.StatusOK)
-	if got := len(a.inventory(t)); got != rebind.MaxOps {
-		t.Errorf("%d mementos, want %d", got, rebind.MaxOps)
+	a.batch(t, append(ops[:driver.MaxOps-1:driver.MaxOps-1], payload(maxPayload))...).want(http.StatusOK)
+	if got := len(a.inventory(t)); got != driver.MaxOps {
+		t.Errorf("%d mementos, want %d", got, driver.MaxOps)
 	}
 }
 

@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // followers starts one node of each mode that does not lead, beside master a.
@@ -334,7 +334,7 @@ func TestForward_PassesOtherRefusalsOn(t *testing.T) {
 	asked := 0
 	p.leadAt(func(w http.ResponseWriter, _ *http.Request) {
 		asked++
-		p := wire.ProblemOf(fmt.Errorf("%w: refused by the store", rebind.ErrFenced))
+		p := wire.ProblemOf(fmt.Errorf("%w: refused by the store", driver.ErrFenced))
 		w.Header().Set("Content-Type", wire.ProblemType)
 		w.Header().Set("Retry-After", wire.RetryAfter)
 		w.WriteHeader(p.Status)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -124,7 +125,7 @@ func (i *importer) queue(op rebind.Op) {
 	if op.Put != nil {
 		size = len(op.Put.Payload)
 	}
-	if len(i.ops) == rebind.MaxOps || i.bytes+size > importBytes {
+	if len(i.ops) == driver.MaxOps || i.bytes+size > importBytes {
 		i.write()
 	}
 	if !i.opts.dryRun {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -73,7 +74,7 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.forwarder.runAtMaster(w, r, nil, func(w http.ResponseWriter, r *http.Request) error {
 		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameFromPath(r), Expect: expect})
-		var conflict *rebind.ConflictError
+		var conflict *driver.ConflictError
 		absent := errors.As(err, &conflict) && conflict.Actual == 0
 		if absent || err == nil && expect == rebind.ExpectAbsent { // it was expected to be absent, and is
 			return fmt.Errorf("%s: %w", nameFromPath(r), rebind.ErrNotFound)
@@ -107,8 +108,8 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 		if err := decodeJSON(body, &batch); err != nil {
 			return err
 		}
-		if len(batch.Ops) > rebind.MaxOps {
-			return bodyTooLarge("%d operations, a batch holds at most %d", len(batch.Ops), rebind.MaxOps)
+		if len(batch.Ops) > driver.MaxOps {
+			return bodyTooLarge("%d operations, a batch holds at most %d", len(batch.Ops), driver.MaxOps)
 		}
 		ops := make([]rebind.Op, len(batch.Ops))
 		for i := range batch.Ops {

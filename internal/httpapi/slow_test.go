@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -138,7 +139,7 @@ func TestSlow_WatchOfMuchAtOnce(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		ops := make([]rebind.Op, rebind.MaxOps)
+		ops := make([]rebind.Op, driver.MaxOps)
 		for i := range ops {
 			ops[i] = rebind.Op{Name: rebind.Name(fmt.Sprintf("blob/b%d", i)), Put: &rebind.Content{Payload: make([]byte, maxPayload)}}
 		}

@@ -134,7 +134,7 @@ func (s *Server) replay(ctx context.Context, t *watchStream) error {
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
 		return fmt.Errorf("%w: the changes after revision %d were not sent within %s", wire.ErrBehind, t.at, replayTimeout)
-	case errors.Is(err, rebind.ErrCompacted):
+	case errors.Is(err, driver.ErrCompacted):
 		return fmt.Errorf("%w: the changes after revision %d are compacted: read the state again and watch from its revision", wire.ErrGone, t.at)
 	case err != nil:
 		return err
@@ -182,7 +182,7 @@ func (s *Server) endWatch(r *http.Request, t *watchStream, err error) {
 	if t.gone || r.Context().Err() != nil {
 		return
 	}
-	if errors.Is(err, rebind.ErrCompacted) {
+	if errors.Is(err, driver.ErrCompacted) {
 		// The client was too slow, or the node loaded its copy again. The store may have more
 		// than the mirror: the client's next request is answered from there, or with 410.
 		err = fmt.Errorf("%w: this node no longer has the changes after revision %d: watch again from there", wire.ErrGone, t.at)

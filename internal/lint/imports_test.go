@@ -24,7 +24,7 @@ var (
 var layers = map[string][]string{
 	"modes":                           {},
 	"rebind":                          {"modes", "internal/retry"},
-	"rebind/coalesce":                 {"rebind", "internal/retry"},
+	"rebind/coalesce":                 {"rebind", "coordinator/driver", "internal/retry"},
 	"coordinator/driver":              {"modes", "rebind"},
 	"internal/policy":                 {"modes", "coordinator/driver"},
 	"internal/replica":                {"rebind", "coordinator/driver", "internal/clock", "internal/retry"},
@@ -47,7 +47,7 @@ var layers = map[string][]string{
 	"coordinator/coordtest/storetest": core,
 	"internal/httpapi":                slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),
 	"internal/httpapi/...":            slices.Concat(core, httpapi, []string{"internal/hostport"}),
-	"internal/telemetry":              slices.Concat(core, []string{"internal/policy", "internal/httpapi", "internal/httpapi/wire"}),
+	"internal/telemetry":              slices.Concat(core, []string{"internal/policy", "internal/replica", "internal/httpapi", "internal/httpapi/wire"}),
 	"cmd/coordinator":                 outer,
 	"test/lab/evidence":               {},
 	"test/lab/judge":                  {"test/lab/evidence"},

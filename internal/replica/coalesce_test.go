@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 	"github.com/coordinator-ha/coordinator/rebind/coalesce"
 )
@@ -107,7 +108,7 @@ func TestCoalescer_TellsWhatCannotBeStored(t *testing.T) {
 		set(t, c, "entity/fine", "1")
 		g.release()
 		err := c.Flush(l.ctx)
-		if !errors.Is(err, rebind.ErrTooLarge) || !strings.Contains(err.Error(), "entity/huge") {
+		if !errors.Is(err, driver.ErrTooLarge) || !strings.Contains(err.Error(), "entity/huge") {
 			t.Errorf("Flush = %v, want that entity/huge is too large", err)
 		}
 		if l.stored("entity/good") == nil || l.stored("entity/fine") == nil || l.stored("entity/huge") != nil {
@@ -140,7 +141,7 @@ func TestCoalescer_StoreAwayAndTermOver(t *testing.T) {
 		l.server.DeleteTerm()
 		pass(time.Second)
 		set(t, c, "entity/x", "2")
-		if err := <-ended; !errors.Is(err, rebind.ErrClosed) && !errors.Is(err, rebind.ErrFenced) {
+		if err := <-ended; !errors.Is(err, driver.ErrClosed) && !errors.Is(err, driver.ErrFenced) {
 			t.Errorf("Run = %v, want that the term is over", err)
 		}
 		if err := c.Flush(l.within(time.Second)); err == nil {

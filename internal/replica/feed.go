@@ -92,7 +92,7 @@ func (f *feed) search(r rebind.Revision) int {
 // it: not every revision changes a memento. The steps are shared and must not be
 // changed.
 //
-// It returns [rebind.ErrCompacted] when not everything after that revision is kept, or when
+// It returns [driver.ErrCompacted] when not everything after that revision is kept, or when
 // the mirror was loaded anew since; whoever follows then reads the view and begins
 // again from its revision, or has [Mirror.Replay] tell. It returns [driver.ErrRestored] while
 // the mirror shows a store that was replaced, and the cause of ctx if that ends first.
@@ -110,9 +110,9 @@ func (m *Mirror) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Ste
 			return nil, 0, driver.ErrRestored
 		case at == 0: // not loaded yet
 		case !kept:
-			return nil, 0, fmt.Errorf("%w: changes after revision %d are no longer kept", rebind.ErrCompacted, after)
+			return nil, 0, fmt.Errorf("%w: changes after revision %d are no longer kept", driver.ErrCompacted, after)
 		case at < after: // loaded anew from a store that went back
-			return nil, 0, fmt.Errorf("%w: this copy is at revision %d, before %d", rebind.ErrCompacted, at, after)
+			return nil, 0, fmt.Errorf("%w: this copy is at revision %d, before %d", driver.ErrCompacted, at, after)
 		case at > after:
 			return steps, at, nil
 		}

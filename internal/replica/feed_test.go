@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -122,7 +123,7 @@ func TestSteps_TooFarBehind(t *testing.T) {
 			}
 		}
 		pass(time.Second)
-		if err := f.next(l.ctx, l.mirror); !errors.Is(err, rebind.ErrCompacted) {
+		if err := f.next(l.ctx, l.mirror); !errors.Is(err, driver.ErrCompacted) {
 			t.Fatalf("Steps = %v, want ErrCompacted", err)
 		}
 		f.at = l.mirror.Revision() - replica.FeedSteps + 1
@@ -142,7 +143,7 @@ func TestSteps_MirrorThatIsLoadedAnew(t *testing.T) {
 		l.server.Heal("reader")
 		pass(5 * time.Second)
 		l.reads("entity/x", "1")
-		if err := f.next(l.ctx, l.mirror); !errors.Is(err, rebind.ErrCompacted) {
+		if err := f.next(l.ctx, l.mirror); !errors.Is(err, driver.ErrCompacted) {
 			t.Fatalf("Steps over a reload = %v, want ErrCompacted", err)
 		}
 	})

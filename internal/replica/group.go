@@ -44,7 +44,7 @@ func (p *Persister) commit(group []*request) {
 				// acknowledged. A term that ends meanwhile does not undo the write.
 				_ = p.mirror.Reach(p.ctx, rev)
 			}
-		case len(group) > 1 && (errors.Is(err, rebind.ErrTooLarge) || errors.Is(err, rebind.ErrStoreFull)):
+		case len(group) > 1 && (errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrStoreFull)):
 			// What cannot be stored together may be stored alone.
 			for i := range group {
 				p.commit(group[i : i+1])
@@ -205,7 +205,7 @@ func expectations(d *rebind.Delta, actual []rebind.Revision) error {
 	for i := range d.Ops {
 		op := &d.Ops[i]
 		if !op.Expect.Met(actual[i]) {
-			return &rebind.ConflictError{Op: i, Name: op.Name, Expect: op.Expect, Actual: actual[i]}
+			return &driver.ConflictError{Op: i, Name: op.Name, Expect: op.Expect, Actual: actual[i]}
 		}
 	}
 	return nil

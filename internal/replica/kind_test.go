@@ -60,7 +60,7 @@ func TestKind_ReadsWhatItWrote(t *testing.T) {
 		}
 		var ids []string
 		for e, err := range jobs.All(state.View()) {
-			if (e.ID == "broken") != errors.Is(err, rebind.ErrUnusable) {
+			if (e.ID == "broken") != errors.Is(err, rebind.ErrQuarantined) {
 				t.Errorf("%s: %v", e.ID, err)
 			}
 			ids = append(ids, e.ID)
@@ -171,13 +171,13 @@ func TestKind_UpgradesAtRead(t *testing.T) {
 		if m, _ := state.View().Get("job/old"); m.Schema != 2 {
 			t.Errorf("stored under schema %d, want 2", m.Schema)
 		}
-		if _, err := v0.Get(state.View(), "old"); !errors.Is(err, rebind.ErrUnusable) || !strings.Contains(err.Error(), "newer") {
+		if _, err := v0.Get(state.View(), "old"); !errors.Is(err, rebind.ErrQuarantined) || !strings.Contains(err.Error(), "newer") {
 			t.Errorf("an older program reads it: %v", err)
 		}
 		if _, err := v0.Put(l.ctx, state, "odd", map[string]string{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := jobs.Get(state.View(), "odd"); !errors.Is(err, rebind.ErrUnusable) || !strings.Contains(err.Error(), "schema version 1: no user") {
+		if _, err := jobs.Get(state.View(), "odd"); !errors.Is(err, rebind.ErrQuarantined) || !strings.Contains(err.Error(), "schema version 1: no user") {
 			t.Errorf("an upgrade that fails: %v", err)
 		}
 	})

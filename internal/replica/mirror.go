@@ -68,7 +68,7 @@ func NewMirror(source driver.Source, rules rebind.Rules, log *zap.Logger) *Mirro
 
 // Run loads the mirror and follows the store until ctx ends; it returns the
 // cause. A store that is away is retried for ever, with the copy kept meanwhile.
-// Run returns an [rebind.ErrUnusable] if the rules refuse the first load. Call it once.
+// Run returns an [ErrUnusable] if the rules refuse the first load. Call it once.
 func (m *Mirror) Run(ctx context.Context) error {
 	pause := retry.NewPause(confirmEvery)
 	level := zap.WarnLevel // the first failure of a row is news, the others are not
@@ -78,7 +78,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, rebind.ErrUnusable):
+		case errors.Is(err, ErrUnusable):
 			m.refuse(err)
 			return err
 		}
@@ -88,7 +88,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		}
 		wait := pause.Next()
 		switch {
-		case errors.Is(err, rebind.ErrCompacted):
+		case errors.Is(err, driver.ErrCompacted):
 			if m.holds() {
 				level = zap.WarnLevel // what is lost is news, whatever else was told before
 			}
@@ -160,7 +160,7 @@ func (m *Mirror) load(ctx context.Context) error {
 			}
 			unusable = append(unusable, rebind.Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})
 			if policy == rebind.FailFast {
-				return &rebind.UnusableError{Faults: unusable[len(unusable)-1:]}
+				return &UnusableError{Faults: unusable[len(unusable)-1:]}
 			}
 		}
 		p.Loaded += int64(len(page.Changes))
@@ -170,7 +170,7 @@ func (m *Mirror) load(ctx context.Context) error {
 		return nil
 	})
 	if err == nil && len(unusable) > 0 {
-		err = &rebind.UnusableError{Faults: unusable}
+		err = &UnusableError{Faults: unusable}
 	}
 	if err != nil {
 		return err
@@ -293,7 +293,7 @@ func (m *Mirror) View() *rebind.View { return m.view.Load() }
 // refused by the rules: Refused then says why.
 func (m *Mirror) Loaded() <-chan struct{} { return m.loaded }
 
-// Refused returns the [rebind.ErrUnusable] of a mirror that will never be loaded.
+// Refused returns the [ErrUnusable] of a mirror that will never be loaded.
 func (m *Mirror) Refused() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -50,7 +50,7 @@ type forgetful struct{ loads atomic.Int64 }
 
 func (f *forgetful) Load(context.Context, func(driver.Page) error) (rebind.Revision, error) {
 	f.loads.Add(1)
-	return 0, rebind.ErrCompacted
+	return 0, driver.ErrCompacted
 }
 
 func (f *forgetful) Watch(context.Context, rebind.Revision) driver.Watcher { return quiet{} }

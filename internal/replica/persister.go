@@ -83,15 +83,15 @@ func NewPersister(ctx context.Context, writer driver.Writer, mirror *Mirror, max
 // stores nothing, and returns the first result, if it finds that d was stored before
 // under its [rebind.Delta.ID].
 //
-// It returns an [rebind.ErrInvalid] or [rebind.ErrTooLarge] for a delta that can never be
-// stored, a [*rebind.ConflictError] for one whose expectations are not met, [rebind.ErrClosed]
+// It returns an [rebind.ErrInvalid] or [driver.ErrTooLarge] for a delta that can never be
+// stored, a [*driver.ConflictError] for one whose expectations are not met, [driver.ErrClosed]
 // for one that was not sent because this master writes no more, and what the
 // [driver.Writer] returns.
 // If ctx ends while the delta waits for its turn Commit returns the cause, and
 // nothing was written. If it ends while the delta is under way the error is
 // [rebind.ErrUnknown], and the delta goes on.
 func (p *Persister) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
-	if err := d.Check(p.maxPayload); err != nil {
+	if err := driver.CheckDelta(&d, p.maxPayload); err != nil {
 		return rebind.Receipt{}, err
 	}
 	r := &request{delta: d, named: d.ID != "", done: make(chan struct{})}
@@ -124,7 +124,7 @@ func gaveUp(ctx context.Context) error {
 	return fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
 }
 
-func (p *Persister) over() error { return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(p.ctx)) }
+func (p *Persister) over() error { return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(p.ctx)) }
 
 // enqueue puts r behind those that wait, when there is room.
 func (p *Persister) enqueue(ctx context.Context, r *request) error {
@@ -140,7 +140,7 @@ func (p *Persister) enqueue(ctx context.Context, r *request) error {
 	switch {
 	case p.closed:
 		<-p.room
-		return rebind.ErrClosed
+		return driver.ErrClosed
 	case ctx.Err() != nil:
 		<-p.room
 		return gaveUp(ctx)
@@ -186,7 +186,7 @@ func (p *Persister) serve() {
 func (p *Persister) crowded() bool {
 	ops := 0
 	for _, r := range p.waiting {
-		if ops += len(r.delta.Ops); ops >= rebind.MaxOps/2 {
+		if ops += len(r.delta.Ops); ops >= driver.MaxOps/2 {
 			return true
 		}
 	}
@@ -207,7 +207,7 @@ func (p *Persister) gather() []*request {
 	left := p.waiting[:0]
 	for i, r := range p.waiting {
 		size := r.delta.Size()
-		if len(group) > 0 && (ops+len(r.delta.Ops) > rebind.MaxOps || bytes+size > groupBytes) {
+		if len(group) > 0 && (ops+len(r.delta.Ops) > driver.MaxOps || bytes+size > groupBytes) {
 			left = append(left, p.waiting[i:]...)
 			break
 		}
@@ -323,7 +323,7 @@ func (p *Persister) Resume() {
 }
 
 // Close ends intake for good: deltas that wait and those that come later get
-// [rebind.ErrClosed]. It blocks until the deltas under way are settled or ctx ends.
+// [driver.ErrClosed]. It blocks until the deltas under way are settled or ctx ends.
 func (p *Persister) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
@@ -331,7 +331,7 @@ func (p *Persister) Close(ctx context.Context) error {
 	}
 	p.closed = true
 	for _, r := range p.waiting {
-		r.err = rebind.ErrClosed
+		r.err = driver.ErrClosed
 		close(r.done)
 		<-p.room
 	}

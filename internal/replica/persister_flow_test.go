@@ -167,7 +167,7 @@ func TestPersister_LostAnswerToADeletion(t *testing.T) {
 }
 
 func TestPersister_PassesOnWhatTheWriterSays(t *testing.T) {
-	for _, want := range []error{rebind.ErrUnknown, rebind.ErrStoreFull, rebind.ErrUnavailable, rebind.ErrTooLarge, rebind.ErrFenced} {
+	for _, want := range []error{rebind.ErrUnknown, driver.ErrStoreFull, rebind.ErrUnavailable, driver.ErrTooLarge, driver.ErrFenced} {
 		inLab(t, func(t *testing.T, l *lab) {
 			l.load()
 			var sent int
@@ -203,7 +203,7 @@ func TestPersister_ForeignWriteUnderIt(t *testing.T) {
 		l.reads("entity/y", "mine")
 
 		meddle = 1
-		var conflict *rebind.ConflictError
+		var conflict *driver.ConflictError
 		_, err := p.Commit(l.ctx, delta(expecting(rebind.ExpectRevision(r.Revision), putOp("entity/x", "late"))))
 		if !errors.As(err, &conflict) || conflict.Actual != l.server.Revision() {
 			t.Errorf("commit = %v, want a conflict with the foreign write", err)
@@ -263,7 +263,7 @@ func TestPersister_WriterWorksUnderTheTermsContext(t *testing.T) {
 		p := l.through(writeFunc(func(ctx context.Context, _ rebind.Delta, _ []rebind.Revision) (rebind.Revision, error) {
 			given = ctx
 			<-ctx.Done()
-			return 0, rebind.ErrFenced
+			return 0, driver.ErrFenced
 		}))
 		ctx, cancel := context.WithCancelCause(l.ctx)
 		a := l.begin(ctx, p, putOp("entity/x", "1"))
@@ -293,12 +293,12 @@ func TestPersister_NothingIsSentAfterTheTerm(t *testing.T) {
 		if l.term.Context().Err() == nil {
 			t.Fatal("the term lasts")
 		}
-		waiting.want(t, rebind.ErrClosed)
+		waiting.want(t, driver.ErrClosed)
 		waiting.want(t, driver.ErrTermOver)
 		g.release()
 		l.group.Wait()
-		under.want(t, rebind.ErrClosed)
-		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "latest"))); !errors.Is(err, rebind.ErrClosed) {
+		under.want(t, driver.ErrClosed)
+		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "latest"))); !errors.Is(err, driver.ErrClosed) {
 			t.Errorf("commit = %v, want ErrClosed", err)
 		}
 		if m := l.stored("entity/x"); m != nil {

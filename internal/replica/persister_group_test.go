@@ -11,6 +11,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -49,7 +50,7 @@ func TestPersister_DeltasGoTogether(t *testing.T) {
 			}
 		}
 		// What waited makes as few transactions as have room for it.
-		most := rebind.Revision(under + (writers-under+rebind.MaxOps-1)/rebind.MaxOps)
+		most := rebind.Revision(under + (writers-under+driver.MaxOps-1)/driver.MaxOps)
 		if took := l.server.Revision() - before; took > most || g.most > under {
 			t.Errorf("%d transactions, %d of them together, want at most %d and %d", took, g.most, most, under)
 		}
@@ -72,7 +73,7 @@ func TestPersister_OneConflictLeavesTheOthers(t *testing.T) {
 			a.want(t, nil)
 		}
 		bad.want(t, rebind.ErrConflict)
-		var conflict *rebind.ConflictError
+		var conflict *driver.ConflictError
 		if !errors.As(bad.err, &conflict) || conflict.Op != 1 || conflict.Name != "policy/c" {
 			t.Errorf("conflict = %+v, want that of operation 1 of its own delta", conflict)
 		}
@@ -87,7 +88,7 @@ func TestPersister_OneConflictLeavesTheOthers(t *testing.T) {
 
 // What the store refuses as a whole is tried alone: a full store still deletes.
 func TestPersister_WhatIsRefusedTogetherIsTriedAlone(t *testing.T) {
-	for _, refusal := range []error{rebind.ErrStoreFull, rebind.ErrTooLarge} {
+	for _, refusal := range []error{driver.ErrStoreFull, driver.ErrTooLarge} {
 		inLab(t, func(t *testing.T, l *lab) {
 			l.load()
 			l.put("policy/old", "1")
@@ -161,10 +162,10 @@ func TestPersister_BoundsWhatWaits(t *testing.T) {
 		synctest.Wait() // all who can leave have left
 		g.release()
 		l.group.Wait()
-		if left < writers-under*rebind.MaxOps {
+		if left < writers-under*driver.MaxOps {
 			t.Errorf("%d of %d left knowing that nothing was written", left, writers)
 		}
-		if n := l.mirror.View().Len(); n != writers-left && n > under*rebind.MaxOps {
+		if n := l.mirror.View().Len(); n != writers-left && n > under*driver.MaxOps {
 			t.Errorf("%d mementos although %d writers left", n, left)
 		}
 		l.must(p, putOp("policy/next", "1"))

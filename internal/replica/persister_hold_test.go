@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -162,14 +163,14 @@ func TestPersister_Close(t *testing.T) {
 		queued := l.begin(l.ctx, p, putOp("entity/x", "2"))
 		closing := l.pausing(func() error { return p.Close(l.ctx) })
 		late := l.begin(l.ctx, p, putOp("entity/y", "1"))
-		late.want(t, rebind.ErrClosed)
+		late.want(t, driver.ErrClosed)
 		wantBlocked(t, closing)
 		g.release()
 		wantReturned(t, closing, nil)
 		under.want(t, nil)
-		queued.want(t, rebind.ErrClosed)
+		queued.want(t, driver.ErrClosed)
 		p.Resume() // a closed persister stays closed
-		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "3"))); !errors.Is(err, rebind.ErrClosed) {
+		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "3"))); !errors.Is(err, driver.ErrClosed) {
 			t.Errorf("commit = %v, want ErrClosed", err)
 		}
 		if err := p.Close(l.ctx); err != nil {
@@ -193,7 +194,7 @@ func TestPersister_CloseEndsAHold(t *testing.T) {
 		if err := p.Close(l.ctx); err != nil {
 			t.Errorf("close = %v", err)
 		}
-		a.want(t, rebind.ErrClosed)
+		a.want(t, driver.ErrClosed)
 	})
 }
 
@@ -210,7 +211,7 @@ func TestPersister_CloseThatGivesUpStillRefuses(t *testing.T) {
 		under.wantWaiting(t)
 		g.release()
 		under.want(t, nil)
-		queued.want(t, rebind.ErrClosed)
+		queued.want(t, driver.ErrClosed)
 	})
 }
 

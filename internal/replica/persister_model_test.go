@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -76,14 +77,14 @@ func TestPersister_LikeTheModel(t *testing.T) {
 func (l *lab) account(all []errand, attempts []*attempt) error {
 	state := make(model)
 	for i, e := range all {
-		var due *rebind.ConflictError
+		var due *driver.ConflictError
 		for n, op := range e.ops {
 			if at := state[op.Name].at; due == nil && !op.Expect.Met(at) {
-				due = &rebind.ConflictError{Op: n, Name: op.Name, Expect: op.Expect, Actual: at}
+				due = &driver.ConflictError{Op: n, Name: op.Name, Expect: op.Expect, Actual: at}
 			}
 		}
 		a := attempts[i]
-		var got *rebind.ConflictError
+		var got *driver.ConflictError
 		if due != nil {
 			if !errors.As(a.err, &got) || *got != *due {
 				return fmt.Errorf("errand %d, %+v: %w, want %w", i, e.ops, a.err, due)

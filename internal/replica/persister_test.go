@@ -179,11 +179,11 @@ func TestPersister_Expectations(t *testing.T) {
 						}
 						return
 					}
-					want := &rebind.ConflictError{Op: 1, Name: c.target, Expect: op.Expect}
+					want := &driver.ConflictError{Op: 1, Name: c.target, Expect: op.Expect}
 					if c.target == there {
 						want.Actual = rev
 					}
-					var got *rebind.ConflictError
+					var got *driver.ConflictError
 					if !errors.As(err, &got) || *got != *want || !errors.Is(err, rebind.ErrConflict) {
 						t.Fatalf("commit = %v, want %v", err, want)
 					}
@@ -223,7 +223,7 @@ func TestPersister_ExpectationsBehindTheMirrorsBack(t *testing.T) {
 				l.server.Heal("reader")
 				if !c.met {
 					a.want(t, rebind.ErrConflict)
-					var got *rebind.ConflictError
+					var got *driver.ConflictError
 					if !errors.As(a.err, &got) || got.Actual != foreign {
 						t.Errorf("commit = %v, want it to name revision %d", a.err, foreign)
 					}
@@ -309,7 +309,7 @@ func TestPersister_RefusesWhatCanNeverBeStored(t *testing.T) {
 		}))
 		for want, d := range map[error]rebind.Delta{
 			rebind.ErrInvalid:  delta(),
-			rebind.ErrTooLarge: delta(putOp("entity/x", strings.Repeat("x", 1<<20+1))),
+			driver.ErrTooLarge: delta(putOp("entity/x", strings.Repeat("x", 1<<20+1))),
 		} {
 			if _, err := p.Commit(l.ctx, d); !errors.Is(err, want) {
 				t.Errorf("commit = %v, want %v", err, want)

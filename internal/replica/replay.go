@@ -25,7 +25,7 @@ const (
 // revision up to which that is complete. Where Steps reaches back to the revision,
 // Replay returns it at once.
 //
-// It returns [rebind.ErrCompacted] when the store no longer has everything after that
+// It returns [driver.ErrCompacted] when the store no longer has everything after that
 // revision, [driver.ErrRestored] as Steps does, what tell returns, and the cause of ctx if
 // that ends first.
 func (m *Mirror) Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error) {

@@ -160,7 +160,7 @@ func TestReplay_OfWhatIsCompacted(t *testing.T) {
 		l.put("entity/b", "1")
 		l.server.Compact()
 		l.load()
-		if _, _, err := l.replayed(from); !errors.Is(err, rebind.ErrCompacted) {
+		if _, _, err := l.replayed(from); !errors.Is(err, driver.ErrCompacted) {
 			t.Errorf("Replay = %v, want ErrCompacted", err)
 		}
 	})
@@ -208,10 +208,10 @@ func TestSteps_StoreThatIsRestored(t *testing.T) {
 		l.server.Restore(early)
 		pass(5 * time.Second)
 		// Which of the two it is depends on whether the reload is quicker.
-		if err := <-ended; !errors.Is(err, driver.ErrRestored) && !errors.Is(err, rebind.ErrCompacted) {
+		if err := <-ended; !errors.Is(err, driver.ErrRestored) && !errors.Is(err, driver.ErrCompacted) {
 			t.Errorf("Steps that waited = %v, want an end", err)
 		}
-		if _, _, err := l.mirror.Steps(l.ctx, f.at); !errors.Is(err, rebind.ErrCompacted) {
+		if _, _, err := l.mirror.Steps(l.ctx, f.at); !errors.Is(err, driver.ErrCompacted) {
 			t.Errorf("Steps after the reload = %v, want ErrCompacted", err)
 		}
 	})

@@ -89,11 +89,11 @@ type failureReason struct {
 func failureReasons() []failureReason {
 	return []failureReason{
 		{rebind.ErrUnknown, "unknown"},
-		{rebind.ErrFenced, "fenced"},
+		{driver.ErrFenced, "fenced"},
 		{rebind.ErrConflict, "conflict"},
-		{rebind.ErrClosed, "closed"},
-		{rebind.ErrTooLarge, "too_large"},
-		{rebind.ErrStoreFull, "store_full"},
+		{driver.ErrClosed, "closed"},
+		{driver.ErrTooLarge, "too_large"},
+		{driver.ErrStoreFull, "store_full"},
 		{rebind.ErrUnavailable, "unavailable"},
 		{rebind.ErrInvalid, "invalid"},
 		{context.Canceled, "gave_up"},

@@ -12,6 +12,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -59,7 +60,7 @@ func (s store) Load(ctx context.Context, page func(driver.Page) error) (rebind.R
 	result := resultOK
 	switch {
 	case err == nil:
-	case errors.Is(err, rebind.ErrUnusable):
+	case errors.Is(err, replica.ErrUnusable):
 		result = resultRefused
 	default:
 		result = resultFailed
@@ -147,7 +148,7 @@ func (m *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	at, err := m.Term.Commit(ctx, d, base)
 	m.t.counters.transaction.Observe(time.Since(began).Seconds())
 	m.t.counters.batch.Observe(float64(deltas(&d)))
-	if errors.Is(err, rebind.ErrFenced) {
+	if errors.Is(err, driver.ErrFenced) {
 		m.t.counters.fenced.Inc()
 	}
 	return at, err

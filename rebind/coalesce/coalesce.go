@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/retry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -51,7 +52,7 @@ func New(to rebind.Committer) *Writer {
 // wait, and returns the cause of ctx if that ends first. The payload must not be
 // changed afterwards.
 func (c *Writer) Set(ctx context.Context, name rebind.Name, content *rebind.Content) error {
-	if err := (&rebind.Delta{Ops: []rebind.Op{{Name: name, Put: content}}}).Check(noLimit); err != nil {
+	if err := (&rebind.Delta{Ops: []rebind.Op{{Name: name, Put: content}}}).Check(); err != nil {
 		return err
 	}
 	for {
@@ -74,9 +75,6 @@ func (c *Writer) Set(ctx context.Context, name rebind.Name, content *rebind.Cont
 		}
 	}
 }
-
-// noLimit leaves it to whoever stores a payload to say that it is too large.
-const noLimit = int(^uint(0) >> 1)
 
 // Flush blocks until everything set before the call is stored. It returns what could
 // not be stored since the last Flush and why, each once, or the cause of ctx if that
@@ -120,7 +118,7 @@ func (c *Writer) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, rebind.ErrClosed), errors.Is(err, rebind.ErrFenced):
+		case errors.Is(err, driver.ErrClosed), errors.Is(err, driver.ErrFenced):
 			return err
 		case errors.Is(err, rebind.ErrUnavailable), errors.Is(err, rebind.ErrUnknown):
 			c.putBack(ops)
@@ -137,7 +135,7 @@ func (c *Writer) Run(ctx context.Context) error {
 // store commits ops together or, if the store will not have them so, one by one.
 func (c *Writer) store(ctx context.Context, ops []rebind.Op) error {
 	_, err := c.to.Commit(ctx, rebind.Delta{Ops: ops})
-	if len(ops) == 1 || (!errors.Is(err, rebind.ErrTooLarge) && !errors.Is(err, rebind.ErrStoreFull)) {
+	if len(ops) == 1 || (!errors.Is(err, driver.ErrTooLarge) && !errors.Is(err, driver.ErrStoreFull)) {
 		return err
 	}
 	err = nil
@@ -157,7 +155,7 @@ func (c *Writer) take() (ops []rebind.Op) {
 		if content != nil {
 			size += len(content.Payload)
 		}
-		if len(ops) == rebind.MaxOps || (len(ops) > 0 && size > batchBytes) {
+		if len(ops) == driver.MaxOps || (len(ops) > 0 && size > batchBytes) {
 			break
 		}
 		ops = append(ops, rebind.Op{Name: n.name, Put: content})

@@ -55,7 +55,7 @@ func leadWithState(ctx context.Context, l *coordinator.Leader) error {
 			continue // what cannot be decoded is listed by status and doctor
 		}
 		if _, err := jobs.Put(ctx, l, job.ID, Job{Owner: "me", Done: true}); err != nil {
-			return err // rebind.ErrFenced, if the term is over
+			return err // driver.ErrFenced, if the term is over
 		}
 	}
 	<-ctx.Done()

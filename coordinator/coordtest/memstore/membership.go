@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 // membership is a lease as its holder sees it, with a deadline of its own.
@@ -35,7 +34,7 @@ func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, err
 		return nil, g.secluded()
 	}
 	if s.server.full {
-		return nil, rebind.ErrStoreFull
+		return nil, driver.ErrStoreFull
 	}
 	m := s.member()
 	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
@@ -145,7 +144,7 @@ func (m *membership) Publish(ctx context.Context, r driver.Record) error {
 	e, ok := s.nodes[r.ID]
 	switch {
 	case s.full:
-		return rebind.ErrStoreFull
+		return driver.ErrStoreFull
 	case !ok:
 		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
 	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance && int64(e.joined) > m.held.Load():

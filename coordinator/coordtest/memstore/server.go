@@ -312,7 +312,7 @@ func (s *Server) apply(d *rebind.Delta) rebind.Revision {
 func (s *Server) then(at rebind.Revision) (map[rebind.Name]rebind.Change, error) {
 	switch {
 	case at < s.compact:
-		return nil, rebind.ErrCompacted
+		return nil, driver.ErrCompacted
 	case at > s.revision:
 		return nil, driver.ErrAhead
 	}

@@ -236,7 +236,7 @@ func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 			return driver.Batch{}, fmt.Errorf("%w: connection lost", rebind.ErrUnavailable)
 		case cut:
 		case compacted:
-			return driver.Batch{}, rebind.ErrCompacted
+			return driver.Batch{}, driver.ErrCompacted
 		case len(b.Changes) > 0:
 			w.after = b.Revision
 			return b, nil
@@ -332,7 +332,7 @@ func (s *Store) Writable(ctx context.Context, _ driver.Record) error {
 	}
 	defer s.server.mu.Unlock()
 	if s.server.full {
-		return rebind.ErrStoreFull
+		return driver.ErrStoreFull
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (t *term) Context() context.Context { return t.ctx }
 // reach is the fence: it returns with the server locked and the term in force.
 func (t *term) reach(ctx context.Context, call Call) error {
 	if t.ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", rebind.ErrClosed, context.Cause(t.ctx))
+		return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(t.ctx))
 	}
 	if err := t.m.store.reach(ctx, call); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (t *term) reach(ctx context.Context, call Call) error {
 	if t.fenced() {
 		t.m.store.server.mu.Unlock()
 		t.over(fmt.Errorf("%w: a write was refused", driver.ErrTermOver))
-		return rebind.ErrFenced
+		return driver.ErrFenced
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	}
 	if s.full && puts {
 		s.mu.Unlock()
-		return 0, rebind.ErrStoreFull
+		return 0, driver.ErrStoreFull
 	}
 	at := s.apply(&d)
 	_ = t.m.store.look() // it has just gone on
@@ -165,7 +165,7 @@ func (t *term) change(ctx context.Context, call Call, write func(s *Server) erro
 	s := t.m.store.server
 	defer s.mu.Unlock()
 	if s.full {
-		return rebind.ErrStoreFull
+		return driver.ErrStoreFull
 	}
 	if err := write(s); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
 		case s.corrupt:
 			return driver.ErrStoreCorrupt
 		case s.full:
-			return rebind.ErrStoreFull
+			return driver.ErrStoreFull
 		}
 		return nil
 	})

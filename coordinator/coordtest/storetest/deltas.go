@@ -59,14 +59,14 @@ func commitFenced(t *testing.T, lab Lab) {
 	late := rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "late")}}
 	// Whether it is sent depends on whether the news has arrived.
 	_, err := old.Commit(limit(t), late, []rebind.Revision{at})
-	if !errors.Is(err, rebind.ErrFenced) && !errors.Is(err, rebind.ErrClosed) {
+	if !errors.Is(err, driver.ErrFenced) && !errors.Is(err, driver.ErrClosed) {
 		t.Fatalf("commit of a former term = %v, want ErrFenced or ErrClosed", err)
 	}
 	over(t, old)
-	if _, err := old.Commit(limit(t), late, []rebind.Revision{at}); !errors.Is(err, rebind.ErrClosed) {
+	if _, err := old.Commit(limit(t), late, []rebind.Revision{at}); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit of a term known to be over = %v, want ErrClosed: not sent", err)
 	}
-	if err := old.Publish(limit(t), record("a")); !errors.Is(err, rebind.ErrClosed) {
+	if err := old.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("publish of a term known to be over = %v, want ErrClosed: not sent", err)
 	}
 	found, _ := load(t, lab)
@@ -179,7 +179,7 @@ func watchCompacted(t *testing.T, lab Lab) {
 	lab.Compact()
 	w := lab.Node("observer").Watch(t.Context(), first-1)
 	defer w.Close()
-	if b, err := w.Next(limit(t)); !errors.Is(err, rebind.ErrCompacted) {
+	if b, err := w.Next(limit(t)); !errors.Is(err, driver.ErrCompacted) {
 		t.Fatalf("next = %+v, %v, want ErrCompacted", b, err)
 	}
 }
@@ -265,7 +265,7 @@ func pastShows(t *testing.T, lab Lab) {
 		t.Errorf("ahead of the store: %v, want ErrAhead", err)
 	}
 	lab.Compact()
-	if _, _, err := store.Past(limit(t), first, "", 1); !errors.Is(err, rebind.ErrCompacted) {
+	if _, _, err := store.Past(limit(t), first, "", 1); !errors.Is(err, driver.ErrCompacted) {
 		t.Errorf("what is compacted: %v, want ErrCompacted", err)
 	}
 	if found, _, err := store.Past(limit(t), second, "", 10); err != nil || len(found) != 2 {

@@ -50,7 +50,7 @@ func lostAnswers(t *testing.T, lab Lab) {
 		case err == nil && (x.Memento == nil || string(x.Memento.Payload) != "2" || x.Revision != rev || rev != at+1):
 			t.Errorf("%s: found %+v, want it once, at %d", c.name, x, at+1)
 		}
-		if err := term.Resign(limit(t), record("a")); err != nil && !errors.Is(err, rebind.ErrClosed) && !errors.Is(err, rebind.ErrFenced) {
+		if err := term.Resign(limit(t), record("a")); err != nil && !errors.Is(err, driver.ErrClosed) && !errors.Is(err, driver.ErrFenced) {
 			t.Fatalf("%s: resign: %v", c.name, err)
 		}
 		over(t, term)
@@ -63,10 +63,10 @@ func fullStore(t *testing.T, lab Lab) {
 	lab.Fill(true)
 	defer lab.Fill(false)
 	late := rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2"), {Name: "entity/y"}}}
-	if _, err := term.Commit(limit(t), late, []rebind.Revision{at, at}); !errors.Is(err, rebind.ErrStoreFull) {
+	if _, err := term.Commit(limit(t), late, []rebind.Revision{at, at}); !errors.Is(err, driver.ErrStoreFull) {
 		t.Fatalf("put = %v, want ErrStoreFull", err)
 	}
-	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, rebind.ErrStoreFull) {
+	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, driver.ErrStoreFull) {
 		t.Errorf("join = %v, want ErrStoreFull", err)
 	}
 	gone := commit(t, term, "op3", []rebind.Revision{at}, rebind.Op{Name: "entity/y"})

@@ -30,12 +30,12 @@ type sentinel struct {
 // sentinels has every error that the packages below the API export, by package and name.
 var sentinels = map[string]sentinel{
 	"rebind.ErrInvalid":      {rebind.ErrInvalid, http.StatusBadRequest, wire.KindBadRequest},
-	"rebind.ErrTooLarge":     {rebind.ErrTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
+	"driver.ErrTooLarge":     {driver.ErrTooLarge, http.StatusRequestEntityTooLarge, wire.KindTooLarge},
 	"rebind.ErrNotFound":     {rebind.ErrNotFound, http.StatusNotFound, wire.KindNotFound},
 	"rebind.ErrQuarantined":  {rebind.ErrQuarantined, http.StatusUnprocessableEntity, wire.KindQuarantined},
 	"rebind.ErrConflict":     {rebind.ErrConflict, http.StatusPreconditionFailed, wire.KindPrecondition},
-	"rebind.ErrFenced":       {rebind.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
-	"rebind.ErrStoreFull":    {rebind.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
+	"driver.ErrFenced":       {driver.ErrFenced, http.StatusServiceUnavailable, wire.KindFenced},
+	"driver.ErrStoreFull":    {driver.ErrStoreFull, http.StatusInsufficientStorage, wire.KindStoreFull},
 	"rebind.ErrUnavailable":  {rebind.ErrUnavailable, http.StatusServiceUnavailable, wire.KindStore},
 	"driver.ErrDenied":       {driver.ErrDenied, http.StatusServiceUnavailable, wire.KindStore},
 	"driver.ErrStoreCorrupt": {driver.ErrStoreCorrupt, http.StatusServiceUnavailable, wire.KindStore},
@@ -54,7 +54,7 @@ var sentinels = map[string]sentinel{
 	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
 	"driver.ErrRestored":          {driver.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
 
-	"rebind.ErrCompacted": {rebind.ErrCompacted, http.StatusGone, wire.KindGone},
+	"driver.ErrCompacted": {driver.ErrCompacted, http.StatusGone, wire.KindGone},
 	"driver.ErrAhead":     {driver.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
 
 	"wire.ErrBadRequest":   {wire.ErrBadRequest, http.StatusBadRequest, wire.KindBadRequest},
@@ -72,8 +72,7 @@ var sentinels = map[string]sentinel{
 	"wire.ErrStayed":    {wire.ErrStayed, http.StatusMisdirectedRequest, wire.KindNotMaster},
 
 	// These errors never reach the API. If one does, that is a defect, and is answered as one.
-	"rebind.ErrClosed":       internal(rebind.ErrClosed),       // Node.Commit returns ErrNotMaster
-	"rebind.ErrUnusable":     internal(rebind.ErrUnusable),     // the node is FAILED and says so
+	"driver.ErrClosed":       internal(driver.ErrClosed),       // Node.Commit returns ErrNotMaster
 	"driver.ErrExclusive":    internal(driver.ErrExclusive),    // Node.Run returns it
 	"coordinator.ErrNoState": internal(coordinator.ErrNoState), // Node.Run returns it
 	"driver.ErrYield":        internal(driver.ErrYield),        // between node and store
@@ -108,7 +107,7 @@ func TestProblemOf_Sentinels(t *testing.T) {
 func TestProblemOf_KnowsEverySentinel(t *testing.T) {
 	declared := make(map[string]bool)
 	for pkg, dir := range map[string]string{
-		"rebind": "../../../rebind", "coordinator": "../../../coordinator", "wire": ".",
+		"rebind": "../../../rebind", "coordinator": "../../../coordinator", "driver": "../../../coordinator/driver", "wire": ".",
 	} {
 		for _, name := range exportedErrors(t, dir) {
 			declared[pkg+"."+name] = true
@@ -161,7 +160,7 @@ func TestProblemOf_ErrorsWithData(t *testing.T) {
 		status int
 		says   string
 	}{
-		"a conflict":           {&rebind.ConflictError{Op: 2, Name: "entity/x", Expect: 5, Actual: 7}, 412, "entity/x is at revision 7"},
+		"a conflict":           {&driver.ConflictError{Op: 2, Name: "entity/x", Expect: 5, Actual: 7}, 412, "entity/x is at revision 7"},
 		"a master that exists": {&coordinator.MasterExistsError{Master: "b"}, 409, "node b is master"},
 		"nothing known":        {errors.New("surprise"), 500, "surprise"},
 		"a problem already":    {fmt.Errorf("ask: %w", wire.NewProblem(404, wire.KindNotFound, "no such role")), 404, "no such role"},
@@ -181,12 +180,12 @@ func TestProblemOf_ErrorsWithinErrors(t *testing.T) {
 		outer, inner error
 		status       int
 	}{
-		{rebind.ErrUnknown, rebind.ErrFenced, 504},
+		{rebind.ErrUnknown, driver.ErrFenced, 504},
 		{rebind.ErrUnknown, rebind.ErrUnavailable, 504},
 		{rebind.ErrUnknown, driver.ErrRefused, 504},
 		{rebind.ErrUnknown, driver.ErrLeaseLost, 504},
 		{rebind.ErrUnknown, driver.ErrTermOver, 504},
-		{rebind.ErrFenced, driver.ErrTermOver, 503},
+		{driver.ErrFenced, driver.ErrTermOver, 503},
 		{driver.ErrTermOver, driver.ErrLeaseLost, 503},
 		{driver.ErrRefused, rebind.ErrUnavailable, 409},
 		{coordinator.ErrNoMaster, rebind.ErrUnavailable, 503},

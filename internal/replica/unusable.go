@@ -1,0 +1,31 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// ErrUnusable is returned for a load that the [rebind.Rules] refuse.
+var ErrUnusable = errors.New("stored state cannot be used")
+
+// UnusableError is the [ErrUnusable] that names what was found.
+type UnusableError struct {
+	// Faults are the mementos whose policy is not to continue: the first of them
+	// with [rebind.FailFast], all of them with [rebind.FailAtEnd].
+	Faults []rebind.Fault
+}
+
+// Error implements error.
+func (e *UnusableError) Error() string {
+	first := e.Faults[0]
+	text := fmt.Sprintf("%v: %s: %s", ErrUnusable, first.Name, first.Reason)
+	if more := len(e.Faults) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Is makes the error an [ErrUnusable].
+func (e *UnusableError) Is(target error) bool { return target == ErrUnusable }
