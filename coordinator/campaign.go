@@ -37,7 +37,7 @@ type candidacy struct {
 
 	// Of the campaign's own goroutine until done.
 	node      string
-	outlook   *outlook
+	cache     *planeCache
 	log       *zap.Logger
 	ordered   bool // an operator wants this node to lead: yield to nobody
 	alone     bool // lead only while no other node is here, nor was since inspected
@@ -61,13 +61,13 @@ func (l *loop) campaign() {
 	ctx, cancel := context.WithCancel(l.ctx)
 	c := &candidacy{
 		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
-		node: l.cfg.ID, outlook: l.outlook, log: l.log,
+		node: l.cfg.ID, cache: l.cache, log: l.log,
 		ordered: l.pending != nil && l.pending.order,
 		alone:   l.clean, inspected: l.inspected,
 	}
 	membership := l.membership
 	bid := driver.Bid{
-		Memory: l.outlook.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
+		Memory: l.cache.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
 		Defer: c.defers, Consider: c.consider,
 	}
 	l.group.Go(func() {
@@ -101,7 +101,7 @@ func (l *loop) standsAside() bool {
 	if !time.Now().Before(l.aside) || l.pending != nil && l.pending.order {
 		return false
 	}
-	return slices.ContainsFunc(policy.Candidates(l.outlook.whole()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
+	return slices.ContainsFunc(policy.Candidates(l.cache.estimate()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
 }
 
 // see begins to count for a vacancy that is new: the one that the given term left.
@@ -114,7 +114,7 @@ func (c *candidacy) see(term int64) {
 // defers makes way unseen, once in the vacancy that a term has left, for the one that
 // its master named: it is stepping forward.
 func (c *candidacy) defers(term int64) bool {
-	heir := c.outlook.heir(term)
+	heir := c.cache.successorOf(term)
 	if c.ordered || c.alone || heir == "" || heir == c.node {
 		return false
 	}
@@ -128,10 +128,10 @@ func (c *candidacy) defers(term int64) bool {
 
 // consider tells whether to take the vacant term, to make way, or to hold.
 func (c *candidacy) consider(p driver.Plane) error {
-	c.outlook.note(&p)
-	planeID, _ := c.outlook.memory()
+	c.cache.note(&p)
+	planeID, _ := c.cache.memory()
 	c.see(p.Holder.Term)
-	if foreign(planeID, &p) != nil {
+	if foreign(planeID, &p.PlaneCore) != nil {
 		return driver.ErrHold // the role loop is about to say so
 	}
 	if c.alone {
@@ -154,7 +154,7 @@ func (c *candidacy) consider(p driver.Plane) error {
 		return driver.ErrYield
 	}
 	c.chosen, c.seen = true, p
-	c.vacated, c.here = c.outlook.end(c.vacancy)
+	c.vacated, c.here = c.cache.sawEnd(c.vacancy)
 	return nil
 }
 
@@ -168,7 +168,7 @@ const vacantFor = 2 * time.Second
 // before it in the queue may be able to do nothing, or be nobody. What makes a term is its
 // transaction, not the queue.
 func (l *loop) stepForward() {
-	c, p := l.candidacy, l.outlook.plane()
+	c, p := l.candidacy, l.cache.current()
 	if c == nil {
 		return
 	}
@@ -176,11 +176,11 @@ func (l *loop) stepForward() {
 		c.overdue = time.Time{}
 		return
 	}
-	named := p.Holder.Term != c.stepped && l.outlook.heir(p.Holder.Term) == l.cfg.ID
+	named := p.Holder.Term != c.stepped && l.cache.successorOf(p.Holder.Term) == l.cfg.ID
 	late := !c.overdue.IsZero() && !time.Now().Before(c.overdue)
 	if late || c.overdue.IsZero() {
 		// All candidates see the vacancy, and each that steps forward reads all of them.
-		wait := max(vacantFor, time.Duration(l.outlook.size())*glanceShare)
+		wait := max(vacantFor, time.Duration(l.cache.size())*pollShare)
 		c.overdue = time.Now().Add(wait + rand.N(wait/2))
 	}
 	if !named && !late {
@@ -263,7 +263,7 @@ func (l *loop) stand() step {
 // mindCampaign gives the lease up under which this node was elected, if the campaign does
 // not say so: what hangs there would keep the plane without a master.
 func (l *loop) mindCampaign() step {
-	c, p := l.candidacy, l.outlook.plane()
+	c, p := l.candidacy, l.cache.current()
 	switch {
 	case c == nil:
 		return nil
@@ -292,7 +292,7 @@ func (l *loop) review() step {
 		}
 		return nil
 	}
-	p := l.outlook.plane()
+	p := l.cache.current()
 	switch {
 	case p.Revision < c.seen: // this picture is older than what the order was taken up on
 	case p.Held && p.Holder.Node != l.cfg.ID:
@@ -306,7 +306,7 @@ func (l *loop) review() step {
 // heedOffer makes the node ready for a handover that names it, and lets go of
 // what it prepared for one that is over.
 func (l *loop) heedOffer() step {
-	p := l.outlook.plane()
+	p := l.cache.current()
 	offer := p.Offer
 	given := p.Held && p.Holder.Node == l.cfg.ID // the offer may still be in sight
 	if l.readyFor != "" && (given || offer == nil && !p.Held) {

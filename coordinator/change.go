@@ -116,7 +116,7 @@ func (l *loop) order(c *change) step {
 func (l *loop) arm() {
 	if c := l.pending; c != nil && c.order && c.until.IsZero() {
 		c.until = time.Now().Add(winTimeout)
-		time.AfterFunc(winTimeout, l.outlook.poke)
+		time.AfterFunc(winTimeout, l.cache.wake)
 	}
 }
 

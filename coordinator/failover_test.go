@@ -193,7 +193,7 @@ type blind struct {
 	letGo chan struct{}
 }
 
-func (s blind) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
+func (s blind) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var letting sync.WaitGroup
@@ -205,7 +205,7 @@ func (s blind) Follow(ctx context.Context, node string, see func(driver.Plane)) 
 		case <-ctx.Done():
 		}
 	})
-	return s.Store.Follow(ctx, node, func(p driver.Plane) {
+	return s.Store.FollowNear(ctx, node, func(p driver.NearPlane) {
 		if _, there := p.Member("b"); !there || !s.held.Load() {
 			see(p)
 		}

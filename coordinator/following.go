@@ -48,7 +48,7 @@ func (l *loop) watchLoad(m *replica.Mirror, done <-chan struct{}) {
 			if m.Refused() == nil {
 				l.reportLoad(m)
 			}
-			l.outlook.poke()
+			l.cache.wake()
 			return
 		case <-done:
 			return
@@ -82,7 +82,7 @@ func (l *loop) awaitRevision(to rebind.Revision) {
 	m := l.mirror
 	l.group.Go(func() {
 		if m.CatchUp(m.ctx, to) == nil {
-			l.outlook.poke()
+			l.cache.wake()
 		}
 	})
 }

@@ -114,7 +114,7 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 		n.retract(r)
 		return driver.Member{}, fmt.Errorf("offer handover to %s: %w", target.ID, err)
 	}
-	target, err = n.outlook.ready(wait, &offer, false)
+	target, err = targetReady(wait, n.cache, &offer, false)
 	switch {
 	case err == nil:
 		return target, nil
@@ -129,14 +129,14 @@ func (n *Node) propose(ctx context.Context, r *reign, to string, limit time.Dura
 	return driver.Member{}, err
 }
 
-// ready blocks until the target of an offer says that it is ready for it, or can
+// targetReady blocks until the target of an offer says that it is ready for it, or can
 // no longer be, or ctx ends. seen says that the target has been in the picture: one that
 // has only begun may show the offer before it shows the target.
-func (o *outlook) ready(ctx context.Context, offer *driver.Offer, seen bool) (driver.Member, error) {
+func targetReady(ctx context.Context, cache *planeCache, offer *driver.Offer, seen bool) (driver.Member, error) {
 	var target driver.Member
 	var live bool
-	_, err := o.until(ctx, func(p *driver.Plane) bool {
-		if p.Narrow || p.Offer == nil || p.Offer.ID != offer.ID {
+	err := cache.untilWhole(ctx, func(p *driver.Plane) bool {
+		if p.Offer == nil || p.Offer.ID != offer.ID {
 			return false // this picture is older than the term, or than the offer
 		}
 		target, live = p.Member(offer.To)
@@ -165,10 +165,7 @@ func (o *outlook) ready(ctx context.Context, offer *driver.Offer, seen bool) (dr
 func (n *Node) awaitCandidate(ctx context.Context, to string) {
 	ctx, cancel := context.WithTimeout(ctx, candidateTimeout)
 	defer cancel()
-	_, _ = n.outlook.until(ctx, func(p *driver.Plane) bool {
-		if p.Narrow {
-			return false // it has only begun to look at everybody
-		}
+	_ = n.cache.untilWhole(ctx, func(p *driver.Plane) bool {
 		return to == "" && len(policy.Candidates(*p)) > 0 || !slices.ContainsFunc(p.Members, func(m driver.Member) bool {
 			return m.ID != n.cfg.ID && (to == "" || m.ID == to) &&
 				m.Mode.Promotable() && (m.State.Electable() || m.State == modes.StateMaster) && m.Candidacy == 0
@@ -270,7 +267,7 @@ func (l *loop) drawLevel(ctx context.Context, target driver.Member) (driver.Memb
 		}
 	}
 	l.log.Debug("writes are taken no more", zap.Int64("term", r.Number()))
-	level, err := l.outlook.ready(ctx, &offer, true)
+	level, err := targetReady(ctx, l.cache, &offer, true)
 	if ctx.Err() != nil {
 		return driver.Member{}, fmt.Errorf("%w: %s is behind: it has not come to revision %d within %s", driver.ErrRefused, target.ID, offer.Due(), passTimeout)
 	}
@@ -299,7 +296,7 @@ func (l *loop) bequeath(ctx context.Context) error {
 func (l *loop) seeOff(to string, old int64) step {
 	limit, cancel := context.WithTimeout(l.ctx, announceTimeout)
 	defer cancel()
-	for p := l.outlook.plane(); !arrived(&p, to, old) && limit.Err() == nil; p = l.outlook.plane() {
+	for p := l.cache.current(); !arrived(&p, to, old) && limit.Err() == nil; p = l.cache.current() {
 		if _, next := l.await(limit.Done()); next != nil {
 			return next
 		}
@@ -309,7 +306,7 @@ func (l *loop) seeOff(to string, old int64) step {
 
 // arrived reports whether the node to, which was given the term after old, has announced
 // itself, or has lost that term.
-func arrived(p *driver.Plane, to string, old int64) bool {
+func arrived(p *driver.NearPlane, to string, old int64) bool {
 	if m, ok := p.Master(); ok && m.Term > old {
 		return true
 	}
@@ -320,7 +317,7 @@ func arrived(p *driver.Plane, to string, old int64) bool {
 func (n *Node) watchArrival(ctx context.Context, to string, old int64, began time.Time) (HandoverResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	p, err := n.outlook.until(ctx, func(p *driver.Plane) bool { return arrived(p, to, old) })
+	p, err := n.cache.until(ctx, func(p *driver.NearPlane) bool { return arrived(p, to, old) })
 	if m, ok := p.Master(); err == nil && ok && m.ID == to {
 		return HandoverResult{From: n.cfg.ID, To: to, Term: m.Term, Duration: time.Since(began)}, nil
 	}

@@ -18,7 +18,7 @@ import (
 
 // foreign tells why a node of the plane planeID must not be in p; planeID is empty
 // for a node that has not been in a plane yet.
-func foreign(planeID string, p *driver.Plane) error {
+func foreign(planeID string, p *driver.PlaneCore) error {
 	switch {
 	case p.Format > driver.Format:
 		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", ErrForeignPlane, p.Format, driver.Format)
@@ -31,9 +31,9 @@ func foreign(planeID string, p *driver.Plane) error {
 
 // identify fails the node if the plane as it is now seen is not the node's own.
 func (l *loop) identify() step {
-	p := l.outlook.plane()
-	planeID, _ := l.outlook.memory()
-	if err := foreign(planeID, &p); err != nil {
+	p := l.cache.current()
+	planeID, _ := l.cache.memory()
+	if err := foreign(planeID, &p.PlaneCore); err != nil {
 		return l.failWith(err, "foreign plane")
 	}
 	return nil
@@ -62,12 +62,12 @@ func (l *loop) inspect() step {
 
 // refusal tells why this node must not start, or err if that cannot be told.
 func (l *loop) refusal() (refusal, err error) {
-	p, err := l.survey()
+	p, whole, err := l.survey()
 	if err != nil {
 		return nil, err
 	}
 	l.inspected = p.Holder.Term
-	planeID, _ := l.outlook.memory()
+	planeID, _ := l.cache.memory()
 	if refusal := foreign(planeID, &p); refusal != nil {
 		return refusal, nil
 	}
@@ -82,32 +82,32 @@ func (l *loop) refusal() (refusal, err error) {
 		}
 		return refusal, err
 	case PersistClean:
-		return company(l.cfg.ID, l.inspected, &p), nil
+		return company(l.cfg.ID, l.inspected, whole), nil
 	case PersistAuto:
 	}
 	return nil, nil
 }
 
-// survey returns the plane as the node finds it: what it follows of it, and all of
-// it where it must be alone.
-func (l *loop) survey() (driver.Plane, error) {
+// survey returns what the node finds of its plane and, where the node has to be alone, the
+// whole plane.
+func (l *loop) survey() (driver.PlaneCore, *driver.Plane, error) {
 	if l.cfg.Persist == PersistClean {
 		p, err := l.node.Plane(l.ctx)
 		if err == nil {
-			l.outlook.note(&p)
+			l.cache.note(&p)
 		}
-		return p, err
+		return p.PlaneCore, &p, err
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
-	p, err := l.outlook.until(ctx, func(p *driver.Plane) bool { return p.Revision != 0 })
+	p, err := l.cache.until(ctx, func(p *driver.NearPlane) bool { return p.Revision != 0 })
 	if err != nil {
 		if _, why := l.store.Head(l.ctx); why != nil { // it says what the matter is
 			err = why
 		}
-		return p, fmt.Errorf("see plane: %w", err)
+		return p.PlaneCore, nil, fmt.Errorf("see plane: %w", err)
 	}
-	return p, nil
+	return p.PlaneCore, nil, nil
 }
 
 // denied tells why the store does not let this node write what it has to in a mode:
@@ -142,9 +142,10 @@ func (l *loop) mindCompany() step {
 	if !l.clean {
 		return nil
 	}
-	p := l.outlook.plane()
-	if why := company(l.cfg.ID, l.inspected, &p); why != nil {
-		return l.giveUp(why)
+	if p, ok := l.cache.currentWhole(); ok {
+		if why := company(l.cfg.ID, l.inspected, &p); why != nil {
+			return l.giveUp(why)
+		}
 	}
 	return nil
 }
@@ -178,7 +179,7 @@ func (l *loop) giveUp(why error) step {
 func (l *loop) seclude() step {
 	var taken time.Time // when this node's own key was first found there
 	for pause := retry.NewPause(maxPause); ; {
-		planeID, _ := l.outlook.memory()
+		planeID, _ := l.cache.memory()
 		ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 		m, term, err := l.store.JoinExclusive(ctx, l.record(), planeID)
 		cancel()
@@ -260,9 +261,9 @@ func (l *loop) bury() {
 	if l.state != modes.StateMaster || l.solo {
 		return
 	}
-	for _, m := range l.outlook.missing() {
+	for _, m := range l.cache.vanished() {
 		if m.ID == l.cfg.ID {
-			l.outlook.buried(m.ID)
+			l.cache.departed(m.ID)
 			continue
 		}
 		d := driver.Departed{Record: m.Record, Was: m.State, At: now(), How: driver.DepartureLost}
@@ -281,6 +282,6 @@ func (l *loop) bury() {
 		}
 		l.unburied = false
 		l.log.Warn("node vanished", zap.String("vanished", m.ID), zap.Stringer("was", m.State))
-		l.outlook.buried(m.ID)
+		l.cache.departed(m.ID)
 	}
 }

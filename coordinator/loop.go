@@ -15,11 +15,11 @@ import (
 // loop is what only the loop of a node touches: the goroutine that is in [Node.Run].
 // Nobody else has a loop in hand. What others may know it puts into the node.
 type loop struct {
-	node    *Node
-	cfg     *Config
-	store   driver.Store
-	log     *zap.Logger
-	outlook *outlook
+	node  *Node
+	cfg   *Config
+	store driver.Store
+	log   *zap.Logger
+	cache *planeCache
 
 	ctx   context.Context // everything the node runs; outlives a stop until it is done
 	stop  <-chan struct{} // closed when the node is to stop; nil once it heeds that
@@ -66,7 +66,7 @@ type step func() step
 // newLoop returns the loop of a new node, and shows the node as it is at first.
 func newLoop(n *Node) *loop {
 	l := &loop{
-		node: n, cfg: &n.cfg, store: n.store, log: n.log, outlook: n.outlook,
+		node: n, cfg: &n.cfg, store: n.store, log: n.log, cache: n.cache,
 		instance: rand.Text(),
 		started:  now(),
 		mode:     n.cfg.Mode,
@@ -86,8 +86,8 @@ func (l *loop) live(ctx context.Context) error {
 	l.ctx, l.stop = work, ctx.Done()
 	l.beat = time.NewTicker(beatEvery)
 	defer l.beat.Stop()
-	l.group.Go(func() { l.outlook.run(work, l.store, l.cfg.OnTerm, l.log) })
-	l.group.Go(func() { l.outlook.glance(work, l.store, l.log) })
+	l.group.Go(func() { l.cache.follow(work, l.store, l.cfg.HighestTerm, l.cfg.OnTerm, l.log) })
+	l.group.Go(func() { l.cache.poll(work, l.store, l.log) })
 	told := make(chan struct{})
 	go func() { // not one of l.group: an observer that hangs must not keep the node
 		defer close(told)

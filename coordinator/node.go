@@ -37,7 +37,7 @@ type Node struct {
 	cfg     Config
 	store   driver.Store
 	log     *zap.Logger
-	outlook *outlook
+	cache   *planeCache
 	journal *journal
 
 	// requests are run by the role loop, one at a time.
@@ -64,7 +64,7 @@ func New(cfg Config, store driver.Store) (*Node, error) {
 		cfg:      cfg,
 		store:    store,
 		log:      cfg.Logger.With(zap.String("node", cfg.ID), zap.String("plane", cfg.Plane)),
-		outlook:  newOutlook(&cfg),
+		cache:    newPlaneCache(&cfg),
 		journal:  newJournal(),
 		requests: make(chan func(*loop) step),
 		operator: make(chan struct{}, 1),
@@ -196,7 +196,7 @@ func (n *Node) Plane(ctx context.Context) (driver.Plane, error) {
 // on being named by its own picture of the time before. A node that does not lead
 // looks at the others only now and then, the seldomer the more there are.
 func (n *Node) CachedPlane() driver.Plane {
-	return n.asNow(n.outlook.whole())
+	return n.asNow(n.cache.estimate())
 }
 
 // asNow puts this node into a picture of the plane as it is now.

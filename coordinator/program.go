@@ -38,7 +38,7 @@ func (l *loop) startProgram() {
 			close(p.failed)
 		}
 		close(p.returned)
-		l.outlook.poke()
+		l.cache.wake()
 	}()
 }
 

@@ -87,7 +87,7 @@ func (n *Node) announced() *Leader {
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
 func (l *loop) promote(c *candidacy) step {
-	l.outlook.belong(c.term.PlaneID())
+	l.cache.setPlaneID(c.term.PlaneID())
 	l.reign = &reign{Term: c.term, announced: make(chan struct{}), retired: make(chan struct{})}
 	l.reign.entry, l.reign.vacated = l.origin(c)
 	began := time.Now()
@@ -277,9 +277,10 @@ func (l *loop) announce() step {
 // lead is mastership: the loop only watches over it.
 func (l *loop) lead() step {
 	for {
-		p := l.outlook.plane()
-		if next, _ := policy.Next(p); !p.Narrow && next != l.cfg.ID { // as it may be before this node is seen to lead
-			l.reign.next = next
+		if p, ok := l.cache.currentWhole(); ok {
+			if next, _ := policy.Next(p); next != l.cfg.ID { // as it may be before this node is seen to lead
+				l.reign.next = next
+			}
 		}
 		var failed <-chan struct{}
 		if l.program != nil {

@@ -21,7 +21,7 @@ import (
 // (next). It is the only place where the role loop waits, so a node in any step
 // heeds all of these at once.
 func (l *loop) await(done <-chan struct{}) (ready bool, next step) {
-	l.outlook.widen(l.clean || l.reign != nil)
+	l.cache.followAll(l.clean || l.reign != nil)
 	l.publish()
 	l.show()
 	l.turn()
@@ -39,7 +39,7 @@ func (l *loop) await(done <-chan struct{}) (ready bool, next step) {
 	select {
 	case <-done:
 		return true, nil
-	case <-l.outlook.poked:
+	case <-l.cache.changed:
 		l.heal()
 		return false, nil
 	case request := <-requests:
@@ -107,7 +107,7 @@ func (l *loop) record() driver.Record { return l.recordAs(l.state, l.since) }
 // recordAs is the record of the node once it has come to the given state.
 func (l *loop) recordAs(state modes.State, since time.Time) driver.Record {
 	r := driver.Record{
-		ID: l.cfg.ID, Plane: l.cfg.Plane, PlaneID: l.outlook.plane().ID, Instance: l.instance,
+		ID: l.cfg.ID, Plane: l.cfg.Plane, PlaneID: l.cache.current().ID, Instance: l.instance,
 		Mode: l.mode, State: state, Priority: l.priority, Version: l.cfg.Version, URI: l.cfg.URI,
 		Started: l.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(l.lastError, l.cfg.Trouble()), "\uFFFD"),
 		ReadyFor: l.readyFor, GaveUp: l.gaveUp, GaveUpFor: l.gaveUpFor,
@@ -160,7 +160,7 @@ func (l *loop) member() bool {
 
 // heal republishes a record that somebody else has deleted or changed.
 func (l *loop) heal() {
-	p := l.outlook.plane()
+	p := l.cache.current()
 	m, ok := p.Member(l.cfg.ID)
 	switch {
 	case !l.member() || l.published == (driver.Record{}):
@@ -169,7 +169,7 @@ func (l *loop) heal() {
 		l.shown, l.amiss = l.published, time.Time{}
 	case l.shown != l.published && l.amiss.IsZero():
 		l.amiss = time.Now()
-	case l.shown == l.published || time.Since(l.amiss) > glanceEvery:
+	case l.shown == l.published || time.Since(l.amiss) > pollEvery:
 		// A picture that has never shown it may only be late, but not for as long.
 		l.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", ok))
 		l.published, l.amiss = driver.Record{}, time.Time{}
@@ -222,7 +222,7 @@ func (l *loop) findMaster() step {
 	wait, cancel := context.WithTimeout(l.ctx, l.cfg.WaitForMaster)
 	defer cancel()
 	for {
-		p := l.outlook.plane()
+		p := l.cache.current()
 		if _, ok := p.Master(); ok {
 			return l.settle
 		}
@@ -386,7 +386,7 @@ func (l *loop) settled() step {
 // still open: nobody has it yet, or this node has and does not know. In a pause
 // nobody is about to have it.
 func (l *loop) vacant() bool {
-	p := l.outlook.plane()
+	p := l.cache.current()
 	return l.gaveUp != 0 && l.mode.Promotable() && p.Pause == nil &&
 		(p.Holder.Term <= l.gaveUp || p.Holder.Node == l.cfg.ID)
 }

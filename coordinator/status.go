@@ -192,7 +192,7 @@ func (n *Node) Status() Status {
 	me := n.me()
 	s := Status{
 		Record:         me.record,
-		PlaneTerm:      n.outlook.plane().Holder.Term,
+		PlaneTerm:      n.cache.current().Holder.Term,
 		Transitions:    n.journal.latest(),
 		LoopAge:        n.turned.Load().Age(),
 		InElection:     me.candidate,
@@ -245,7 +245,7 @@ func (n *Node) Read() (Reading, error) {
 		View:      me.mirror.View(),
 		Staleness: me.staleness(),
 		State:     me.record.State,
-		Term:      cmp.Or(me.record.Term, n.outlook.plane().Holder.Term),
+		Term:      cmp.Or(me.record.Term, n.cache.current().Holder.Term),
 	}, nil
 }
 

@@ -277,36 +277,5 @@ func (v *vacancy) wakeAtEnd(p *driver.Pause) {
 	}
 }
 
-// watchHolder calls see with the term record, the given key and the pause as they
-// are and after each change of one, until see returns false or ctx ends. It
-// survives broken streams. The picture shows nothing else.
-func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	look := func(p *picture) {
-		if !see(p) {
-			cancel()
-		}
-	}
-	spans := []span{single(s.keys.term()), single(key), single(s.keys.pause())}
-	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
-		p, err := s.read(ctx, spans)
-		if err == nil {
-			pause.Reset()
-			look(p)
-			err = s.events(ctx, p, spans, func(batch []*clientv3.Event) {
-				for _, ev := range batch {
-					p.apply(ev)
-					look(p) // each, or one that comes and goes would not be seen
-				}
-			})
-		}
-		if ctx.Err() == nil {
-			s.log.Debug("term record out of sight, retrying", zap.Error(err))
-			_ = retry.Wait(ctx, pause.Next())
-		}
-	}
-}
-
 // now is the time as stored values carry it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

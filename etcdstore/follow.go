@@ -7,24 +7,25 @@ import (
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
-// follower keeps a picture of a plane by the events of watches, so that a change
-// costs each node one event and not another read. One that follows for a single
-// node watches what concerns that node alone: with N nodes that all did otherwise,
-// a change of each would be N² events.
+// This file is how the package follows keys of a plane other than the mementos: a follower
+// reads some spans once and keeps that picture current by the events of watches, so that a
+// change costs one event and not another read. It is used to follow the whole plane, what
+// is near one node, and what a candidate or a term depends on.
+
+// follower keeps a picture of some spans current. It belongs to one goroutine.
 type follower struct {
 	store   *Store
-	node    string          // whom it follows for; empty for everything
-	ctx     context.Context // of the one stream of its watches
 	picture *picture
-	group   sync.WaitGroup // hands on what the watches bring
+	ctx     context.Context // of the one stream of its watches
+	cancel  context.CancelFunc
+	group   sync.WaitGroup // passes on what the watches bring
 	arrived chan arrival
-
-	led    driver.Holder // the holder whose keys are watched, if it follows for one node
-	leader []*watch      // of those keys
 }
 
 // watch is one watch of a follower.
@@ -41,45 +42,28 @@ type arrival struct {
 	open  bool
 }
 
-// maxArrived is how many responses can wait to be taken in together.
+// maxArrived is how many responses can wait to be taken together.
 const maxArrived = 256
 
-// Follow shows the plane as it is and after each change; see [driver.Store].
-func (s *Store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
-	spans := s.keys.plane()
-	if node != "" {
-		spans = s.keys.near(node)
-	}
+// followSpans reads some spans at one revision and watches them from there. Call stop when
+// done, also to end a call of next.
+func (s *Store) followSpans(ctx context.Context, spans []span) (*follower, error) {
 	p, err := s.read(ctx, spans)
 	if err != nil {
-		return fmt.Errorf("read plane: %w", err)
+		return nil, err
 	}
-	f := &follower{store: s, node: node, picture: p, arrived: make(chan arrival, maxArrived)}
-	stream, cancel := s.stream(ctx, p.age)
-	defer f.group.Wait()
-	defer cancel()
-	f.ctx = stream
+	f := &follower{store: s, picture: p, arrived: make(chan arrival, maxArrived)}
+	f.ctx, f.cancel = s.stream(ctx, p.age)
 	for _, sp := range spans {
 		f.watch(sp, clientv3.WithRev(p.revision+1))
 	}
-	for {
-		if err := f.attend(ctx); err != nil {
-			return err
-		}
-		see(f.plane())
-		if err := f.next(); err != nil {
-			return err
-		}
-	}
+	return f, nil
 }
 
-// plane is the picture as the packages above see it.
-func (f *follower) plane() driver.Plane {
-	p := f.picture.plane()
-	if f.node != "" {
-		p.Narrow, p.Strays = true, nil
-	}
-	return p
+// stop ends the watches and blocks until they have ended.
+func (f *follower) stop() {
+	f.cancel()
+	f.group.Wait()
 }
 
 // watch begins to watch a span. It returns when the store has taken that up.
@@ -100,12 +84,12 @@ func (f *follower) watch(sp span, opts ...clientv3.OpOption) *watch {
 	return w
 }
 
-// next waits for news and takes in all that has arrived by then: in a burst the
-// picture is shown once for many.
-func (f *follower) next() error {
+// next waits for changes and takes all that have arrived by then, so that in a burst the
+// picture is shown once for many. each, if not nil, is called after every single one.
+func (f *follower) next(each func(*picture)) error {
 	select {
 	case a := <-f.arrived:
-		if err := f.take(&a); err != nil {
+		if err := f.take(&a, each); err != nil {
 			return err
 		}
 	case <-f.ctx.Done():
@@ -114,7 +98,7 @@ func (f *follower) next() error {
 	for {
 		select {
 		case a := <-f.arrived:
-			if err := f.take(&a); err != nil {
+			if err := f.take(&a, each); err != nil {
 				return err
 			}
 		default:
@@ -123,11 +107,11 @@ func (f *follower) next() error {
 	}
 }
 
-// take takes in what a watch has brought. Each response brings whole revisions of
-// one span; the spans are not in order to each other.
-func (f *follower) take(a *arrival) error {
+// take applies what a watch has brought. Each response brings whole revisions of one span;
+// the spans are not in order to each other.
+func (f *follower) take(a *arrival, each func(*picture)) error {
 	if a.watch.ctx.Err() != nil && f.ctx.Err() == nil {
-		return nil // of a leader that was
+		return nil // of a watch that was given up
 	}
 	if err := watchErr(f.ctx, &a.resp, a.open); err != nil {
 		return err
@@ -139,22 +123,68 @@ func (f *follower) take(a *arrival) error {
 		f.picture.apply(ev)
 		f.store.saw(f.picture.age, ev.Kv.ModRevision)
 		f.picture.revision = max(f.picture.revision, ev.Kv.ModRevision)
+		if each != nil {
+			each(f.picture)
+		}
 	}
 	return nil
 }
 
-// attend has a follower that follows for one node follow the holder of the term
-// as well: whether it holds it still, and its record.
+// Follow shows the plane as it is and after each change; see [driver.Store].
+func (s *Store) Follow(ctx context.Context, see func(driver.Plane)) error {
+	f, err := s.followSpans(ctx, s.keys.plane())
+	if err != nil {
+		return fmt.Errorf("read plane: %w", err)
+	}
+	defer f.stop()
+	for {
+		see(f.picture.plane())
+		if err := f.next(nil); err != nil {
+			return err
+		}
+	}
+}
+
+// FollowNear shows what concerns one node; see [driver.Store].
+func (s *Store) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
+	f, err := s.followSpans(ctx, s.keys.near(node))
+	if err != nil {
+		return fmt.Errorf("read plane: %w", err)
+	}
+	defer f.stop()
+	n := nearFollower{follower: f, node: node}
+	for {
+		if err := n.followHolder(ctx); err != nil {
+			return err
+		}
+		p := n.picture.plane()
+		see(p.Near(node))
+		if err := n.next(nil); err != nil {
+			return err
+		}
+	}
+}
+
+// nearFollower follows what concerns one node, and the keys of the node that holds the
+// term, which change with the term.
+type nearFollower struct {
+	*follower
+	node    string        // the one that it follows for
+	holder  driver.Holder // whose keys are watched
+	watches []*watch      // of those keys
+}
+
+// followHolder follows the holder of the term as well: its election key and its record.
 //
-// These watches begin at the present and are read after they began: one that began
-// in the past would be up to a tenth of a second late on a busy store, and it is
-// from here that nodes learn who their new master is.
-func (f *follower) attend(ctx context.Context) error {
+// These watches begin at the present and are read after they began. A watch that began in
+// the past would be up to a tenth of a second late on a busy store, and it is from these
+// that nodes learn who their new master is.
+func (f *nearFollower) followHolder(ctx context.Context) error {
 	holder := f.picture.holder
-	if f.node == "" || holder.Node == f.led.Node && holder.Key == f.led.Key {
+	if holder.Node == f.holder.Node && holder.Key == f.holder.Key {
 		return nil
 	}
-	for _, w := range f.leader {
+	for _, w := range f.watches {
 		w.cancel()
 	}
 	own := f.store.keys.node(f.node)
@@ -164,7 +194,7 @@ func (f *follower) attend(ctx context.Context) error {
 			spans = append(spans, single(key))
 		}
 	}
-	f.led, f.leader = holder, nil
+	f.holder, f.watches = holder, nil
 	clear(f.picture.candidates)
 	clear(f.picture.strays)
 	maps.DeleteFunc(f.picture.nodes, func(key string, _ nodeKey) bool { return key != own })
@@ -172,17 +202,46 @@ func (f *follower) attend(ctx context.Context) error {
 		return nil
 	}
 	for _, sp := range spans {
-		f.leader = append(f.leader, f.watch(sp))
+		f.watches = append(f.watches, f.watch(sp))
 	}
 	now, err := f.store.read(ctx, spans)
 	if err != nil {
-		return fmt.Errorf("read what the term rests on: %w", err)
+		return fmt.Errorf("read what the term depends on: %w", err)
 	}
-	for _, w := range f.leader {
+	for _, w := range f.watches {
 		w.after = now.revision
 	}
 	maps.Copy(f.picture.candidates, now.candidates)
 	maps.Copy(f.picture.strays, now.strays)
 	maps.Copy(f.picture.nodes, now.nodes)
 	return nil
+}
+
+// watchHolder calls see with the term record, the given key and the pause as they
+// are and after each single change, so that none that comes and goes is missed, until see
+// returns false or ctx ends. It survives broken streams. The picture shows nothing else.
+func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	look := func(p *picture) {
+		if ctx.Err() == nil && !see(p) {
+			cancel()
+		}
+	}
+	spans := []span{single(s.keys.term()), single(key), single(s.keys.pause())}
+	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
+		f, err := s.followSpans(ctx, spans)
+		if err == nil {
+			pause.Reset()
+			look(f.picture)
+			for err == nil {
+				err = f.next(look)
+			}
+			f.stop()
+		}
+		if ctx.Err() == nil {
+			s.log.Debug("term record out of sight, retrying", zap.Error(err))
+			_ = retry.Wait(ctx, pause.Next())
+		}
+	}
 }

@@ -269,12 +269,12 @@ func (p *picture) outlived(created int64) bool {
 // plane is the picture as the packages above see it.
 func (p *picture) plane() driver.Plane {
 	plane := driver.Plane{
-		Revision: rebind.Revision(p.revision),
-		ID:       p.meta.PlaneID,
-		Format:   p.meta.Format,
-		Holder:   p.holder,
-		Held:     p.held(),
-		Offer:    copied(p.handover), Exclusive: copied(p.guard),
+		PlaneCore: driver.PlaneCore{
+			Revision: rebind.Revision(p.revision),
+			ID:       p.meta.PlaneID, Format: p.meta.Format,
+			Holder: p.holder, Held: p.held(),
+			Offer: copied(p.handover), Exclusive: copied(p.guard),
+		},
 		Strays:   p.stray(),
 		Members:  make([]driver.Member, 0, len(p.nodes)),
 		Departed: slices.SortedFunc(maps.Values(p.left), func(a, b driver.Departed) int { return strings.Compare(a.ID, b.ID) }),

@@ -220,7 +220,7 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, bac
 	followed := make(chan error, 1)
 	seen := make(chan struct{})
 	saw := sync.OnceFunc(func() { close(seen) })
-	group.Go(func() { followed <- s.Follow(work, "", func(driver.Plane) { saw() }) })
+	group.Go(func() { followed <- s.Follow(work, func(driver.Plane) { saw() }) })
 	within(t, "the first sight of the plane", seen)
 	old, err := s.Head(ctx)
 	if err != nil {

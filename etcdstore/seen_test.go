@@ -195,7 +195,7 @@ func TestWatch_EndsWithItsConnection(t *testing.T) {
 	defer watch.Close()
 	followed := make(chan error, 1)
 	seen := make(chan struct{}, 100)
-	f.group.Go(func() { followed <- s.Follow(t.Context(), "", func(driver.Plane) { seen <- struct{}{} }) })
+	f.group.Go(func() { followed <- s.Follow(t.Context(), func(driver.Plane) { seen <- struct{}{} }) })
 	<-seen
 	f.drop()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

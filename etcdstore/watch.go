@@ -62,38 +62,6 @@ func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) erro
 	return nil
 }
 
-// maxSpans is how many spans can be followed together.
-const maxSpans = 3
-
-// events calls on with the events of some spans after a picture, as the store
-// sends them, until ctx ends or the stream breaks; it returns why. Each call
-// brings whole revisions of one span; the spans are not in order to each other.
-func (s *Store) events(ctx context.Context, after *picture, spans []span, on func(batch []*clientv3.Event)) error {
-	ctx, cancel := s.stream(ctx, after.age)
-	defer cancel()
-	from := clientv3.WithRev(after.revision + 1)
-	var watches [maxSpans]clientv3.WatchChan // nil ones bring nothing
-	for i, sp := range spans {
-		watches[i] = s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), from)
-	}
-	for {
-		var resp clientv3.WatchResponse
-		var open bool
-		select {
-		case resp, open = <-watches[0]:
-		case resp, open = <-watches[1]:
-		case resp, open = <-watches[2]:
-		}
-		if err := watchErr(ctx, &resp, open); err != nil {
-			return err
-		}
-		if n := len(resp.Events); n > 0 {
-			s.saw(after.age, resp.Events[n-1].Kv.ModRevision)
-			on(resp.Events)
-		}
-	}
-}
-
 // watcher is one stream of changes of mementos.
 type watcher struct {
 	store  *Store

@@ -156,8 +156,9 @@ const Remembered = time.Hour
 // of a newer one is left alone.
 const Format = 1
 
-// Plane is everything about a plane but its mementos, at one revision.
-type Plane struct {
+// PlaneCore is what every node follows of its plane, at one revision: whose it is, who
+// holds the term, and what was ordered.
+type PlaneCore struct {
 	Revision rebind.Revision
 	// ID is the plane's stable random id, empty before the first term; Format is
 	// the version of its layout, 0 before that.
@@ -168,37 +169,37 @@ type Plane struct {
 	// Held reports whether that term's election key lives. While it does nobody
 	// else can lead, whether or not the holder has come as far as MASTER.
 	Held bool
-	// Handover is the offer now made, Pause the pause in force, Seclusion the
+	// Offer is the handover now offered, Pause the pause in force, Exclusive the
 	// disabled node that has the plane to itself; each nil if there is none. A pause
 	// that is over by this node's wall clock is none, whether or not its key is still
 	// there.
 	Offer     *Offer
 	Pause     *Pause
 	Exclusive *Guard
-	// Members are the live nodes whose records count, see [Plane.Counts]; Departed those
-	// that were here not long ago; both in the order of their ids.
-	Members  []Member
-	Departed []Departed
-	// Strays are keys in the election that are nobody's candidacy, and keys that cannot
-	// be read, in the order of the keys: the first [MaxStrays] of them.
-	Strays []Stray
-	// Narrow says that this is the plane as one node follows it: among the members
-	// are at most that node and the holder, no candidacy is told but the one that
-	// holds the term, nobody who left, and no stray key.
-	Narrow bool
 }
 
 // Counts reports whether the record of m counts. Of the node that holds the term only
 // the one on the lease that holds it does: whoever may write that node's record and
 // not its election key cannot speak as the master. Stores leave out what does not
 // count, as if it were not there.
-func (p *Plane) Counts(m Member) bool {
+func (p *PlaneCore) Counts(m Member) bool {
 	return !p.Held || m.ID != p.Holder.Node || m.CandidateKey == p.Holder.Key
 }
 
-// Member returns the live node of that id.
-func (p *Plane) Member(id string) (Member, bool) {
-	for _, m := range p.Members {
+// master returns the master among some members.
+func (p *PlaneCore) master(members []Member) (Member, bool) {
+	if !p.Held {
+		return Member{}, false
+	}
+	m, ok := member(members, p.Holder.Node)
+	if !ok || !p.Counts(m) || m.State != modes.StateMaster || m.Term != p.Holder.Term {
+		return Member{}, false
+	}
+	return m, true
+}
+
+func member(members []Member, id string) (Member, bool) {
+	for _, m := range members {
 		if m.ID == id {
 			return m, true
 		}
@@ -206,18 +207,54 @@ func (p *Plane) Member(id string) (Member, bool) {
 	return Member{}, false
 }
 
+// Plane is everything about a plane but its mementos, at one revision.
+type Plane struct {
+	PlaneCore
+	// Members are the live nodes whose records count, see [PlaneCore.Counts]; Departed
+	// those that were here not long ago; both in the order of their ids.
+	Members  []Member
+	Departed []Departed
+	// Strays are keys in the election that are nobody's candidacy, and keys that cannot
+	// be read, in the order of the keys: the first [MaxStrays] of them.
+	Strays []Stray
+}
+
+// Member returns the live node of that id.
+func (p *Plane) Member(id string) (Member, bool) { return member(p.Members, id) }
+
 // Master returns the node that has announced itself as master of the term now
 // held. Between an election and the announcement there is none.
-func (p *Plane) Master() (Member, bool) {
-	if !p.Held {
-		return Member{}, false
+func (p *Plane) Master() (Member, bool) { return p.master(p.Members) }
+
+// Near returns what the given node follows of the plane while it does not lead.
+func (p *Plane) Near(node string) NearPlane {
+	near := NearPlane{PlaneCore: p.PlaneCore}
+	for _, m := range p.Members {
+		if m.ID != node && m.ID != p.Holder.Node {
+			continue
+		}
+		if m.CandidateKey != p.Holder.Key {
+			m.Candidacy = 0
+		}
+		near.Members = append(near.Members, m)
 	}
-	m, ok := p.Member(p.Holder.Node)
-	if !ok || !p.Counts(m) || m.State != modes.StateMaster || m.Term != p.Holder.Term {
-		return Member{}, false
-	}
-	return m, true
+	return near
 }
+
+// NearPlane is what a node that does not lead follows of its plane, so that what it costs
+// does not grow with the number of nodes. It cannot tell who else is there.
+type NearPlane struct {
+	PlaneCore
+	// Members are at most the node that follows and the holder, in the order of their
+	// ids. Their Candidacy is 0 unless it holds the term.
+	Members []Member
+}
+
+// Member returns the live node of that id, if it is one of the two that are followed.
+func (p *NearPlane) Member(id string) (Member, bool) { return member(p.Members, id) }
+
+// Master is [Plane.Master].
+func (p *NearPlane) Master() (Member, bool) { return p.master(p.Members) }
 
 // HistoryEntry tells how one term began. The text forms are stored in etcd.
 type HistoryEntry struct {

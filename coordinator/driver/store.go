@@ -33,11 +33,11 @@ type Store interface {
 	// Follow calls see with the plane as it is and then after each change, one
 	// call at a time, leaving out what is overtaken while see runs. It blocks
 	// until ctx ends or the store breaks the stream, and returns why.
-	//
-	// With the id of a node, empty for none, it shows the plane narrowly, as
-	// [Plane] tells, and only changes of what that shows, so that what it costs does
-	// not grow with the plane.
-	Follow(ctx context.Context, node string, see func(Plane)) error
+	Follow(ctx context.Context, see func(Plane)) error
+
+	// FollowNear is Follow for a node that does not lead: it shows only what concerns
+	// that node, and only changes of that.
+	FollowNear(ctx context.Context, node string, see func(NearPlane)) error
 
 	// History returns the latest terms, newest first.
 	History(ctx context.Context) ([]HistoryEntry, error)

@@ -58,7 +58,7 @@ func TestCandidates_Order(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			for _, members := range [][]driver.Member{{c.best, c.next}, {c.next, c.best}} {
-				got := policy.Candidates(driver.Plane{Holder: driver.Holder{Term: 7}, Members: members})
+				got := policy.Candidates(driver.Plane{PlaneCore: driver.PlaneCore{Holder: driver.Holder{Term: 7}}, Members: members})
 				if len(got) != 2 || got[0].ID != c.best.ID {
 					t.Errorf("candidates = %v, want %s first", ids(got), c.best.ID)
 				}
@@ -69,7 +69,7 @@ func TestCandidates_Order(t *testing.T) {
 
 func TestCandidates_GivingUpCountsForItsOwnVacancyOnly(t *testing.T) {
 	quitter := candidate("a", func(m *driver.Member) { m.GaveUp, m.Priority = 7, 1 })
-	got := policy.Candidates(driver.Plane{Holder: driver.Holder{Term: 8}, Members: []driver.Member{candidate("b"), quitter}})
+	got := policy.Candidates(driver.Plane{PlaneCore: driver.PlaneCore{Holder: driver.Holder{Term: 8}}, Members: []driver.Member{candidate("b"), quitter}})
 	if got[0].ID != "a" {
 		t.Errorf("candidates = %v, want a first: the term it gave up is history", ids(got))
 	}
@@ -105,7 +105,7 @@ func TestCandidates_AnswerDoesNotDependOnTheOrderOfRecords(t *testing.T) {
 		for i := range members {
 			members[i].ID = fmt.Sprintf("n%d", i)
 		}
-		p := driver.Plane{Holder: driver.Holder{Term: 7}, Members: members}
+		p := driver.Plane{PlaneCore: driver.PlaneCore{Holder: driver.Holder{Term: 7}}, Members: members}
 		first := ids(policy.Candidates(p))
 		p.Members = rapid.Permutation(members).Draw(t, "other order")
 		if again := ids(policy.Candidates(p)); !slices.Equal(first, again) {
@@ -134,7 +134,7 @@ func TestCandidates_LikeTheRule(t *testing.T) {
 		for i := range members {
 			members[i].ID = fmt.Sprintf("n%d", i)
 		}
-		found := policy.Candidates(driver.Plane{Holder: driver.Holder{Term: 7}, Members: members})
+		found := policy.Candidates(driver.Plane{PlaneCore: driver.PlaneCore{Holder: driver.Holder{Term: 7}}, Members: members})
 		for i := range found[:max(len(found)-1, 0)] {
 			a, b := &found[i], &found[i+1]
 			if order := slices.Compare(place(a), place(b)); order > 0 || order == 0 && a.ID > b.ID {
@@ -189,8 +189,8 @@ func TestNext_SaysWhy(t *testing.T) {
 	}
 	for want, c := range cases {
 		p := driver.Plane{
-			Holder:  driver.Holder{Term: 7},
-			Members: []driver.Member{candidate("b", set(c.other)), candidate("a", set(c.best))},
+			PlaneCore: driver.PlaneCore{Holder: driver.Holder{Term: 7}},
+			Members:   []driver.Member{candidate("b", set(c.other)), candidate("a", set(c.best))},
 		}
 		if id, why := policy.Next(p); id != "a" || why != want {
 			t.Errorf("next = %s, %q, want a, %q", id, why, want)

@@ -43,14 +43,28 @@ type store struct {
 }
 
 // Follow counts the terms that begin.
-func (s store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
-	return s.Store.Follow(ctx, node, func(p driver.Plane) {
-		if s.t.last != 0 && p.Holder.Term != s.t.last {
-			s.t.counters.changes.Inc()
-		}
-		s.t.last = p.Holder.Term
+func (s store) Follow(ctx context.Context, see func(driver.Plane)) error {
+	return s.Store.Follow(ctx, func(p driver.Plane) {
+		s.t.sawTerm(p.Holder.Term)
 		see(p)
 	})
+}
+
+// FollowNear counts the terms that begin.
+func (s store) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
+	return s.Store.FollowNear(ctx, node, func(p driver.NearPlane) {
+		s.t.sawTerm(p.Holder.Term)
+		see(p)
+	})
+}
+
+// sawTerm counts a term if it is another one than the last. The node follows its plane
+// once at a time, so this has one caller at a time.
+func (t *Telemetry) sawTerm(term int64) {
+	if t.last != 0 && term != t.last {
+		t.counters.changes.Inc()
+	}
+	t.last = term
 }
 
 // Load counts a load of all mementos.

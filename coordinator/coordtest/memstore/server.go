@@ -189,7 +189,7 @@ func (s *Server) stray() []driver.Stray {
 
 // plane is the plane as it is; the caller holds mu.
 func (s *Server) plane() driver.Plane {
-	p := driver.Plane{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}
+	p := driver.Plane{PlaneCore: driver.PlaneCore{Revision: s.revision, ID: s.planeID, Format: s.format, Holder: s.holder, Held: s.held()}}
 	if !s.pause.Over(time.Now()) {
 		pause := *s.pause
 		p.Pause = &pause

@@ -116,16 +116,12 @@ func (s *Store) Size(ctx context.Context) (int, error) {
 	return len(s.server.nodes), nil
 }
 
-// Follow calls see after each change. A node that is cut off sees nothing until
-// it is healed.
-func (s *Store) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
+// Follow shows the plane as it is and after each change.
+func (s *Store) Follow(ctx context.Context, see func(driver.Plane)) error {
 	for {
 		s.server.mu.Lock()
 		p, moved, cut := s.server.plane(), s.server.moved, s.server.away(s.node)
 		s.server.mu.Unlock()
-		if node != "" {
-			narrow(&p, node)
-		}
 		if !cut {
 			see(p)
 		}
@@ -137,15 +133,9 @@ func (s *Store) Follow(ctx context.Context, node string, see func(driver.Plane))
 	}
 }
 
-// narrow leaves of a plane what is shown to one node of it.
-func narrow(p *driver.Plane, node string) {
-	p.Narrow, p.Departed, p.Strays = true, nil, nil
-	p.Members = slices.DeleteFunc(p.Members, func(m driver.Member) bool { return m.ID != node && m.ID != p.Holder.Node })
-	for i := range p.Members {
-		if m := &p.Members[i]; m.CandidateKey != p.Holder.Key {
-			m.Candidacy = 0
-		}
-	}
+// FollowNear shows what concerns one node.
+func (s *Store) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
+	return s.Follow(ctx, func(p driver.Plane) { see(p.Near(node)) })
 }
 
 // pageSize is small, so that tests see several pages.

@@ -234,7 +234,7 @@ func showsNobody(t *testing.T, lab Lab, node string) {
 	ctx, cancel := context.WithCancel(limit(t))
 	defer cancel()
 	seen := false
-	_ = lab.Node("observer").Follow(ctx, node, func(p driver.Plane) {
+	_ = followFor(ctx, lab.Node("observer"), node, func(p driver.Plane) {
 		if !p.Held {
 			return
 		}

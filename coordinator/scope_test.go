@@ -14,8 +14,8 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// glance is how long it takes at most until a node of a small plane knows the others.
-const glance = 6 * time.Second
+// soon is how long it takes at most until a node of a small plane knows the others.
+const soon = 6 * time.Second
 
 // watched is a store that tells what its node asks of it, and how large the plane
 // is: as large as it is, or as large as it says.
@@ -24,9 +24,9 @@ type watched struct {
 	size int           // 0: as it is
 	slow time.Duration // how long it takes until everything is followed
 
-	mu    sync.Mutex // guards the fields below
-	faces []string   // for whom the plane was followed
-	reads int
+	mu       sync.Mutex // guards the fields below
+	followed []string   // for whom the plane was followed
+	reads    int
 }
 
 func (w *watched) Size(ctx context.Context) (int, error) {
@@ -41,24 +41,31 @@ func (w *watched) Plane(ctx context.Context) (driver.Plane, error) {
 	return w.Store.Plane(ctx)
 }
 
-func (w *watched) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
-	w.mu.Lock()
-	w.faces = append(w.faces, node)
-	w.mu.Unlock()
-	if node == "" {
-		select {
-		case <-time.After(w.slow):
-		case <-ctx.Done():
-		}
+func (w *watched) Follow(ctx context.Context, see func(driver.Plane)) error {
+	w.note("")
+	select {
+	case <-time.After(w.slow):
+	case <-ctx.Done():
 	}
-	return w.Store.Follow(ctx, node, see)
+	return w.Store.Follow(ctx, see)
+}
+
+func (w *watched) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
+	w.note(node)
+	return w.Store.FollowNear(ctx, node, see)
+}
+
+func (w *watched) note(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.followed = append(w.followed, node)
 }
 
 // seen returns for whom the plane was followed so far, and how often it was read.
-func (w *watched) seen() (faces string, reads int) {
+func (w *watched) seen() (followed string, reads int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Sprintf("%q", w.faces), w.reads
+	return fmt.Sprintf("%q", w.followed), w.reads
 }
 
 // watchAll has the stores of all nodes watched.
@@ -84,14 +91,14 @@ func roll(p driver.Plane) string {
 }
 
 // Promise: only who leads follows everybody's changes.
-func TestSight_FollowsTheMaster(t *testing.T) {
+func TestScope_OnlyTheMasterFollowsTheWholePlane(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		stores := l.watchAll(0, 0)
 		a, b := pair(l)
-		want := func(id, faces string) {
+		want := func(id, followed string) {
 			t.Helper()
-			if got, _ := stores[id].seen(); got != faces {
-				t.Errorf("%s followed the plane for %s, want for %s", id, got, faces)
+			if got, _ := stores[id].seen(); got != followed {
+				t.Errorf("%s followed the plane for %s, want for %s", id, got, followed)
 			}
 		}
 		want("a", `["a" ""]`)
@@ -115,7 +122,7 @@ func TestSight_FollowsTheMaster(t *testing.T) {
 
 // Promise: a node leads before it sees the whole plane. Only a handover waits for
 // that, and who has left with a word is not taken to have vanished.
-func TestSight_IsNotWaitedForByAPromotion(t *testing.T) {
+func TestScope_IsNotWaitedForByAPromotion(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.watchAll(0, 10*time.Second)
 		a := l.start("a", modes.Auto)
@@ -128,17 +135,17 @@ func TestSight_IsNotWaitedForByAPromotion(t *testing.T) {
 			t.Fatalf("handover by a master that does not see the others yet: %v", err)
 		}
 		if took := time.Since(began); took < 7*time.Second || took > 11*time.Second {
-			t.Errorf("handed over within %s, want it to wait for its sight", took)
+			t.Errorf("handed over within %s, want it to wait until it sees the others", took)
 		}
 		pass(20 * time.Second)
 		if _, err := handover(t, b, "a"); err != nil {
 			t.Fatal(err)
 		}
-		pass(time.Minute) // b follows narrowly again
-		var buried atomic.Bool
+		pass(time.Minute) // b no longer follows the whole plane
+		var recorded atomic.Bool
 		l.server.Before(func(node string, call memstore.Call) error {
 			if call == memstore.CallBury {
-				buried.Store(true)
+				recorded.Store(true)
 			}
 			return nil
 		})
@@ -152,14 +159,14 @@ func TestSight_IsNotWaitedForByAPromotion(t *testing.T) {
 			t.Errorf("b is %s", s)
 		}
 		pass(20 * time.Second)
-		if buried.Load() {
+		if recorded.Load() {
 			t.Error("a stopped, and was taken to have vanished")
 		}
 	})
 }
 
 // Promise: what a node costs does not grow with the plane.
-func TestSight_GlancesTheSeldomerTheLargerThePlane(t *testing.T) {
+func TestScope_PollsLessOftenTheLargerThePlane(t *testing.T) {
 	for size, per := range map[int]time.Duration{0: 5 * time.Second, 200: 20 * time.Second, 2000: 200 * time.Second} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
@@ -179,14 +186,14 @@ func TestSight_GlancesTheSeldomerTheLargerThePlane(t *testing.T) {
 	}
 }
 
-func TestGlimpse_ShowsTheOthersSoon(t *testing.T) {
+func TestCachedPlane_ShowsTheOthersSoon(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, b := pair(l)
 		l.start("c", modes.HotBackup)
-		pass(glance)
+		pass(soon)
 		for _, n := range []*running{a, b, l.nodes["c"]} {
-			if p := n.CachedPlane(); roll(p) != "a leads b c " || p.Narrow {
-				t.Errorf("%s sees %s, narrow %t", n.Status().ID, roll(p), p.Narrow)
+			if p := n.CachedPlane(); roll(p) != "a leads b c " {
+				t.Errorf("%s sees %s", n.Status().ID, roll(p))
 			}
 		}
 		if next, _ := policy.Next(b.CachedPlane()); next != "b" {
@@ -195,7 +202,7 @@ func TestGlimpse_ShowsTheOthersSoon(t *testing.T) {
 		if err := l.nodes["c"].stop(); err != nil {
 			t.Fatal(err)
 		}
-		pass(glance)
+		pass(soon)
 		if p := b.CachedPlane(); roll(p) != "a leads b " || len(p.Departed) != 1 || p.Departed[0].ID != "c" {
 			t.Errorf("b sees %s, left %+v", roll(p), p.Departed)
 		}
@@ -203,11 +210,11 @@ func TestGlimpse_ShowsTheOthersSoon(t *testing.T) {
 }
 
 // A node that looks at the others but now and then never shows two that lead.
-func TestGlimpse_ShowsOneMaster(t *testing.T) {
+func TestCachedPlane_ShowsOneMaster(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, _ := pair(l)
 		c := l.start("c", modes.HotBackup)
-		pass(glance)
+		pass(soon)
 		if _, err := handover(t, a, "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +222,7 @@ func TestGlimpse_ShowsOneMaster(t *testing.T) {
 		if p := c.CachedPlane(); roll(p) != "b leads c " {
 			t.Errorf("right after the handover c sees %s", roll(p))
 		}
-		pass(glance)
+		pass(soon)
 		if p := c.CachedPlane(); roll(p) != "a b leads c " {
 			t.Errorf("c sees %s", roll(p))
 		}
@@ -228,11 +235,11 @@ func TestGlimpse_ShowsOneMaster(t *testing.T) {
 }
 
 // A master that came and went between two looks at the others is not shown to live.
-func TestGlimpse_ShowsNoMasterThatDied(t *testing.T) {
+func TestCachedPlane_ShowsNoMasterThatDied(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, _ := pair(l)
 		c := l.start("c", modes.HotBackup)
-		pass(glance)
+		pass(soon)
 		if _, err := handover(t, a, "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +256,7 @@ func TestGlimpse_ShowsNoMasterThatDied(t *testing.T) {
 func TestLeft_TwoThatVanishAtOnce(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fullPlane(l)
-		pass(glance)
+		pass(soon)
 		if err := l.nodes["d"].stop(); err != nil {
 			t.Fatal(err)
 		}
