@@ -165,7 +165,7 @@ type Plane struct {
 	// Exclusive is the disabled node that has the plane to itself, nil if there is none. It
 	// is not one of Nodes.
 	Exclusive *driver.Guard `json:"exclusive"`
-	// Seclusion is the former name of Exclusive, with the same value. It goes in 0.2; older
+	// Seclusion is the former name of Exclusive, with the same value. It is removed in 0.2; older
 	// nodes send no other.
 	Seclusion *driver.Guard `json:"seclusion"`
 	Nodes     []PlaneNode   `json:"nodes"`
