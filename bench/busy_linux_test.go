@@ -36,7 +36,7 @@ const (
 // processor time spent by the collector, and how long after the last update and after the
 // deletion the copy is complete.
 func BenchmarkBusy(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	n := million(b)
 	h.fill(n, busySize)
 	for b.Loop() {
@@ -65,7 +65,7 @@ func BenchmarkBusy(b *testing.B) {
 
 // update changes random mementos at an even rate for ten seconds, and returns the revision
 // of the last change.
-func (h *house) update(n int) (last int64) {
+func (h *lab) update(n int) (last int64) {
 	h.b.Helper()
 	value := fmt.Sprintf("memento/1 node=bench term=1 op=BUSY type=application/octet-stream\n%s", make([]byte, busySize))
 	var mu sync.Mutex
@@ -99,7 +99,7 @@ func (h *house) update(n int) (last int64) {
 
 // caughtUp waits until the copy has reached a revision and a number of mementos, and
 // returns how long that took.
-func (h *house) caughtUp(revision int64, count int) time.Duration {
+func (h *lab) caughtUp(revision int64, count int) time.Duration {
 	h.b.Helper()
 	var last *wire.Mirror
 	for began := time.Now(); time.Since(began) < time.Minute; <-time.After(time.Millisecond) {
@@ -124,7 +124,7 @@ func (h *house) caughtUp(revision int64, count int) time.Duration {
 
 // watchResident watches a process until stop is called, which returns the peak of its
 // resident memory in bytes.
-func (h *house) watchResident(pid int) (stop func() int64) {
+func (h *lab) watchResident(pid int) (stop func() int64) {
 	ctx, cancel := context.WithCancel(h.b.Context())
 	var most int64
 	var group sync.WaitGroup

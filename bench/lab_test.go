@@ -67,7 +67,7 @@ const keys = 4096
 
 // fill puts n mementos of one size into the plane, in its own format but faster than the
 // plane would.
-func (h *house) fill(n, size int) {
+func (h *lab) fill(n, size int) {
 	h.b.Helper()
 	value := fmt.Sprintf("memento/1 node=bench term=1 op=FILL type=application/octet-stream\n%s", make([]byte, size))
 	const together = 120
@@ -94,9 +94,9 @@ func (h *house) fill(n, size int) {
 	group.Wait()
 }
 
-// bench is a one-member etcd in this process, with disk syncs on, and what is measured on
+// lab is a one-member etcd in this process, with disk syncs on, and what is measured on
 // it: a plain client and nodes.
-type house struct {
+type lab struct {
 	b      testing.TB
 	etcd   *embedded.Etcd
 	bare   *clientv3.Client
@@ -104,17 +104,17 @@ type house struct {
 }
 
 // onClose registers f to be called when the etcd is closed, in reverse order.
-func (h *house) later(f func()) { h.opened = append(h.opened, f) }
+func (h *lab) onClose(f func()) { h.opened = append(h.opened, f) }
 
 // close stops everything; the end of the benchmark does so too.
-func (h *house) close() {
+func (h *lab) close() {
 	for _, f := range slices.Backward(h.opened) {
 		f()
 	}
 	h.opened = nil
 }
 
-func newHouse(b testing.TB) *house {
+func newLab(b testing.TB) *lab {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), embedded.ReadyTimeout)
 	defer cancel()
@@ -123,27 +123,27 @@ func newHouse(b testing.TB) *house {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := &house{b: b}
+	h := &lab{b: b}
 	b.Cleanup(h.close)
-	h.later(func() { _ = os.RemoveAll(dir) })
+	h.onClose(func() { _ = os.RemoveAll(dir) })
 	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, ClientURL: "http://127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	h.etcd = etcd
-	h.later(func() { _ = etcd.Close() })
+	h.onClose(func() { _ = etcd.Close() })
 	h.bare = h.client()
 	return h
 }
 
 // client is a plain etcd client as a program would create it.
-func (h *house) client() *clientv3.Client {
+func (h *lab) client() *clientv3.Client {
 	h.b.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{h.etcd.Endpoint()}})
 	if err != nil {
 		h.b.Fatal(err)
 	}
-	h.later(func() { _ = c.Close() })
+	h.onClose(func() { _ = c.Close() })
 	if _, err := c.Get(h.b.Context(), "x"); err != nil {
 		h.b.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func (h *house) client() *clientv3.Client {
 
 // node runs a node until the benchmark ends, and returns it once it has reached its state
 // of rest.
-func (h *house) node(id string, mode modes.Mode) *coordinator.Node {
+func (h *lab) node(id string, mode modes.Mode) *coordinator.Node {
 	h.b.Helper()
 	store := h.store()
 	n, err := coordinator.New(coordinator.Config{ID: id, Plane: "bench", URI: "http://" + id, Version: "1.0.0", Mode: mode}, store)
@@ -162,7 +162,7 @@ func (h *house) node(id string, mode modes.Mode) *coordinator.Node {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
-	h.later(func() {
+	h.onClose(func() {
 		cancel()
 		if err := <-done; err != nil {
 			h.b.Errorf("%s: %v", id, err)

@@ -21,7 +21,7 @@ type couple struct {
 	master int
 }
 
-func (h *house) couple() *couple {
+func (h *lab) couple() *couple {
 	return &couple{nodes: [2]*coordinator.Node{h.node("a", modes.Auto), h.node("b", modes.HotStandby)}}
 }
 
@@ -51,7 +51,7 @@ const swaps = 20
 // BenchmarkPromotion compares, in milliseconds, a handover to a hot node with a thousand
 // mementos, in the place of plain etcd, with one to a node with a million.
 func BenchmarkPromotion(b *testing.B) {
-	few, many := newHouse(b), newHouse(b)
+	few, many := newLab(b), newLab(b)
 	few.fill(1000, 256)
 	many.fill(million(b), 256)
 	small, large := few.couple(), many.couple()
@@ -75,7 +75,7 @@ func BenchmarkPromotion(b *testing.B) {
 // the time from a plain Resign until the other candidate's Campaign returns, in
 // milliseconds.
 func BenchmarkHandover(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	h.fill(100_000, valueSize)
 	c := h.couple()
 	w := startWriters(b, c, 4)
@@ -98,7 +98,7 @@ func BenchmarkHandover(b *testing.B) {
 }
 
 // resignToCampaign is a change of leader with etcd's own election.
-func (h *house) resignToCampaign() float64 {
+func (h *lab) resignToCampaign() float64 {
 	h.b.Helper()
 	ctx := h.b.Context()
 	var elections [2]*concurrency.Election
@@ -199,7 +199,7 @@ func (w *writers) gap(old int) float64 {
 // and by a plain watch, at a thousand writes per second: the 99th percentile in
 // milliseconds.
 func BenchmarkLag(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	backup := h.node("c", modes.HotBackup)
 	var p pair
 	for b.Loop() {
@@ -211,7 +211,7 @@ func BenchmarkLag(b *testing.B) {
 }
 
 // lag sends writes at an even rate and follows them both ways.
-func (h *house) lag(backup *coordinator.Node) (bare, ours float64) {
+func (h *lab) lag(backup *coordinator.Node) (bare, ours float64) {
 	h.b.Helper()
 	const writes, every = 3000, time.Millisecond
 	reading, err := backup.Read()
@@ -255,7 +255,7 @@ func (h *house) lag(backup *coordinator.Node) (bare, ours float64) {
 }
 
 // send puts mementos at an even rate and returns when each revision was sent.
-func (h *house) send(writes int, every time.Duration) map[int64]time.Time {
+func (h *lab) send(writes int, every time.Duration) map[int64]time.Time {
 	sent := make(map[int64]time.Time)
 	var mu sync.Mutex
 	var flying sync.WaitGroup

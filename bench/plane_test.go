@@ -53,8 +53,8 @@ func BenchmarkPlane(b *testing.B) {
 }
 
 // manyNodes is a plane of many nodes.
-type crowd struct {
-	house *house
+type manyNodes struct {
+	lab   *lab
 	nodes []*coordinator.Node
 	led   chan string // the nodes that became MASTER
 }
@@ -62,12 +62,12 @@ type crowd struct {
 // measurePlane runs one plane through its life.
 func measurePlane(b *testing.B, nodes int, tell func(figure string, value float64)) {
 	b.Helper()
-	c := &crowd{house: newHouse(b), led: make(chan string, nodes)}
-	defer c.house.close()
+	c := &manyNodes{lab: newLab(b), led: make(chan string, nodes)}
+	defer c.lab.close()
 	phase := func(name string, last func()) {
-		before := c.house.spent()
+		before := c.lab.spent()
 		last()
-		after := c.house.spent()
+		after := c.lab.spent()
 		for what, value := range after {
 			tell(name+"-"+what, value-before[what])
 		}
@@ -82,11 +82,11 @@ func measurePlane(b *testing.B, nodes int, tell func(figure string, value float6
 	})
 	c.quiet()
 	phase("idle", func() { <-time.After(10 * time.Second) })
-	tell("idle-watchers", c.house.metrics()["etcd_debugging_mvcc_watcher_total"])
-	tell("idle-leases", c.house.leases())
+	tell("idle-watchers", c.lab.metrics()["etcd_debugging_mvcc_watcher_total"])
+	tell("idle-leases", c.lab.leases())
 	phase("failover", func() {
 		began := time.Now()
-		c.house.revoke("/coordinator/bench/nodes/" + master)
+		c.lab.revoke("/coordinator/bench/nodes/" + master)
 		for c.master() == master {
 			b.Fatal("the node whose lease was revoked leads again")
 		}
@@ -97,14 +97,14 @@ func measurePlane(b *testing.B, nodes int, tell func(figure string, value float6
 }
 
 // start starts all nodes at once.
-func (c *crowd) start(nodes int) {
-	c.house.b.Helper()
+func (c *manyNodes) start(nodes int) {
+	c.lab.b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	stores := make([]*etcdstore.Store, nodes)
-	c.house.later(func() { cancel(); running.Wait() })
+	c.lab.onClose(func() { cancel(); running.Wait() })
 	for i := range stores {
-		stores[i] = c.house.store()
+		stores[i] = c.lab.store()
 	}
 	for i, store := range stores {
 		id := fmt.Sprintf("node-%03d", i)
@@ -117,32 +117,32 @@ func (c *crowd) start(nodes int) {
 			},
 		}, store)
 		if err != nil {
-			c.house.b.Fatal(err)
+			c.lab.b.Fatal(err)
 		}
 		c.nodes = append(c.nodes, n)
 		running.Go(func() {
 			if err := n.Run(ctx); err != nil {
-				c.house.b.Errorf("%s: %v", id, err)
+				c.lab.b.Errorf("%s: %v", id, err)
 			}
 		})
 	}
 }
 
 // master waits until a node leads, and returns it.
-func (c *crowd) master() string {
-	c.house.b.Helper()
+func (c *manyNodes) master() string {
+	c.lab.b.Helper()
 	select {
 	case id := <-c.led:
 		return id
 	case <-time.After(5 * time.Minute):
-		c.house.b.Fatal("nobody leads")
+		c.lab.b.Fatal("nobody leads")
 		return ""
 	}
 }
 
 // rests waits until every node either leads or stands by.
-func (c *crowd) rests() {
-	c.house.b.Helper()
+func (c *manyNodes) rests() {
+	c.lab.b.Helper()
 	for limit := time.Now().Add(5 * time.Minute); ; <-time.After(50 * time.Millisecond) {
 		resting := 0
 		for _, n := range c.nodes {
@@ -154,15 +154,15 @@ func (c *crowd) rests() {
 			return
 		}
 		if time.Now().After(limit) {
-			c.house.b.Fatalf("%d of %d nodes are at rest", resting, len(c.nodes))
+			c.lab.b.Fatalf("%d of %d nodes are at rest", resting, len(c.nodes))
 		}
 	}
 }
 
 // quiet waits until etcd's revision has not changed for a second.
-func (c *crowd) quiet() {
+func (c *manyNodes) quiet() {
 	for last := int64(0); ; {
-		now := c.house.revision()
+		now := c.lab.revision()
 		if now == last {
 			return
 		}
@@ -172,7 +172,7 @@ func (c *crowd) quiet() {
 }
 
 // spent returns the costs so far.
-func (h *house) spent() map[string]float64 {
+func (h *lab) spent() map[string]float64 {
 	h.b.Helper()
 	m := h.metrics()
 	var use syscall.Rusage
@@ -189,7 +189,7 @@ func (h *house) spent() map[string]float64 {
 }
 
 // metrics reads etcd's metrics that have no labels.
-func (h *house) metrics() map[string]float64 {
+func (h *lab) metrics() map[string]float64 {
 	h.b.Helper()
 	resp, err := http.Get(h.etcd.Endpoint() + "/metrics")
 	if err != nil {
@@ -207,7 +207,7 @@ func (h *house) metrics() map[string]float64 {
 }
 
 // leases counts etcd's leases.
-func (h *house) leases() float64 {
+func (h *lab) leases() float64 {
 	h.b.Helper()
 	resp, err := h.bare.Leases(h.b.Context())
 	if err != nil {
@@ -217,7 +217,7 @@ func (h *house) leases() float64 {
 }
 
 // revoke revokes the lease of a key.
-func (h *house) revoke(key string) {
+func (h *lab) revoke(key string) {
 	h.b.Helper()
 	resp, err := h.bare.Get(h.b.Context(), key)
 	if err != nil || len(resp.Kvs) != 1 {

@@ -31,10 +31,10 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // command starts a node as a process.
-func (h *house) command(port int, args ...string) *exec.Cmd { return h.traced(nil, port, args...) }
+func (h *lab) command(port int, args ...string) *exec.Cmd { return h.traced(nil, port, args...) }
 
 // traced starts a node as a process that logs its garbage collections.
-func (h *house) traced(to *bytes.Buffer, port int, args ...string) *exec.Cmd {
+func (h *lab) traced(to *bytes.Buffer, port int, args ...string) *exec.Cmd {
 	h.b.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -47,7 +47,7 @@ func (h *house) traced(to *bytes.Buffer, port int, args ...string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		h.b.Fatal(err)
 	}
-	h.later(func() { kill(cmd) })
+	h.onClose(func() { kill(cmd) })
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func kill(cmd *exec.Cmd) {
 }
 
 // awaits waits until the node at a port has a role.
-func (h *house) awaits(port int, role string) {
+func (h *lab) awaits(port int, role string) {
 	h.b.Helper()
 	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); <-time.After(2 * time.Millisecond) {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/role/%s", port, role))
@@ -83,7 +83,7 @@ const (
 // until its hot standby is MASTER with the time until etcd itself lets the dead node's
 // lease expire, before which no node can be elected.
 func BenchmarkFailover(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	endpoint := h.etcd.Endpoint()
 	node := func(port int, id, mode string) *exec.Cmd {
 		return h.command(port, "--endpoints", endpoint, "--node-id", id, "--mode", mode, "--plane", "failover",
@@ -114,18 +114,18 @@ func BenchmarkFailover(b *testing.B) {
 }
 
 // dir is a directory that is removed when the etcd is closed.
-func (h *house) dir() string {
+func (h *lab) dir() string {
 	h.b.Helper()
 	dir, err := os.MkdirTemp("", "coordinator-bench-node-")
 	if err != nil {
 		h.b.Fatal(err)
 	}
-	h.later(func() { _ = os.RemoveAll(dir) })
+	h.onClose(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
 // expiry says when etcd deletes a key that exists.
-func (h *house) expiry(key string) <-chan time.Time {
+func (h *lab) expiry(key string) <-chan time.Time {
 	h.b.Helper()
 	gone := make(chan time.Time, 1)
 	watch := h.bare.Watch(h.b.Context(), key)
@@ -143,7 +143,7 @@ func (h *house) expiry(key string) <-chan time.Time {
 }
 
 // forget deletes a plane.
-func (h *house) forget(prefix string) {
+func (h *lab) forget(prefix string) {
 	h.b.Helper()
 	if _, err := h.bare.Delete(h.b.Context(), prefix, clientv3.WithPrefix()); err != nil {
 		h.b.Fatal(err)
@@ -154,7 +154,7 @@ func (h *house) forget(prefix string) {
 // seconds until it leads, minus those that a process takes to start, with a TTL of a
 // minute.
 func BenchmarkRestart(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	dir := h.dir()
 	start := func() *exec.Cmd {
 		return h.command(masterAt, "--endpoints", h.etcd.Endpoint(), "--node-id", "a", "--plane", "restart",
@@ -182,7 +182,7 @@ func BenchmarkRestart(b *testing.B) {
 
 // BenchmarkIdle counts the revisions that an idle plane of four nodes makes in ten seconds.
 func BenchmarkIdle(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	h.node("a", modes.Auto)
 	for id, mode := range map[string]modes.Mode{"b": modes.HotStandby, "c": modes.HotBackup, "d": modes.Standby} {
 		h.node(id, mode)
@@ -197,7 +197,7 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(median(p.ours), "ours")
 }
 
-func (h *house) revision() int64 {
+func (h *lab) revision() int64 {
 	h.b.Helper()
 	resp, err := h.bare.Get(h.b.Context(), "x")
 	if err != nil {

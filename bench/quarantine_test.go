@@ -17,7 +17,7 @@ import (
 // mementos in quarantine and without: API answers, and fenced writes.
 func BenchmarkQuarantine(b *testing.B) {
 	const sick, together = 100_000, 100
-	h := newHouse(b)
+	h := newLab(b)
 	master := h.node("a", modes.Auto)
 	payload := make([]byte, valueSize)
 	if err := commit(b.Context(), master, 0, 1, payload); err != nil {

@@ -35,7 +35,7 @@ func million(b *testing.B) int {
 }
 
 // store opens the plane as a node would.
-func (h *house) store() *etcdstore.Store {
+func (h *lab) store() *etcdstore.Store {
 	h.b.Helper()
 	s, err := etcdstore.Open(h.b.Context(), etcdstore.Config{
 		Endpoints: []string{h.etcd.Endpoint()}, Prefix: "/coordinator", Plane: "bench", TTL: 30 * time.Second,
@@ -43,7 +43,7 @@ func (h *house) store() *etcdstore.Store {
 	if err != nil {
 		h.b.Fatal(err)
 	}
-	h.later(func() { _ = s.Close() })
+	h.onClose(func() { _ = s.Close() })
 	return s
 }
 
@@ -65,7 +65,7 @@ const bestPage = 100_000
 // BenchmarkLoad compares, in mementos per second, the load of a cold mirror, decoded and in
 // order, with a paged range read of the same keys that discards them.
 func BenchmarkLoad(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	n := million(b)
 	h.fill(n, 512)
 	s := h.store()
@@ -84,7 +84,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // readPages reads the keys of all mementos with the given page size.
-func (h *house) readPages(page int64) time.Duration {
+func (h *lab) readPages(page int64) time.Duration {
 	h.b.Helper()
 	began := time.Now()
 	const prefix = "/coordinator/bench/mementos/"
@@ -106,7 +106,7 @@ func (h *house) readPages(page int64) time.Duration {
 // BenchmarkRead reads random mementos by id, with any number of parallel readers:
 // nanoseconds and allocations of one read on one core.
 func BenchmarkRead(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	n := million(b)
 	h.fill(n, 64)
 	m, _, stop := mirror(b, h.store())
@@ -127,7 +127,7 @@ func BenchmarkRead(b *testing.B) {
 // payloads.
 func BenchmarkMemory(b *testing.B) {
 	const size = 1024
-	h := newHouse(b)
+	h := newLab(b)
 	n := million(b)
 	h.fill(n, size)
 	var p pair

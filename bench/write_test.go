@@ -26,7 +26,7 @@ const (
 // BenchmarkWrite compares, in writes per second, single writes through the library, each
 // fenced and answered once it can be read, with plain puts.
 func BenchmarkWrite(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	master := h.node("a", modes.Auto)
 	payload := make([]byte, valueSize)
 	for _, writers := range []int{1, 16, 128, 1024} {
@@ -46,7 +46,7 @@ func BenchmarkWrite(b *testing.B) {
 // BenchmarkDelta compares fenced deltas of a hundred operations, counted in operations,
 // with plain puts, both by 128 writers.
 func BenchmarkDelta(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	master := h.node("a", modes.Auto)
 	payload := make([]byte, valueSize)
 	const writers, together = 128, 100
@@ -64,7 +64,7 @@ func BenchmarkDelta(b *testing.B) {
 // with the comparisons of a single write, to a key that is watched, and with a plain put,
 // in writes per second. This is the most that one writer can reach with the library.
 func BenchmarkFence(b *testing.B) {
-	h := newHouse(b)
+	h := newLab(b)
 	payload := make([]byte, valueSize)
 	fenced := h.fencedput(payload)
 	var p pair
@@ -76,7 +76,7 @@ func BenchmarkFence(b *testing.B) {
 }
 
 // fencedput is bareput with comparisons like those of a fenced write, for one writer.
-func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) error {
+func (h *lab) fencedput(payload []byte) func(ctx context.Context, key int) error {
 	h.b.Helper()
 	compares := make([]clientv3.Cmp, 2)
 	for i, key := range []string{"/fence/term", "/fence/election"} {
@@ -93,7 +93,7 @@ func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) err
 		for range events {
 		}
 	})
-	h.later(func() { cancel(); watching.Wait() })
+	h.onClose(func() { cancel(); watching.Wait() })
 	value, revisions := string(payload), make([]int64, keys)
 	return func(ctx context.Context, key int) error {
 		name := fmt.Sprintf("/fence/entity/%d", key)
@@ -113,7 +113,7 @@ func (h *house) fencedput(payload []byte) func(ctx context.Context, key int) err
 }
 
 // bareput writes as a program without the library would.
-func (h *house) bareput(payload []byte) func(ctx context.Context, key int) error {
+func (h *lab) bareput(payload []byte) func(ctx context.Context, key int) error {
 	value := string(payload)
 	return func(ctx context.Context, key int) error {
 		_, err := h.bare.Put(ctx, fmt.Sprintf("/bare/entity/%d", key), value)

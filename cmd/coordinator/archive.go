@@ -1,3 +1,5 @@
+// The commands export and import: all mementos of a plane as one file.
+
 package main
 
 import (

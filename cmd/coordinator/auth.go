@@ -1,3 +1,5 @@
+// The command "auth bootstrap": etcd roles and users that restrict what nodes can do.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// Progress bars, and how sizes and counts are printed.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The id of this boot, on Darwin.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The id of this boot, on Linux.
+
 package main
 
 import (

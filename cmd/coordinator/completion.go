@@ -1,3 +1,5 @@
+// Shell completion: fixed words, and names that are fetched from a node.
+
 package main
 
 import (
@@ -14,8 +16,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
-
-// Shell completion: fixed words, and names that are fetched from a node.
 
 // modeWords are the modes as they are typed.
 var modeWords = []string{"auto", "master", "standby", "hot_standby", "hot_backup", "disabled"}

@@ -1,3 +1,5 @@
+// The settings of "run": flags, validation, and what follows from them.
+
 package main
 
 import (

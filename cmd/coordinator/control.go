@@ -1,3 +1,5 @@
+// The commands that change one node.
+
 package main
 
 import (
@@ -15,8 +17,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 )
-
-// The commands that change one node.
 
 func newMode(s streams) *cobra.Command {
 	var node string

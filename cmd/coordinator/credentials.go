@@ -1,3 +1,6 @@
+// Credentials with which commands authenticate to nodes, and how a node is verified before
+// it gets any.
+
 package main
 
 import (

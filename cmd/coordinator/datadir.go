@@ -1,3 +1,5 @@
+// The node's directory on disk: its lock and its notes of lease and term.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The checks of doctor. They work on collected facts alone and do no I/O.
+
 package main
 
 import (
@@ -9,8 +11,6 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 )
-
-// The checks of doctor. They work on collected facts alone and do no I/O.
 
 // staleAfter is the age above which a copy counts as old; copies are confirmed once a
 // second.
@@ -159,10 +159,10 @@ func (f *facts) paused() []finding {
 }
 
 func (f *facts) handover() []finding {
-	if f.rehearsal == nil || f.plane.Next == nil {
+	if f.dryRun == nil || f.plane.Next == nil {
 		return nil
 	}
-	for _, c := range f.rehearsal.Checks {
+	for _, c := range f.dryRun.Checks {
 		if !c.OK && c.Name != permissionCheck {
 			return fail("handover", `fix what "coordinator handover --dry-run" shows`, "would not succeed: %s: %s", c.Name, c.Reason)
 		}
@@ -192,12 +192,12 @@ func (f *facts) permission() []finding {
 	switch {
 	case found != nil:
 		return found
-	case f.unrehearsed != nil:
-		return fail("permission", "run doctor again; if this stays, see the master's log", "could not be checked: %v", f.unrehearsed)
-	case f.rehearsal == nil:
+	case f.dryRunErr != nil:
+		return fail("permission", "run doctor again; if this stays, see the master's log", "could not be checked: %v", f.dryRunErr)
+	case f.dryRun == nil:
 		return nil
 	}
-	for _, c := range f.rehearsal.Checks {
+	for _, c := range f.dryRun.Checks {
 		switch {
 		case c.Name != permissionCheck || c.OK:
 		case denies(c.Reason):

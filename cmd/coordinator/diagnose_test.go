@@ -16,7 +16,7 @@ import (
 // healthy returns the facts of a plane with nothing wrong.
 func healthy() *facts {
 	a, b := "a", "b"
-	f := &facts{rehearsal: &wire.DryRunReply{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
+	f := &facts{dryRun: &wire.DryRunReply{OK: true, Checks: []wire.Check{{Name: "mirror", OK: true}, {Name: permissionCheck, OK: true}}}}
 	f.plane = wire.Plane{Plane: "p", Master: &a, Next: &b, NextWhy: "the only candidate", Term: 4, Revision: 10}
 	for i, id := range []string{a, b} {
 		state := []modes.State{modes.StateMaster, modes.StateHotStandby}[i]
@@ -57,24 +57,24 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		"a store that is full": {func(f *facts) { f.plane.StoreError = "store is full" }, "store"},
 		"a store that is corrupt, which the master reports too": {func(f *facts) {
 			f.plane.StoreError = "it takes no writes: store is corrupt"
-			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store is corrupt"}
+			f.dryRun.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store is corrupt"}
 		}, "store"},
-		"a dry run that was cut short":   {func(f *facts) { f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "lost"} }, "permission"},
+		"a dry run that was cut short":   {func(f *facts) { f.dryRun.Checks[1] = wire.Check{Name: permissionCheck, Reason: "lost"} }, "permission"},
 		"a note on the store":            {func(f *facts) { f.plane.StoreNotes = []string{"etcd at x cannot be relied on"} }, "store"},
-		"no master, and one to come":     {func(f *facts) { f.plane.Master, f.rehearsal = none, nil }, "master"},
-		"no master and no candidate":     {func(f *facts) { f.plane.Master, f.plane.Next, f.rehearsal = none, none, nil }, "master"},
-		"no master because of the store": {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.StoreError = none, nil, "x" }, "store master"},
-		"no master in a pause":           {func(f *facts) { f.plane.Master, f.rehearsal, f.plane.Pause = none, nil, &driver.Pause{} }, "master paused"},
+		"no master, and one to come":     {func(f *facts) { f.plane.Master, f.dryRun = none, nil }, "master"},
+		"no master and no candidate":     {func(f *facts) { f.plane.Master, f.plane.Next, f.dryRun = none, none, nil }, "master"},
+		"no master because of the store": {func(f *facts) { f.plane.Master, f.dryRun, f.plane.StoreError = none, nil, "x" }, "store master"},
+		"no master in a pause":           {func(f *facts) { f.plane.Master, f.dryRun, f.plane.Pause = none, nil, &driver.Pause{} }, "master paused"},
 		"a stray key":                    {func(f *facts) { f.plane.Strays = []driver.Stray{{Key: "/c/p/election/x", Why: "w"}} }, "strays"},
 		"no successor":                   {func(f *facts) { f.plane.Next, f.plane.Nodes[1].WhyNot = none, "is not in the election" }, "next"},
 		"a pause":                        {func(f *facts) { f.plane.Pause = &driver.Pause{By: "a"} }, "paused"},
-		"a handover that would fail":     {func(f *facts) { f.rehearsal.Checks[0].OK = false }, "handover"},
+		"a handover that would fail":     {func(f *facts) { f.dryRun.Checks[0].OK = false }, "handover"},
 		"writes that are not allowed": {func(f *facts) {
-			f.rehearsal.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store denies access: x"}
+			f.dryRun.Checks[1] = wire.Check{Name: permissionCheck, Reason: "store denies access: x"}
 		}, "permission"},
 		"a node that may not write":     {func(f *facts) { f.peers[1].storeError = "it takes no writes: store denies access: x" }, "permission"},
 		"a node that is not let in":     {func(f *facts) { f.plane.StoreError = "store denies access: x" }, "permission"},
-		"a master that does not answer": {func(f *facts) { f.rehearsal, f.unrehearsed = nil, errors.New("lost") }, "permission"},
+		"a master that does not answer": {func(f *facts) { f.dryRun, f.dryRunErr = nil, errors.New("lost") }, "permission"},
 		"two versions":                  {func(f *facts) { f.plane.Nodes[0].Version = "v2.0.0" }, "versions"},
 		"a node that does not answer":   {func(f *facts) { f.peers[0].node, f.peers[0].silent = nil, errors.New("refused") }, "reachable"},
 		"a lease that is over":          {func(f *facts) { f.peers[1].node.LeaseRemainingMS = 0 }, "lease"},
@@ -94,11 +94,11 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 		}, ""},
 		"a disabled node": {func(f *facts) {
 			f.plane = wire.Plane{Exclusive: &driver.Guard{Node: "a", URI: "http://a"}}
-			f.peers, f.rehearsal = f.peers[:1], nil
+			f.peers, f.dryRun = f.peers[:1], nil
 		}, "disabled"},
 		"a disabled node of an older version": {func(f *facts) {
 			f.plane = wire.Plane{Seclusion: &driver.Guard{Node: "a", URI: "http://a"}}
-			f.peers, f.rehearsal = f.peers[:1], nil
+			f.peers, f.dryRun = f.peers[:1], nil
 		}, "disabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestDoctor_SaysWhoAndWhat(t *testing.T) {
 // key, as status does.
 func TestDoctor_SaysWhyNobodyLeads(t *testing.T) {
 	f := healthy()
-	f.plane.Master, f.rehearsal = nil, nil
+	f.plane.Master, f.dryRun = nil, nil
 	f.plane.Nodes[1].LastError = "no progress: etcd does not permit it"
 	f.plane.Strays = []driver.Stray{{Key: "/c/p/election/x\x1b[2J", Why: "does not hang on a lease"}}
 	said := ""

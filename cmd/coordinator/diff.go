@@ -1,3 +1,5 @@
+// The command "memento diff": what changed between two revisions.
+
 package main
 
 import (

@@ -1,3 +1,6 @@
+// The command doctor: it collects facts about a plane and prints findings; diagnose.go has
+// the checks.
+
 package main
 
 import (
@@ -114,10 +117,10 @@ type facts struct {
 	asked wire.Node
 	plane wire.Plane
 	peers []peer
-	// rehearsal is the result of a dry run of a handover to the best candidate; unrehearsed
+	// dryRun is the result of a dry run of a handover to the best candidate; dryRunErr
 	// is why there is none. Both are nil if there is no master.
-	rehearsal   *wire.DryRunReply
-	unrehearsed error
+	dryRun    *wire.DryRunReply
+	dryRunErr error
 }
 
 // peer is a node of the plane and what its own API reports.
@@ -155,7 +158,7 @@ func (o *operator) examine(ctx context.Context) (*facts, error) {
 		group.Go(func() { f.peers[i].ask(ctx, o, server) })
 	}
 	if f.plane.Master != nil {
-		f.rehearse(ctx, o)
+		f.tryHandover(ctx, o)
 	}
 	group.Wait()
 	return f, nil
@@ -186,8 +189,8 @@ func (p *peer) ask(ctx context.Context, o *operator, asked string) {
 	}
 }
 
-// rehearse asks the master to check a handover to the best candidate.
-func (f *facts) rehearse(ctx context.Context, o *operator) {
+// tryHandover asks the master to check a handover to the best candidate.
+func (f *facts) tryHandover(ctx context.Context, o *operator) {
 	req, err := client.JSON(http.MethodPost, wire.PathHandover, wire.HandoverRequest{DryRun: true})
 	var answer *client.Answer
 	if err == nil {
@@ -195,8 +198,8 @@ func (f *facts) rehearse(ctx context.Context, o *operator) {
 		answer, err = o.do(ctx, req)
 	}
 	if err == nil {
-		f.rehearsal = new(wire.DryRunReply)
-		err = answer.Decode(f.rehearsal)
+		f.dryRun = new(wire.DryRunReply)
+		err = answer.Decode(f.dryRun)
 	}
-	f.unrehearsed = err
+	f.dryRunErr = err
 }

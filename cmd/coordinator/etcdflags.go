@@ -1,3 +1,5 @@
+// The flags that say how to reach an external etcd.
+
 package main
 
 import (

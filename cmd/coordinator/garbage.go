@@ -1,3 +1,5 @@
+// How the garbage collector is tuned to a large live heap.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// A flag value that is a list of texts.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// How far initializing nodes have loaded, for status.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The log of a serving process, and how commands report errors to it.
+
 package main
 
 import (

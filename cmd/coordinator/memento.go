@@ -1,3 +1,5 @@
+// The commands that read and write mementos.
+
 package main
 
 import (

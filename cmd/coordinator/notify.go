@@ -1,3 +1,5 @@
+// Reports the node's state to systemd or another service manager.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// What all commands that use a node's API have in common: flags, requests and output.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// Files that commands write: whole or not at all.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The commands that change a plane.
+
 package main
 
 import (
@@ -14,8 +16,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
-
-// The commands that change a plane.
 
 func newHandover(s streams) *cobra.Command {
 	var want wire.HandoverRequest
@@ -45,7 +45,7 @@ and the exit code is 3 if a check fails.`,
 		case err != nil:
 			return err
 		case want.DryRun:
-			return showRehearsal(o, answer)
+			return showDryRun(o, answer)
 		}
 		done := func(h *wire.HandoverReply) bool { return h.To != "" && h.Term > 0 }
 		return showDone(o, answer, done, func(w io.Writer, h *wire.HandoverReply) error {
@@ -58,8 +58,8 @@ and the exit code is 3 if a check fails.`,
 // errWouldFail is the error of a dry run with a failed check.
 var errWouldFail = fmt.Errorf("%w: the handover would not succeed", driver.ErrRefused)
 
-// showRehearsal prints the checks of a dry run, and fails if one of them does.
-func showRehearsal(o *operator, answer *client.Answer) error {
+// showDryRun prints the checks of a dry run, and fails if one of them does.
+func showDryRun(o *operator, answer *client.Answer) error {
 	var r wire.DryRunReply
 	if err := answer.Decode(&r); err != nil {
 		return err

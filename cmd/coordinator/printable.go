@@ -1,3 +1,6 @@
+// Keeps text from others from acting on a terminal or looking like something else. Records
+// of nodes, mementos, and a server that poses as a node can contain any text.
+
 package main
 
 import (
@@ -7,9 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
-
-// Keeps text from others from acting on a terminal or looking like something else. Records
-// of nodes, mementos, and a server that poses as a node can contain any text.
 
 // printable escapes what acts on a terminal: control characters, characters that change the
 // direction of writing, and bytes that are not UTF-8. Line ends and tabs stay.

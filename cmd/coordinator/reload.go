@@ -1,3 +1,5 @@
+// SIGHUP: the settings file is read again while the node runs.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The command tree.
+
 package main
 
 import (

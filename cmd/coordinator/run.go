@@ -1,3 +1,5 @@
+// The command run: it wires up a node, its store and its API.
+
 package main
 
 import (

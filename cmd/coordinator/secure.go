@@ -1,3 +1,5 @@
+// The API's certificates and tokens, and the warnings about them.
+
 package main
 
 import (

@@ -1,3 +1,7 @@
+// Where the value of a flag comes from. Every setting is a flag; the environment and the
+// settings file only supply values for flags that were not given, so each declared flag can
+// be set in all three ways.
+
 package main
 
 import (
@@ -12,10 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
-
-// Where the value of a flag comes from. Every setting is a flag; the environment and the
-// settings file only supply values for flags that were not given, so each declared flag can
-// be set in all three ways.
 
 // envPrefix begins the names of environment variables that set flags.
 const envPrefix = "COORDINATOR_"

@@ -1,3 +1,5 @@
+// Parses the YAML settings file.
+
 package main
 
 import (

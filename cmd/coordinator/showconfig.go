@@ -1,3 +1,6 @@
+// The commands about a node's settings. They take every flag of "run" and determine the
+// settings in the same way.
+
 package main
 
 import (
@@ -9,9 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
-
-// The commands about a node's settings. They take every flag of "run" and determine the
-// settings in the same way.
 
 func newConfig(s streams) *cobra.Command {
 	cmd := &cobra.Command{

@@ -1,3 +1,5 @@
+// How a process stops on signals.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// A time limit on lack of progress, for work that may take long.
+
 package main
 
 import (

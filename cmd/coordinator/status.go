@@ -1,3 +1,5 @@
+// The commands that show a plane: status, history and health.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The command store: the embedded etcd alone.
+
 package main
 
 import (

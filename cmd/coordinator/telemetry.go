@@ -1,3 +1,5 @@
+// Sets up metrics and traces of a node.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The command token: a new token for the API.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The command version, and what the build recorded.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The command "memento watch": changes as they happen.
+
 package main
 
 import (

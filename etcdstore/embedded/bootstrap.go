@@ -1,3 +1,5 @@
+// Recovers a data directory whose very first start was cut short.
+
 package embedded
 
 import (

@@ -1,3 +1,5 @@
+// The socket of a member that only its own user may reach.
+
 package embedded
 
 import (

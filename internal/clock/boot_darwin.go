@@ -1,3 +1,5 @@
+// The clock since boot, on Darwin.
+
 package clock
 
 import (

@@ -1,3 +1,5 @@
+// The clock since boot, on Linux.
+
 package clock
 
 import (

@@ -1,3 +1,5 @@
+// Notices that the process stood still.
+
 package clock
 
 import (

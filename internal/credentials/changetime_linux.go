@@ -1,3 +1,5 @@
+// When a file last changed, on Linux.
+
 package credentials
 
 import (

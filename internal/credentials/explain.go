@@ -1,3 +1,5 @@
+// Says why a connection between nodes, or from a command to a node, is not trusted.
+
 package credentials
 
 import (

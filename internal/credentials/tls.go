@@ -1,3 +1,5 @@
+// Certificates and trusted CAs of servers and clients, from files.
+
 package credentials
 
 import (

@@ -1,3 +1,5 @@
+// Tokens, the roles they have, and the files that list them.
+
 package credentials
 
 import (

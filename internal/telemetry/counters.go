@@ -1,3 +1,5 @@
+// Metrics that are updated as things happen.
+
 package telemetry
 
 import (

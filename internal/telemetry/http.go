@@ -1,3 +1,5 @@
+// Counts and traces requests to the API, and requests forwarded to the master.
+
 package telemetry
 
 import (

@@ -1,3 +1,5 @@
+// Wraps a node for the API: counts and traces what it does.
+
 package telemetry
 
 import (

@@ -1,3 +1,5 @@
+// Sends traces over OTLP.
+
 package telemetry
 
 import (

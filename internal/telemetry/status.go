@@ -1,3 +1,5 @@
+// Metrics that are read from the node's status when they are scraped.
+
 package telemetry
 
 import (

@@ -1,3 +1,5 @@
+// Wraps a store for the node: counts and traces what the node does there.
+
 package telemetry
 
 import (

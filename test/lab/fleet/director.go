@@ -212,11 +212,11 @@ func (f *Fleet) release() { f.harmed = nil }
 // recover waits until the plane has a master and all nodes serve. The judge decides whether
 // that took too long.
 func (f *Fleet) recover(ctx context.Context) error {
-	if _, err := f.AwaitMaster(ctx, patience); err != nil {
+	if _, err := f.AwaitMaster(ctx, waitLimit); err != nil {
 		return err
 	}
 	for _, n := range f.Nodes {
-		if err := n.AwaitServing(ctx, patience); err != nil {
+		if err := n.AwaitServing(ctx, waitLimit); err != nil {
 			return err
 		}
 	}

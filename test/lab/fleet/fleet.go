@@ -30,9 +30,9 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// patience bounds every wait without a bound of its own. It is generous, since the machines
+// waitLimit bounds every wait without a bound of its own. It is generous, since the machines
 // that run this are slow and noisy.
-const patience = 60 * time.Second
+const waitLimit = 60 * time.Second
 
 // plane is the name of the plane, and root the prefix of its keys.
 const (
@@ -132,11 +132,11 @@ func (f *Fleet) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := f.AwaitMaster(ctx, patience); err != nil {
+	if _, err := f.AwaitMaster(ctx, waitLimit); err != nil {
 		return err
 	}
 	for _, n := range f.Nodes {
-		if err := n.AwaitServing(ctx, patience); err != nil {
+		if err := n.AwaitServing(ctx, waitLimit); err != nil {
 			return err
 		}
 	}

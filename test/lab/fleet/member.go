@@ -75,7 +75,7 @@ func (f *Fleet) startMembers(ctx context.Context) error {
 	if f.store, err = f.openStore(endpoints, false); err != nil {
 		return err
 	}
-	if _, err = f.Leader(ctx, patience); err == nil && f.cfg.Guarded {
+	if _, err = f.Leader(ctx, waitLimit); err == nil && f.cfg.Guarded {
 		err = f.guard(ctx)
 	}
 	return err

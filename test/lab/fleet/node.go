@@ -45,14 +45,14 @@ func (n *Node) Start() error {
 		n.fleet.cfg.Binaries.Coordinator, "run", "--node-id", n.ID, "--mode", n.Mode, "--plane", plane,
 		"--endpoints", strings.Join(endpoints, ","), "--listen", strings.TrimPrefix(n.url, "http://"),
 		"--data-dir", filepath.Join(n.fleet.cfg.Dir, "nodes", n.ID), "--lease-ttl", n.fleet.cfg.TTL.String(),
-		"--log-format", "json", "--log-level", "debug", "--store-timeout", patience.String(),
+		"--log-format", "json", "--log-level", "debug", "--store-timeout", waitLimit.String(),
 		"--auth-token-file", n.fleet.tokenFile(),
 	}, n.Args...)
 	if n.fleet.cfg.Guarded {
 		args = append(args, "--etcd-user", userOf(n.ID), "--etcd-password-file", n.fleet.passwordFile())
 	}
 	if n.Mode == "standby" || n.Mode == "hot_standby" {
-		args = append(args, "--wait-for-master", patience.String())
+		args = append(args, "--wait-for-master", waitLimit.String())
 	}
 	p, err := n.fleet.spawn(n.ID, n.Place, n.Env, args...)
 	if err != nil {

@@ -98,7 +98,7 @@ func (h *harm) roll(ctx context.Context) error {
 		if err := h.stop(ctx); err != nil {
 			return err
 		}
-		if err := n.AwaitServing(ctx, patience); err != nil {
+		if err := n.AwaitServing(ctx, waitLimit); err != nil {
 			return err
 		}
 	}

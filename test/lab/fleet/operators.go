@@ -44,7 +44,7 @@ func (h *harm) handover(ctx context.Context) error {
 
 // setMode changes a node's mode. A change that takes long continues after the answer.
 func (h *harm) setMode(ctx context.Context, mode string) error {
-	return await(ctx, patience, func(ctx context.Context) error {
+	return await(ctx, waitLimit, func(ctx context.Context) error {
 		a, err := h.node.order(ctx, http.MethodPut, "/v1/node/mode", map[string]string{"mode": mode})
 		if err == nil && a.status != http.StatusOK && a.status != http.StatusAccepted {
 			err = fmt.Errorf("mode %s for %s: %d %.200s: %w", mode, h.node.ID, a.status, a.body, errAnswer)

@@ -174,7 +174,7 @@ func (p *pasts) known(ctx context.Context) (knowledge, error) {
 // returns the func that loses it.
 func (p *pasts) prepare(ctx context.Context, what loss) (lose func(context.Context) error, err error) {
 	if what == forced {
-		leader, err := p.Leader(ctx, patience)
+		leader, err := p.Leader(ctx, waitLimit)
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +188,7 @@ func (p *pasts) prepare(ctx context.Context, what loss) (lose func(context.Conte
 			if err := lagging.startAt(lagging.client, "--force-new-cluster"); err != nil {
 				return err
 			}
-			return lagging.AwaitServing(ctx, patience)
+			return lagging.AwaitServing(ctx, waitLimit)
 		}, nil
 	}
 	saved, err := p.save(ctx)
@@ -216,7 +216,7 @@ func (p *pasts) prepare(ctx context.Context, what loss) (lose func(context.Conte
 				return err
 			}
 		}
-		_, err = p.Leader(ctx, patience)
+		_, err = p.Leader(ctx, waitLimit)
 		return err
 	}, nil
 }
@@ -267,7 +267,7 @@ func (p *pasts) overtake(ctx context.Context, to int64) error {
 		return err
 	}
 	defer store.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	var group sync.WaitGroup
 	errs := make([]error, clients)

@@ -87,7 +87,7 @@ func (f *Fleet) Finish(ctx context.Context) (Report, error) {
 	}
 	f.unwatched()
 	f.watchers.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitLimit)
 	defer cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -26,7 +26,7 @@ func (h *harm) killMembers(ctx context.Context) error {
 		}
 	}
 	for _, m := range h.members {
-		if err := m.AwaitServing(ctx, patience); err != nil {
+		if err := m.AwaitServing(ctx, waitLimit); err != nil {
 			return err
 		}
 	}
@@ -41,7 +41,7 @@ func (h *harm) rollMembers(ctx context.Context) error {
 		if err := h.killMembers(ctx); err != nil {
 			return err
 		}
-		if _, err := h.Leader(ctx, patience); err != nil {
+		if _, err := h.Leader(ctx, waitLimit); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func (f *forgery) succeed() {
 }
 
 // exclusive is a disabled node that takes the plane when all have left.
-func (f *forgery) seclude() {
+func (f *forgery) exclusive() {
 	f.fail()
 	f.del("nodes/b")
 	f.with().del("election/b")

@@ -74,7 +74,7 @@ type Failover struct {
 
 // Check judges a run.
 func Check(run *evidence.Run) Verdict {
-	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), given: make(map[lead]int64), secluded: make(map[lead]bool), history: readHistory(run), verdict: Verdict{
+	t := &trial{run: run, now: newPlane(run.Root), led: make(map[candidacy]bool), given: make(map[lead]int64), exclusive: make(map[lead]bool), history: readHistory(run), verdict: Verdict{
 		Operations: make(map[evidence.Outcome]int), Faults: make(map[string]int),
 		Written: make(map[string]int), Latest: make(map[string]string),
 	}}
@@ -97,11 +97,11 @@ type trial struct {
 	run     *evidence.Run
 	verdict Verdict
 
-	now      *plane             // the state at the current revision
-	highest  int64              // the highest term so far
-	led      map[candidacy]bool // the candidacies that have led
-	given    map[lead]int64     // all leaderships so far, with their leases
-	secluded map[lead]bool      // those of disabled nodes
+	now       *plane             // the state at the current revision
+	highest   int64              // the highest term so far
+	led       map[candidacy]bool // the candidacies that have led
+	given     map[lead]int64     // all leaderships so far, with their leases
+	exclusive map[lead]bool      // those of disabled nodes
 
 	history history
 }

@@ -106,7 +106,7 @@ var rightRuns = []forged{
 		f.succeed()
 	}, ""},
 	{"a disabled node", func(f *forgery) {
-		f.seclude()
+		f.exclusive()
 		f.asks(evidence.OK, f.memento("x", "s", f.stands["guard"].Created, "two"), "x=two")
 		f.Moves = []evidence.Move{{Node: "s", Mode: "disabled", To: "MASTER", Term: f.stands["guard"].Created}}
 		f.Acts = []evidence.Act{{Node: "s", Term: f.stands["guard"].Created, To: 5 * second}}
@@ -203,12 +203,12 @@ var forgedWriters = []forged{
 	{"a history that is none", func(f *forgery) { f.put("history/3", "{", 0) }, "I-1 unexpected end"},
 	{"an offer of somebody else", func(f *forgery) { f.put("handover", `{"from":"b"}`, 0) }, "I-1 handover is written by b"},
 	{"a write after the guard is gone", func(f *forgery) {
-		f.seclude()
+		f.exclusive()
 		term := f.del("guard") - 1
 		f.memento("y", "s", max(term, 3), "two")
 	}, "I-1 while nobody holds"},
 	{"a record beside a guard", func(f *forgery) {
-		f.seclude()
+		f.exclusive()
 		f.record("b", leaseB, "HOT_STANDBY", "auto", 0)
 	}, "I-1 disabled node s has the plane"},
 	{"a write after the term record was overwritten by hand", func(f *forgery) {

@@ -10,8 +10,8 @@ import (
 	"github.com/coordinator-ha/coordinator/test/lab/evidence"
 )
 
-// patience limits the search for an order in the history of one memento.
-const patience = 30 * time.Second
+// searchLimit limits the search for an order in the history of one memento.
+const searchLimit = 30 * time.Second
 
 // step is one operation on one memento.
 type step struct {
@@ -35,7 +35,7 @@ func (t *trial) linearizability() {
 	for name, steps := range t.steps() {
 		t.verdict.Histories++
 		t.verdict.Linear += len(steps)
-		t.ordered(name, steps, patience)
+		t.ordered(name, steps, searchLimit)
 	}
 }
 

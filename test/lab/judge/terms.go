@@ -75,7 +75,7 @@ func (t *trial) moves() {
 		case m.To != "MASTER":
 		case !given:
 			t.brokenAt("I-2", m.At, "%s says it is MASTER of term %d, which it was not given", m.Node, m.Term)
-		case !promotable(m.Mode) && !t.secluded[l]:
+		case !promotable(m.Mode) && !t.exclusive[l]:
 			t.brokenAt("I-5", m.At, "%s says it is MASTER of term %d in mode %s", m.Node, m.Term, m.Mode)
 		}
 	}

@@ -73,7 +73,7 @@ func (t *trial) oneHolder(revision int64) {
 	}
 	if g.created == revision {
 		l := lead{g.Node, g.created}
-		t.given[l], t.secluded[l] = g.lease, true
+		t.given[l], t.exclusive[l] = g.lease, true
 	}
 	if len(t.now.candidates) > 0 || len(t.now.records) > 0 {
 		t.broken("I-1", revision, "disabled node %s has the plane, and so have others: %d records, %d candidates",

@@ -75,15 +75,15 @@ func serve(t *testing.T, h *Host) {
 }
 
 // greeted connects from a host to b and waits for the first byte.
-func greeted(t *testing.T, w *Wire, from string, patience time.Duration) (net.Conn, time.Duration, error) {
+func greeted(t *testing.T, w *Wire, from string, waitLimit time.Duration) (net.Conn, time.Duration, error) {
 	t.Helper()
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	c, err := w.Host(from).Dial(ctx, "tcp4", netip.AddrPortFrom(w.Host("b").Address, port).String())
 	if err == nil {
 		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(begun.Add(patience))
+		_ = c.SetDeadline(begun.Add(waitLimit))
 		_, err = c.Read(make([]byte, 1))
 	}
 	return c, time.Since(begun), err
