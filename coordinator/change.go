@@ -69,7 +69,7 @@ func (l *loop) changeMode(c *change) step {
 		return l.stepDown
 	case l.state == modes.StateFailed && l.mode != modes.Disabled:
 		l.lastError = ""
-		l.become(modes.EventPrepare, now(), "mode changed to "+l.mode.String())
+		l.become(modes.StateInitializing, now(), "mode changed to "+l.mode.String())
 		if l.membership == nil {
 			return l.rejoin
 		}
@@ -104,7 +104,7 @@ func (l *loop) order(c *change) step {
 	l.mode, l.aside = modes.Master, time.Time{}
 	l.lastError = ""
 	if l.state == modes.StateFailed {
-		l.become(modes.EventPrepare, now(), "mode changed to master")
+		l.become(modes.StateInitializing, now(), "mode changed to master")
 	}
 	if l.membership == nil {
 		return l.rejoin

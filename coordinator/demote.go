@@ -47,12 +47,12 @@ func (l *loop) dethrone() {
 	if l.rest() == modes.StateFailed {
 		l.lastError = fmt.Sprintf("%v: start this node again", cause)
 	}
-	l.retire(modes.EventFor(l.rest()), now(), fmt.Sprint(cause))
+	l.retire(l.rest(), now(), fmt.Sprint(cause))
 }
 
 // retire leaves the state of a master, or that of one about to be, and forgets
 // the term.
-func (l *loop) retire(event modes.Event, at time.Time, reason string) {
+func (l *loop) retire(to modes.State, at time.Time, reason string) {
 	r := l.reign
 	l.forget()
 	if l.program != nil {
@@ -61,10 +61,10 @@ func (l *loop) retire(event modes.Event, at time.Time, reason string) {
 	if r.persister != nil {
 		l.group.Go(func() { _ = r.persister.Close(l.ctx) })
 	}
-	if !l.leaves(event) {
+	if !l.leaves(to) {
 		return
 	}
-	l.become(event, at, reason)
+	l.become(to, at, reason)
 	if !l.state.Hot() {
 		l.drop()
 	}
@@ -72,8 +72,8 @@ func (l *loop) retire(event modes.Event, at time.Time, reason string) {
 
 // leaves reports whether the end of its term changes the node's state: one that
 // never came to be master settles as it would have without.
-func (l *loop) leaves(event modes.Event) bool {
-	return l.state == modes.StateMaster || event == modes.EventFail
+func (l *loop) leaves(to modes.State) bool {
+	return l.state == modes.StateMaster || to == modes.StateFailed
 }
 
 // abdicate gives the term up by this node's own will:
@@ -85,7 +85,7 @@ func (l *loop) leaves(event modes.Event) bool {
 //
 // If the third does not succeed the lease has to go: the caller rejoins. ctx bounds
 // the first two, which a term that ends meanwhile cuts short.
-func (l *loop) abdicate(ctx context.Context, event modes.Event, why driver.Reason, reason string) error {
+func (l *loop) abdicate(ctx context.Context, to modes.State, why driver.Reason, reason string) error {
 	r := l.reign
 	settle, cancel := context.WithTimeout(r.Context(), stepBudget)
 	defer cancel()
@@ -103,12 +103,8 @@ func (l *loop) abdicate(ctx context.Context, event modes.Event, why driver.Reaso
 	at := now()
 	l.gaveUp, l.gaveUpFor = r.Number(), why
 	record := l.record()
-	if l.leaves(event) {
-		state, err := modes.Next(l.state, event)
-		if err != nil {
-			return err
-		}
-		record = l.recordAs(state, at)
+	if l.leaves(to) {
+		record = l.recordAs(to, at)
 	}
 	last, cancelLast := context.WithTimeout(l.ctx, callTimeout)
 	defer cancelLast()
@@ -117,14 +113,14 @@ func (l *loop) abdicate(ctx context.Context, event modes.Event, why driver.Reaso
 		return fmt.Errorf("give up term %d: %w", r.Number(), err)
 	}
 	l.log.Info("term given up", zap.Int64("term", r.Number()), zap.String("why", string(why)))
-	l.retire(event, at, reason)
+	l.retire(to, at, reason)
 	l.hasPublished(record)
 	return nil
 }
 
 // stepDown gives the term up because the mode says so, and goes where it says.
 func (l *loop) stepDown() step {
-	err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonDemotion, "mode changed to "+l.mode.String())
+	err := l.abdicate(l.ctx, l.rest(), driver.ReasonDemotion, "mode changed to "+l.mode.String())
 	if errors.Is(err, driver.ErrStoreFull) {
 		return l.leadOn(err)
 	}
@@ -164,13 +160,13 @@ func (l *loop) failWith(err error, reason string) step {
 		if next := l.withdraw(); next != nil {
 			return next
 		}
-		l.become(modes.EventFail, now(), reason)
+		l.become(modes.StateFailed, now(), reason)
 		l.drop()
 		l.answer(refusal)
 		return l.failed
 	}
-	if err := l.abdicate(l.ctx, modes.EventFail, driver.ReasonFailover, reason); err != nil {
-		l.retire(modes.EventFail, now(), reason)
+	if err := l.abdicate(l.ctx, modes.StateFailed, driver.ReasonFailover, reason); err != nil {
+		l.retire(modes.StateFailed, now(), reason)
 		l.log.Warn("failing by dropping the lease", zap.Error(err))
 		l.answer(refusal)
 		return l.rejoin
@@ -220,7 +216,7 @@ func (l *loop) leave() step {
 	if l.programRuns() {
 		l.log.Error("program does not heed its context, leaving it behind")
 	}
-	l.become(modes.EventStop, now(), "stopped")
+	l.become(modes.StateTerminated, now(), "stopped")
 	l.membership = nil
 	l.show()
 	return nil
@@ -243,7 +239,7 @@ func (l *loop) succeed() (keepLease bool) {
 		}
 		l.log.Warn("store stops with this node, mastership is not handed over",
 			zap.Int("nodes_without_store", len(l.node.CachedPlane().Members)-1))
-		l.retire(modes.EventFor(l.rest()), now(), "stopping")
+		l.retire(l.rest(), now(), "stopping")
 		return true
 	}
 	var err error
@@ -254,11 +250,11 @@ func (l *loop) succeed() (keepLease bool) {
 	}
 	if !errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, rebind.ErrUnknown) {
 		l.log.Info("not handed over, giving the term up", zap.Error(err))
-		err = l.abdicate(ctx, modes.EventFor(l.rest()), driver.ReasonHandover, "stopping")
+		err = l.abdicate(ctx, l.rest(), driver.ReasonHandover, "stopping")
 	}
 	if err != nil {
 		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
-		l.retire(modes.EventFor(l.rest()), now(), "stopping")
+		l.retire(l.rest(), now(), "stopping")
 	}
 	return false
 }

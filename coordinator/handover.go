@@ -226,7 +226,7 @@ func (l *loop) pass(target driver.Member) (step, error) {
 	switch {
 	case err == nil:
 		l.log.Info("handed over", zap.Int64("term", r.Number()), zap.String("to", target.ID))
-		l.retire(modes.EventFor(rest), at, "handed over to "+target.ID)
+		l.retire(rest, at, "handed over to "+target.ID)
 		l.hasPublished(record)
 		return func() step { return l.seeOff(target.ID, r.Number()) }, nil
 	case r.Context().Err() != nil || passing && errors.Is(err, rebind.ErrUnknown):

@@ -234,7 +234,7 @@ func (l *loop) exile() step {
 		was = l.pending.previous.State
 	}
 	l.lastError = "disabled by its operator: give it another mode to bring it back"
-	l.become(modes.EventFail, now(), "disabled")
+	l.become(modes.StateFailed, now(), "disabled")
 	l.drop()
 	ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()

@@ -94,7 +94,7 @@ func (l *loop) promote(c *candidacy) step {
 	entry := &l.reign.entry
 	l.log.Info("elected", zap.Int64("term", entry.Term), zap.String("from", entry.From), zap.String("why", string(entry.Reason)))
 	if !l.state.Hot() {
-		l.become(modes.EventPrepare, now(), "elected")
+		l.become(modes.StateInitializing, now(), "elected")
 	}
 	if l.clean && !c.chosen {
 		return l.decline // it was handed a term, by somebody who leads a living plane
@@ -136,7 +136,7 @@ func (l *loop) promote(c *candidacy) step {
 // decline gives up a term that this node must not take, and ends the node.
 func (l *loop) decline() step {
 	why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", driver.ErrRefused, l.offer.From)
-	if err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonFailover, "declined"); err != nil {
+	if err := l.abdicate(l.ctx, l.rest(), driver.ReasonFailover, "declined"); err != nil {
 		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
 	return l.giveUp(why)
@@ -204,7 +204,7 @@ func (l *loop) quit(why error) step {
 	if ordered {
 		l.mode = l.pending.previous.Mode
 	}
-	err := l.abdicate(l.ctx, modes.EventFor(l.rest()), driver.ReasonFailover, why.Error())
+	err := l.abdicate(l.ctx, l.rest(), driver.ReasonFailover, why.Error())
 	if err != nil {
 		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
 		l.dethrone()
@@ -268,7 +268,7 @@ func (l *loop) announce() step {
 		}
 	}
 	l.readyFor, l.gaveUp, l.gaveUpFor, l.lastError = "", 0, "", ""
-	l.become(modes.EventLead, entry.Since, string(entry.Reason))
+	l.become(modes.StateMaster, entry.Since, string(entry.Reason))
 	l.hasPublished(announced) // what has changed since is published next
 	close(l.reign.announced)
 	return nil

@@ -69,7 +69,7 @@ func (l *loop) turn() {
 	}
 }
 
-// pause is await for a time instead of an event.
+// pause is await for a time.
 func (l *loop) pause(d time.Duration) step {
 	wait, cancel := context.WithTimeout(l.ctx, d)
 	defer cancel()
@@ -80,12 +80,11 @@ func (l *loop) pause(d time.Duration) step {
 	}
 }
 
-// become moves the node to the state that follows from event: the one place
-// where its state changes. The store learns of it from publish.
-func (l *loop) become(event modes.Event, at time.Time, reason string) {
-	to, err := modes.Next(l.state, event)
-	if err != nil {
-		panic(err) // the steps below contradict the rules
+// become moves the node to another state: the one place where its state changes.
+// The store learns of it from publish.
+func (l *loop) become(to modes.State, at time.Time, reason string) {
+	if !modes.CanBecome(l.state, to) {
+		panic(fmt.Sprintf("coordinator: a node that is %s cannot become %s", l.state, to)) // the steps contradict the rules
 	}
 	if to == l.state {
 		return
@@ -344,13 +343,13 @@ func (l *loop) settle() step {
 	}
 	rest := l.rest()
 	if !rest.Hot() {
-		l.become(modes.EventFor(rest), now(), l.why())
+		l.become(rest, now(), l.why())
 		l.drop()
 		return l.settled()
 	}
 	l.follow()
 	if !l.state.Hot() || l.mirror.View() == nil {
-		l.become(modes.EventPrepare, now(), "loading state")
+		l.become(modes.StateInitializing, now(), "loading state")
 	}
 	for l.mirror.View() == nil {
 		if err := l.mirror.Refused(); err != nil {
@@ -360,7 +359,7 @@ func (l *loop) settle() step {
 			return next
 		}
 	}
-	l.become(modes.EventFor(rest), now(), l.why())
+	l.become(rest, now(), l.why())
 	return l.settled()
 }
 

@@ -40,19 +40,6 @@ var modeNames = [...]string{
 // Modes lists the valid modes in the order in which people are told of them.
 func Modes() []Mode { return []Mode{Auto, Master, Standby, HotStandby, HotBackup, Disabled} }
 
-// ParseMode reads a mode as people type it: in any case, with "-" for "_".
-func ParseMode(s string) (Mode, error) {
-	name := strings.ReplaceAll(strings.ToLower(s), "-", "_")
-	known := make([]string, 0, len(modeNames))
-	for _, m := range Modes() {
-		if modeNames[m] == name {
-			return m, nil
-		}
-		known = append(known, modeNames[m])
-	}
-	return 0, fmt.Errorf("unknown mode %q: use one of %s", s, strings.Join(known, ", "))
-}
-
 // String returns the lower-case text form.
 func (m Mode) String() string {
 	if !m.Valid() {
@@ -102,12 +89,18 @@ func (m Mode) MarshalText() ([]byte, error) {
 	return []byte(modeNames[m]), nil
 }
 
-// UnmarshalText implements [encoding.TextUnmarshaler] by [ParseMode].
+// UnmarshalText implements [encoding.TextUnmarshaler]. It reads a mode as people type
+// it: in any case, and with "-" for "_". The error lists the modes; m is then as it
+// was.
 func (m *Mode) UnmarshalText(text []byte) error {
-	parsed, err := ParseMode(string(text))
-	if err != nil {
-		return err
+	name := strings.ReplaceAll(strings.ToLower(string(text)), "-", "_")
+	known := make([]string, 0, len(modeNames))
+	for _, mode := range Modes() {
+		if modeNames[mode] == name {
+			*m = mode
+			return nil
+		}
+		known = append(known, modeNames[mode])
 	}
-	*m = parsed
-	return nil
+	return fmt.Errorf("unknown mode %q: use one of %s", text, strings.Join(known, ", "))
 }

@@ -26,7 +26,7 @@ func TestModes_ListsAllThatAreValid(t *testing.T) {
 	}
 }
 
-func TestParseMode(t *testing.T) {
+func TestMode_UnmarshalText(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       modes.Mode // 0: refused
@@ -51,16 +51,17 @@ func TestParseMode(t *testing.T) {
 		{"the text of a value that is not valid", "mode(0)", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := modes.ParseMode(c.text)
+			var got modes.Mode
+			err := got.UnmarshalText([]byte(c.text))
 			if got != c.want || (err == nil) != (c.want != 0) {
-				t.Errorf("ParseMode(%q) = %v, %v, want %v", c.text, got, err, c.want)
+				t.Errorf("%q is read as %v, %v, want %v", c.text, got, err, c.want)
 			}
 		})
 	}
 }
 
-func TestParseMode_RefusalNamesTheChoices(t *testing.T) {
-	_, err := modes.ParseMode("leader")
+func TestMode_UnmarshalTextNamesTheChoices(t *testing.T) {
+	err := new(modes.Mode).UnmarshalText([]byte("leader"))
 	if err == nil {
 		t.Fatal("leader is taken for a mode")
 	}

@@ -1,9 +1,7 @@
 package modes_test
 
 import (
-	"errors"
 	"slices"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -11,78 +9,43 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// allEvents has to be extended with every new event, as has the table below.
-func allEvents() []modes.Event {
-	return []modes.Event{
-		modes.EventPrepare, modes.EventStandBy, modes.EventStandByHot, modes.EventBackUp,
-		modes.EventLead, modes.EventFail, modes.EventStop,
-	}
-}
-
-func TestEvents_ListsAllThatHaveWords(t *testing.T) {
-	if got := modes.Events(); !slices.Equal(got, allEvents()) {
-		t.Fatalf("events = %v, want %v: decide the table of transitions for a new event", got, allEvents())
-	}
-	words := make(map[string]modes.Event)
-	for i := range 256 {
-		e := modes.Event(i)
-		text := e.String()
-		if named := !strings.HasPrefix(text, "event("); named != slices.Contains(allEvents(), e) {
-			t.Errorf("event %d prints as %q", i, text)
-		}
-		if other, ok := words[text]; ok || text == "" {
-			t.Errorf("events %d and %d both print as %q", i, other, text)
-		}
-		words[text] = e
-	}
-}
-
-// short names, so that the table below can be read as one.
+// Short names, so that the table below can be read as one.
 const (
-	refused      modes.State = 0
-	initializing             = modes.StateInitializing
-	standby                  = modes.StateStandby
-	hotStandby               = modes.StateHotStandby
-	hotBackup                = modes.StateHotBackup
-	master                   = modes.StateMaster
-	failed                   = modes.StateFailed
-	terminated               = modes.StateTerminated
+	initializing = modes.StateInitializing
+	standby      = modes.StateStandby
+	hotStandby   = modes.StateHotStandby
+	hotBackup    = modes.StateHotBackup
+	master       = modes.StateMaster
+	failed       = modes.StateFailed
+	terminated   = modes.StateTerminated
 )
 
-// decisions says what becomes of every state on every event, in the order of
-// allEvents.
-func decisions() map[modes.State][]modes.State {
-	return map[modes.State][]modes.State{
-		//             prepare       stand by  by hot      back up    lead     fail    stop
-		initializing: {initializing, standby, hotStandby, hotBackup, master, failed, terminated},
-		standby:      {initializing, standby, refused, refused, refused, failed, terminated},
-		hotStandby:   {initializing, standby, hotStandby, hotBackup, master, failed, terminated},
-		hotBackup:    {initializing, standby, hotStandby, hotBackup, refused, failed, terminated},
-		master:       {initializing, standby, hotStandby, hotBackup, refused, failed, terminated},
-		failed:       {initializing, refused, refused, refused, refused, failed, terminated},
-		terminated:   {refused, refused, refused, refused, refused, refused, refused},
+// decisions says of every state which states may follow it, in the order of allStates.
+func decisions() map[modes.State][]bool {
+	const yes, no = true, false
+	return map[modes.State][]bool{
+		//             initializing, standby, hot standby, hot backup, master, failed, terminated
+		initializing: {yes, yes, yes, yes, yes, yes, yes},
+		standby:      {yes, yes, no, no, no, yes, yes},
+		hotStandby:   {yes, yes, yes, yes, yes, yes, yes},
+		hotBackup:    {yes, yes, yes, yes, no, yes, yes},
+		master:       {yes, yes, yes, yes, no, yes, yes},
+		failed:       {yes, no, no, no, no, yes, yes},
+		terminated:   {no, no, no, no, no, no, no},
 	}
 }
 
-func TestNext_EveryStateOnEveryEvent(t *testing.T) {
+func TestCanBecome_EveryStateAfterEveryState(t *testing.T) {
 	table := decisions()
 	for _, from := range modes.States() {
 		row := table[from]
-		if len(row) != len(modes.Events()) {
-			t.Errorf("%s: %d of %d events are decided", from, len(row), len(modes.Events()))
+		if len(row) != len(modes.States()) {
+			t.Errorf("%s: %d of %d states are decided", from, len(row), len(modes.States()))
 			continue
 		}
-		for i, event := range modes.Events() {
-			got, err := modes.Next(from, event)
-			if want := row[i]; got != want {
-				t.Errorf("%s on %q = %s, want %s", from, event, got, want)
-			}
-			var bad *modes.TransitionError
-			switch {
-			case row[i] != refused && err != nil:
-				t.Errorf("%s on %q: %v", from, event, err)
-			case row[i] == refused && (!errors.As(err, &bad) || bad.From != from || bad.Event != event):
-				t.Errorf("%s on %q: error %v, want a TransitionError that says so", from, event, err)
+		for i, to := range modes.States() {
+			if got := modes.CanBecome(from, to); got != row[i] {
+				t.Errorf("%s can become %s: %t, want %t", from, to, got, row[i])
 			}
 		}
 	}
@@ -91,88 +54,54 @@ func TestNext_EveryStateOnEveryEvent(t *testing.T) {
 	}
 }
 
-func TestNext_RefusesWhatIsNotValid(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		from  modes.State
-		event modes.Event
-	}{
-		{"no state", 0, modes.EventPrepare},
-		{"no event", initializing, 0},
-		{"a state beyond the last", terminated + 1, modes.EventStop},
-		{"an event beyond the last", initializing, modes.EventStop + 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			to, err := modes.Next(c.from, c.event)
-			var bad *modes.TransitionError
-			if to != 0 || !errors.As(err, &bad) {
-				t.Errorf("next = %v, %v, want a TransitionError", to, err)
+func TestCanBecome_RefusesWhatIsNotValid(t *testing.T) {
+	for _, bad := range []modes.State{0, terminated + 1, 255} {
+		for _, s := range append(modes.States(), bad) {
+			if modes.CanBecome(bad, s) || modes.CanBecome(s, bad) {
+				t.Errorf("%s and %s may follow one another", bad, s)
 			}
-		})
+		}
 	}
 }
 
-func TestTransitionError_SaysWhatWasTried(t *testing.T) {
-	_, err := modes.Next(hotBackup, modes.EventLead)
-	if err == nil || !strings.Contains(err.Error(), "HOT_BACKUP") || !strings.Contains(err.Error(), "lead") {
-		t.Errorf("error = %v, want it to name HOT_BACKUP and lead", err)
-	}
-}
-
-func TestEventFor(t *testing.T) {
+// Promise: a node can settle in the resting state of its mode, whatever the mode.
+func TestCanBecome_EveryModeHasAPlaceToRest(t *testing.T) {
 	for _, m := range modes.Modes() {
 		for _, hot := range []bool{true, false} {
-			rest := m.Rest(hot)
-			if to, err := modes.Next(initializing, modes.EventFor(rest)); err != nil || to != rest {
-				t.Errorf("the event for %s leads to %s, %v", rest, to, err)
+			if rest := m.Rest(hot); !modes.CanBecome(initializing, rest) || !modes.CanBecome(rest, rest) {
+				t.Errorf("a node of mode %s cannot settle in %s", m, rest)
 			}
 		}
 	}
-	for _, s := range []modes.State{0, initializing, master, terminated} {
-		if !panics(func() { modes.EventFor(s) }) {
-			t.Errorf("there is an event for resting in %s", s)
-		}
-	}
-}
-
-func panics(f func()) (panicked bool) {
-	defer func() { panicked = recover() != nil }()
-	f()
-	return false
 }
 
 // Promise: a hot backup is never promoted. Whatever happens to it, it passes
 // through a state in which its mode was changed before it can lead.
-func TestNext_NoWayFromHotBackupToMaster(t *testing.T) {
-	for _, event := range modes.Events() {
-		if to, err := modes.Next(hotBackup, event); err == nil && to == master {
-			t.Errorf("%q makes a hot backup master", event)
+func TestCanBecome_NoWayFromHotBackupToMaster(t *testing.T) {
+	if modes.CanBecome(hotBackup, master) {
+		t.Error("a hot backup can become master")
+	}
+	for _, from := range modes.States() {
+		if modes.CanBecome(from, master) && from != initializing && from != hotStandby {
+			t.Errorf("%s can become master", from)
 		}
 	}
 }
 
-func TestNext_AnyHistory(t *testing.T) {
+func TestCanBecome_AnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state := initializing
-		events := rapid.SliceOfN(rapid.SampledFrom(modes.Events()), 1, 60).Draw(t, "events")
-		for _, event := range events {
-			to, err := modes.Next(state, event)
-			if err != nil {
-				if to != 0 {
-					t.Fatalf("%s on %q is refused and leads to %s", state, event, to)
-				}
-				continue // a refused event changes nothing
-			}
-			if !to.Valid() {
-				t.Fatalf("%s on %q leads to %s", state, event, to)
+		for _, to := range rapid.SliceOfN(rapid.SampledFrom(modes.States()), 1, 60).Draw(t, "states") {
+			if !modes.CanBecome(state, to) {
+				continue // what is refused changes nothing
 			}
 			if state == terminated {
-				t.Fatalf("%q wakes a node that is TERMINATED", event)
+				t.Fatalf("a node that is TERMINATED becomes %s", to)
 			}
 			if to == master && state != initializing && state != hotStandby {
-				t.Fatalf("%s becomes MASTER on %q", state, event)
+				t.Fatalf("%s becomes MASTER", state)
 			}
-			if state == failed && to != failed && to != terminated && to != initializing {
+			if state == failed && !slices.Contains([]modes.State{failed, terminated, initializing}, to) {
 				t.Fatalf("FAILED becomes %s without a fresh start", to)
 			}
 			state = to

@@ -152,8 +152,7 @@ func (b *bootstrap) add(node string) error {
 	}
 	mode := modes.Auto
 	if word != "" {
-		var err error
-		if mode, err = modes.ParseMode(word); err != nil {
+		if err := mode.UnmarshalText([]byte(word)); err != nil {
 			return err
 		}
 	}

@@ -175,7 +175,7 @@ func (c *runConfig) complete() (choices, error) {
 func (c *runConfig) choose() (choices, error) {
 	var chosen choices
 	var errMode, errPolicy, err error
-	chosen.mode, errMode = modes.ParseMode(c.mode)
+	errMode = chosen.mode.UnmarshalText([]byte(c.mode))
 	chosen.policy, errPolicy = rebind.ParsePolicy(c.rebindFailure)
 	if errPolicy != nil {
 		errPolicy = fmt.Errorf("rebind-failure: %w", errPolicy)

@@ -35,8 +35,8 @@ and is FAILED until its mode is changed again.`,
 	}
 	cmd.Flags().StringVar(&node, "node", "", "id of the node (default: the node that --server names)")
 	return operating(s, cmd, func(ctx context.Context, o *operator, args []string) error {
-		mode, err := modes.ParseMode(args[0])
-		if err != nil {
+		var mode modes.Mode
+		if err := mode.UnmarshalText([]byte(args[0])); err != nil {
 			return usageError{err}
 		}
 		req, err := client.JSON(http.MethodPut, wire.PathMode, wire.ModeRequest{Mode: mode.String()})

@@ -49,8 +49,8 @@ func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeBody(w, r, maxControlBody, &req); err != nil {
 		return err
 	}
-	mode, err := modes.ParseMode(req.Mode)
-	if err != nil {
+	var mode modes.Mode
+	if err := mode.UnmarshalText([]byte(req.Mode)); err != nil {
 		return badRequest("%w", err)
 	}
 	if err := s.checkStale(r); err != nil {

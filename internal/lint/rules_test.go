@@ -290,7 +290,6 @@ func exits(files []*source) []string {
 
 // mayPanic lists the files that may panic, and why an error would not do.
 var mayPanic = allow{
-	"modes/transition.go":           "a state in which no node rests is the caller's mistake",
 	"coordinator/role.go":           "a step against the rule book is a defect of the role loop",
 	"coordinator/program_test.go":   "the program under test panics",
 	"coordinator/rules_test.go":     "the check under test panics",
