@@ -182,6 +182,9 @@ func (s *self) acting() bool {
 // ID returns the node's id, which never changes.
 func (n *Node) ID() string { return n.cfg.ID }
 
+// MaxPayload returns [Config.MaxPayload], or its default.
+func (n *Node) MaxPayload() int { return n.cfg.MaxPayload }
+
 // State returns the node's state at this moment, as [Node.Status] shows it. It never waits
 // and copies nothing.
 func (n *Node) State() modes.State { return n.me().record.State }

@@ -163,7 +163,7 @@ func (c *runConfig) complete() (choices, error) {
 		err = errors.Join(err, fmt.Errorf("wait-for-master %s is negative", c.waitForMaster))
 	}
 	_, errLog := c.log.parse()
-	err = errors.Join(err, c.checkURLs(), c.secure.check(c.advertiseURL), errLog)
+	err = errors.Join(err, c.checkURLs(), c.secure.Check(c.advertiseURL), errLog)
 	if err != nil {
 		return chosen, usageError{err}
 	}

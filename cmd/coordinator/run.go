@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,8 +20,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/etcdstore"
-	"github.com/coordinator-ha/coordinator/internal/clock"
-	"github.com/coordinator-ha/coordinator/internal/httpapi"
+	"github.com/coordinator-ha/coordinator/internal/apiserver"
 	"github.com/coordinator-ha/coordinator/internal/telemetry"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -89,7 +86,7 @@ type daemon struct {
 	// Set by open, in this order; closers undo it.
 	listener    net.Listener
 	uri         string // where others reach the API
-	secured     secured
+	secured     apiserver.Credentials
 	dir         *nodeDir
 	node        *coordinator.Node
 	telemetry   *telemetry.Telemetry
@@ -132,8 +129,8 @@ func (d *daemon) open(ctx context.Context) error {
 	d.logStore()
 	d.logSettings()
 	var err error
-	if d.secured, err = d.cfg.secure.read(d.log); err != nil {
-		return err
+	if d.secured, err = d.cfg.secure.Open(d.log); err != nil {
+		return usageError{err}
 	}
 	if err := d.openDir(ctx); err != nil {
 		return err
@@ -172,7 +169,7 @@ func (d *daemon) open(ctx context.Context) error {
 		OwnsStore:     len(d.cfg.endpoints) == 0,
 		StillAlive:    d.stillAlive,
 		Trouble:       d.dir.Trouble,
-		Observe:       d.telemetry.Transition,
+		Observe:       d.telemetry.Transitions(),
 		Logger:        d.log,
 	}, d.telemetry.Store(store))
 	if err != nil {
@@ -227,9 +224,9 @@ func (d *daemon) useTempDir() error {
 
 // warn warns about settings that the operator may not have intended.
 func (d *daemon) warn() {
-	d.secured.warn(d.cfg.listen, d.log)
+	warnOfAccess(&d.secured, d.cfg.listen, d.log)
 	if len(d.cfg.endpoints) == 0 {
-		warnOfEmbedded(d.embedURL(), d.cfg.secure.controlled(), d.log)
+		warnOfEmbedded(d.embedURL(), d.cfg.secure.Controlled(), d.log)
 	}
 	advertised, err := url.Parse(d.uri)
 	if err != nil || !isLoopback(advertised.Hostname()) {
@@ -278,7 +275,7 @@ func (d *daemon) logStore() {
 // API asks for credentials, other users of this machine must not be able to bypass it,
 // unless the operator has set the address.
 func (d *daemon) embedURL() string {
-	if d.cfg.secure.controlled() && originOf(d.settings.Lookup("embed-client-url")).Kind == originDefault {
+	if d.cfg.secure.Controlled() && originOf(d.settings.Lookup("embed-client-url")).Kind == originDefault {
 		return ""
 	}
 	return d.cfg.embedURL
@@ -320,7 +317,7 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	defer cancel()
 	cfg := d.cfg.store(endpoints)
 	cfg.LastLease, cfg.OnLease, cfg.StillAlive, cfg.Logger = d.dir.lastLease, d.dir.noteLease, d.stillAlive, d.log
-	cfg.OnRenewal, cfg.DialOptions = d.telemetry.Renewal, d.telemetry.DialOptions()
+	cfg.OnRenewal, cfg.DialOptions = d.telemetry.Renewals(), d.telemetry.DialOptions()
 	store, err := etcdstore.Open(ctx, cfg)
 	if err == nil || errors.Is(err, rebind.ErrUnavailable) {
 		return store, err
@@ -328,39 +325,23 @@ func (d *daemon) openStore(ctx context.Context, endpoints []string) (*etcdstore.
 	return nil, usageError{err}
 }
 
-// shutdownTimeout is how long the last answers of the API may take.
-const shutdownTimeout = 2 * time.Second
-
 var errStoreEnded = errors.New("the embedded etcd has stopped, see its last messages above")
 
 // serve runs the node and the API side by side. The API stops after the node, so that its
 // clients can see the node stop.
 func (d *daemon) serve(ctx context.Context) error {
-	still := clock.NewStandstill()
-	api := httpapi.New(httpapi.Config{
-		Standstill: still,
-		Node:       d.telemetry.Node(d.node), MaxPayload: d.cfg.maxMemento, SpoolDir: d.dir.spool(),
-		Access: d.secured.access, Names: ownNames(d.cfg.listen), Peers: d.secured.peers,
-		Metrics: d.telemetry.Exposition(), Transport: d.telemetry.Transport, Logger: d.log, LogLevel: d.logged.level,
+	api := apiserver.New(apiserver.Config{
+		Node: d.node, Credentials: d.secured, Names: apiserver.OwnNames(d.cfg.listen), SpoolDir: d.dir.spool(),
+		Telemetry: d.telemetry, Logger: d.log, LogLevel: d.logged.level,
 	})
 	defer api.Close()
 	server := api.HTTPServer()
-	server.Handler = d.telemetry.Handler(server.Handler)
 	d.log.Info("API is served", zap.String("listen", d.listener.Addr().String()), zap.String("advertise_url", d.uri))
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
-	group.Go(func() error {
-		if err := d.secured.serve(server, d.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve API: %w", err)
-		}
-		return nil
-	})
+	group.Go(func() error { return apiserver.Serve(server, d.listener) })
 	group.Go(func() error {
 		d.dir.run(ended, d.log)
-		return nil
-	})
-	group.Go(func() error {
-		still.Watch(ended)
 		return nil
 	})
 	group.Go(func() error { return notify(ctx, ended, d.node.Status, d.log) })
@@ -370,13 +351,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer close(ended)
-		err := d.node.Run(ctx)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if server.Shutdown(last) != nil {
-			_ = server.Close() // requests that have not ended by now are cut off
-		}
-		return err
+		return apiserver.RunNode(ctx, d.node, server)
 	})
 	group.Go(func() error {
 		d.reloadOnRequest(ctx, ended)

@@ -21,11 +21,25 @@ func ParseLevel(text string) (zapcore.Level, error) {
 	return level, nil
 }
 
+// checkLogLevel returns an error if clients have no access to the level.
+func (s *Server) checkLogLevel() error {
+	if s.cfg.LogLevel == (zap.AtomicLevel{}) {
+		return wire.NewProblem(http.StatusNotFound, wire.KindNotFound, "this program does not let the level of its log be changed")
+	}
+	return nil
+}
+
 func (s *Server) getLogLevel(w http.ResponseWriter, _ *http.Request) error {
+	if err := s.checkLogLevel(); err != nil {
+		return err
+	}
 	return reply(w, http.StatusOK, wire.LogLevel{Level: s.cfg.LogLevel.Level().String()})
 }
 
 func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
+	if err := s.checkLogLevel(); err != nil {
+		return err
+	}
 	var req wire.LogLevelRequest
 	if err := decodeBody(w, r, maxControlBody, &req); err != nil {
 		return err

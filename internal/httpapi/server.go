@@ -21,7 +21,7 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
-// Config configures a server. Node, MaxPayload and LogLevel are required.
+// Config configures a server. Node and MaxPayload are required.
 type Config struct {
 	Node Node
 	// MaxPayload is the largest payload of a memento, in bytes. Larger bodies are refused
@@ -46,7 +46,8 @@ type Config struct {
 	Transport func(http.RoundTripper) http.RoundTripper
 	// Logger gets errors that clients are not told; nil means no log.
 	Logger *zap.Logger
-	// LogLevel is the level of the process's log, which clients may change.
+	// LogLevel is the level of the process's log, which clients may change; the zero value
+	// means 404.
 	LogLevel zap.AtomicLevel
 }
 

@@ -9,28 +9,16 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
 // Handler returns the API handler, with requests counted and traced.
 func (t *Telemetry) Handler(api http.Handler) http.Handler {
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.serve(api, w, r) })
-	if t.spans == nil {
+	if t.traces == nil {
 		return counted
 	}
-	return otelhttp.NewHandler(counted, "", append(t.spans.options(), otelhttp.WithFilter(traced))...)
-}
-
-// traced excludes requests that are made all the time and streams that do not end.
-func traced(r *http.Request) bool {
-	switch r.URL.Path {
-	case wire.PathLive, wire.PathReady, wire.PathMetrics, wire.PathWatch:
-		return false
-	default:
-		return !strings.HasPrefix(r.URL.Path, wire.PathRole)
-	}
+	return t.traces.Handler(counted)
 }
 
 // serve answers a request and counts it. The API stores the pattern of the route in the
@@ -40,14 +28,14 @@ func (t *Telemetry) serve(api http.Handler, w http.ResponseWriter, r *http.Reque
 	a := &statusRecorder{ResponseWriter: w}
 	stream := r.URL.Path == wire.PathWatch
 	if stream {
-		t.counters.streams.Inc()
-		defer t.counters.streams.Dec()
+		t.api.streams.Inc()
+		defer t.api.streams.Dec()
 	}
 	defer func() {
-		handler, method := route(r), knownMethod(r.Method)
-		t.counters.requests.WithLabelValues(handler, method, a.code()).Inc()
+		handler, method := route(r), KnownMethod(r.Method)
+		t.api.requests.WithLabelValues(handler, method, a.code()).Inc()
 		if !stream {
-			t.counters.durations.WithLabelValues(handler, method).Observe(time.Since(began).Seconds())
+			t.api.durations.WithLabelValues(handler, method).Observe(time.Since(began).Seconds())
 		}
 	}()
 	api.ServeHTTP(a, r)
@@ -65,7 +53,8 @@ func route(r *http.Request) string {
 	return path
 }
 
-func knownMethod(method string) string {
+// KnownMethod returns the label for a method.
+func KnownMethod(method string) string {
 	known := []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
 	if slices.Contains(known, method) {
 		return method
@@ -76,26 +65,26 @@ func knownMethod(method string) string {
 // statusRecorder is a [http.ResponseWriter] that remembers the status.
 type statusRecorder struct {
 	http.ResponseWriter
-	statusCollector int
+	status int
 }
 
 // WriteHeader implements [http.ResponseWriter]. An informational status is not the answer
 // yet.
-func (a *statusRecorder) WriteHeader(statusCollector int) {
-	if a.statusCollector == 0 && statusCollector >= http.StatusOK {
-		a.statusCollector = statusCollector
+func (a *statusRecorder) WriteHeader(status int) {
+	if a.status == 0 && status >= http.StatusOK {
+		a.status = status
 	}
-	a.ResponseWriter.WriteHeader(statusCollector)
+	a.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap gives [http.ResponseController] access to the wrapped writer.
 func (a *statusRecorder) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *statusRecorder) code() string {
-	if a.statusCollector == 0 {
+	if a.status == 0 {
 		return strconv.Itoa(http.StatusOK)
 	}
-	return strconv.Itoa(a.statusCollector)
+	return strconv.Itoa(a.status)
 }
 
 // Results of forwarding a request.
@@ -108,8 +97,8 @@ const (
 // Transport returns a transport for forwarded requests that counts them and passes the
 // trace on.
 func (t *Telemetry) Transport(direct http.RoundTripper) http.RoundTripper {
-	if t.spans != nil {
-		direct = otelhttp.NewTransport(direct, t.spans.options()...)
+	if t.traces != nil {
+		direct = t.traces.Transport(direct)
 	}
 	return transport{direct: direct, t: t}
 }
@@ -129,6 +118,6 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case resp.StatusCode == http.StatusMisdirectedRequest, resp.StatusCode == http.StatusServiceUnavailable:
 		result = forwardDeclined
 	}
-	f.t.counters.forwarded.WithLabelValues(result).Inc()
+	f.t.api.forwarded.WithLabelValues(result).Inc()
 	return resp, err
 }

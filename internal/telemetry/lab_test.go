@@ -69,7 +69,7 @@ func (p *plane) join(id string, mode modes.Mode, state modes.State) *runningNode
 	log := zaptest.NewLogger(p.t, zaptest.Level(zap.InfoLevel))
 	var err error
 	n.node, err = coordinator.New(coordinator.Config{
-		ID: id, Plane: "p", URI: n.url, Version: "1.0.0", Mode: mode, Observe: n.Transition, Logger: log,
+		ID: id, Plane: "p", URI: n.url, Version: "1.0.0", Mode: mode, Observe: n.Transitions(), Logger: log,
 	}, n.Store(p.store.Node(id)))
 	if err != nil {
 		p.t.Fatal(err)

@@ -26,7 +26,7 @@ type node struct {
 func (n node) Read() (coordinator.Reading, error) {
 	reading, err := n.Node.Read()
 	if err == nil {
-		n.t.counters.staleness.Observe(reading.Staleness.Seconds())
+		n.t.api.staleness.Observe(reading.Staleness.Seconds())
 	}
 	return reading, err
 }
@@ -36,15 +36,15 @@ func (n node) Read() (coordinator.Reading, error) {
 func (n node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	began := time.Now()
 	ctx, span := n.t.tracer.Start(ctx, "commit", trace.WithAttributes(attribute.Int("coordinator.operations", len(d.Ops))))
-	n.t.counters.queue.Inc()
+	n.t.api.queue.Inc()
 	receipt, err := n.Node.Commit(ctx, d)
-	n.t.counters.queue.Dec()
+	n.t.api.queue.Dec()
 	switch {
 	case err == nil:
-		n.t.counters.persist.Observe(time.Since(began).Seconds())
+		n.t.api.persist.Observe(time.Since(began).Seconds())
 		span.SetAttributes(attribute.Int64("coordinator.revision", int64(receipt.Revision)))
 	case !errors.Is(err, coordinator.ErrNotMaster):
-		n.t.counters.failures.WithLabelValues(reasonOf(err)).Inc()
+		n.t.api.failures.WithLabelValues(reasonOf(err)).Inc()
 	}
 	end(span, err)
 	return receipt, err
@@ -56,7 +56,7 @@ func (n node) Handover(ctx context.Context, to string) (coordinator.HandoverResu
 	ctx, span := n.t.tracer.Start(ctx, "handover", trace.WithAttributes(attribute.String("coordinator.to", to)))
 	passed, err := n.Node.Handover(ctx, to)
 	if !errors.Is(err, coordinator.ErrNotMaster) {
-		n.t.counters.handover.WithLabelValues(handoverResult(err)).Observe(time.Since(began).Seconds())
+		n.t.api.handover.WithLabelValues(handoverResult(err)).Observe(time.Since(began).Seconds())
 	}
 	if err == nil {
 		span.SetAttributes(attribute.String("coordinator.to", passed.To), attribute.Int64("coordinator.term", passed.Term))

@@ -17,7 +17,7 @@ import (
 // statusCollector collects metrics from the node's status when they are scraped.
 type statusCollector struct {
 	node httpapi.Node
-	ttl  func() time.Duration
+	ttl  func() time.Duration // nil: the store is not observed
 }
 
 var _ prometheus.Collector = statusCollector{}
@@ -26,6 +26,7 @@ var _ prometheus.Collector = statusCollector{}
 func (s statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- nodeInfo
 	ch <- stateIs
+	ch <- leaseTTL
 	for _, g := range gauges {
 		ch <- g.desc
 	}
@@ -36,9 +37,12 @@ func (s statusCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s statusCollector) Collect(ch chan<- prometheus.Metric) {
-	f := nodeFacts{Status: s.node.Status(), plane: s.node.CachedPlane(), ttl: s.ttl()}
+	f := nodeFacts{Status: s.node.Status(), plane: s.node.CachedPlane()}
 	tell := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	if s.ttl != nil {
+		tell(leaseTTL, s.ttl().Seconds())
 	}
 	tell(nodeInfo, 1, f.Plane, f.ID, f.Mode.String())
 	for _, state := range modes.States() {
@@ -59,7 +63,6 @@ func (s statusCollector) Collect(ch chan<- prometheus.Metric) {
 type nodeFacts struct {
 	coordinator.Status
 	plane driver.Plane
-	ttl   time.Duration
 }
 
 // gauge is one fact as a number.
@@ -70,6 +73,7 @@ type gauge struct {
 
 var (
 	nodeInfo = describe("node_info", "Always 1. Join with it to add plane, node and mode to other metrics.", "plane", "node", "mode")
+	leaseTTL = describe("lease_ttl_seconds", "Time to live of the node's lease: as granted by etcd or, before that, as requested.")
 	stateIs  = describe("state", "1 for the state that the node is in, 0 for the others.", "state")
 )
 
@@ -87,7 +91,6 @@ var gauges = []gauge{
 	}},
 	{describe("paused", "1 while automatic promotion is paused."), func(f *nodeFacts) float64 { return truth(f.plane.Pause != nil) }},
 	{describe("lease_margin_seconds", "How long the node's lease can be relied on without another renewal; 0 if it cannot."), func(f *nodeFacts) float64 { return f.LeaseRemaining.Seconds() }},
-	{describe("lease_ttl_seconds", "Time to live of the node's lease: as granted by etcd or, before that, as requested."), func(f *nodeFacts) float64 { return f.ttl.Seconds() }},
 	{describe("etcd_connected", "1 while the node's lease is renewed in time."), func(f *nodeFacts) float64 { return truth(f.LeaseRemaining > 0) }},
 	{describe("store_full", "1 while the store has no room for this master's puts."), func(f *nodeFacts) float64 { return truth(f.StoreFull) }},
 }

@@ -35,6 +35,7 @@ const (
 // Store wraps s for the node: what the node does there is counted, and its promotions are
 // traced.
 func (t *Telemetry) Store(s driver.Store) driver.Store {
+	t.export(&t.store.group)
 	t.ttl = s.TTL
 	return store{Store: s, t: t}
 }
@@ -64,7 +65,7 @@ func (s store) FollowNear(ctx context.Context, node string, see func(driver.Near
 // once at a time, so this has one caller at a time.
 func (t *Telemetry) sawTerm(term int64) {
 	if t.last != 0 && term != t.last {
-		t.counters.changes.Inc()
+		t.store.changes.Inc()
 	}
 	t.last = term
 }
@@ -81,7 +82,7 @@ func (s store) Load(ctx context.Context, page func(driver.Page) error) (rebind.R
 	default:
 		result = resultFailed
 	}
-	s.t.counters.load.WithLabelValues(result).Observe(time.Since(began).Seconds())
+	s.t.store.load.WithLabelValues(result).Observe(time.Since(began).Seconds())
 	return at, err
 }
 
@@ -142,14 +143,14 @@ func (m *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEn
 		return err
 	}
 	loading := milliseconds(h.RebindMS)
-	m.t.counters.rebind.WithLabelValues(phaseState).Observe(loading.Seconds())
-	m.t.counters.rebind.WithLabelValues(phaseAnnounce).Observe(max(0, time.Since(m.elected)-loading).Seconds())
+	m.t.store.rebind.WithLabelValues(phaseState).Observe(loading.Seconds())
+	m.t.store.rebind.WithLabelValues(phaseAnnounce).Observe(max(0, time.Since(m.elected)-loading).Seconds())
 	m.span.SetAttributes(
 		attribute.String("coordinator.reason", string(h.Reason)), attribute.String("coordinator.from", h.From),
 		attribute.Int64("coordinator.rebind_ms", h.RebindMS), attribute.Int("coordinator.mementos", h.Mementos),
 	)
 	if h.GapMS != nil {
-		m.t.counters.gap.WithLabelValues(string(h.Reason)).Observe(milliseconds(*h.GapMS).Seconds())
+		m.t.store.gap.WithLabelValues(string(h.Reason)).Observe(milliseconds(*h.GapMS).Seconds())
 		m.span.SetAttributes(attribute.Int64("coordinator.gap_ms", *h.GapMS))
 	}
 	end(m.span, nil)
@@ -162,10 +163,10 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 func (m *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
 	began := time.Now()
 	at, err := m.Term.Commit(ctx, d, base)
-	m.t.counters.transaction.Observe(time.Since(began).Seconds())
-	m.t.counters.batch.Observe(float64(deltas(&d)))
+	m.t.store.transaction.Observe(time.Since(began).Seconds())
+	m.t.store.batch.Observe(float64(deltas(&d)))
 	if errors.Is(err, driver.ErrFenced) {
-		m.t.counters.fenced.Inc()
+		m.t.store.fenced.Inc()
 	}
 	return at, err
 }
@@ -183,12 +184,13 @@ func deltas(d *rebind.Delta) int {
 
 // DialOptions count each request to etcd.
 func (t *Telemetry) DialOptions() []grpc.DialOption {
+	t.export(&t.etcd.group)
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.request)}
 }
 
 func (t *Telemetry) request(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	began := time.Now()
 	err := invoke(ctx, method, req, reply, cc, opts...)
-	t.counters.etcd.WithLabelValues(path.Base(method), grpcstatus.Code(err).String()).Observe(time.Since(began).Seconds())
+	t.etcd.requests.WithLabelValues(path.Base(method), grpcstatus.Code(err).String()).Observe(time.Since(began).Seconds())
 	return err
 }

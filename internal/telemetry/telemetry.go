@@ -6,11 +6,13 @@
 // Events are counted as they happen. State is read from the node's status at scrape time,
 // which waits for nothing and does not contact the store.
 //
+// Spans are made here and sent by package otlp, so that whoever needs none does not compile
+// what sends them.
+//
 // Labels have few values, all known here. Names, ids and error texts belong in the log.
 package telemetry
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -19,71 +21,56 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
-	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/internal/httpapi"
 )
 
-// Config configures [New]. Version and Node are required.
+// Config configures [New]. Every field may be left out.
 type Config struct {
-	Version  string
-	Revision string // source revision; empty if the build does not know it
-	Node     string
-	Plane    string
-	// Traces turns on spans, which are sent to the endpoint in the environment; see
-	// [Traced].
-	Traces bool
+	// Traces makes spans; nil means that there are none.
+	Traces Traces
 	// LinesLost returns the number of log lines that were dropped; nil means that none ever
 	// are.
 	LinesLost func() int64
-	// Logger logs spans that could not be sent; nil disables that.
-	Logger *zap.Logger
 }
 
-// Telemetry is the telemetry of one node. Close it when the node has ended.
+// Telemetry is the telemetry of one node. It exports what it was made to observe: the store,
+// the node, changes of state, renewals, requests to etcd.
 type Telemetry struct {
 	registry *prometheus.Registry // a registry of its own, since an embedded etcd fills the default one
-	counters counters
+	states   stateCounters
+	renewals renewalCounters
+	store    storeCounters
+	etcd     etcdCounters
+	api      apiCounters
 	last     int64                // the plane's latest term; used only by the goroutine that follows the plane
-	spans    *spans               // nil if no spans are sent
+	traces   Traces               // nil if there are none
 	tracer   trace.Tracer         // never nil
-	ttl      func() time.Duration // of leases
+	ttl      func() time.Duration // of leases; nil if the store is not observed
 }
 
 // New returns the telemetry for a node that is not created yet.
-func New(ctx context.Context, cfg Config) (*Telemetry, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
-	t := &Telemetry{registry: prometheus.NewRegistry(), tracer: noop.NewTracerProvider().Tracer(scope)}
-	if cfg.Traces {
-		var err error
-		if t.spans, err = newSpans(ctx, &cfg); err != nil {
-			return nil, err
-		}
-		t.tracer = t.spans.provider.Tracer(scope)
+func New(cfg Config) *Telemetry {
+	t := &Telemetry{registry: prometheus.NewRegistry(), traces: cfg.Traces, tracer: noop.NewTracerProvider().Tracer(Scope)}
+	if t.traces != nil {
+		t.tracer = t.traces.Tracer()
 	}
 	t.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(&cfg),
 	)
-	t.counters = newCounters(t.registry)
+	t.states.create()
+	t.renewals.create()
+	t.store.create()
+	t.etcd.create()
+	t.api.create()
 	if cfg.LinesLost != nil {
 		t.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: prefix + "log_lines_lost_total", Help: "Log lines that were lost because nobody read them in time.",
 		}, func() float64 { return float64(cfg.LinesLost()) }))
 	}
-	return t, nil
-}
-
-// Close sends the remaining spans until ctx ends.
-func (t *Telemetry) Close(ctx context.Context) error {
-	if t.spans == nil {
-		return nil
-	}
-	return t.spans.provider.Shutdown(ctx)
+	return t
 }
 
 // Exposition returns the handler for Prometheus.
@@ -91,22 +78,29 @@ func (t *Telemetry) Exposition() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
 }
 
-// Transition counts a change of the node's state.
-func (t *Telemetry) Transition(change coordinator.Transition) {
-	t.counters.transitions.WithLabelValues(change.From.String(), change.To.String()).Inc()
+// Transitions returns a function that counts a change of the node's state.
+func (t *Telemetry) Transitions() func(coordinator.Transition) {
+	t.export(&t.states.group)
+	return func(change coordinator.Transition) {
+		t.states.transitions.WithLabelValues(change.From.String(), change.To.String()).Inc()
+	}
 }
 
-// Renewal counts an attempt to renew the node's lease.
-func (t *Telemetry) Renewal(took time.Duration, err error) {
-	t.counters.renewal.Observe(took.Seconds())
-	if err != nil {
-		t.counters.renewalFailures.Inc()
+// Renewals returns a function that counts an attempt to renew the node's lease.
+func (t *Telemetry) Renewals() func(took time.Duration, err error) {
+	t.export(&t.renewals.group)
+	return func(took time.Duration, err error) {
+		t.renewals.durations.Observe(took.Seconds())
+		if err != nil {
+			t.renewals.failures.Inc()
+		}
 	}
 }
 
 // Node wraps n for the API: what it does is counted and traced. From now on the gauges
-// describe n.
+// describe n. Call it once.
 func (t *Telemetry) Node(n httpapi.Node) httpapi.Node {
-	t.registry.MustRegister(statusCollector{node: n, ttl: t.ttl})
+	t.export(&t.api.group)
+	t.registry.MustRegister(buildInfo(n.Status().Version), statusCollector{node: n, ttl: t.ttl})
 	return node{Node: n, t: t}
 }
