@@ -86,7 +86,7 @@ type daemon struct {
 	// Set by open, in this order; closers undo it.
 	listener    net.Listener
 	uri         string // where others reach the API
-	secured     apiserver.Credentials
+	secured     apiserver.Security
 	dir         *nodeDir
 	node        *coordinator.Node
 	telemetry   *telemetry.Telemetry
@@ -331,7 +331,7 @@ var errStoreEnded = errors.New("the embedded etcd has stopped, see its last mess
 // clients can see the node stop.
 func (d *daemon) serve(ctx context.Context) error {
 	api := apiserver.New(apiserver.Config{
-		Node: d.node, Credentials: d.secured, Names: apiserver.OwnNames(d.cfg.listen), SpoolDir: d.dir.spool(),
+		Node: d.node, Security: d.secured, Names: apiserver.OwnNames(d.cfg.listen), SpoolDir: d.dir.spool(),
 		Telemetry: d.telemetry, Logger: d.log, LogLevel: d.logged.level,
 	})
 	defer api.Close()

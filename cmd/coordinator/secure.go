@@ -38,7 +38,7 @@ func (c *secureConfig) scheme() string {
 const expiresSoon = 14 * 24 * time.Hour
 
 // warnOfAccess warns about security settings that the operator may not have intended.
-func warnOfAccess(s *apiserver.Credentials, listen string, log *zap.Logger) {
+func warnOfAccess(s *apiserver.Security, listen string, log *zap.Logger) {
 	open, asks := beyondLoopback(listen), s.Access.Tokens != nil || s.Access.Certificates
 	if !asks && s.Access.NoLoopback {
 		log.Warn("nobody may change anything through the API; set --auth-token-file or --tls-client-ca", zap.String("listen", listen))

@@ -24,22 +24,25 @@ import (
 // Config configures a [Server]. Every field but Node is what it is in [httpapi.Config], or may be
 // left out.
 type Config struct {
-	Node        *coordinator.Node
-	Credentials Credentials
+	Node     *coordinator.Node
+	Security Security
 	// Names are host names with which callers may address this node, besides the advertised one.
 	Names    []string
 	SpoolDir string
 	// Telemetry counts what the node and the API do; nil means that it is made here.
 	Telemetry *telemetry.Telemetry
-	Logger    *zap.Logger
-	LogLevel  zap.AtomicLevel
+	// Fallback answers requests whose path is none of the API's; nil means 404.
+	Fallback http.Handler
+	Logger   *zap.Logger
+	LogLevel zap.AtomicLevel
 }
 
 // Server is the handler of a node's API. Close it after the last request.
 type Server struct {
 	api     *httpapi.Server
 	handler http.Handler
-	creds   Credentials
+	other   http.Handler // for paths that are not the API's; nil: the API refuses them
+	secured Security
 	ended   chan struct{}
 	running sync.WaitGroup
 }
@@ -50,11 +53,11 @@ func New(cfg Config) *Server {
 		cfg.Telemetry = telemetry.New(telemetry.Config{})
 	}
 	still := clock.NewStandstill()
-	s := &Server{creds: cfg.Credentials, ended: make(chan struct{})}
+	s := &Server{secured: cfg.Security, other: cfg.Fallback, ended: make(chan struct{})}
 	s.api = httpapi.New(httpapi.Config{
 		Standstill: still,
 		Node:       cfg.Telemetry.Node(cfg.Node), MaxPayload: cfg.Node.MaxPayload(), SpoolDir: cfg.SpoolDir,
-		Access: cfg.Credentials.Access, Names: cfg.Names, Peers: cfg.Credentials.Peers,
+		Access: cfg.Security.Access, Names: cfg.Names, Peers: cfg.Security.Peers,
 		Metrics: cfg.Telemetry.Exposition(), Transport: cfg.Telemetry.Transport, Logger: cfg.Logger, LogLevel: cfg.LogLevel,
 	})
 	s.handler = cfg.Telemetry.Handler(s.api)
@@ -63,7 +66,13 @@ func New(cfg Config) *Server {
 }
 
 // ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.other != nil && !s.api.Serves(r) {
+		s.other.ServeHTTP(w, r)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // Close frees what the server holds.
 func (s *Server) Close() {
@@ -76,8 +85,8 @@ func (s *Server) Close() {
 func (s *Server) HTTPServer() *http.Server {
 	server := s.api.HTTPServer()
 	server.Handler = s
-	if s.creds.Server != nil {
-		server.TLSConfig = s.creds.Server.Config()
+	if s.secured.Server != nil {
+		server.TLSConfig = s.secured.Server.Config()
 	}
 	return server
 }

@@ -44,16 +44,16 @@ func (f *Files) Check(advertised string) error {
 // Controlled reports whether callers need credentials.
 func (f *Files) Controlled() bool { return f.Tokens != "" || f.ClientCA != "" }
 
-// Credentials are the contents of [Files].
-type Credentials struct {
+// Security is what [Files] contain.
+type Security struct {
 	Server *credentials.Server // nil: plain HTTP
 	Peers  *credentials.Client
 	Access httpapi.Access
 }
 
 // Open reads the files. The error is a [credentials.ErrUnusable].
-func (f *Files) Open(log *zap.Logger) (Credentials, error) {
-	c := Credentials{Access: httpapi.Access{Certificates: f.ClientCA != "", NoLoopback: f.NoLoopback}}
+func (f *Files) Open(log *zap.Logger) (Security, error) {
+	c := Security{Access: httpapi.Access{Certificates: f.ClientCA != "", NoLoopback: f.NoLoopback}}
 	var err error
 	if f.Cert != "" {
 		if c.Server, err = credentials.OpenServer(f.Cert, f.Key, f.ClientCA, log); err != nil {

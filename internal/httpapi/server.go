@@ -13,6 +13,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -149,6 +150,13 @@ func (s *Server) routes() map[string]handler {
 func (s *Server) Close() {
 	s.listings.close()
 	s.forwarder.close()
+}
+
+// Serves reports whether the request's path is one of the API's: one that it has, or one that only
+// it could have.
+func (s *Server) Serves(r *http.Request) bool {
+	_, pattern := s.mux.Handler(r)
+	return pattern != "" || strings.HasPrefix(r.URL.Path, "/v1/") || isHealthPath(r.URL.Path)
 }
 
 // ServeHTTP implements [http.Handler].

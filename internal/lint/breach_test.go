@@ -92,14 +92,14 @@ func TestRules(t *testing.T) {
 
 func TestImportClosure(t *testing.T) {
 	sound := []string{"fmt", "go.etcd.io/etcd/client/v3", module + "/internal/filelock", "go.etcd.io/etcd/serverless"}
-	if found := importClosure("etcdstore", sound); len(found) != 0 {
+	if found := importClosure("etcdstore", unwanted, sound); len(found) != 0 {
 		t.Errorf("found %q, want nothing", found)
 	}
 	for _, dep := range []string{
 		"go.etcd.io/etcd/server/v3/embed", "go.etcd.io/bbolt", "github.com/spf13/cobra", "github.com/spf13/pflag",
 		module + "/internal/httpapi", module + "/internal/httpapi/wire",
 	} {
-		found := importClosure("rebind", append(slices.Clone(sound), dep))
+		found := importClosure("rebind", unwanted, append(slices.Clone(sound), dep))
 		if len(found) != 1 || !strings.Contains(found[0], dep) {
 			t.Errorf("found %q, want %s", found, dep)
 		}

@@ -15,7 +15,7 @@ var (
 	// support is what any test may import in addition to what its package may.
 	support = slices.Concat(core, []string{"coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is everything that the command may be made of.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry", "internal/telemetry/otlp", "internal/apiserver"})
 )
 
 // layers is the import order: which packages of the module each package may import.
@@ -48,6 +48,10 @@ var layers = map[string][]string{
 	"internal/httpapi":                slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),
 	"internal/httpapi/...":            slices.Concat(core, httpapi, []string{"internal/hostport"}),
 	"internal/telemetry":              slices.Concat(core, []string{"internal/policy", "internal/replica", "internal/httpapi", "internal/httpapi/wire"}),
+	"internal/telemetry/otlp":         {"internal/httpapi/wire", "internal/telemetry"},
+	"internal/apiserver":              {"coordinator", "internal/clock", "internal/credentials", "internal/httpapi", "internal/telemetry"},
+	"coordinator/coordhttp":           {"coordinator", "coordinator/driver", "internal/apiserver", "internal/telemetry"},
+	"examples/...":                    slices.Concat(core, []string{"coordinator/coordhttp", "etcdstore", "examples/..."}),
 	"cmd/coordinator":                 outer,
 	"test/lab/evidence":               {},
 	"test/lab/judge":                  {"test/lab/evidence"},
@@ -117,25 +121,35 @@ func match(names []string, pkg string) (string, bool) {
 }
 
 // unwanted lists what a program that uses the library must not have to compile.
-var unwanted = []string{
+var unwanted = append([]string{
+	"github.com/prometheus",
+	"go.opentelemetry.io",
+	module + "/internal/httpapi",
+}, unwantedToServe...)
+
+// unwantedToServe lists what a program that also serves the API of its node must not have to
+// compile.
+var unwantedToServe = []string{
 	"go.etcd.io/etcd/server",
 	"go.etcd.io/bbolt",
 	"github.com/spf13/cobra",
 	"github.com/spf13/pflag",
-	"github.com/prometheus",
-	"go.opentelemetry.io",
-	module + "/internal/httpapi",
+	"go.opentelemetry.io/otel/exporters",
+	"go.opentelemetry.io/otel/sdk",
+	"go.opentelemetry.io/contrib",
+	"testing",
 	module + "/cmd",
 	module + "/etcdstore/embedded",
 }
 
 // importClosure finds the unwanted among everything that pkg imports, also indirectly.
-func importClosure(pkg string, deps []string) []string {
+func importClosure(pkg string, unwanted, deps []string) []string {
 	var findings []string
 	for _, dep := range deps {
 		for _, bad := range unwanted {
 			if strings.HasPrefix(dep+"/", bad+"/") {
 				findings = append(findings, fmt.Sprintf("%s makes its users compile %s", pkg, dep))
+				break
 			}
 		}
 	}

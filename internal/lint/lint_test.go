@@ -69,10 +69,15 @@ func TestTree(t *testing.T) {
 }
 
 // TestClosure checks that a program that uses the library does not compile more than
-// it needs.
+// it needs, and neither does one that also serves the API of its node.
 func TestClosure(t *testing.T) {
 	root := moduleRoot(t)
-	for _, pkg := range []string{"modes", "rebind", "coordinator", "etcdstore"} {
+	serving := []string{"coordinator/coordhttp"}
+	for _, pkg := range append(serving, "modes", "rebind", "coordinator", "coordinator/driver", "etcdstore") {
+		unwanted := unwanted
+		if slices.Contains(serving, pkg) {
+			unwanted = unwantedToServe
+		}
 		t.Run(pkg, func(t *testing.T) {
 			list := exec.CommandContext(t.Context(), "go", "list", "-deps", "./"+pkg)
 			list.Dir = root
@@ -85,7 +90,7 @@ func TestClosure(t *testing.T) {
 			if !slices.Contains(deps, module+"/"+pkg) {
 				t.Fatalf("the imports of %s are %v, want the package itself among them", pkg, deps)
 			}
-			for _, found := range importClosure(pkg, deps) {
+			for _, found := range importClosure(pkg, unwanted, deps) {
 				t.Error(found)
 			}
 		})
