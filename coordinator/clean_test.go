@@ -55,7 +55,7 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 // is as it was.
 func TestChangeMode_MasterWhoseStateCannotBeUsedIsRefused(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
-		n := l.start("n", modes.HotBackup, func(c *coordinator.Config) { c.Rules.Policy = rebind.FailFast })
+		n := l.start("n", modes.HotBackup, func(c *coordinator.Config) { c.Rules.FailFast = []string{"*"} })
 		settle()
 		l.pause("n", 0)
 		if _, err := changeMode(t, n, modes.Standby); err != nil {

@@ -25,7 +25,8 @@ func Example() {
 			ID: "a", Plane: "default", Mode: modes.Auto,
 			// Lead is called once for each term this node holds; ctx ends with the term.
 			Lead: func(ctx context.Context, l *coordinator.Leader) error {
-				for _, m := range rebind.Order(l.View()).Mementos {
+				mementos, _ := l.View().Ordered()
+				for _, m := range mementos {
 					fmt.Println("taking over", m.Name)
 				}
 				_, err := l.Commit(ctx, rebind.Delta{Ops: []rebind.Op{{

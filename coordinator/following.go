@@ -68,7 +68,7 @@ func (l *loop) reportLoad(m *replica.Mirror) {
 	if count := view.FaultCount(); count > 0 {
 		l.log.Warn("mementos quarantined", zap.Int("count", count), zap.String("first", string(view.FirstFaults()[0].Name)))
 	}
-	if stray := rebind.Order(view).Stray; stray > 0 {
+	if _, stray := view.Ordered(); stray > 0 {
 		l.log.Warn("mementos whose parents are missing or run in a circle", zap.Int("count", stray))
 	}
 }

@@ -29,7 +29,7 @@ func TestNode_StatusCostsTheSameWhateverThereIsToTell(t *testing.T) {
 				settle()
 			}
 		}
-		if s := n.Status(); s.Quarantined != many || len(s.Faults) != rebind.MaxFirstFaults || s.Faults[0].Name != "bad/000000" || len(s.Transitions) < 6 {
+		if s := n.Status(); s.Quarantined != many || len(s.Faults) != 100 || s.Faults[0].Name != "bad/000000" || len(s.Transitions) < 6 {
 			t.Fatalf("%d in quarantine, %d named, %d transitions", s.Quarantined, len(s.Faults), len(s.Transitions))
 		}
 		var before, after runtime.MemStats

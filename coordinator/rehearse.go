@@ -130,7 +130,7 @@ func checkContent(l *Leader) Check {
 	view := l.View()
 	if count := view.FaultCount(); count > 0 {
 		first := view.FirstFaults()[0]
-		return Check{"decodability", false, fmt.Sprintf("%d of %d mementos cannot be used, the first is %s: %s; put or delete them", count, count+view.Len(), first.Name, first.Reason)}
+		return Check{"decodability", false, fmt.Sprintf("%d of %d mementos cannot be used, the first is %s: %s; put or delete them", count, count+view.Len(), first.Name, first.Fault)}
 	}
 	return Check{"decodability", true, fmt.Sprintf("all %d mementos can be used", view.Len())}
 }

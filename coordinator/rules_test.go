@@ -13,9 +13,10 @@ import (
 
 // refusing has a node take no memento whose payload is "bad", and none at all of type
 // trap: there its check panics.
-func refusing(policy rebind.Policy, byType map[string]rebind.Policy) func(*coordinator.Config) {
+func refusing(rules rebind.Rules) func(*coordinator.Config) {
 	return func(c *coordinator.Config) {
-		c.Rules = rebind.Rules{Policy: policy, ByType: byType, Check: func(m *rebind.Memento) error {
+		c.Rules = rules
+		c.Rules.Check = func(m *rebind.Memento) error {
 			if m.Name.Type() == "trap" {
 				panic("trapped")
 			}
@@ -23,24 +24,23 @@ func refusing(policy rebind.Policy, byType map[string]rebind.Policy) func(*coord
 				return errors.New("no good")
 			}
 			return nil
-		}}
+		}
 	}
 }
 
 func TestRules_ByPolicyAtTheFirstLoad(t *testing.T) {
-	strict := map[string]rebind.Policy{"entity": rebind.FailAtEnd}
+	all := []string{"*"}
 	cases := []struct {
-		name   string
-		policy rebind.Policy
-		byType map[string]rebind.Policy
-		names  []string // what the error names; none: the node leads
-		also   string   // how many more it speaks of
+		name  string
+		rules rebind.Rules
+		names []string // what the error names; none: the node leads
+		also  string   // how many more it speaks of
 	}{
-		{"continue leads without them", rebind.Continue, nil, nil, ""},
-		{"fail_at_end reports all", rebind.FailAtEnd, nil, []string{"entity/b"}, "and 3 more"},
-		{"fail_fast reports the first", rebind.FailFast, nil, []string{"entity/b"}, ""},
-		{"a type of its own policy", rebind.Continue, strict, []string{"entity/b"}, "and 1 more"},
-		{"a type that may be left out", rebind.FailFast, map[string]rebind.Policy{"entity": rebind.Continue, "trap": rebind.Continue}, nil, ""},
+		{"continue leads without them", rebind.Rules{}, nil, ""},
+		{"fail_at_end reports all", rebind.Rules{FailAtEnd: all}, []string{"entity/b"}, "and 3 more"},
+		{"fail_fast reports the first", rebind.Rules{FailFast: all}, []string{"entity/b"}, ""},
+		{"a type of its own policy", rebind.Rules{Continue: all, FailAtEnd: []string{"entity"}}, []string{"entity/b"}, "and 1 more"},
+		{"a type that may be left out", rebind.Rules{FailFast: all, Continue: []string{"entity", "trap"}}, nil, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestRules_ByPolicyAtTheFirstLoad(t *testing.T) {
 				l.server.Put("entity/c", rebind.Content{}, "not readable")
 				l.server.Put("trap/a", rebind.Content{}, "")
 				l.server.Put("trap/b", rebind.Content{}, "")
-				n := l.start("a", modes.Auto, refusing(c.policy, c.byType))
+				n := l.start("a", modes.Auto, refusing(c.rules))
 				settle()
 				s := n.Status()
 				if c.names == nil {
@@ -80,7 +80,7 @@ func TestRules_ByPolicyAtTheFirstLoad(t *testing.T) {
 				for _, name := range []rebind.Name{"entity/b", "entity/c"} {
 					l.server.Put(name, rebind.Content{Payload: []byte("good")}, "")
 				}
-				if c.policy != rebind.Continue {
+				if len(c.rules.Continue) == 0 {
 					return // the traps are still there
 				}
 				if change, err := changeMode(t, n, modes.Auto); err != nil || change.Current.State == modes.StateFailed {
@@ -94,11 +94,12 @@ func TestRules_ByPolicyAtTheFirstLoad(t *testing.T) {
 }
 
 func TestRules_WhatAppearsUnderAHotNodeIsQuarantinedWhateverThePolicy(t *testing.T) {
-	for _, policy := range []rebind.Policy{rebind.Continue, rebind.FailAtEnd, rebind.FailFast} {
+	all := []string{"*"}
+	for policy, rules := range map[string]rebind.Rules{"continue": {Continue: all}, "fail_at_end": {FailAtEnd: all}, "fail_fast": {FailFast: all}} {
 		inLab(t, func(t *testing.T, l *lab) {
-			a := l.start("a", modes.Auto, refusing(policy, nil))
+			a := l.start("a", modes.Auto, refusing(rules))
 			settle()
-			b := l.start("b", modes.HotStandby, refusing(policy, nil))
+			b := l.start("b", modes.HotStandby, refusing(rules))
 			settle()
 			l.server.Stall("b", true) // it has to load anew
 			put(t, a, "entity/x", "bad")
@@ -139,7 +140,7 @@ func TestRules_ThatRefuseAPromotionLeaveItToTheNext(t *testing.T) {
 		put(t, a, "entity/x", "bad")
 		l.start("b", modes.HotStandby)
 		best := func(c *coordinator.Config) { c.Priority = 9 }
-		c := l.start("c", modes.Standby, best, refusing(rebind.FailFast, nil))
+		c := l.start("c", modes.Standby, best, refusing(rebind.Rules{FailFast: []string{"*"}}))
 		settle()
 		l.kill("a")
 		settle()

@@ -26,10 +26,10 @@ type Status struct {
 	// Mirror is nil on a node that holds no state.
 	Mirror *MirrorStatus
 	// Quarantined counts the mementos that cannot be read, Faults names the first of
-	// them, at most [rebind.MaxFirstFaults]. Faults and Transitions are shared and must
+	// them, at most 100. Faults and Transitions are shared and must
 	// not be changed: to ask for a status costs the same, whatever is in it.
 	Quarantined int
-	Faults      []rebind.Fault
+	Faults      []rebind.Change
 	// Transitions are the latest changes of state, newest first, at most 200.
 	Transitions []Transition
 	// LoopAge is how long ago the node's own loop last came round, which it does each

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -107,7 +108,8 @@ func decodeField(field []byte, c *rebind.Content, by *stamp) error {
 	case "schema":
 		c.Schema, err = strconv.ParseInt(string(value), 10, 64)
 	case "parent":
-		c.Parent, err = rebind.ParseName(string(value))
+		c.Parent = rebind.Name(value)
+		err = c.Parent.Check()
 	default:
 		err = fmt.Errorf("unknown field %.32q", key)
 	}
@@ -122,7 +124,7 @@ func decodeField(field []byte, c *rebind.Content, by *stamp) error {
 func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 	name := k.mementoName(kv.Key)
 	c := rebind.Change{Name: name, Revision: rebind.Revision(kv.ModRevision)}
-	if _, err := rebind.ParseName(string(name)); err != nil {
+	if err := name.Check(); err != nil {
 		c.Fault = fmt.Sprintf("key is not a memento's: %v", err)
 		return c
 	}
@@ -134,7 +136,7 @@ func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 	c.Memento = &rebind.Memento{
 		Name: name, Content: content,
 		Created: rebind.Revision(kv.CreateRevision), Modified: rebind.Revision(kv.ModRevision),
-		Version: kv.Version, By: rebind.MarkOf(by.op),
+		Version: kv.Version, By: driver.MarkOf(by.op),
 	}
 	return c
 }

@@ -1,69 +1,39 @@
 package rebind
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
-// Expect is what an operation requires of the memento it touches. The zero value
-// requires nothing; a positive value is the revision that last modified it.
-type Expect int64
-
-// What an operation can expect besides an exact revision.
+// What [Op.Expect] can say besides a revision.
 const (
-	// ExpectAny is met by whatever is there.
-	ExpectAny Expect = 0
-	// ExpectAbsent is met while the memento does not exist.
-	ExpectAbsent Expect = math.MinInt64
-	// ExpectPresent is met while the memento exists.
-	ExpectPresent Expect = math.MinInt64 + 1
+	// Absent expects that there is no such memento.
+	Absent Revision = -1
+	// Present expects that there is one, whatever its revision.
+	Present Revision = -2
 )
-
-// ExpectRevision is met while the memento's modified revision is r; r = 0 means
-// that it must not exist.
-func ExpectRevision(r Revision) Expect {
-	if r == 0 {
-		return ExpectAbsent
-	}
-	return Expect(r)
-}
-
-// Met reports whether a memento last modified at actual (0: absent) is as
-// expected.
-func (e Expect) Met(actual Revision) bool {
-	switch e {
-	case ExpectAny:
-		return true
-	case ExpectAbsent:
-		return actual == 0
-	case ExpectPresent:
-		return actual != 0
-	default:
-		return actual == Revision(e)
-	}
-}
-
-// String says what is expected.
-func (e Expect) String() string {
-	switch e {
-	case ExpectAny:
-		return "anything"
-	case ExpectAbsent:
-		return "none"
-	case ExpectPresent:
-		return "one to exist"
-	default:
-		return fmt.Sprintf("revision %d", int64(e))
-	}
-}
 
 // Op puts or deletes one memento.
 type Op struct {
 	Name Name
-	// Put replaces the whole memento; nil deletes it. Deleting what is not there
-	// changes nothing and is no error, unless Expect says otherwise.
-	Put    *Content
-	Expect Expect
+	// Put replaces the whole memento; nil deletes it. Deleting a memento that does not
+	// exist changes nothing and is no error, unless Expect says otherwise.
+	Put *Content
+	// Expect is what the operation requires of the memento: the revision that last
+	// modified it, [Absent] or [Present]. 0 requires nothing.
+	Expect Revision
+}
+
+// Met reports whether a memento that was last modified at a revision, 0 if there is
+// none, is as the operation expects.
+func (o *Op) Met(actual Revision) bool {
+	switch o.Expect {
+	case 0:
+		return true
+	case Absent:
+		return actual == 0
+	case Present:
+		return actual != 0
+	default:
+		return actual == o.Expect
+	}
 }
 
 // Delta is a set of operations that take effect together or not at all, at one
@@ -121,21 +91,21 @@ func (d *Delta) Check() error {
 	if len(d.Ops) == 0 {
 		return fmt.Errorf("%w: a delta needs at least one operation", ErrInvalid)
 	}
-	if err := CheckOpID(d.ID); err != nil {
+	if err := checkOpID(d.ID); err != nil {
 		return err
 	}
 	seen := make(map[Name]int, len(d.Ops))
 	for i := range d.Ops {
 		op := &d.Ops[i]
-		if _, err := ParseName(string(op.Name)); err != nil {
+		if err := op.Name.Check(); err != nil {
 			return fmt.Errorf("operation %d: %w", i, err)
 		}
 		if first, ok := seen[op.Name]; ok {
 			return fmt.Errorf("%w: operations %d and %d both touch %s, a delta may touch a memento once", ErrInvalid, first, i, op.Name)
 		}
 		seen[op.Name] = i
-		if op.Expect < 0 && op.Expect != ExpectAbsent && op.Expect != ExpectPresent {
-			return fmt.Errorf("%w: %s: expected revision %d is negative", ErrInvalid, op.Name, int64(op.Expect))
+		if op.Expect < Present {
+			return fmt.Errorf("%w: %s: expected revision %d is negative", ErrInvalid, op.Name, op.Expect)
 		}
 		if op.Put == nil {
 			continue
@@ -147,8 +117,8 @@ func (d *Delta) Check() error {
 	return nil
 }
 
-// CheckOpID tells whether id can be a [Delta.ID]. The error wraps [ErrInvalid].
-func CheckOpID(id string) error {
+// checkOpID tells whether id can be a [Delta.ID].
+func checkOpID(id string) error {
 	if len(id) > maxDeltaID {
 		return fmt.Errorf("%w: operation id is longer than %d bytes", ErrInvalid, maxDeltaID)
 	}

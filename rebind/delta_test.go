@@ -6,60 +6,29 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func TestExpect(t *testing.T) {
+func TestOp_Met(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		expect rebind.Expect
+		expect rebind.Revision
 		met    map[rebind.Revision]bool
-		text   string
 	}{
-		{"anything", rebind.ExpectAny, map[rebind.Revision]bool{0: true, 1: true, 7: true}, "anything"},
-		{"nothing there", rebind.ExpectAbsent, map[rebind.Revision]bool{0: true, 1: false, 7: false}, "none"},
-		{"something there", rebind.ExpectPresent, map[rebind.Revision]bool{0: false, 1: true, 7: true}, "one to exist"},
-		{"an exact revision", rebind.ExpectRevision(7), map[rebind.Revision]bool{0: false, 1: false, 6: false, 7: true, 8: false}, "revision 7"},
-		{"the revision of what is absent", rebind.ExpectRevision(0), map[rebind.Revision]bool{0: true, 1: false, 7: false}, "none"},
+		{"anything", 0, map[rebind.Revision]bool{0: true, 1: true, 7: true}},
+		{"nothing there", rebind.Absent, map[rebind.Revision]bool{0: true, 1: false, 7: false}},
+		{"something there", rebind.Present, map[rebind.Revision]bool{0: false, 1: true, 7: true}},
+		{"an exact revision", 7, map[rebind.Revision]bool{0: false, 1: false, 6: false, 7: true, 8: false}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for actual, want := range c.met {
-				if got := c.expect.Met(actual); got != want {
+				if got := (&rebind.Op{Expect: c.expect}).Met(actual); got != want {
 					t.Errorf("met by revision %d = %t, want %t", actual, got, want)
 				}
 			}
-			if got := c.expect.String(); got != c.text {
-				t.Errorf("text = %q, want %q", got, c.text)
-			}
 		})
 	}
-	var zero rebind.Op
-	if zero.Expect != rebind.ExpectAny {
-		t.Errorf("an operation expects %s if nothing is said", zero.Expect)
-	}
 }
-
-func TestConflictError(t *testing.T) {
-	err := fmt.Errorf("put: %w", &driver.ConflictError{Op: 2, Name: "entity/x", Expect: rebind.ExpectAbsent, Actual: 9})
-	if !errors.Is(err, rebind.ErrConflict) || errors.Is(err, driver.ErrFenced) {
-		t.Errorf("%v is not just an ErrConflict", err)
-	}
-	for _, part := range []string{"entity/x", "revision 9", "none"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("error %q does not say %q", err, part)
-		}
-	}
-	if strings.Contains(err.Error(), "operation") {
-		t.Errorf("error %q counts operations, which a single put has none of", err)
-	}
-	gone := &driver.ConflictError{Name: "entity/x", Expect: rebind.ExpectRevision(4)}
-	if !strings.Contains(gone.Error(), "does not exist") {
-		t.Errorf("error %q does not say that there is none", gone)
-	}
-}
-
-const maxPayload = 100
 
 // deletes returns n operations on mementos of their own.
 func deletes(n int) []rebind.Op {
@@ -77,7 +46,7 @@ func one(c rebind.Content) rebind.Delta {
 
 func TestDelta_Check(t *testing.T) {
 	named := func(id string) rebind.Delta { return rebind.Delta{ID: id, Ops: deletes(1)} }
-	expecting := func(e rebind.Expect) rebind.Delta {
+	expecting := func(e rebind.Revision) rebind.Delta {
 		return rebind.Delta{Ops: []rebind.Op{{Name: "entity/x", Expect: e}}}
 	}
 	for _, c := range []struct {
@@ -98,9 +67,9 @@ func TestDelta_Check(t *testing.T) {
 		{"an id with a line break", named("a\n"), rebind.ErrInvalid},
 		{"an id beyond ASCII", named("é"), rebind.ErrInvalid},
 		{"an id that is no text", named("\xff"), rebind.ErrInvalid},
-		{"expecting none", expecting(rebind.ExpectAbsent), nil},
-		{"expecting one", expecting(rebind.ExpectPresent), nil},
-		{"expecting a revision", expecting(rebind.ExpectRevision(1 << 40)), nil},
+		{"expecting none", expecting(rebind.Absent), nil},
+		{"expecting one", expecting(rebind.Present), nil},
+		{"expecting a revision", expecting(1 << 40), nil},
 		{"expecting nonsense", expecting(-3), rebind.ErrInvalid},
 		{"empty content", one(rebind.Content{}), nil},
 		{"a parent", one(rebind.Content{Parent: "entity/p"}), nil},

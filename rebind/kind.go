@@ -1,3 +1,5 @@
+// This file reads and writes the mementos of one type as values of a Go type.
+
 package rebind
 
 import (
@@ -10,62 +12,82 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
-// Kind is the mementos of one type, read and written as values of T. It holds no
-// state of the plane: reads are of a [View], writes go to a [Committer]. Make one for
-// each type, once, and use it from any goroutine.
+// Kind reads and writes the mementos of one type as values of T. It keeps no state of the
+// plane: it reads from a [View] and writes to a [Shared]. Make one for each type, once; its
+// methods may be called from any goroutine.
 //
-// A value is decoded when it is first read, once for each revision of its memento, and
-// shared by all who read it from then on: what a T points to must not be changed.
+// A value is decoded when it is first read, once for each revision of its memento. All who
+// read that revision share it: do not change what a T points to.
 type Kind[T any] struct {
 	typ      string
 	codec    Codec[T]
-	upgrades []Upgrade
+	upgrades []func(payload []byte) ([]byte, error)
 }
 
-// Upgrade turns a payload of one schema version into one of the next. It must not
-// change the payload that it is given, and may be called from any goroutine.
-type Upgrade func(payload []byte) ([]byte, error)
-
-// JSON returns the kind of mementos of the type typ that hold a T as encoding/json
-// writes it. With upgrades it is that of [NewKind].
-func JSON[T any](typ string, upgrades ...Upgrade) *Kind[T] {
+// JSON returns the kind of the mementos of type typ, each of which holds a T as
+// encoding/json writes it. For upgrades see [NewKind].
+func JSON[T any](typ string, upgrades ...func(payload []byte) ([]byte, error)) *Kind[T] {
 	return NewKind[T](typ, jsonCodec[T]{}, upgrades...)
 }
 
-// NewKind returns the kind of mementos of the type typ in a format of one's own. A typ
-// that cannot be one is told by the first write, which returns an [ErrInvalid].
+// NewKind returns the kind of the mementos of type typ, in a format of your own. If typ is
+// not valid the first write returns an [ErrInvalid].
 //
-// Values are written under the schema version len(upgrades). One that was stored under
-// an older version n is read through upgrades[n], upgrades[n+1] and so on; what is
-// stored stays as it is until it is put again.
-func NewKind[T any](typ string, codec Codec[T], upgrades ...Upgrade) *Kind[T] {
+// Values are written with the schema version len(upgrades). A value that was stored with an
+// older version n is read through upgrades[n], upgrades[n+1] and so on, each of which turns
+// a payload of one version into one of the next. What is stored does not change until it is
+// put again. An upgrade must not change the payload that it is given, and may be called from
+// any goroutine.
+func NewKind[T any](typ string, codec Codec[T], upgrades ...func(payload []byte) ([]byte, error)) *Kind[T] {
 	return &Kind[T]{typ: typ, codec: codec, upgrades: upgrades}
+}
+
+// Shared is the state of a plane as a program reads and writes it. A Leader and a Node of
+// package coordinator are both Shared; on a node that is not the master, Commit fails with
+// an error that names the master.
+type Shared interface {
+	// View returns the newest view, or nil while this node has no copy of the state.
+	View() *View
+	// Commit stores d, all of it or nothing, and returns when the store has it.
+	Commit(ctx context.Context, d Delta) (Receipt, error)
 }
 
 // Entry is one value with its place in the store.
 type Entry[T any] struct {
 	ID    string
 	Value T
-	// Modified is the revision that last put it, for [ExpectRevision].
+	// Modified is the revision that last put it. A Put or Delete that expects it fails if
+	// the value has changed since.
 	Modified Revision
 	// Parent is the memento that it belongs to, or empty.
 	Parent Name
 }
 
-// Get returns the value of an id. The error is [ErrNotFound], or wraps
-// [ErrQuarantined] where the stored value cannot be read or its payload not be decoded.
+// Get returns the value with an id. The error is [ErrNotFound], or wraps [ErrQuarantined]
+// if the stored value cannot be read or decoded, or [ErrUnavailable] if v is nil.
 func (k *Kind[T]) Get(v *View, id string) (Entry[T], error) {
+	if v == nil {
+		return Entry[T]{ID: id}, errNoView
+	}
 	m, err := v.Get(Name(k.typ + "/" + id))
 	if err != nil {
-		return Entry[T]{}, err
+		return Entry[T]{ID: id}, err
 	}
 	return k.entry(m)
 }
 
-// List yields the values whose ids begin with prefix, in the order of the ids. One that
-// cannot be decoded comes with its ID and an error that wraps [ErrQuarantined].
+// errNoView is the answer where a node has no copy of the state.
+var errNoView = fmt.Errorf("%w: this node has no copy of the state", ErrUnavailable)
+
+// List yields the values whose ids begin with prefix, in the order of the ids. A value that
+// cannot be decoded comes with its ID and an error that wraps [ErrQuarantined]. If v is nil
+// there is one error, as of Get.
 func (k *Kind[T]) List(v *View, prefix string) iter.Seq2[Entry[T], error] {
 	return func(yield func(Entry[T], error) bool) {
+		if v == nil {
+			yield(Entry[T]{}, errNoView)
+			return
+		}
 		for m := range v.OfType(k.typ, prefix) {
 			if !yield(k.entry(m)) {
 				return
@@ -77,21 +99,21 @@ func (k *Kind[T]) List(v *View, prefix string) iter.Seq2[Entry[T], error] {
 // All yields all values, as List does.
 func (k *Kind[T]) All(v *View) iter.Seq2[Entry[T], error] { return k.List(v, "") }
 
-// Op returns the operation that puts a value, to be part of a [Delta]. Nothing is
-// expected of what is there, unless expect says so: [ExpectAbsent] creates, and
-// [ExpectRevision] replaces what was read. The error is the codec's.
-func (k *Kind[T]) Op(id string, value T, expect ...Expect) (Op, error) {
+// Op returns the operation that puts a value, for a [Delta] of several. It requires nothing
+// of what is stored, unless expect is given: [Absent] creates a value, and the
+// [Entry.Modified] of a value that was read replaces that one. The error is the codec's.
+func (k *Kind[T]) Op(id string, value T, expect ...Revision) (Op, error) {
 	payload, err := k.codec.Encode(value)
 	if err != nil {
 		return Op{}, fmt.Errorf("encode %s/%s: %w", k.typ, id, err)
 	}
-	op := k.op(id, expect)
+	op := k.deletion(id, expect)
 	op.Put = &Content{ContentType: k.codec.ContentType(), Schema: int64(len(k.upgrades)), Payload: payload}
 	return op, nil
 }
 
-// op is an operation on an id that deletes it. Of several expectations the last counts.
-func (k *Kind[T]) op(id string, expect []Expect) Op {
+// deletion is the operation that deletes a value. Of several expectations the last counts.
+func (k *Kind[T]) deletion(id string, expect []Revision) Op {
 	op := Op{Name: Name(k.typ + "/" + id)}
 	for _, e := range expect {
 		op.Expect = e
@@ -99,9 +121,9 @@ func (k *Kind[T]) op(id string, expect []Expect) Op {
 	return op
 }
 
-// Put stores a value, in a delta of its own, and returns when it is durable. See Op for
-// expect; one that is not met is an [ErrConflict], and other errors are those of to.
-func (k *Kind[T]) Put(ctx context.Context, to Committer, id string, value T, expect ...Expect) (Receipt, error) {
+// Put stores a value in a delta of its own, and returns when it is durable. For expect see
+// Op. If it is not met the error is an [ErrConflict]; other errors are those of the Commit.
+func (k *Kind[T]) Put(ctx context.Context, to Shared, id string, value T, expect ...Revision) (Receipt, error) {
 	op, err := k.Op(id, value, expect...)
 	if err != nil {
 		return Receipt{}, err
@@ -109,31 +131,20 @@ func (k *Kind[T]) Put(ctx context.Context, to Committer, id string, value T, exp
 	return to.Commit(ctx, Delta{Ops: []Op{op}})
 }
 
-// Delete deletes the value of an id, as Put puts one. That there is none is no error,
-// unless expect says so.
-func (k *Kind[T]) Delete(ctx context.Context, to Committer, id string, expect ...Expect) (Receipt, error) {
-	return to.Commit(ctx, Delta{Ops: []Op{k.op(id, expect)}})
+// Delete deletes the value with an id, as Put puts one. It is no error if there is none,
+// unless expect says otherwise.
+func (k *Kind[T]) Delete(ctx context.Context, to Shared, id string, expect ...Revision) (Receipt, error) {
+	return to.Commit(ctx, Delta{Ops: []Op{k.deletion(id, expect)}})
 }
 
-// Committer stores deltas: a leader is one, and so is a node.
-type Committer interface {
-	Commit(ctx context.Context, d Delta) (Receipt, error)
-}
-
-// Shared is state that can be read and changed: mastership is one.
-type Shared interface {
-	Committer
-	View() *View
-}
-
-// Update replaces the value of an id by what change makes of it. If somebody else
-// changes it meanwhile it begins again with what is there then, until ctx ends; so
-// change may be called more than once, and must not change what its argument points to.
-// Its error ends the update and is returned as it is, and nothing was written. The
+// Update replaces the value with an id by what change returns for it. If the value is
+// changed elsewhere meanwhile, Update begins again with the new one, until ctx ends. So
+// change may be called more than once; it must not change what its argument points to. An
+// error of change ends the update: it is returned as it is, and nothing was written. The
 // parent is kept.
 //
-// There being no value is an [ErrNotFound]; an [ErrUnknown] is returned and not tried
-// again, since the change may have been made.
+// If there is no value the error is an [ErrNotFound]. An [ErrUnknown] is returned and not
+// tried again, since the change may have been made.
 func (k *Kind[T]) Update(ctx context.Context, state Shared, id string, change func(T) (T, error)) (Receipt, error) {
 	for pause := retry.NewPause(maxUpdatePause); ; {
 		old, err := k.Get(state.View(), id)
@@ -144,7 +155,7 @@ func (k *Kind[T]) Update(ctx context.Context, state Shared, id string, change fu
 		if err != nil {
 			return Receipt{}, err
 		}
-		op, err := k.Op(id, value, ExpectRevision(old.Modified))
+		op, err := k.Op(id, value, old.Modified)
 		if err != nil {
 			return Receipt{}, err
 		}
@@ -162,15 +173,15 @@ func (k *Kind[T]) Update(ctx context.Context, state Shared, id string, change fu
 // maxUpdatePause bounds the pause before an update is tried again.
 const maxUpdatePause = 250 * time.Millisecond
 
-// decoded is what a kind has made of a payload. A memento keeps that of the kind which
-// read it last, for as long as it lives itself: there is one a revision.
+// decoded is a payload as a kind has decoded it. A memento keeps the one of the kind that
+// read it last, so there is one for each revision.
 type decoded struct {
 	kind  any // the *Kind[T]
 	value any // a *T
 	err   error
 }
 
-// entry reads a memento of the kind.
+// entry returns the value of a memento of the kind, decoded at most once.
 func (k *Kind[T]) entry(m *Memento) (Entry[T], error) {
 	e := Entry[T]{ID: m.Name.ID(), Modified: m.Modified, Parent: m.Parent}
 	d := m.decoded.Load()
@@ -193,7 +204,7 @@ func (k *Kind[T]) decode(m *Memento) *decoded {
 	return &decoded{kind: k, value: &value, err: err}
 }
 
-// value decodes a payload, upgraded to the present schema first.
+// value upgrades a payload to the present schema version and decodes it.
 func (k *Kind[T]) value(m *Memento) (value T, err error) {
 	if present := int64(len(k.upgrades)); m.Schema > present {
 		return value, fmt.Errorf("its schema version %d is newer than %d, the newest that this program knows", m.Schema, present)

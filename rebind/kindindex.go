@@ -1,3 +1,5 @@
+// This file holds Index, which finds the values of a kind by their content.
+
 package rebind
 
 import (
@@ -5,30 +7,33 @@ import (
 	"sync"
 )
 
-// Index finds values of a [Kind] by what they say. It follows the views that it is
-// asked about: from one to a newer one of the same mirror it looks at nothing but what
-// has changed between them. Its methods may be called from any goroutine.
+// Index finds values of a [Kind] by their content. It follows the views that it is asked
+// about: for a newer view of the same node it looks only at what has changed since. Its
+// methods may be called from any goroutine.
 type Index[T any] struct {
 	kind *Kind[T]
 	keys func(id string, value T) []string
 
 	mu  sync.Mutex // guards the fields below
-	at  place      // which view it is of
+	at  place      // the view that it is of
 	ids map[string]map[Name]struct{}
-	of  map[Name][]string // the keys of each memento, as ids has them
+	of  map[Name][]string // the keys of each memento, as in ids
 }
 
-// NewIndex returns an index of the values of kind under the keys that keys tells of
-// each, which may be none or many. keys is called with a lock held and must return
-// the same for the same value. A value that cannot be decoded has no keys.
-func NewIndex[T any](kind *Kind[T], keys func(id string, value T) []string) *Index[T] {
-	return &Index[T]{kind: kind, keys: keys}
+// Index returns an index of the values of the kind. keys returns the keys of a value, none
+// or any number of them; it is called with a lock held, and must return the same for the
+// same value. A value that cannot be decoded has no keys.
+func (k *Kind[T]) Index(keys func(id string, value T) []string) *Index[T] {
+	return &Index[T]{kind: k, keys: keys}
 }
 
-// Get returns the values that have the key in a view, in the order of their ids. Where
-// the index has seen a newer view, or its last is too long ago for the mirror to tell
-// what has changed since, it is made anew from all values of v.
+// Get returns the values of v that have the key, in the order of their ids, and none if v is
+// nil. If the index has already seen a newer view, or one so old that the node does not know
+// what has changed since, it is built anew from all values of v.
 func (x *Index[T]) Get(v *View, key string) []Entry[T] {
+	if v == nil {
+		return nil
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.moveTo(v)
@@ -48,7 +53,7 @@ func (x *Index[T]) Get(v *View, key string) []Entry[T] {
 	return found
 }
 
-// moveTo makes the index one of v.
+// moveTo makes the index that of v.
 func (x *Index[T]) moveTo(v *View) {
 	if x.at == v.place() {
 		return
@@ -68,7 +73,7 @@ func (x *Index[T]) moveTo(v *View) {
 	x.at = v.place()
 }
 
-// set brings the keys of one memento up to date; m is nil where there is none.
+// set updates the keys of one memento; m is nil if it does not exist.
 func (x *Index[T]) set(name Name, m *Memento) {
 	for _, key := range x.of[name] {
 		delete(x.ids[key], name)

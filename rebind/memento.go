@@ -3,7 +3,6 @@ package rebind
 import (
 	"bytes"
 	"fmt"
-	"hash/maphash"
 	"mime"
 	"strings"
 	"sync/atomic"
@@ -58,22 +57,13 @@ func all(s string, in func(byte) bool) bool {
 	return true
 }
 
-// ParseName reads "type/id". The error wraps [ErrInvalid].
-func ParseName(s string) (Name, error) {
-	typ, id, ok := strings.Cut(s, "/")
+// Check tells whether n is a name. The error wraps [ErrInvalid].
+func (n Name) Check() error {
+	typ, id, ok := strings.Cut(string(n), "/")
 	if !ok {
-		return "", fmt.Errorf("%w: memento name %q: write it as type/id", ErrInvalid, clip(s))
+		return fmt.Errorf("%w: memento name %q: write it as type/id", ErrInvalid, clip(string(n)))
 	}
-	if err := checkName(typ, id); err != nil {
-		return "", err
-	}
-	return Name(s), nil
-}
-
-// CheckType tells whether typ can be the type of a memento. The error wraps
-// [ErrInvalid].
-func CheckType(typ string) error {
-	return checkName(typ, "any")
+	return checkName(typ, id)
 }
 
 // clip bounds what an error repeats of somebody's input.
@@ -117,7 +107,7 @@ const maxContentType = 200
 // check tells what is wrong with c apart from its size.
 func (c *Content) check() error {
 	if c.Parent != "" {
-		if _, err := ParseName(string(c.Parent)); err != nil {
+		if err := c.Parent.Check(); err != nil {
 			return fmt.Errorf("parent: %w", err)
 		}
 	}
@@ -151,26 +141,11 @@ type Memento struct {
 	Created, Modified Revision
 	// Version counts the puts since it was created, from 1.
 	Version int64
-	// By stands for the operation that last put it.
-	By Mark
+	// By is a hash of the [Delta.ID] that last put it, as the store's driver computes it.
+	// It means nothing outside this process.
+	By uint64
 
 	decoded atomic.Pointer[decoded] // what a [Kind] has made of the payload
-}
-
-// Mark stands for the id of an operation where a million of them are kept: beside
-// the rest of a [Memento] its eight bytes cost nothing, the id itself would cost
-// forty. Marks are equal where the ids are; that those of two different ids are
-// equal too is as likely as one in 2^64. They mean nothing outside this process.
-type Mark uint64
-
-var markSeed = maphash.MakeSeed()
-
-// MarkOf returns the mark of an id, 0 for none.
-func MarkOf(id string) Mark {
-	if id == "" {
-		return 0
-	}
-	return Mark(maphash.String(markSeed, id))
 }
 
 // Equal reports whether two mementos are the same in all that their fields tell.

@@ -64,22 +64,18 @@ func names() []struct {
 	}
 }
 
-func TestParseName(t *testing.T) {
+func TestName_Check(t *testing.T) {
 	for _, c := range names() {
 		t.Run(c.name, func(t *testing.T) {
-			n, err := rebind.ParseName(c.text)
-			if c.good && (err != nil || string(n) != c.text) {
-				t.Errorf("ParseName(%q) = %q, %v, want it as it is", c.text, n, err)
-			}
-			if !c.good && (n != "" || !errors.Is(err, rebind.ErrInvalid)) {
-				t.Errorf("ParseName(%q) = %q, %v, want ErrInvalid", c.text, n, err)
+			if err := rebind.Name(c.text).Check(); (err == nil) != c.good || !c.good && !errors.Is(err, rebind.ErrInvalid) {
+				t.Errorf("check of %q = %v, want good = %t", c.text, err, c.good)
 			}
 		})
 	}
 }
 
-func TestParseName_RefusalIsShort(t *testing.T) {
-	_, err := rebind.ParseName(strings.Repeat("x", 1<<20))
+func TestName_RefusalIsShort(t *testing.T) {
+	err := rebind.Name(strings.Repeat("x", 1<<20)).Check()
 	if err == nil || len(err.Error()) > 400 {
 		t.Errorf("error of %d bytes, want what was sent cut short", len(err.Error()))
 	}
@@ -95,6 +91,9 @@ func TestNewName(t *testing.T) {
 		{"a slash in the id", "a", "b/c"},
 		{"no type", "", "b"},
 		{"no id", "a", ""},
+		{"a type in capitals", "Entity", "any"},
+		{"a type of a digit", "9", "any"},
+		{"a type one too long", strings.Repeat("t", 64), "any"},
 	} {
 		if n, err := rebind.NewName(c.typ, c.id); !errors.Is(err, rebind.ErrInvalid) {
 			t.Errorf("%s: name %q, error %v, want ErrInvalid", c.name, n, err)
@@ -102,36 +101,26 @@ func TestNewName(t *testing.T) {
 	}
 }
 
-func TestCheckType(t *testing.T) {
-	if err := rebind.CheckType("entity"); err != nil {
-		t.Errorf("entity: %v", err)
-	}
-	for _, typ := range []string{"", "Entity", "a/b", "9", strings.Repeat("t", 64)} {
-		if err := rebind.CheckType(typ); !errors.Is(err, rebind.ErrInvalid) {
-			t.Errorf("%q: %v, want ErrInvalid", typ, err)
-		}
-	}
-}
-
-func FuzzParseName(f *testing.F) {
+func FuzzName(f *testing.F) {
 	for _, c := range names() {
 		f.Add(c.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		typ, id, _ := strings.Cut(text, "/")
 		good := strings.Contains(text, "/") && wantType.MatchString(typ) && wantID.MatchString(id) && id != "." && id != ".."
-		n, err := rebind.ParseName(text)
+		n := rebind.Name(text)
+		err := n.Check()
 		if (err == nil) != good {
-			t.Fatalf("ParseName(%q) = %v, the contract says good = %t", text, err, good)
+			t.Fatalf("check of %q = %v, the contract says good = %t", text, err, good)
 		}
 		if err != nil {
-			if !errors.Is(err, rebind.ErrInvalid) || n != "" {
-				t.Fatalf("ParseName(%q) = %q, %v, want nothing and ErrInvalid", text, n, err)
+			if !errors.Is(err, rebind.ErrInvalid) {
+				t.Fatalf("check of %q = %v, want ErrInvalid", text, err)
 			}
 			return
 		}
 		again, err := rebind.NewName(n.Type(), n.ID())
-		if err != nil || again != n || string(n) != text {
+		if err != nil || again != n {
 			t.Fatalf("%q came back as %q, error %v", text, again, err)
 		}
 	})

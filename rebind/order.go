@@ -1,21 +1,17 @@
+// This file puts the mementos of a view in the order in which a program can load them.
+
 package rebind
 
 import "slices"
 
-// Ordered is a [View] in the order in which a program can turn it into live
-// objects.
-type Ordered struct {
-	// Mementos holds each memento once: parents before their children, then the
-	// types as asked for, then by name.
-	Mementos []*Memento
-	// Stray counts the mementos whose line of parents leads to one that is not
-	// there, or runs in a circle. They come last, parents first where there are.
-	Stray int
-}
-
-// Order puts the mementos of v in order. Types not listed follow those that are,
-// by name. A parent that belongs to a later type is brought forward.
-func Order(v *View, types ...string) Ordered {
+// Ordered lists the mementos of the view in an order in which a program can make live
+// objects of them: parents before their children, then the types in the order given, then
+// by name. Types that are not given follow those that are, by name. A parent of a later
+// type is brought forward.
+//
+// The last strays of the list are mementos whose line of parents leads to one that does not
+// exist, or runs in a circle. Among them, too, parents come first where that is possible.
+func (v *View) Ordered(types ...string) (mementos []*Memento, strays int) {
 	s := sorter{view: v, placed: make(map[Name]fate, v.Len())}
 	for _, typ := range types {
 		for m := range v.OfType(typ, "") {
@@ -25,16 +21,16 @@ func Order(v *View, types ...string) Ordered {
 	for m := range v.From("") {
 		s.place(m)
 	}
-	return Ordered{Mementos: slices.Concat(s.sound, s.stray), Stray: len(s.stray)}
+	return slices.Concat(s.sound, s.stray), len(s.stray)
 }
 
-// fate is what became of a memento on its way into the order.
+// fate says where in the order a memento was placed.
 type fate uint8
 
 const (
 	sound fate = iota + 1
 	stray
-	pending // on the line of parents now being walked
+	pending // on the line of parents that is being walked
 )
 
 type sorter struct {
@@ -44,16 +40,16 @@ type sorter struct {
 	line         []*Memento // reused by place
 }
 
-// place puts m behind its parents. It walks the line upwards until it meets
-// somebody whose fate is known, then gives the whole line that fate, eldest
-// first. Walking instead of recursing keeps the stack flat for long lines.
+// place puts m behind its parents. It walks up the line of parents to one that has been
+// placed, then gives the whole line the fate of that one, the topmost parent first. It
+// does not recurse, so a long line needs no deep stack.
 func (s *sorter) place(m *Memento) {
 	s.line = s.line[:0]
-	verdict := sound
+	outcome := sound
 	for at := m; ; {
 		if known, ok := s.placed[at.Name]; ok {
 			if known != sound { // a stray, or this very line: a circle
-				verdict = stray
+				outcome = stray
 			}
 			break
 		}
@@ -64,14 +60,14 @@ func (s *sorter) place(m *Memento) {
 		}
 		parent, err := s.view.Get(at.Parent)
 		if err != nil {
-			verdict = stray
+			outcome = stray
 			break
 		}
 		at = parent
 	}
 	for _, at := range slices.Backward(s.line) {
-		s.placed[at.Name] = verdict
-		if verdict == sound {
+		s.placed[at.Name] = outcome
+		if outcome == sound {
 			s.sound = append(s.sound, at)
 		} else {
 			s.stray = append(s.stray, at)

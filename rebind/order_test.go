@@ -13,7 +13,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func TestOrder(t *testing.T) {
+func TestView_Ordered(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		mementos []*rebind.Memento
@@ -73,31 +73,31 @@ func TestOrder(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := rebind.Order(viewOf(c.mementos...), c.types...)
-			if diff := gocmp.Diff(c.want, namesOf(got.Mementos)); diff != "" {
+			got, strays := viewOf(c.mementos...).Ordered(c.types...)
+			if diff := gocmp.Diff(c.want, namesOf(got)); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
 			}
-			if got.Stray != c.stray {
-				t.Errorf("stray = %d, want %d", got.Stray, c.stray)
+			if strays != c.stray {
+				t.Errorf("stray = %d, want %d", strays, c.stray)
 			}
 		})
 	}
 }
 
 // A parent in quarantine is as good as none: the program cannot have it.
-func TestOrder_ParentInQuarantine(t *testing.T) {
+func TestView_Ordered_ParentInQuarantine(t *testing.T) {
 	m := child("a/2", "a/1")
 	view := viewAt(2,
 		rebind.Change{Name: "a/1", Fault: "garbage", Revision: 1},
 		rebind.Change{Name: "a/2", Memento: m, Revision: 2})
-	if got := rebind.Order(view); len(got.Mementos) != 1 || got.Stray != 1 {
-		t.Errorf("order = %v, stray %d, want the child as a stray", namesOf(got.Mementos), got.Stray)
+	if got, strays := view.Ordered(); len(got) != 1 || strays != 1 {
+		t.Errorf("order = %v, stray %d, want the child as a stray", namesOf(got), strays)
 	}
 }
 
 // One line of descent as long as this overflows the stack of a walk by recursion
 // with a frame to each, and takes for ever where each walks up anew.
-func TestOrder_LongLine(t *testing.T) {
+func TestView_Ordered_LongLine(t *testing.T) {
 	const length = 100_000
 	name := func(i int) string { return fmt.Sprintf("a/%06d", length-i) } // the youngest comes first
 	line := make([]*rebind.Memento, length)
@@ -110,11 +110,11 @@ func TestOrder_LongLine(t *testing.T) {
 	view := viewOf(line...)
 	check := func(stray int) {
 		t.Helper()
-		got := rebind.Order(view)
-		if len(got.Mementos) != length || got.Stray != stray {
-			t.Fatalf("%d mementos, stray %d, want %d, stray %d", len(got.Mementos), got.Stray, length, stray)
+		got, strays := view.Ordered()
+		if len(got) != length || strays != stray {
+			t.Fatalf("%d mementos, stray %d, want %d, stray %d", len(got), strays, length, stray)
 		}
-		for i, m := range got.Mementos {
+		for i, m := range got {
 			if string(m.Name) != name(i) {
 				t.Fatalf("memento %d is %s, want %s", i, m.Name, name(i))
 			}
@@ -185,15 +185,15 @@ func naive(mementos []*rebind.Memento, types []string) (sound []string, stray ma
 	return sound, stray
 }
 
-func TestOrder_LikeTheNaiveModel(t *testing.T) {
+func TestView_Ordered_LikeTheNaiveModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mementos := family(t)
 		types := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d"}), rapid.ID[string]).Draw(t, "types")
-		got := rebind.Order(viewOf(mementos...), types...)
-		order := namesOf(got.Mementos)
+		got, strays := viewOf(mementos...).Ordered(types...)
+		order := namesOf(got)
 		sound, stray := naive(mementos, types)
-		if got.Stray != len(stray) || len(order) != len(mementos) {
-			t.Fatalf("order = %v, stray %d, want %v, then %v", order, got.Stray, sound, stray)
+		if strays != len(stray) || len(order) != len(mementos) {
+			t.Fatalf("order = %v, stray %d, want %v, then %v", order, strays, sound, stray)
 		}
 		if !slices.Equal(order[:len(sound)], sound) {
 			t.Fatalf("order = %v, want to begin with %v", order, sound)

@@ -1,65 +1,52 @@
+// This file holds what a program requires of the mementos that it loads.
+
 package rebind
 
-import "fmt"
-
-// Policy says what a load does about mementos that cannot be used. It counts for
-// the first load of a [replica.Mirror]; what appears later is quarantined whatever the
-// policy.
-type Policy uint8
-
-// The policies.
-const (
-	// Continue quarantines the memento and goes on.
-	Continue Policy = iota
-	// FailAtEnd looks at all the others too and then refuses the load.
-	FailAtEnd
-	// FailFast refuses the load at once.
-	FailFast
+import (
+	"fmt"
+	"slices"
 )
 
-var policyNames = [...]string{Continue: "continue", FailAtEnd: "fail_at_end", FailFast: "fail_fast"}
+// Rules say which mementos a program can use, and when a node that cannot use some of them
+// is not to run at all. The zero value accepts all that can be read, and quarantines the
+// others.
+//
+// The lists name types. They count for the first load of a node; a memento that becomes
+// unusable later is quarantined, whatever its type. "*" stands for all types that are in
+// none of the lists. A type that is not covered at all is treated as one in Continue.
+type Rules struct {
+	// Check is asked about each memento before it is shown. If it returns an error or
+	// panics, the memento is quarantined, as one that cannot be read is. It must not keep
+	// or change the payload. It runs on the goroutine that follows the store: a slow Check
+	// delays all readers. nil accepts all.
+	Check func(*Memento) error
+	// Continue lists the types whose unusable mementos are quarantined.
+	Continue []string
+	// FailAtEnd lists the types whose unusable mementos make the load fail, after all
+	// mementos have been looked at, so that the error counts them.
+	FailAtEnd []string
+	// FailFast lists the types of which the first unusable memento ends the load.
+	FailFast []string
+}
 
-// ParsePolicy reads a policy by its name.
-func ParsePolicy(s string) (Policy, error) {
-	for p, name := range policyNames {
-		if s == name {
-			return Policy(p), nil
+// Requires reports whether a load fails that finds an unusable memento of a type, and
+// whether it does so at once.
+func (r *Rules) Requires(typ string) (required, atOnce bool) {
+	for _, t := range []string{typ, "*"} {
+		switch {
+		case slices.Contains(r.FailFast, t):
+			return true, true
+		case slices.Contains(r.FailAtEnd, t):
+			return true, false
+		case slices.Contains(r.Continue, t):
+			return false, false
 		}
 	}
-	return 0, fmt.Errorf("unknown policy %q: use continue, fail_at_end or fail_fast", s)
+	return false, false
 }
 
-// String returns the name.
-func (p Policy) String() string {
-	if int(p) >= len(policyNames) {
-		return fmt.Sprintf("policy(%d)", uint8(p))
-	}
-	return policyNames[p]
-}
-
-// Rules say which mementos a program can use and what to do about the others. The
-// zero value takes all whose stored form can be read and continues without those
-// whose cannot.
-type Rules struct {
-	// Check is asked about each memento before it is shown. One for which it
-	// returns an error, or panics, is quarantined like one whose stored form
-	// cannot be read. It must not keep or change the payload, and is called by
-	// the mirror's goroutine: a slow one delays all readers. nil accepts all.
-	Check func(*Memento) error
-	// Policy is for all types but those in ByType.
-	Policy Policy
-	ByType map[string]Policy
-}
-
-// PolicyFor returns the policy for a type.
-func (r *Rules) PolicyFor(typ string) Policy {
-	if p, ok := r.ByType[typ]; ok {
-		return p
-	}
-	return r.Policy
-}
-
-// Judge puts a change in quarantine whose memento the program cannot use.
+// Judge returns a change as a node shows it: with a Fault and no memento if the program
+// cannot use the memento.
 func (r *Rules) Judge(c Change) Change {
 	if r.Check == nil || c.Memento == nil {
 		return c

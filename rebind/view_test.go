@@ -54,9 +54,9 @@ func TestView_Sums(t *testing.T) {
 	if want := int64(len("entity/x") + len("12345") + len("policy/y")); v.Bytes() != want {
 		t.Errorf("bytes = %d, want %d", v.Bytes(), want)
 	}
-	want := []rebind.Fault{
-		{Name: "entity/bad", Revision: 6, Reason: "unknown format"},
-		{Name: "policy/bad", Revision: 5, Reason: "no header"},
+	want := []rebind.Change{
+		{Name: "entity/bad", Revision: 6, Fault: "unknown format"},
+		{Name: "policy/bad", Revision: 5, Fault: "no header"},
 	}
 	if diff := gocmp.Diff(want, v.Faults()); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)

@@ -20,7 +20,7 @@ func viewOf(mementos ...*rebind.Memento) *rebind.View {
 // viewAt makes a view of changes, as a mirror does that loads them.
 func viewAt(at rebind.Revision, changes ...rebind.Change) *rebind.View {
 	slices.SortFunc(changes, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	d := rebind.NewDraft(0)
+	d := &rebind.Draft{}
 	for _, c := range changes {
 		d.Load(c)
 	}

@@ -116,7 +116,7 @@ const persistDisabled = "disabled"
 type choices struct {
 	mode    modes.Mode
 	persist coordinator.Persist
-	policy  rebind.Policy
+	rules   rebind.Rules
 }
 
 // resolve merges the settings from flags and environment, which are set already, with those
@@ -170,13 +170,28 @@ func (c *runConfig) complete() (choices, error) {
 	return chosen, nil
 }
 
+// failurePolicy returns the rules of a rebind-failure, which count for all types.
+func failurePolicy(word string) (rebind.Rules, error) {
+	all := []string{"*"}
+	switch word {
+	case "continue":
+		return rebind.Rules{Continue: all}, nil
+	case "fail_at_end":
+		return rebind.Rules{FailAtEnd: all}, nil
+	case "fail_fast":
+		return rebind.Rules{FailFast: all}, nil
+	default:
+		return rebind.Rules{}, fmt.Errorf("unknown policy %q: use continue, fail_at_end or fail_fast", word)
+	}
+}
+
 // choose parses the settings that take one of a few words, and reports those that
 // contradict each other.
 func (c *runConfig) choose() (choices, error) {
 	var chosen choices
 	var errMode, errPolicy, err error
 	errMode = chosen.mode.UnmarshalText([]byte(c.mode))
-	chosen.policy, errPolicy = rebind.ParsePolicy(c.rebindFailure)
+	chosen.rules, errPolicy = failurePolicy(c.rebindFailure)
 	if errPolicy != nil {
 		errPolicy = fmt.Errorf("rebind-failure: %w", errPolicy)
 	}

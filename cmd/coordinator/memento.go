@@ -32,11 +32,10 @@ func newMemento(s streams) *cobra.Command {
 
 // mementoPath is the API path of a memento named on the command line.
 func mementoPath(arg string) (string, error) {
-	name, err := rebind.ParseName(arg)
-	if err != nil {
+	if err := rebind.Name(arg).Check(); err != nil {
 		return "", usageError{err}
 	}
-	return wire.PathMementos + "/" + string(name), nil
+	return wire.PathMementos + "/" + arg, nil
 }
 
 // setPrecondition turns --if-revision into a header.

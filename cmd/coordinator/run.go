@@ -160,7 +160,7 @@ func (d *daemon) open(ctx context.Context) error {
 		Mode: d.chosen.mode, Priority: d.cfg.priority,
 		PlaneID:       d.cfg.planeID,
 		Persist:       d.chosen.persist,
-		Rules:         rebind.Rules{Policy: d.chosen.policy},
+		Rules:         d.chosen.rules,
 		HighestTerm:   d.dir.highestTerm,
 		OnTerm:        d.dir.noteTerm,
 		ColdStandby:   d.cfg.autoStandby == "cold",

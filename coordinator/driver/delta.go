@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"hash/maphash"
 
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -26,4 +27,17 @@ func CheckDelta(d *rebind.Delta, maxPayload int) error {
 		}
 	}
 	return nil
+}
+
+var markSeed = maphash.MakeSeed()
+
+// MarkOf returns the [rebind.Memento.By] of what a delta of that id has put, 0 for an empty
+// id. A memento keeps this hash of eight bytes, not the id itself: a node holds a million of
+// them. Equal ids have equal marks; that two different ids have the same is as likely as one
+// in 2^64. Marks mean nothing outside this process.
+func MarkOf(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	return maphash.String(markSeed, id)
 }

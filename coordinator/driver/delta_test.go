@@ -45,3 +45,27 @@ func TestCheckDelta(t *testing.T) {
 		})
 	}
 }
+
+func TestConflictError(t *testing.T) {
+	err := fmt.Errorf("put: %w", &driver.ConflictError{Op: 2, Name: "entity/x", Expect: rebind.Absent, Actual: 9})
+	if !errors.Is(err, rebind.ErrConflict) || errors.Is(err, driver.ErrFenced) {
+		t.Errorf("%v is not just an ErrConflict", err)
+	}
+	for _, part := range []string{"entity/x", "revision 9", "none"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q does not say %q", err, part)
+		}
+	}
+	if strings.Contains(err.Error(), "operation") {
+		t.Errorf("error %q counts operations, which a single put has none of", err)
+	}
+	for expect, want := range map[rebind.Revision]string{rebind.Absent: "none", rebind.Present: "one to exist", 4: "revision 4"} {
+		if e := (&driver.ConflictError{Name: "entity/x", Expect: expect}); !strings.HasSuffix(e.Error(), "expected "+want) {
+			t.Errorf("error %q does not say that it expected %s", e, want)
+		}
+	}
+	gone := &driver.ConflictError{Name: "entity/x", Expect: 4}
+	if !strings.Contains(gone.Error(), "does not exist") {
+		t.Errorf("error %q does not say that there is none", gone)
+	}
+}

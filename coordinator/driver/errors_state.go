@@ -54,7 +54,7 @@ type ConflictError struct {
 	Name rebind.Name
 	// Expect is what the operation asked for, Actual the modified revision the
 	// memento really has, 0 if it is not there.
-	Expect rebind.Expect
+	Expect rebind.Revision
 	Actual rebind.Revision
 }
 
@@ -65,7 +65,21 @@ func (e *ConflictError) Error() string {
 	if e.Actual == 0 {
 		actual = "does not exist"
 	}
-	return fmt.Sprintf("%s %s, expected %s", e.Name, actual, e.Expect)
+	return fmt.Sprintf("%s %s, expected %s", e.Name, actual, expected(e.Expect))
+}
+
+// expected says what an operation expects, see [rebind.Op.Expect].
+func expected(r rebind.Revision) string {
+	switch r {
+	case 0:
+		return "anything"
+	case rebind.Absent:
+		return "none"
+	case rebind.Present:
+		return "one to exist"
+	default:
+		return fmt.Sprintf("revision %d", r)
+	}
 }
 
 // Is makes the error an [rebind.ErrConflict].

@@ -182,7 +182,7 @@ func (r *Reader) Next() (rebind.Name, *rebind.Content, error) {
 }
 
 func (r *Reader) check(e *entry) error {
-	switch _, err := rebind.ParseName(string(e.Name)); {
+	switch err := e.Name.Check(); {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	case e.Name <= r.last:

@@ -11,19 +11,19 @@ import (
 )
 
 // writeCondition reads the If-Match or If-None-Match of a write.
-func writeCondition(r *http.Request) (rebind.Expect, error) {
+func writeCondition(r *http.Request) (rebind.Revision, error) {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	switch {
 	case match != "" && none != "":
 		return 0, badRequest("send If-Match or If-None-Match, not both")
 	case none == "*":
-		return rebind.ExpectAbsent, nil
+		return rebind.Absent, nil
 	case none != "":
 		return 0, badRequest("If-None-Match %.50q: a write takes only *", none)
 	case match == "*":
-		return rebind.ExpectPresent, nil
+		return rebind.Present, nil
 	case match == "":
-		return rebind.ExpectAny, nil
+		return 0, nil
 	}
 	digits, ok := strings.CutPrefix(match, `"`)
 	digits, ok2 := strings.CutSuffix(digits, `"`)
@@ -31,7 +31,7 @@ func writeCondition(r *http.Request) (rebind.Expect, error) {
 	if !ok || !ok2 || !ok3 || rev < 1 {
 		return 0, badRequest("If-Match %.50q: use one ETag as the node sent it, such as \"123\"", match)
 	}
-	return rebind.Expect(rev), nil
+	return rebind.Revision(rev), nil
 }
 
 // readConditions are the preconditions of a read: the ETags that each header names, or nil if

@@ -96,7 +96,7 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		for m := range reading.View.From("") {
-			if _, err := rebind.ParseName(string(m.Name)); err != nil {
+			if err := rebind.Name(m.Name).Check(); err != nil {
 				t.Fatalf("%s: stored as %v", a.what, err)
 			}
 		}

@@ -118,7 +118,7 @@ func parseListOptions(v url.Values) (listOptions, error) {
 		return q, err
 	}
 	if q.typ != "" {
-		if err := rebind.CheckType(q.typ); err != nil {
+		if err := checkType(q.typ); err != nil {
 			return q, err
 		}
 	}
@@ -270,7 +270,7 @@ func decodeCursor(token string) (cursor, error) {
 		_, err = fmt.Sscanf(rest, "%d/%d %s", &c.view.life, at, &c.last)
 	}
 	if err == nil {
-		_, err = rebind.ParseName(string(c.last))
+		err = c.last.Check()
 	}
 	if err != nil || *at < 1 {
 		return cursor{}, badRequest("after %.50q is not the next of a listing", token)

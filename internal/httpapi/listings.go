@@ -48,7 +48,7 @@ func viewIDOf(v *rebind.View) viewID { return viewID{v.Incarnation(), v.Revision
 // savedListing is a listing that may be continued.
 type savedListing struct {
 	view     *rebind.View // nil once it is too costly to keep; pages are then read from the store
-	past     rebind.Past  // of the view
+	past     past         // of the view
 	lastUsed time.Time
 }
 
@@ -68,7 +68,7 @@ func (l *listings) save(v *rebind.View) {
 	if len(l.views) == maxListings {
 		l.dropOldest()
 	}
-	l.views[id] = &savedListing{view: v, past: v.Past(), lastUsed: time.Now()}
+	l.views[id] = &savedListing{view: v, past: pastOf(v), lastUsed: time.Now()}
 	if l.sweeper == nil {
 		l.sweeper = time.AfterFunc(sweepInterval, l.sweep)
 	}
@@ -107,10 +107,28 @@ func (l *listings) sweep() {
 	}
 }
 
+// past is [rebind.View.Past] of a view, or the difference of two.
+type past struct {
+	load            uint64
+	mementos, bytes int64
+}
+
+func pastOf(v *rebind.View) (p past) {
+	p.load, p.mementos, p.bytes = v.Past()
+	return p
+}
+
+// since returns how much has been replaced or deleted between the view with this past and now.
+// known is false if the copy was loaded anew between them: then they share nothing.
+func (p past) since(now *rebind.View) (difference past, known bool) {
+	n := pastOf(now)
+	return past{n.load, n.mementos - p.mementos, n.bytes - p.bytes}, n.load == p.load
+}
+
 // tooCostly reports whether so much has changed since past that its view costs too much memory.
-func tooCostly(now *rebind.View, past rebind.Past, perChange int64) bool {
-	since, known := now.Since(past)
-	return !known || since.Bytes+perChange*since.Changes > maxOutdated
+func tooCostly(now *rebind.View, past past, perChange int64) bool {
+	since, known := past.since(now)
+	return !known || since.bytes+perChange*since.mementos > maxOutdated
 }
 
 // find reports whether a listing can be continued, and returns its view. The view is nil if the
@@ -123,7 +141,7 @@ func (l *listings) find(id viewID, now *rebind.View) (v *rebind.View, ok bool) {
 	if !ok || id.life != now.Incarnation() || time.Since(saved.lastUsed) >= listingTTL {
 		return nil, false
 	}
-	if _, known := now.Since(saved.past); saved.view == nil && !known {
+	if _, known := saved.past.since(now); saved.view == nil && !known {
 		return nil, false
 	}
 	saved.lastUsed = time.Now()
@@ -147,7 +165,7 @@ func (s *Server) pinView(ctx context.Context, w http.ResponseWriter, size int64,
 	if err := s.answers.acquire(ctx, &dw.permit, size); err != nil {
 		return err
 	}
-	past := view.Past()
+	past := pastOf(view)
 	dw.permit.evictWhen(sweepInterval, func() (late bool) {
 		now, err := s.node.Read()
 		return err != nil || tooCostly(now.View, past, 0)

@@ -25,8 +25,9 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	op := rebind.Op{Name: nameFromPath(r), Expect: expect}
 	id := r.Header.Get(wire.HeaderKey)
-	if err := rebind.CheckOpID(id); err != nil {
+	if err := (&rebind.Delta{ID: id, Ops: []rebind.Op{op}}).Check(); err != nil {
 		return fmt.Errorf("%s: %w", wire.HeaderKey, err)
 	}
 	content := rebind.Content{
@@ -47,7 +48,8 @@ func (s *Server) putMemento(w http.ResponseWriter, r *http.Request) error {
 		if err := checkJSON(content.ContentType, content.Payload); err != nil {
 			return err
 		}
-		receipt, err := s.node.Commit(r.Context(), rebind.Delta{ID: id, Ops: []rebind.Op{{Name: nameFromPath(r), Put: &content, Expect: expect}}})
+		op.Put = &content
+		receipt, err := s.node.Commit(r.Context(), rebind.Delta{ID: id, Ops: []rebind.Op{op}})
 		if err != nil {
 			return err
 		}
@@ -66,8 +68,8 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if expect == rebind.ExpectAny {
-		expect = rebind.ExpectPresent
+	if expect == 0 {
+		expect = rebind.Present
 	}
 	if _, err := readBody(w, r, 0); err != nil {
 		return err
@@ -76,7 +78,7 @@ func (s *Server) deleteMemento(w http.ResponseWriter, r *http.Request) error {
 		receipt, err := s.commit(r.Context(), rebind.Op{Name: nameFromPath(r), Expect: expect})
 		var conflict *driver.ConflictError
 		absent := errors.As(err, &conflict) && conflict.Actual == 0
-		if absent || err == nil && expect == rebind.ExpectAbsent { // it was expected to be absent, and is
+		if absent || err == nil && expect == rebind.Absent { // it was expected to be absent, and is
 			return fmt.Errorf("%s: %w", nameFromPath(r), rebind.ErrNotFound)
 		}
 		if err != nil {
@@ -138,7 +140,9 @@ func operation(o *wire.Op) (rebind.Op, error) {
 		if *o.IfRevision < 0 {
 			return rebind.Op{}, badRequest("if_revision %d is negative", *o.IfRevision)
 		}
-		op.Expect = rebind.ExpectRevision(rebind.Revision(*o.IfRevision))
+		if op.Expect = rebind.Revision(*o.IfRevision); op.Expect == 0 {
+			op.Expect = rebind.Absent
+		}
 	}
 	hasContent := o.Data != nil || o.DataBase64 != nil || o.ContentType != "" || o.Parent != "" || o.Schema != 0
 	switch {

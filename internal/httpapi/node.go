@@ -39,7 +39,7 @@ func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
 		}
 	}
 	for _, f := range st.Faults {
-		n.Quarantine = append(n.Quarantine, wire.Fault{Name: string(f.Name), ModRevision: int64(f.Revision), Reason: f.Reason})
+		n.Quarantine = append(n.Quarantine, wire.Fault{Name: string(f.Name), ModRevision: int64(f.Revision), Reason: f.Fault})
 	}
 	return reply(w, http.StatusOK, n)
 }

@@ -60,6 +60,12 @@ func parseName(escaped string) (rebind.Name, error) {
 	return rebind.NewName(typ, id)
 }
 
+// checkType refuses a memento type that is not valid.
+func checkType(typ string) error {
+	_, err := rebind.NewName(typ, "any")
+	return err
+}
+
 // checkNode refuses an escaped node id that is not valid.
 func checkNode(escaped string) error {
 	id, err := url.PathUnescape(escaped)

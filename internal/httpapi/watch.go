@@ -70,7 +70,7 @@ func (s *Server) newWatchStream(w http.ResponseWriter, r *http.Request) (*watchS
 	t.w.stream(partTimeout)
 	t.w.recheck(func() error { return s.authorize(r, credentials.Viewer) })
 	if t.typ != "" {
-		if err := rebind.CheckType(t.typ); err != nil {
+		if err := checkType(t.typ); err != nil {
 			return nil, err
 		}
 	}

@@ -122,7 +122,7 @@ func (r *request) repeats(v *rebind.View) (rebind.Receipt, bool) {
 	if !r.named {
 		return rebind.Receipt{}, false
 	}
-	id := rebind.MarkOf(r.delta.ID)
+	id := driver.MarkOf(r.delta.ID)
 	first := rebind.Receipt{Replaced: make([]rebind.Revision, len(r.delta.Ops))}
 	for i := range r.delta.Ops {
 		first.Replaced[i] = -1
@@ -158,7 +158,7 @@ func (r *request) rebase(v *rebind.View) {
 	r.base = make([]rebind.Revision, len(r.delta.Ops))
 	for i := range r.delta.Ops {
 		op := &r.delta.Ops[i]
-		r.base[i] = baseOf(op.Expect, v.Modified(op.Name))
+		r.base[i] = baseOf(op, v.Modified(op.Name))
 	}
 }
 
@@ -183,8 +183,8 @@ const noBase rebind.Revision = -1
 // seen. Whether an expectation is met is for the store to judge, not the mirror. But
 // one that the mirror does not show to be met is not to be sent as if it were: of a
 // deletion whose answer is lost nothing but its base tells whether it was applied.
-func baseOf(e rebind.Expect, seen rebind.Revision) rebind.Revision {
-	if !e.Met(seen) {
+func baseOf(op *rebind.Op, seen rebind.Revision) rebind.Revision {
+	if !op.Met(seen) {
 		return noBase
 	}
 	return seen
@@ -204,7 +204,7 @@ func changes(d *rebind.Delta, base []rebind.Revision) bool {
 func expectations(d *rebind.Delta, actual []rebind.Revision) error {
 	for i := range d.Ops {
 		op := &d.Ops[i]
-		if !op.Expect.Met(actual[i]) {
+		if !op.Met(actual[i]) {
 			return &driver.ConflictError{Op: i, Name: op.Name, Expect: op.Expect, Actual: actual[i]}
 		}
 	}
@@ -231,7 +231,7 @@ func (m *Mirror) Advance(d *rebind.Delta, base []rebind.Revision, at rebind.Revi
 		c := rebind.Change{Name: op.Name, Revision: at}
 		if op.Put != nil {
 			var ok bool
-			if c.Memento, ok = m.draft.Next(op, d.OpID(i), base[i], at); !ok {
+			if c.Memento, ok = m.draft.Next(op, driver.MarkOf(d.OpID(i)), base[i], at); !ok {
 				return
 			}
 		} else if base[i] == 0 {

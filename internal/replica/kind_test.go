@@ -39,11 +39,11 @@ func TestKind_ReadsWhatItWrote(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		state, jobs := l.shared(), rebind.JSON[job]("job")
-		first, err := jobs.Put(l.ctx, state, "nightly", job{"ann", 1}, rebind.ExpectAbsent)
+		first, err := jobs.Put(l.ctx, state, "nightly", job{"ann", 1}, rebind.Absent)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := jobs.Put(l.ctx, state, "nightly", job{"bob", 9}, rebind.ExpectAbsent); !errors.Is(err, rebind.ErrConflict) {
+		if _, err := jobs.Put(l.ctx, state, "nightly", job{"bob", 9}, rebind.Absent); !errors.Is(err, rebind.ErrConflict) {
 			t.Errorf("a second one is %v, want a conflict", err)
 		}
 		l.must(state.Persister, putOp("jobs/other", "of another type"), putOp("job/broken", "{"))
@@ -73,10 +73,10 @@ func TestKind_ReadsWhatItWrote(t *testing.T) {
 				t.Errorf("%s begins with n", e.ID)
 			}
 		}
-		if _, err := jobs.Delete(l.ctx, state, "nightly", rebind.ExpectRevision(first.Revision+1)); !errors.Is(err, rebind.ErrConflict) {
+		if _, err := jobs.Delete(l.ctx, state, "nightly", first.Revision+1); !errors.Is(err, rebind.ErrConflict) {
 			t.Errorf("deleting what it is not: %v, want a conflict", err)
 		}
-		if _, err := jobs.Delete(l.ctx, state, "nightly", rebind.ExpectRevision(first.Revision)); err != nil {
+		if _, err := jobs.Delete(l.ctx, state, "nightly", first.Revision); err != nil {
 			t.Error(err)
 		}
 		if _, err := jobs.Get(state.View(), "nightly"); !errors.Is(err, rebind.ErrNotFound) {
@@ -246,7 +246,7 @@ func TestIndex_EqualsAScan(t *testing.T) {
 			l.load()
 			kind := rebind.JSON[int]("a")
 			var told atomic.Int64
-			index := rebind.NewIndex(kind, func(_ string, v int) []string {
+			index := kind.Index(func(_ string, v int) []string {
 				told.Add(1)
 				return []string{fmt.Sprint(v % 2), fmt.Sprint("over ", v > 3)}
 			})
@@ -288,7 +288,7 @@ func TestIndex_LooksAtChangesAlone(t *testing.T) {
 		l.load()
 		kind := rebind.JSON[int]("n")
 		told := 0
-		index := rebind.NewIndex(kind, func(_ string, v int) []string {
+		index := kind.Index(func(_ string, v int) []string {
 			told++
 			return []string{fmt.Sprint(v % 10)}
 		})
@@ -307,7 +307,7 @@ func TestIndex_LooksAtChangesAlone(t *testing.T) {
 // A read of an unchanged value is a read of the view and a copy; decoding it each time
 // is there to compare.
 func BenchmarkKind_Get(b *testing.B) {
-	d := rebind.NewDraft(0)
+	d := &rebind.Draft{}
 	d.Load(rebind.Change{Name: "job/a", Memento: &rebind.Memento{Name: "job/a", Content: rebind.Content{Payload: []byte(`{"owner":"ann","runs":7}`)}}})
 	v := d.View(1, nil)
 	jobs := rebind.JSON[job]("job")

@@ -146,20 +146,22 @@ func (m *Mirror) follow(ctx context.Context) error {
 // view until the new one is complete.
 func (m *Mirror) load(ctx context.Context) error {
 	sent := clock.Now()
-	d := rebind.NewDraft(m.source.Incarnation())
+	d := &rebind.Draft{Incarnation: m.source.Incarnation()}
 	strict := m.View() == nil
-	var unusable []rebind.Fault
+	var unusable []rebind.Change
 	var p Progress
 	at, err := m.source.Load(ctx, func(page driver.Page) error {
 		for _, c := range page.Changes {
 			c = m.rules.Judge(c)
 			d.Load(c)
-			policy := m.rules.PolicyFor(c.Name.Type())
-			if !strict || c.Fault == "" || policy == rebind.Continue {
+			if !strict || c.Fault == "" {
 				continue
 			}
-			unusable = append(unusable, rebind.Fault{Name: c.Name, Revision: c.Revision, Reason: c.Fault})
-			if policy == rebind.FailFast {
+			required, atOnce := m.rules.Requires(c.Name.Type())
+			if required {
+				unusable = append(unusable, c)
+			}
+			if atOnce {
 				return &UnusableError{Faults: unusable[len(unusable)-1:]}
 			}
 		}

@@ -111,7 +111,7 @@ func (m model) differs(v *rebind.View) error {
 	}
 	sick := []rebind.Name{}
 	for _, f := range v.Faults() {
-		if f.Revision != m[f.Name].at || f.Reason != m[f.Name].fault {
+		if f.Revision != m[f.Name].at || f.Fault != m[f.Name].fault {
 			return fmt.Errorf("fault %+v, want %+v", f, m[f.Name])
 		}
 		sick = append(sick, f.Name)

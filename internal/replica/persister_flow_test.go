@@ -204,7 +204,7 @@ func TestPersister_ForeignWriteUnderIt(t *testing.T) {
 
 		meddle = 1
 		var conflict *driver.ConflictError
-		_, err := p.Commit(l.ctx, delta(expecting(rebind.ExpectRevision(r.Revision), putOp("entity/x", "late"))))
+		_, err := p.Commit(l.ctx, delta(expecting(r.Revision, putOp("entity/x", "late"))))
 		if !errors.As(err, &conflict) || conflict.Actual != l.server.Revision() {
 			t.Errorf("commit = %v, want a conflict with the foreign write", err)
 		}

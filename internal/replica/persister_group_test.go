@@ -65,8 +65,8 @@ func TestPersister_OneConflictLeavesTheOthers(t *testing.T) {
 		p := l.through(g)
 		first := l.crowd(p, 8)
 		good := l.begin(l.ctx, p, putOp("policy/a", "1"))
-		bad := l.begin(l.ctx, p, putOp("policy/b", "1"), expecting(rebind.ExpectRevision(7), putOp("policy/c", "1")))
-		also := l.begin(l.ctx, p, expecting(rebind.ExpectAbsent, putOp("policy/d", "1")), putOp("policy/e", "1"))
+		bad := l.begin(l.ctx, p, putOp("policy/b", "1"), expecting(7, putOp("policy/c", "1")))
+		also := l.begin(l.ctx, p, expecting(rebind.Absent, putOp("policy/d", "1")), putOp("policy/e", "1"))
 		g.release()
 		l.group.Wait()
 		for _, a := range append(first, good, also) {

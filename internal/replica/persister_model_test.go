@@ -21,7 +21,7 @@ type errand struct {
 
 func errands(t *rapid.T) []errand {
 	names := []rebind.Name{"a/1", "a/2", "a/3", "b/1", "b/2", "b/3"}
-	expectations := []rebind.Expect{0, 0, 0, 0, rebind.ExpectAbsent, rebind.ExpectPresent, rebind.ExpectRevision(6), rebind.ExpectRevision(9)}
+	expectations := []rebind.Revision{0, 0, 0, 0, rebind.Absent, rebind.Present, 6, 9}
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) errand {
 		e := errand{lose: rapid.IntRange(0, 9).Draw(t, "lose") == 0, snap: rapid.IntRange(0, 9).Draw(t, "break") == 0}
 		for i, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 4, rapid.ID[rebind.Name]).Draw(t, "names") {
@@ -79,7 +79,7 @@ func (l *lab) account(all []errand, attempts []*attempt) error {
 	for i, e := range all {
 		var due *driver.ConflictError
 		for n, op := range e.ops {
-			if at := state[op.Name].at; due == nil && !op.Expect.Met(at) {
+			if at := state[op.Name].at; due == nil && !op.Met(at) {
 				due = &driver.ConflictError{Op: n, Name: op.Name, Expect: op.Expect, Actual: at}
 			}
 		}

@@ -41,11 +41,11 @@ func TestPersister_RepeatGetsTheFirstResult(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		p := l.persister()
-		create := named("one", expecting(rebind.ExpectAbsent, putOp("entity/x", "1")))
+		create := named("one", expecting(rebind.Absent, putOp("entity/x", "1")))
 		created := l.mustNamed(p, create)
 		l.isFirst(l.mustNamed(p, create), created.Revision, created.Revision, 0)
 
-		replace := named("two", expecting(rebind.ExpectRevision(created.Revision), putOp("entity/x", "2")))
+		replace := named("two", expecting(created.Revision, putOp("entity/x", "2")))
 		replaced := l.mustNamed(p, replace)
 		l.isFirst(l.mustNamed(p, replace), replaced.Revision, replaced.Revision, -1)
 		l.reads("entity/x", "2")
@@ -129,7 +129,7 @@ func TestPersister_RepeatOfAnUnknownOutcome(t *testing.T) {
 					doubt = false
 					return 0, rebind.ErrUnknown
 				}))
-				d := named("one", expecting(rebind.ExpectAbsent, putOp("entity/x", "1")))
+				d := named("one", expecting(rebind.Absent, putOp("entity/x", "1")))
 				l.server.Cut("reader")
 				if _, err := p.Commit(l.ctx, d); err == nil {
 					t.Fatal("the outcome is known")

@@ -31,7 +31,7 @@ func (l *lab) through(w driver.Writer) *replica.Persister {
 func delta(ops ...rebind.Op) rebind.Delta { return rebind.Delta{Ops: ops} }
 
 // expecting adds an expectation to an operation.
-func expecting(e rebind.Expect, op rebind.Op) rebind.Op {
+func expecting(e rebind.Revision, op rebind.Op) rebind.Op {
 	op.Expect = e
 	return op
 }
@@ -148,19 +148,19 @@ func TestPersister_Expectations(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		target rebind.Name
-		expect func(rev rebind.Revision) rebind.Expect
+		expect func(rev rebind.Revision) rebind.Revision
 		met    bool
 	}{
-		{"anything, there", there, func(rebind.Revision) rebind.Expect { return rebind.ExpectAny }, true},
-		{"anything, absent", "entity/new", func(rebind.Revision) rebind.Expect { return rebind.ExpectAny }, true},
-		{"none, absent", "entity/new", func(rebind.Revision) rebind.Expect { return rebind.ExpectAbsent }, true},
-		{"none, there", there, func(rebind.Revision) rebind.Expect { return rebind.ExpectAbsent }, false},
-		{"one, there", there, func(rebind.Revision) rebind.Expect { return rebind.ExpectPresent }, true},
-		{"one, absent", "entity/new", func(rebind.Revision) rebind.Expect { return rebind.ExpectPresent }, false},
-		{"its revision", there, rebind.ExpectRevision, true},
-		{"an older revision", there, func(r rebind.Revision) rebind.Expect { return rebind.ExpectRevision(r - 1) }, false},
-		{"a later revision", there, func(r rebind.Revision) rebind.Expect { return rebind.ExpectRevision(r + 1) }, false},
-		{"a revision, absent", "entity/new", rebind.ExpectRevision, false},
+		{"anything, there", there, func(rebind.Revision) rebind.Revision { return 0 }, true},
+		{"anything, absent", "entity/new", func(rebind.Revision) rebind.Revision { return 0 }, true},
+		{"none, absent", "entity/new", func(rebind.Revision) rebind.Revision { return rebind.Absent }, true},
+		{"none, there", there, func(rebind.Revision) rebind.Revision { return rebind.Absent }, false},
+		{"one, there", there, func(rebind.Revision) rebind.Revision { return rebind.Present }, true},
+		{"one, absent", "entity/new", func(rebind.Revision) rebind.Revision { return rebind.Present }, false},
+		{"its revision", there, func(r rebind.Revision) rebind.Revision { return r }, true},
+		{"an older revision", there, func(r rebind.Revision) rebind.Revision { return r - 1 }, false},
+		{"a later revision", there, func(r rebind.Revision) rebind.Revision { return r + 1 }, false},
+		{"a revision, absent", "entity/new", func(r rebind.Revision) rebind.Revision { return r }, false},
 	} {
 		for _, kind := range []string{"put", "delete"} {
 			t.Run(c.name+", "+kind, func(t *testing.T) {
@@ -201,14 +201,14 @@ func TestPersister_ExpectationsBehindTheMirrorsBack(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		seen   bool // the memento was there when the mirror last looked
-		expect rebind.Expect
+		expect rebind.Revision
 		met    bool
 	}{
-		{"none, though the mirror shows none", false, rebind.ExpectAbsent, false},
-		{"one, though the mirror shows none", false, rebind.ExpectPresent, true},
-		{"anything, though the mirror shows none", false, rebind.ExpectAny, true},
-		{"one, though the mirror shows an older", true, rebind.ExpectPresent, true},
-		{"anything, though the mirror shows an older", true, rebind.ExpectAny, true},
+		{"none, though the mirror shows none", false, rebind.Absent, false},
+		{"one, though the mirror shows none", false, rebind.Present, true},
+		{"anything, though the mirror shows none", false, 0, true},
+		{"one, though the mirror shows an older", true, rebind.Present, true},
+		{"anything, though the mirror shows an older", true, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
@@ -253,7 +253,7 @@ func TestPersister_SendsNoDeletionOnARevisionThatIsOver(t *testing.T) {
 		old := l.must(p, putOp("entity/x", "1")).Revision
 		l.must(p, deleteOp("entity/x"))
 		sent = nil
-		_, err := p.Commit(l.ctx, delta(expecting(rebind.ExpectRevision(old), deleteOp("entity/x"))))
+		_, err := p.Commit(l.ctx, delta(expecting(old, deleteOp("entity/x"))))
 		if !errors.Is(err, rebind.ErrConflict) {
 			t.Errorf("commit = %v, want a conflict", err)
 		}
@@ -288,10 +288,10 @@ func TestPersister_EndsAQuarantine(t *testing.T) {
 				garbled := l.server.Revision()
 				l.load()
 				p := l.persister()
-				if _, err := p.Commit(l.ctx, delta(expecting(rebind.ExpectAbsent, putOp("entity/x", "new")))); !errors.Is(err, rebind.ErrConflict) {
+				if _, err := p.Commit(l.ctx, delta(expecting(rebind.Absent, putOp("entity/x", "new")))); !errors.Is(err, rebind.ErrConflict) {
 					t.Errorf("creating it = %v, want ErrConflict: it is there", err)
 				}
-				r := l.must(p, expecting(rebind.ExpectPresent, op))
+				r := l.must(p, expecting(rebind.Present, op))
 				if r.Replaced[0] != garbled || l.mirror.View().FaultCount() != 0 {
 					t.Errorf("replaced %v, %d faults, want %d and none", r.Replaced, l.mirror.View().FaultCount(), garbled)
 				}
@@ -363,7 +363,7 @@ func TestPersister_CompareAndSetCounter(t *testing.T) {
 						return
 					}
 					n, _ := strconv.Atoi(string(m.Payload))
-					_, err = p.Commit(l.ctx, delta(expecting(rebind.ExpectRevision(m.Modified), putOp("entity/counter", strconv.Itoa(n+1)))))
+					_, err = p.Commit(l.ctx, delta(expecting(m.Modified, putOp("entity/counter", strconv.Itoa(n+1)))))
 					switch {
 					case err == nil:
 						added++

@@ -51,13 +51,13 @@ func TestView_CostsTheSameHoweverManyAreInQuarantine(t *testing.T) {
 				if err := m.Reach(ctx, server.Revision()); err != nil {
 					t.Fatal(err)
 				}
-				if first := m.View().FirstFaults(); len(first) != min(m.View().FaultCount(), rebind.MaxFirstFaults) {
+				if first := m.View().FirstFaults(); len(first) != min(m.View().FaultCount(), 100) {
 					t.Fatalf("%d are named, of %d", len(first), m.View().FaultCount())
 				}
 			}
 		})
 		after := m.View()
-		if before.FaultCount() != n || after.FaultCount() != n-changes/2 || len(before.Faults()) != n || before.Faults()[0].Reason != "not readable" || after.Faults()[0].Reason != "worse" {
+		if before.FaultCount() != n || after.FaultCount() != n-changes/2 || len(before.Faults()) != n || before.Faults()[0].Fault != "not readable" || after.Faults()[0].Fault != "worse" {
 			t.Errorf("%d in quarantine before and %d after, the first %v and %v", before.FaultCount(), after.FaultCount(), before.Faults()[0], after.Faults()[0])
 		}
 		cancel()

@@ -12,15 +12,15 @@ var ErrUnusable = errors.New("stored state cannot be used")
 
 // UnusableError is the [ErrUnusable] that names what was found.
 type UnusableError struct {
-	// Faults are the mementos whose policy is not to continue: the first of them
-	// with [rebind.FailFast], all of them with [rebind.FailAtEnd].
-	Faults []rebind.Fault
+	// Faults are the mementos for which the load fails: the first of a type that is to fail
+	// fast, or all of the types that are to fail at the end.
+	Faults []rebind.Change
 }
 
 // Error implements error.
 func (e *UnusableError) Error() string {
 	first := e.Faults[0]
-	text := fmt.Sprintf("%v: %s: %s", ErrUnusable, first.Name, first.Reason)
+	text := fmt.Sprintf("%v: %s: %s", ErrUnusable, first.Name, first.Fault)
 	if more := len(e.Faults) - 1; more > 0 {
 		text += fmt.Sprintf(" (and %d more)", more)
 	}

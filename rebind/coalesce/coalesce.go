@@ -21,12 +21,17 @@ const maxDirty = 10_000
 // transfer of many others.
 const batchBytes = 256 << 10
 
+// Committer stores deltas. A Leader of package coordinator is one, and so is a Node.
+type Committer interface {
+	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
+}
+
 // Writer writes mementos for a program that changes the same ones often: of
 // several changes of a memento it stores the latest. It acknowledges nothing that is
 // not stored: Set only takes note, and [Writer.Flush] returns when what was set
 // before it is in the store. Its methods may be called from any goroutine.
 type Writer struct {
-	to rebind.Committer
+	to Committer
 
 	mu     sync.Mutex // guards the fields below
 	dirty  map[rebind.Name]*rebind.Content
@@ -44,7 +49,7 @@ type noted struct {
 }
 
 // New returns a writer that writes through to while Run runs.
-func New(to rebind.Committer) *Writer {
+func New(to Committer) *Writer {
 	return &Writer{to: to, dirty: make(map[rebind.Name]*rebind.Content), moved: make(chan struct{})}
 }
 

@@ -120,7 +120,7 @@ func (s *Server) changes() map[rebind.Name]rebind.Change {
 func (s *Server) put(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
 	old := s.mementos[name]
 	c.Payload = slices.Clone(c.Payload) // the caller's own
-	m := &rebind.Memento{Name: name, Content: c, Created: at, Modified: at, Version: 1, By: rebind.MarkOf(op)}
+	m := &rebind.Memento{Name: name, Content: c, Created: at, Modified: at, Version: 1, By: driver.MarkOf(op)}
 	if old.memento != nil {
 		m.Created, m.Version = old.memento.Created, old.memento.Version+1
 	}

@@ -19,7 +19,7 @@ func commitAtomic(t *testing.T, lab Lab) {
 	if len(found) != 2 || x == nil || string(x.Payload) != "1" || x.Modified != first || x.Created != first || x.Version != 1 {
 		t.Fatalf("found %+v, want both at revision %d", found, first)
 	}
-	if x.By != rebind.MarkOf("op1") || x.By == rebind.MarkOf("op2") {
+	if x.By != driver.MarkOf("op1") || x.By == driver.MarkOf("op2") {
 		t.Fatalf("mark %d is not that of the operation that wrote it", x.By)
 	}
 	if x.ContentType != "text/plain; charset=utf-8" || x.Parent != "entity/p" || x.Schema != 3 {
@@ -36,7 +36,7 @@ func commitAtomic(t *testing.T, lab Lab) {
 	second := commit(t, term, "op3", []rebind.Revision{first, first}, put("entity/x", "2"), rebind.Op{Name: "entity/y"})
 	found, rev := load(t, lab)
 	x = found["entity/x"].Memento
-	if len(found) != 1 || string(x.Payload) != "2" || x.Created != first || x.Modified != second || x.Version != 2 || x.By != rebind.MarkOf("op3") {
+	if len(found) != 1 || string(x.Payload) != "2" || x.Created != first || x.Modified != second || x.Version != 2 || x.By != driver.MarkOf("op3") {
 		t.Fatalf("found %+v, want x replaced and y gone at %d", found, second)
 	}
 	if second != first+1 || rev != second {

@@ -83,7 +83,7 @@ func (c *caller) delta(p *process) (rebind.Delta, bool) {
 			d.Ops[i].Put = &rebind.Content{Payload: c.payload()}
 		}
 		if !own && c.rand.IntN(4) == 0 {
-			d.Ops[i].Expect = rebind.ExpectRevision(modified(p.node, d.Ops[i].Name))
+			d.Ops[i].Expect = rebind.Revision(modified(p.node, d.Ops[i].Name))
 		}
 	}
 	return d, own
@@ -152,8 +152,8 @@ func changes(d *rebind.Delta) []evidence.Change {
 			c.Payload = string(op.Put.Payload)
 		}
 		switch op.Expect {
-		case rebind.ExpectAny:
-		case rebind.ExpectAbsent:
+		case 0:
+		case rebind.Absent:
 			c.If = new(int64)
 		default:
 			at := int64(op.Expect)
