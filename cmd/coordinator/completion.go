@@ -15,13 +15,23 @@ import (
 
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
+	"github.com/coordinator-ha/coordinator/modes"
 )
 
 // modeWords are the modes as they are typed.
-var modeWords = []string{"auto", "master", "standby", "hot_standby", "hot_backup", "disabled"}
+var modeWords = modeNames()
 
 // levelWords are the log levels.
 var levelWords = []string{"debug", "info", "warn", "error"}
+
+// modeNames returns the names of all modes.
+func modeNames() []string {
+	var names []string
+	for _, m := range modes.Modes() {
+		names = append(names, m.String())
+	}
+	return names
+}
 
 // flagWords lists the values of flags that take one of a few words.
 var flagWords = map[string][]string{
