@@ -178,6 +178,10 @@ func (m *membership) take(bid *driver.Bid, made rebind.Revision) (*term, error) 
 	}
 	s.termMod = s.step()
 	s.announce()
+	if s.unheard[m.store.node] {
+		delete(s.unheard, m.store.node)
+		return nil, fmt.Errorf("%w: the answer of the term's transaction was lost", rebind.ErrUnavailable)
+	}
 	return m.begin(), nil
 }
 

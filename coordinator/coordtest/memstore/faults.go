@@ -74,6 +74,9 @@ func (s *Server) LoseAnswer(node string, meanwhile func()) {
 	s.mute[node] = meanwhile
 }
 
+// LoseTerm has the node's next transaction that begins a term applied and its answer lost.
+func (s *Server) LoseTerm(node string) { s.set(s.unheard, node, true) }
+
 func (s *Server) set(faults map[string]bool, node string, on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

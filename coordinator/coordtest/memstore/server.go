@@ -39,6 +39,7 @@ type Server struct {
 	cut     map[string]bool   // nodes that cannot reach the store
 	hushed  map[string]bool   // nodes that hear no more than that their lease is renewed
 	mute    map[string]func() // nodes whose next commit's answer is lost, and what happens meanwhile
+	unheard map[string]bool   // nodes whose next term's answer is lost
 	stalled map[string]bool   // nodes whose watches bring nothing
 	before  func(node string, call Call) error
 	alive   map[*lease]bool
@@ -66,6 +67,7 @@ func New(ttl time.Duration) *Server {
 		cut:     make(map[string]bool),
 		hushed:  make(map[string]bool),
 		mute:    make(map[string]func()),
+		unheard: make(map[string]bool),
 		stalled: make(map[string]bool),
 		before:  func(string, Call) error { return nil },
 		alive:   make(map[*lease]bool),

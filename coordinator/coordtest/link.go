@@ -1,0 +1,359 @@
+package coordtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/rebind"
+)
+
+// link is what one process has of a store: every call and every answer passes it. It
+// works on any store.
+type link struct {
+	driver.Store
+	tasks sync.WaitGroup // goroutines that end with what they follow
+
+	mu      sync.Mutex // guards the fields below
+	frozen  chan struct{}
+	killed  bool
+	hooks   map[memstore.Call]func() error
+	answers map[memstore.Call]answer
+}
+
+// answer is what happens to the answer of a call that takes effect.
+type answer struct {
+	lost bool
+	late time.Duration
+}
+
+func newLink(s driver.Store) *link {
+	return &link{Store: s, hooks: make(map[memstore.Call]func() error), answers: make(map[memstore.Call]answer)}
+}
+
+func (l *link) kill() {
+	l.thaw()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.killed = true
+}
+
+func (l *link) freeze() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frozen == nil {
+		l.frozen = make(chan struct{})
+	}
+}
+
+// thaw ends freeze and reports whether there was anything to end.
+func (l *link) thaw() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frozen == nil {
+		return false
+	}
+	close(l.frozen)
+	l.frozen = nil
+	return true
+}
+
+func (l *link) onCall(call memstore.Call, f func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hooks[call] = f
+}
+
+func (l *link) answerOnce(call memstore.Call, a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answers[call] = a
+}
+
+// thawed waits until the process runs. It heeds no context: a process that stands still
+// does not either.
+func (l *link) thawed() {
+	for {
+		l.mu.Lock()
+		frozen := l.frozen
+		l.mu.Unlock()
+		if frozen == nil {
+			return
+		}
+		<-frozen
+	}
+}
+
+// still reports whether the process stands still.
+func (l *link) still() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.frozen != nil
+}
+
+// ask is called before a call takes effect, and returns why it must not.
+func (l *link) ask(call memstore.Call) error {
+	l.thawed()
+	l.mu.Lock()
+	killed, hook := l.killed, l.hooks[call]
+	l.mu.Unlock()
+	switch {
+	case killed:
+		return fmt.Errorf("%w: the process was killed", rebind.ErrUnavailable)
+	case hook != nil:
+		return hook()
+	}
+	return nil
+}
+
+// hear is called when a call has returned err, and returns what the node is told.
+func (l *link) hear(ctx context.Context, call memstore.Call, err error) error {
+	l.mu.Lock()
+	a, ok := l.answers[call]
+	if err == nil {
+		delete(l.answers, call)
+	}
+	l.mu.Unlock()
+	if err == nil && ok {
+		err = a.wait(ctx)
+	}
+	l.thawed()
+	return err
+}
+
+// wait returns when the answer is there, or an error when it is not going to be.
+func (a answer) wait(ctx context.Context) error {
+	if a.lost {
+		return fmt.Errorf("%w: the answer was lost", rebind.ErrUnknown)
+	}
+	select {
+	case <-time.After(a.late):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the answer is late: %w", rebind.ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// do makes a call that returns nothing but an error.
+func (l *link) do(ctx context.Context, call memstore.Call, f func() error) error {
+	if err := l.ask(call); err != nil {
+		return err
+	}
+	return l.hear(ctx, call, f())
+}
+
+// get makes a call that returns something.
+func get[T any](ctx context.Context, l *link, call memstore.Call, f func() (T, error)) (T, error) {
+	var got T
+	err := l.do(ctx, call, func() (err error) { got, err = f(); return err })
+	return got, err
+}
+
+// The calls of a store, in the order of [driver.Store].
+
+func (l *link) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
+	return get(ctx, l, memstore.CallLoad, func() (rebind.Revision, error) {
+		return l.Store.Load(ctx, func(p driver.Page) error { l.thawed(); return page(p) })
+	})
+}
+
+func (l *link) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
+	return watcher{l.Store.Watch(ctx, after), l}
+}
+
+func (l *link) Head(ctx context.Context) (rebind.Revision, error) {
+	return get(ctx, l, memstore.CallHead, func() (rebind.Revision, error) { return l.Store.Head(ctx) })
+}
+
+func (l *link) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
+	return get(ctx, l, memstore.CallHead, func() (int64, error) { return l.Store.Tally(ctx, at) })
+}
+
+func (l *link) Plane(ctx context.Context) (driver.Plane, error) {
+	return get(ctx, l, memstore.CallPlane, func() (driver.Plane, error) { return l.Store.Plane(ctx) })
+}
+
+func (l *link) Writable(ctx context.Context, r driver.Record) error {
+	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Writable(ctx, r) })
+}
+
+func (l *link) Size(ctx context.Context) (int, error) {
+	return get(ctx, l, memstore.CallSize, func() (int, error) { return l.Store.Size(ctx) })
+}
+
+func (l *link) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
+	return l.Store.Follow(ctx, node, func(p driver.Plane) { l.thawed(); see(p) })
+}
+
+func (l *link) History(ctx context.Context) ([]driver.HistoryEntry, error) {
+	return get(ctx, l, memstore.CallHistory, func() ([]driver.HistoryEntry, error) { return l.Store.History(ctx) })
+}
+
+func (l *link) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
+	err = l.do(ctx, memstore.CallLoad, func() (err error) {
+		found, more, err = l.Store.Past(ctx, at, start, limit)
+		return err
+	})
+	return found, more, err
+}
+
+func (l *link) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
+	return get(ctx, l, memstore.CallJoin, func() (driver.Presence, error) {
+		m, err := l.Store.Join(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		return l.presence(m), nil
+	})
+}
+
+func (l *link) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.Term, err error) {
+	err = l.do(ctx, memstore.CallSeclude, func() error {
+		inner, won, err := l.Store.JoinExclusive(ctx, r, planeID)
+		if err != nil {
+			return err
+		}
+		m, t = l.presence(inner), l.term(won)
+		return nil
+	})
+	return m, t, err
+}
+
+func (l *link) Pause(ctx context.Context, p driver.Pause) error {
+	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Pause(ctx, p) })
+}
+
+func (l *link) Resume(ctx context.Context) error {
+	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Resume(ctx) })
+}
+
+func (l *link) Forget(ctx context.Context, node string) error {
+	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Forget(ctx, node) })
+}
+
+// watcher is a stream of a process that may stand still.
+type watcher struct {
+	driver.Watcher
+	link *link
+}
+
+func (w watcher) Next(ctx context.Context) (driver.Batch, error) {
+	w.link.thawed()
+	b, err := w.Watcher.Next(ctx)
+	w.link.thawed()
+	return b, err
+}
+
+// presence is one of a process that may stand still.
+type presence struct {
+	driver.Presence
+	link *link
+	lost chan struct{}
+
+	mu   sync.Mutex // guards the field below
+	left time.Duration
+}
+
+func (l *link) presence(inner driver.Presence) *presence {
+	p := &presence{Presence: inner, link: l, lost: make(chan struct{})}
+	l.tasks.Go(func() {
+		<-inner.Lost()
+		l.thawed()
+		close(p.lost)
+	})
+	return p
+}
+
+func (p *presence) Lost() <-chan struct{} { return p.lost }
+
+// Remaining does not change while the process stands still.
+func (p *presence) Remaining() time.Duration {
+	still := p.link.still()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !still {
+		p.left = p.Presence.Remaining()
+	}
+	return p.left
+}
+
+func (p *presence) Heartbeat() {
+	if !p.link.still() {
+		p.Presence.Heartbeat()
+	}
+}
+
+func (p *presence) Publish(ctx context.Context, r driver.Record) error {
+	return p.link.do(ctx, memstore.CallPublish, func() error { return p.Presence.Publish(ctx, r) })
+}
+
+func (p *presence) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
+	won, err := p.Presence.Campaign(ctx, bid)
+	p.link.thawed()
+	if err != nil {
+		return nil, err
+	}
+	return p.link.term(won), nil
+}
+
+func (p *presence) Leave(ctx context.Context, last *driver.Departed) error {
+	return p.link.do(ctx, memstore.CallLeave, func() error { return p.Presence.Leave(ctx, last) })
+}
+
+// term is one of a process that may stand still.
+type term struct {
+	driver.Term
+	link *link
+	ctx  context.Context
+}
+
+func (l *link) term(inner driver.Term) *term {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(inner.Context()))
+	l.tasks.Go(func() {
+		<-inner.Context().Done()
+		l.thawed()
+		end(context.Cause(inner.Context()))
+	})
+	return &term{Term: inner, link: l, ctx: ctx}
+}
+
+func (t *term) Context() context.Context { return t.ctx }
+
+func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.Term.Commit(ctx, d, base) })
+}
+
+func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
+	return t.link.do(ctx, memstore.CallAnnounce, func() error { return t.Term.Announce(ctx, r, h) })
+}
+
+func (t *term) Publish(ctx context.Context, r driver.Record) error {
+	return t.link.do(ctx, memstore.CallPublish, func() error { return t.Term.Publish(ctx, r) })
+}
+
+func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
+	return get(ctx, t.link, memstore.CallClear, func() (rebind.Revision, error) { return t.Term.Clear(ctx) })
+}
+
+func (t *term) RecordDeparture(ctx context.Context, d driver.Departed) error {
+	return t.link.do(ctx, memstore.CallBury, func() error { return t.Term.RecordDeparture(ctx, d) })
+}
+
+func (t *term) CheckHandover(ctx context.Context, to driver.Member) error {
+	return t.link.do(ctx, memstore.CallPlane, func() error { return t.Term.CheckHandover(ctx, to) })
+}
+
+func (t *term) Offer(ctx context.Context, o *driver.Offer) error {
+	return t.link.do(ctx, memstore.CallOffer, func() error { return t.Term.Offer(ctx, o) })
+}
+
+func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
+	return t.link.do(ctx, memstore.CallPass, func() error { return t.Term.Pass(ctx, to, r) })
+}
+
+func (t *term) Resign(ctx context.Context, r driver.Record) error {
+	return t.link.do(ctx, memstore.CallResign, func() error { return t.Term.Resign(ctx, r) })
+}
