@@ -19,7 +19,7 @@ func TestAnnounce_WritesGoOutBesideItAndAreAnsweredAfterIt(t *testing.T) {
 		a, b := pair(l)
 		var wrote <-chan error
 		l.at("b", memstore.CallAnnounce, 1, func() error {
-			wrote = b.committing(t, "entity/early")
+			wrote = committing(t, b, "entity/early")
 			if r, err := a.Read(); err != nil || r.View.Len() != 1 {
 				t.Errorf("a reads %+v, %v, want what b has written", r, err)
 			}
@@ -46,7 +46,7 @@ func TestAnnounce_ThatNeverComesKeepsNoCaller(t *testing.T) {
 		a, b := pair(l)
 		var wrote <-chan error
 		l.at("b", memstore.CallAnnounce, 1, func() error {
-			wrote = b.committing(t, "entity/early")
+			wrote = committing(t, b, "entity/early")
 			l.server.Cut("b")
 			return rebind.ErrUnavailable
 		})
@@ -80,8 +80,8 @@ func TestAnnounce_StopKeepsNoCaller(t *testing.T) {
 		})
 		a := l.start("a", modes.Auto, func(cfg *coordinator.Config) { cfg.OwnsStore = true })
 		settle()
-		wrote := a.committing(t, "entity/early")
-		if err := a.stop(); err != nil {
+		wrote := committing(t, a, "entity/early")
+		if err := a.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -138,7 +138,7 @@ func TestAnnounce_StoreFillsUpBeforeIt(t *testing.T) {
 		a := l.start("a", modes.Auto)
 		settle()
 		select {
-		case err := <-a.committing(t, "entity/x"):
+		case err := <-committing(t, a, "entity/x"):
 			if !errors.Is(err, driver.ErrStoreFull) {
 				t.Errorf("write = %v, want no room for it", err)
 			}

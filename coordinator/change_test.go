@@ -113,7 +113,7 @@ func TestChangeMode_HotBackupLeadsOnlyByOrder(t *testing.T) {
 		put(t, l.nodes["a"], "entity/x", "1")
 		d := l.start("d", modes.HotBackup)
 		settle()
-		if err := l.nodes["a"].stop(); err != nil {
+		if err := l.nodes["a"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		pass(3 * ttl)
@@ -162,7 +162,7 @@ func TestChangeMode_DemotedMasterIsChosenLastWhateverItsPriority(t *testing.T) {
 		// For the next vacancy its priority counts again.
 		l.start("c", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 1 })
 		settle()
-		_ = l.nodes["b"].stop()
+		_ = l.nodes["b"].Stop()
 		settle()
 		if got := l.master().Status().ID; got != "a" {
 			t.Errorf("%s leads, want a", got)
@@ -237,7 +237,7 @@ func TestStop_HandsOverAtOnce(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fullPlane(l)
 		began := time.Now()
-		if err := l.nodes["a"].stop(); err != nil {
+		if err := l.nodes["a"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -263,7 +263,7 @@ func TestStop_IsBoundedWithoutTheStore(t *testing.T) {
 			fullPlane(l)
 			l.server.Cut(id)
 			began := time.Now()
-			if err := l.nodes[id].stop(); err != nil {
+			if err := l.nodes[id].Stop(); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(began); took > 10*time.Second {
@@ -279,7 +279,7 @@ func TestStop_OfTheOneWhoseStoreItIs(t *testing.T) {
 		settle()
 		l.start("b", modes.HotStandby)
 		settle()
-		if err := a.stop(); err != nil {
+		if err := a.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		p, err := l.nodes["b"].Plane(t.Context())

@@ -16,7 +16,7 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 	clean := func(c *coordinator.Config) { c.Persist = coordinator.PersistClean }
 	comes := map[string]func(t *testing.T, l *lab, y *running){
 		"by a handover": func(t *testing.T, _ *lab, y *running) { _, _ = handover(t, y, "x") },
-		"by a stop":     func(_ *testing.T, _ *lab, y *running) { _ = y.stop() },
+		"by a stop":     func(_ *testing.T, _ *lab, y *running) { _ = y.Stop() },
 		"by a death":    func(_ *testing.T, l *lab, _ *running) { l.kill("y"); pass(3 * ttl) },
 	}
 	for name, come := range comes {
@@ -25,7 +25,7 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 				first := l.start("z", modes.HotBackup)
 				settle()
 				l.pause("z", 0)
-				if err := first.stop(); err != nil {
+				if err := first.Stop(); err != nil {
 					t.Fatal(err)
 				}
 				x := l.start("x", modes.Auto, clean) // alone, and held up by the pause
@@ -39,7 +39,7 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 				put(t, y, "entity/x", "acknowledged")
 				come(t, l, y)
 				settle()
-				if err := x.wait(); !errors.Is(err, driver.ErrRefused) {
+				if err := x.Wait(); !errors.Is(err, driver.ErrRefused) {
 					t.Errorf("x ends with %v, want that it is refused", err)
 				}
 				found, _, err := l.server.Node("observer").Past(t.Context(), l.server.Revision(), "entity/x", 1)
@@ -77,10 +77,10 @@ func TestDisabled_CleanStopIsNoFailure(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		n := l.start("n", modes.Disabled)
 		settle()
-		if err := n.stop(); err != nil {
+		if err := n.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		for _, tr := range n.transitions() {
+		for _, tr := range n.Transitions() {
 			if tr.To == modes.StateFailed {
 				t.Errorf("told %+v", tr)
 			}

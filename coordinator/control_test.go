@@ -258,7 +258,7 @@ func (c *control) restart(id string, n *running) {
 	if busy {
 		return
 	}
-	_ = n.stop()
+	_ = n.Stop()
 	<-time.After(100 * time.Millisecond)
 	c.up(id, modes.Auto)
 	c.mu.Lock()

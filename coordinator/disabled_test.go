@@ -26,7 +26,7 @@ func TestDisabled_LeadsAloneAndKeepsOthersOut(t *testing.T) {
 		l.want(map[string]modes.State{"x": modes.StateMaster})
 		put(t, x, "entity/x", "1")
 		for _, mode := range []modes.Mode{modes.Auto, modes.HotBackup, modes.Disabled} {
-			if err := l.start("y", mode).wait(); !errors.Is(err, driver.ErrExclusive) || !contains(err.Error(), "x") {
+			if err := l.start("y", mode).Wait(); !errors.Is(err, driver.ErrExclusive) || !contains(err.Error(), "x") {
 				t.Errorf("%s beside a disabled node = %v", mode, err)
 			}
 		}
@@ -40,7 +40,7 @@ func TestDisabled_LeadsAloneAndKeepsOthersOut(t *testing.T) {
 			t.Errorf("plane = %+v, %v, want it to show nothing", p, err)
 		}
 		began := time.Now()
-		if err := x.stop(); err != nil {
+		if err := x.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		z := l.start("z", modes.Auto)
@@ -58,7 +58,7 @@ func TestDisabled_IsRefusedWhereOthersLive(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		pair(l)
 		before := l.server.Revision()
-		if err := l.start("x", modes.Disabled).wait(); !errors.Is(err, driver.ErrExclusive) {
+		if err := l.start("x", modes.Disabled).Wait(); !errors.Is(err, driver.ErrExclusive) {
 			t.Errorf("disabled among others = %v", err)
 		}
 		if now := l.server.Revision(); now != before {

@@ -218,7 +218,7 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 		l.start("a", modes.Auto)
 		settle()
 		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
-		l.wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
+		l.plane.Wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
 		l.start("b", modes.HotBackup)
 		settle()
 		held.Store(true)
@@ -238,7 +238,7 @@ func TestNode_RecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 func TestNode_MastersRecordDeletedUnseenIsPublishedAgain(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		held, letGo := new(atomic.Bool), make(chan struct{}, 1)
-		l.wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
+		l.plane.Wrap = func(id string, s driver.Store) driver.Store { return blind{s, held, letGo} }
 		a := l.start("a", modes.Auto)
 		settle()
 		held.Store(true)
@@ -346,7 +346,7 @@ func TestNode_ColdStandbyLoadsBeforeItLeads(t *testing.T) {
 			t.Fatalf("states = %v", l.states())
 		}
 		var seen []modes.State
-		for _, tr := range b.transitions() {
+		for _, tr := range b.Transitions() {
 			seen = append(seen, tr.To)
 		}
 		want := []modes.State{modes.StateStandby, modes.StateInitializing, modes.StateMaster}

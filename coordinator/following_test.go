@@ -33,7 +33,7 @@ func TestNode_SaysHowItsLoadGoes(t *testing.T) {
 			l.server.Put(rebind.Name(fmt.Sprintf("entity/%03d", i)), rebind.Content{}, "")
 		}
 		core, logs := observer.New(zapcore.InfoLevel)
-		l.wrap = func(_ string, s driver.Store) driver.Store { return slowStore{s} }
+		l.plane.Wrap = func(_ string, s driver.Store) driver.Store { return slowStore{s} }
 		l.start("a", modes.HotBackup, func(cfg *coordinator.Config) { cfg.Logger = zap.New(core) })
 		pass(10 * time.Second)
 		l.want(map[string]modes.State{"a": modes.StateHotBackup})

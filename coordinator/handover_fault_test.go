@@ -175,7 +175,7 @@ func TestHandover_ColdTargetLoadsOnce(t *testing.T) {
 }
 
 // committing has a write under way and returns where its outcome comes.
-func (r *running) committing(t *testing.T, name string) <-chan error {
+func committing(t *testing.T, r *running, name string) <-chan error {
 	wrote := make(chan error, 1)
 	go func() {
 		_, err := r.Commit(t.Context(), write(name))
@@ -192,7 +192,7 @@ func TestHandover_SettlesWhatIsUnderWay(t *testing.T) {
 			<-time.After(500 * time.Millisecond)
 			return nil
 		})
-		wrote := a.committing(t, "entity/slow")
+		wrote := committing(t, a, "entity/slow")
 		if _, err := handover(t, a, "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestHandover_TargetHasTheWriteThatCameAfterTheOffer(t *testing.T) {
 			l.server.Stall("b", true)
 			return nil
 		})
-		wrote := a.committing(t, "entity/late")
+		wrote := committing(t, a, "entity/late")
 		if _, err := handover(t, a, "b"); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("handover = %v, want it undone: b does not have the last write", err)
 		}

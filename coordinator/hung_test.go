@@ -140,10 +140,10 @@ func TestNode_HungCampaignGivesWay(t *testing.T) {
 		l.start("a", modes.Auto)
 		settle()
 		letGo := make(chan struct{})
-		l.wrap = func(id string, s driver.Store) driver.Store { return deaf{s, letGo} }
+		l.plane.Wrap = func(id string, s driver.Store) driver.Store { return deaf{s, letGo} }
 		b := l.start("b", modes.HotStandby, func(c *coordinator.Config) { c.Priority = 1 })
 		settle()
-		l.wrap = nil
+		l.plane.Wrap = nil
 		c := l.start("c", modes.HotStandby)
 		settle()
 		l.server.Revoke("a")

@@ -31,7 +31,7 @@ func TestPlaneID_OtherOrNewerIsRefusedWithNothingWritten(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
 				l.server.SetMeta(c.id, c.format)
 				before := l.server.Revision()
-				err := l.start("a", mode, belongs("mine")).wait()
+				err := l.start("a", mode, belongs("mine")).Wait()
 				if !errors.Is(err, coordinator.ErrForeignPlane) {
 					t.Errorf("%s, mode %s: %v, want ErrForeignPlane", name, mode, err)
 				}
@@ -100,7 +100,7 @@ func TestPlaneID_ThatIsDeletedIsWrittenBackByTheNextTerm(t *testing.T) {
 func TestPersistRebind_WantsState(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		before := l.server.Revision()
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistRebind)).wait(); !errors.Is(err, coordinator.ErrNoState) {
+		if err := l.start("a", modes.Auto, persist(coordinator.PersistRebind)).Wait(); !errors.Is(err, coordinator.ErrNoState) {
 			t.Errorf("rebind to nothing = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
@@ -146,14 +146,14 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 		settle()
 		l.server.Put("entity/x", rebind.Content{}, "")
 		before := l.server.Revision()
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).wait(); !errors.Is(err, driver.ErrRefused) {
+		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).Wait(); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("clean among others = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
 			t.Errorf("revision %d became %d", before, now)
 		}
 		// One that comes between the look and the term is noticed as well.
-		_ = backup.stop()
+		_ = backup.Stop()
 		looked, came := make(chan struct{}), make(chan struct{})
 		l.at("a", memstore.CallCampaign, 1, func() error {
 			close(looked)
@@ -165,7 +165,7 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 		late := l.start("e", modes.HotBackup)
 		settle()
 		close(came)
-		if err := cleaning.wait(); !errors.Is(err, driver.ErrRefused) {
+		if err := cleaning.Wait(); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("clean beside one that came late = %v", err)
 		}
 		if r, err := late.Read(); err != nil || r.View.Len() != 1 {

@@ -26,10 +26,10 @@ func TestListener_HearsEachStateOnceAndInOrder(t *testing.T) {
 		if _, err := handover(t, l.nodes["a"], "c"); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.stop(); err != nil {
+		if err := c.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		heard := c.transitions()
+		heard := c.Transitions()
 		states := []modes.State{modes.StateInitializing}
 		for i, tr := range heard {
 			if tr.From != states[i] || tr.From == tr.To {
@@ -119,7 +119,7 @@ func TestListener_ThatIsSlowHurtsNobody(t *testing.T) {
 			t.Errorf("heard %v in the end, want %v", heard, want)
 		}
 		began := time.Now()
-		if err := a.stop(); err != nil || time.Since(began) > 10*time.Second {
+		if err := a.Stop(); err != nil || time.Since(began) > 10*time.Second {
 			t.Errorf("stop = %v after %s", err, time.Since(began))
 		}
 		pass(2 * time.Minute)

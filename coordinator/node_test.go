@@ -69,7 +69,7 @@ func TestNode_ManyAtOnceGiveOneMaster(t *testing.T) {
 func TestNode_RefusesToStartWhereItsModeDoesNotAllow(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		for _, mode := range []modes.Mode{modes.Standby, modes.HotStandby} {
-			if err := l.start("x-"+mode.String(), mode).wait(); !errors.Is(err, coordinator.ErrNoMaster) {
+			if err := l.start("x-"+mode.String(), mode).Wait(); !errors.Is(err, coordinator.ErrNoMaster) {
 				t.Errorf("%s without a master: %v, want ErrNoMaster", mode, err)
 			}
 		}
@@ -83,7 +83,7 @@ func TestNode_RefusesToStartWhereItsModeDoesNotAllow(t *testing.T) {
 		if l.states()["m"] != modes.StateMaster || l.states()["w"] != modes.StateHotStandby {
 			t.Errorf("states = %v", l.states())
 		}
-		err := l.start("n", modes.Master).wait()
+		err := l.start("n", modes.Master).Wait()
 		var exists *coordinator.MasterExistsError
 		if !errors.As(err, &exists) || exists.Master != "m" {
 			t.Errorf("second master: %v, want a refusal that names m", err)
@@ -98,7 +98,7 @@ func TestNode_WaitForMasterEnds(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		began := time.Now()
 		n := l.start("w", modes.Standby, func(c *coordinator.Config) { c.WaitForMaster = 5 * time.Second })
-		if err := n.wait(); !errors.Is(err, coordinator.ErrNoMaster) {
+		if err := n.Wait(); !errors.Is(err, coordinator.ErrNoMaster) {
 			t.Fatalf("Run = %v, want ErrNoMaster", err)
 		}
 		if waited := time.Since(began); waited < 5*time.Second || waited > 7*time.Second {
@@ -138,7 +138,7 @@ func TestNode_HotBackupStaysOutOfTheElection(t *testing.T) {
 		if err != nil || b.Candidacy == 0 || c.Candidacy != 0 {
 			t.Errorf("b = %+v, c = %+v, %v, want b in the election alone", b, c, err)
 		}
-		_ = backup.stop() // did it stand, it would be elected once the others stop
+		_ = backup.Stop() // did it stand, it would be elected once the others stop
 	})
 }
 
@@ -150,7 +150,7 @@ func TestNode_TakenIDIsRefusedWhileItsHolderLives(t *testing.T) {
 		second := l.start("a", modes.Auto, func(c *coordinator.Config) {
 			c.StillAlive = func(_ context.Context, r driver.Record) bool { asked = r; return true }
 		})
-		if err := second.wait(); !errors.Is(err, driver.ErrNodeTaken) {
+		if err := second.Wait(); !errors.Is(err, driver.ErrNodeTaken) {
 			t.Errorf("second process = %v, want ErrNodeTaken", err)
 		}
 		if asked.Instance != first.Status().Instance {
@@ -159,7 +159,7 @@ func TestNode_TakenIDIsRefusedWhileItsHolderLives(t *testing.T) {
 		if s := first.Status().State; s != modes.StateMaster {
 			t.Errorf("first is %s, want it undisturbed", s)
 		}
-		_ = first.stop()
+		_ = first.Stop()
 	})
 }
 
@@ -177,8 +177,8 @@ func TestNode_TakenIDIsHadOnceTheRecordLapses(t *testing.T) {
 			t.Errorf("led after %s, want within the TTL and a little", took)
 		}
 		l.server.Heal("a")
-		_ = dead.stop()
-		_ = next.stop()
+		_ = dead.Stop()
+		_ = next.Stop()
 	})
 }
 
@@ -186,12 +186,12 @@ func TestNode_TransitionsAreTold(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		n := l.start("a", modes.Auto)
 		settle()
-		if err := n.stop(); err != nil {
+		if err := n.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		want := "[INITIALIZING>HOT_STANDBY HOT_STANDBY>MASTER MASTER>HOT_STANDBY HOT_STANDBY>TERMINATED]"
 		var got []string
-		for _, tr := range n.transitions() {
+		for _, tr := range n.Transitions() {
 			got = append(got, fmt.Sprintf("%s>%s", tr.From, tr.To))
 		}
 		if fmt.Sprint(got) != want {
@@ -217,7 +217,7 @@ func TestNode_ObserverThatPanicsOrHangsHurtsNobody(t *testing.T) {
 		})
 		settle()
 		l.want(map[string]modes.State{"a": modes.StateMaster, "b": modes.StateHotStandby})
-		if err := l.nodes["b"].stop(); err != nil {
+		if err := l.nodes["b"].Stop(); err != nil {
 			t.Errorf("stop = %v", err)
 		}
 	})

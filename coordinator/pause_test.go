@@ -73,7 +73,7 @@ func TestPause_CleanStopHandsNothingOver(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		pair(l)
 		l.pause("a", 0)
-		if err := l.nodes["a"].stop(); err != nil {
+		if err := l.nodes["a"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		pass(3 * ttl)
@@ -155,7 +155,7 @@ func (l *lab) left() map[string]driver.Departed {
 func TestLeft_NodesThatStopAndVanishAreRemembered(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fullPlane(l)
-		if err := l.nodes["d"].stop(); err != nil {
+		if err := l.nodes["d"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		l.kill("c")
@@ -185,7 +185,7 @@ func TestLeft_NodesThatStopAndVanishAreRemembered(t *testing.T) {
 func TestLeft_MasterThatStopsWasMaster(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		pair(l)
-		if err := l.nodes["a"].stop(); err != nil {
+		if err := l.nodes["a"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		settle()

@@ -4,17 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
-
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest"
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -24,10 +20,13 @@ const ttl = 6 * time.Second
 // lab is a plane of nodes on an in-memory store, in virtual time.
 type lab struct {
 	t      *testing.T
+	plane  *coordtest.Plane
 	server *memstore.Server
-	nodes  map[string]*running
-	wrap   func(connection string, s driver.Store) driver.Store // or nil
+	nodes  map[string]*running // by the name of their connection
 }
+
+// running is a node at work.
+type running = coordtest.Node
 
 // master returns the one node that is MASTER.
 func (l *lab) master() *running {
@@ -47,40 +46,13 @@ func (l *lab) master() *running {
 	return found
 }
 
-// running is a node at work.
-type running struct {
-	*coordinator.Node
-	stop func() error // ends it and returns what Run returned
-	wait func() error // returns what Run returned
-
-	mu  sync.Mutex // guards the field below
-	saw []coordinator.Transition
-}
-
-func (r *running) transitions() []coordinator.Transition {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]coordinator.Transition(nil), r.saw...)
-}
-
 // inLab runs a test in a bubble of virtual time.
 func inLab(t *testing.T, test func(t *testing.T, l *lab)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, server: memstore.New(ttl), nodes: make(map[string]*running)}
-		defer l.close() // not a clean-up: those run outside the bubble
-		test(t, l)
+		server := memstore.New(ttl)
+		test(t, &lab{t: t, plane: coordtest.On(t, coordtest.Memory(server)), server: server, nodes: make(map[string]*running)})
 	})
-}
-
-func (l *lab) close() {
-	for id := range l.nodes {
-		l.server.Heal(id)
-	}
-	for _, n := range l.nodes {
-		_ = n.stop()
-	}
-	l.server.Close()
 }
 
 // start runs a node; change adjusts its configuration.
@@ -92,35 +64,12 @@ func (l *lab) start(id string, mode modes.Mode, change ...func(*coordinator.Conf
 // startAs runs a node that reaches the store by a connection of its own.
 func (l *lab) startAs(id, connection string, mode modes.Mode, change ...func(*coordinator.Config)) *running {
 	l.t.Helper()
-	r := &running{}
-	cfg := coordinator.Config{
-		ID: id, Plane: "p", URI: "http://" + id, Version: "1.0.0", Mode: mode,
-		Logger: zaptest.NewLogger(l.t, zaptest.Level(zap.InfoLevel)),
-		Observe: func(t coordinator.Transition) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.saw = append(r.saw, t)
-		},
-	}
+	cfg := coordinator.Config{ID: id, Mode: mode, Observe: func(coordinator.Transition) {}}
 	for _, c := range change {
 		c(&cfg)
 	}
-	var store driver.Store = l.server.Node(connection)
-	if l.wrap != nil {
-		store = l.wrap(connection, store)
-	}
-	n, err := coordinator.New(cfg, store)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	r.Node = n
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- n.Run(ctx) }()
-	r.wait = sync.OnceValue(func() error { return <-done })
-	r.stop = func() error { cancel(); return r.wait() }
-	l.nodes[connection] = r
-	return r
+	l.nodes[connection] = l.plane.StartAs(connection, cfg)
+	return l.nodes[connection]
 }
 
 // pass lets virtual time pass, and everything happen that happens in it.

@@ -106,7 +106,7 @@ func TestProgram_HasReturnedBeforeTheNextTermBegins(t *testing.T) {
 	ways := map[string]func(t *testing.T, a *running) error{
 		"handover": func(t *testing.T, a *running) error { _, err := handover(t, a, "b"); return err },
 		"demotion": func(t *testing.T, a *running) error { _, err := changeMode(t, a, modes.HotBackup); return err },
-		"stop":     func(_ *testing.T, a *running) error { return a.stop() },
+		"stop":     func(_ *testing.T, a *running) error { return a.Stop() },
 	}
 	for name, giveUp := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestProgram_ThatDoesNotReturnKeepsItsNodeOutOfTheElection(t *testing.T) {
 		l.server.Revoke("a")
 		pass(ttl)
 		l.want(map[string]modes.State{"a": modes.StateHotStandby, "b": modes.StateMaster})
-		_ = l.nodes["b"].stop()
+		_ = l.nodes["b"].Stop()
 		pass(2 * ttl)
 		if s := a.Status(); s.State == modes.StateMaster || s.InElection {
 			t.Errorf("a is %s, in the election: %t, while its old program runs", s.State, s.InElection)

@@ -71,7 +71,7 @@ func (w *watched) seen() (followed string, reads int) {
 // watchAll has the stores of all nodes watched.
 func (l *lab) watchAll(size int, slow time.Duration) map[string]*watched {
 	all := make(map[string]*watched)
-	l.wrap = func(connection string, s driver.Store) driver.Store {
+	l.plane.Wrap = func(connection string, s driver.Store) driver.Store {
 		all[connection] = &watched{Store: s, size: size, slow: slow}
 		return all[connection]
 	}
@@ -150,7 +150,7 @@ func TestScope_IsNotWaitedForByAPromotion(t *testing.T) {
 			return nil
 		})
 		l.pause("a", 0) // so that it hands nothing over
-		if err := a.stop(); err != nil {
+		if err := a.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		l.resume("b")
@@ -199,7 +199,7 @@ func TestCachedPlane_ShowsTheOthersSoon(t *testing.T) {
 		if next, _ := policy.Next(b.CachedPlane()); next != "b" {
 			t.Errorf("b would name %q as the next, want itself", next)
 		}
-		if err := l.nodes["c"].stop(); err != nil {
+		if err := l.nodes["c"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		pass(soon)
@@ -257,7 +257,7 @@ func TestLeft_TwoThatVanishAtOnce(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		fullPlane(l)
 		pass(soon)
-		if err := l.nodes["d"].stop(); err != nil {
+		if err := l.nodes["d"].Stop(); err != nil {
 			t.Fatal(err)
 		}
 		l.kill("c")

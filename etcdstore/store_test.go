@@ -296,7 +296,5 @@ func (l *lab) eventually(what string, ok func() bool) {
 var prefixOption = clientv3.WithPrefix()
 
 func TestContract(t *testing.T) {
-	for _, c := range storetest.Cases() {
-		t.Run(c.Name, func(t *testing.T) { c.Run(t, newLab(t)) })
-	}
+	storetest.Test(t, func(t *testing.T) storetest.Lab { return newLab(t) })
 }

@@ -3,6 +3,7 @@ package coordtest_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,11 +14,10 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest"
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest/etcdtest"
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // soon is enough for everything that waits for no lease.
 const soon = 5 * time.Second
@@ -127,11 +127,13 @@ func TestNode_Freeze(t *testing.T) {
 		if s := a.State(); s != modes.StateMaster {
 			t.Errorf("a is %s: it has noticed something while it stood still", s)
 		}
-		late := make(chan error, 1)
-		go func() { late <- put(a, "entity/x", "late") }()
+		var writing sync.WaitGroup
+		var late error
+		writing.Go(func() { late = put(a, "entity/x", "late") })
 		p.Pass(100 * time.Millisecond)
 		a.Thaw()
-		if err := <-late; err == nil {
+		writing.Wait()
+		if late == nil {
 			t.Error("what a frozen master writes late is stored")
 		}
 		a.AwaitState(modes.StateHotStandby, p.TTL()+soon)
@@ -223,8 +225,8 @@ func TestNode_DelayAnswer(t *testing.T) {
 func TestNode_OnCall(t *testing.T) {
 	onEach(t, func(t *testing.T, p *coordtest.Plane) {
 		a, _ := pair(p)
-		a.OnCall(memstore.CallCommit, func() error { return rebind.ErrStoreFull })
-		if err := put(a, "entity/x", "1"); !errors.Is(err, rebind.ErrStoreFull) {
+		a.OnCall(memstore.CallCommit, func() error { return driver.ErrStoreFull })
+		if err := put(a, "entity/x", "1"); !errors.Is(err, driver.ErrStoreFull) {
 			t.Errorf("put = %v, want ErrStoreFull", err)
 		}
 		a.OnCall(memstore.CallCommit, nil)
@@ -240,7 +242,7 @@ func TestPlane_Fill(t *testing.T) {
 	onEach(t, func(t *testing.T, p *coordtest.Plane) {
 		a, _ := pair(p)
 		p.Fill(true)
-		if err := put(a, "entity/x", "1"); !errors.Is(err, rebind.ErrStoreFull) {
+		if err := put(a, "entity/x", "1"); !errors.Is(err, driver.ErrStoreFull) {
 			t.Errorf("put = %v, want ErrStoreFull", err)
 		}
 		p.Fill(false)

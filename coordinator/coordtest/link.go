@@ -11,9 +11,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// link is what one process has of a store: every call and every answer passes it. It
+// faultyStore is what one process has of a store: every call and every answer passes it. It
 // works on any store.
-type link struct {
+type faultyStore struct {
 	driver.Store
 	tasks sync.WaitGroup // goroutines that end with what they follow
 
@@ -30,18 +30,18 @@ type answer struct {
 	late time.Duration
 }
 
-func newLink(s driver.Store) *link {
-	return &link{Store: s, hooks: make(map[memstore.Call]func() error), answers: make(map[memstore.Call]answer)}
+func newFaultyStore(s driver.Store) *faultyStore {
+	return &faultyStore{Store: s, hooks: make(map[memstore.Call]func() error), answers: make(map[memstore.Call]answer)}
 }
 
-func (l *link) kill() {
+func (l *faultyStore) kill() {
 	l.thaw()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.killed = true
 }
 
-func (l *link) freeze() {
+func (l *faultyStore) freeze() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.frozen == nil {
@@ -50,7 +50,7 @@ func (l *link) freeze() {
 }
 
 // thaw ends freeze and reports whether there was anything to end.
-func (l *link) thaw() bool {
+func (l *faultyStore) thaw() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.frozen == nil {
@@ -61,13 +61,13 @@ func (l *link) thaw() bool {
 	return true
 }
 
-func (l *link) onCall(call memstore.Call, f func() error) {
+func (l *faultyStore) onCall(call memstore.Call, f func() error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hooks[call] = f
 }
 
-func (l *link) answerOnce(call memstore.Call, a answer) {
+func (l *faultyStore) answerOnce(call memstore.Call, a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.answers[call] = a
@@ -75,7 +75,7 @@ func (l *link) answerOnce(call memstore.Call, a answer) {
 
 // thawed waits until the process runs. It heeds no context: a process that stands still
 // does not either.
-func (l *link) thawed() {
+func (l *faultyStore) thawed() {
 	for {
 		l.mu.Lock()
 		frozen := l.frozen
@@ -88,14 +88,14 @@ func (l *link) thawed() {
 }
 
 // still reports whether the process stands still.
-func (l *link) still() bool {
+func (l *faultyStore) still() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.frozen != nil
 }
 
 // ask is called before a call takes effect, and returns why it must not.
-func (l *link) ask(call memstore.Call) error {
+func (l *faultyStore) ask(call memstore.Call) error {
 	l.thawed()
 	l.mu.Lock()
 	killed, hook := l.killed, l.hooks[call]
@@ -110,7 +110,7 @@ func (l *link) ask(call memstore.Call) error {
 }
 
 // hear is called when a call has returned err, and returns what the node is told.
-func (l *link) hear(ctx context.Context, call memstore.Call, err error) error {
+func (l *faultyStore) hear(ctx context.Context, call memstore.Call, err error) error {
 	l.mu.Lock()
 	a, ok := l.answers[call]
 	if err == nil {
@@ -138,7 +138,7 @@ func (a answer) wait(ctx context.Context) error {
 }
 
 // do makes a call that returns nothing but an error.
-func (l *link) do(ctx context.Context, call memstore.Call, f func() error) error {
+func (l *faultyStore) do(ctx context.Context, call memstore.Call, f func() error) error {
 	if err := l.ask(call); err != nil {
 		return err
 	}
@@ -146,53 +146,66 @@ func (l *link) do(ctx context.Context, call memstore.Call, f func() error) error
 }
 
 // get makes a call that returns something.
-func get[T any](ctx context.Context, l *link, call memstore.Call, f func() (T, error)) (T, error) {
+func get[T any](ctx context.Context, l *faultyStore, call memstore.Call, f func() (T, error)) (T, error) {
 	var got T
 	err := l.do(ctx, call, func() (err error) { got, err = f(); return err })
 	return got, err
 }
 
-// The calls of a store, in the order of [driver.Store].
-
-func (l *link) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
+// Load reads all, each page only while the process runs.
+func (l *faultyStore) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
 	return get(ctx, l, memstore.CallLoad, func() (rebind.Revision, error) {
 		return l.Store.Load(ctx, func(p driver.Page) error { l.thawed(); return page(p) })
 	})
 }
 
-func (l *link) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
-	return watcher{l.Store.Watch(ctx, after), l}
+// Watch opens a stream that brings nothing while the process stands still.
+func (l *faultyStore) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
+	return faultyWatcher{l.Store.Watch(ctx, after), l}
 }
 
-func (l *link) Head(ctx context.Context) (rebind.Revision, error) {
+// Head reads the revision.
+func (l *faultyStore) Head(ctx context.Context) (rebind.Revision, error) {
 	return get(ctx, l, memstore.CallHead, func() (rebind.Revision, error) { return l.Store.Head(ctx) })
 }
 
-func (l *link) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
+// Tally counts.
+func (l *faultyStore) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
 	return get(ctx, l, memstore.CallHead, func() (int64, error) { return l.Store.Tally(ctx, at) })
 }
 
-func (l *link) Plane(ctx context.Context) (driver.Plane, error) {
+// Plane reads the plane.
+func (l *faultyStore) Plane(ctx context.Context) (driver.Plane, error) {
 	return get(ctx, l, memstore.CallPlane, func() (driver.Plane, error) { return l.Store.Plane(ctx) })
 }
 
-func (l *link) Writable(ctx context.Context, r driver.Record) error {
+// Writable asks whether writes are taken.
+func (l *faultyStore) Writable(ctx context.Context, r driver.Record) error {
 	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Writable(ctx, r) })
 }
 
-func (l *link) Size(ctx context.Context) (int, error) {
+// Size counts the nodes.
+func (l *faultyStore) Size(ctx context.Context) (int, error) {
 	return get(ctx, l, memstore.CallSize, func() (int, error) { return l.Store.Size(ctx) })
 }
 
-func (l *link) Follow(ctx context.Context, node string, see func(driver.Plane)) error {
-	return l.Store.Follow(ctx, node, func(p driver.Plane) { l.thawed(); see(p) })
+// Follow shows the plane while the process runs.
+func (l *faultyStore) Follow(ctx context.Context, see func(driver.Plane)) error {
+	return l.Store.Follow(ctx, func(p driver.Plane) { l.thawed(); see(p) })
 }
 
-func (l *link) History(ctx context.Context) ([]driver.HistoryEntry, error) {
+// FollowNear shows what concerns a node while the process runs.
+func (l *faultyStore) FollowNear(ctx context.Context, node string, see func(driver.NearPlane)) error {
+	return l.Store.FollowNear(ctx, node, func(p driver.NearPlane) { l.thawed(); see(p) })
+}
+
+// History reads the history.
+func (l *faultyStore) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	return get(ctx, l, memstore.CallHistory, func() ([]driver.HistoryEntry, error) { return l.Store.History(ctx) })
 }
 
-func (l *link) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
+// Past reads the past.
+func (l *faultyStore) Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error) {
 	err = l.do(ctx, memstore.CallLoad, func() (err error) {
 		found, more, err = l.Store.Past(ctx, at, start, limit)
 		return err
@@ -200,7 +213,8 @@ func (l *link) Past(ctx context.Context, at rebind.Revision, start rebind.Name, 
 	return found, more, err
 }
 
-func (l *link) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
+// Join joins with a presence that has the same faults.
+func (l *faultyStore) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	return get(ctx, l, memstore.CallJoin, func() (driver.Presence, error) {
 		m, err := l.Store.Join(ctx, r)
 		if err != nil {
@@ -210,7 +224,8 @@ func (l *link) Join(ctx context.Context, r driver.Record) (driver.Presence, erro
 	})
 }
 
-func (l *link) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.Term, err error) {
+// JoinExclusive takes the plane, with a presence and a term that have the same faults.
+func (l *faultyStore) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.Term, err error) {
 	err = l.do(ctx, memstore.CallSeclude, func() error {
 		inner, won, err := l.Store.JoinExclusive(ctx, r, planeID)
 		if err != nil {
@@ -222,43 +237,47 @@ func (l *link) JoinExclusive(ctx context.Context, r driver.Record, planeID strin
 	return m, t, err
 }
 
-func (l *link) Pause(ctx context.Context, p driver.Pause) error {
+// Pause puts a pause in force.
+func (l *faultyStore) Pause(ctx context.Context, p driver.Pause) error {
 	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Pause(ctx, p) })
 }
 
-func (l *link) Resume(ctx context.Context) error {
+// Resume ends a pause.
+func (l *faultyStore) Resume(ctx context.Context) error {
 	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Resume(ctx) })
 }
 
-func (l *link) Forget(ctx context.Context, node string) error {
+// Forget forgets a node.
+func (l *faultyStore) Forget(ctx context.Context, node string) error {
 	return l.do(ctx, memstore.CallOperate, func() error { return l.Store.Forget(ctx, node) })
 }
 
-// watcher is a stream of a process that may stand still.
-type watcher struct {
+// faultyWatcher is a stream of a process that may stand still.
+type faultyWatcher struct {
 	driver.Watcher
-	link *link
+	link *faultyStore
 }
 
-func (w watcher) Next(ctx context.Context) (driver.Batch, error) {
+// Next brings a batch while the process runs.
+func (w faultyWatcher) Next(ctx context.Context) (driver.Batch, error) {
 	w.link.thawed()
 	b, err := w.Watcher.Next(ctx)
 	w.link.thawed()
 	return b, err
 }
 
-// presence is one of a process that may stand still.
-type presence struct {
+// faultyPresence is one of a process that may stand still.
+type faultyPresence struct {
 	driver.Presence
-	link *link
+	link *faultyStore
 	lost chan struct{}
 
 	mu   sync.Mutex // guards the field below
 	left time.Duration
 }
 
-func (l *link) presence(inner driver.Presence) *presence {
-	p := &presence{Presence: inner, link: l, lost: make(chan struct{})}
+func (l *faultyStore) presence(inner driver.Presence) *faultyPresence {
+	p := &faultyPresence{Presence: inner, link: l, lost: make(chan struct{})}
 	l.tasks.Go(func() {
 		<-inner.Lost()
 		l.thawed()
@@ -267,10 +286,11 @@ func (l *link) presence(inner driver.Presence) *presence {
 	return p
 }
 
-func (p *presence) Lost() <-chan struct{} { return p.lost }
+// Lost is closed when a process that runs learns of the loss.
+func (p *faultyPresence) Lost() <-chan struct{} { return p.lost }
 
 // Remaining does not change while the process stands still.
-func (p *presence) Remaining() time.Duration {
+func (p *faultyPresence) Remaining() time.Duration {
 	still := p.link.still()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -280,17 +300,20 @@ func (p *presence) Remaining() time.Duration {
 	return p.left
 }
 
-func (p *presence) Heartbeat() {
+// Heartbeat is given by a process that runs.
+func (p *faultyPresence) Heartbeat() {
 	if !p.link.still() {
 		p.Presence.Heartbeat()
 	}
 }
 
-func (p *presence) Publish(ctx context.Context, r driver.Record) error {
+// Publish replaces the record.
+func (p *faultyPresence) Publish(ctx context.Context, r driver.Record) error {
 	return p.link.do(ctx, memstore.CallPublish, func() error { return p.Presence.Publish(ctx, r) })
 }
 
-func (p *presence) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
+// Campaign stands for election and returns a term that has the same faults.
+func (p *faultyPresence) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
 	won, err := p.Presence.Campaign(ctx, bid)
 	p.link.thawed()
 	if err != nil {
@@ -299,61 +322,72 @@ func (p *presence) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, e
 	return p.link.term(won), nil
 }
 
-func (p *presence) Leave(ctx context.Context, last *driver.Departed) error {
+// Leave leaves the plane.
+func (p *faultyPresence) Leave(ctx context.Context, last *driver.Departed) error {
 	return p.link.do(ctx, memstore.CallLeave, func() error { return p.Presence.Leave(ctx, last) })
 }
 
-// term is one of a process that may stand still.
-type term struct {
+// faultyTerm is one of a process that may stand still.
+type faultyTerm struct {
 	driver.Term
-	link *link
+	link *faultyStore
 	ctx  context.Context
 }
 
-func (l *link) term(inner driver.Term) *term {
+func (l *faultyStore) term(inner driver.Term) *faultyTerm {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(inner.Context()))
 	l.tasks.Go(func() {
 		<-inner.Context().Done()
 		l.thawed()
 		end(context.Cause(inner.Context()))
 	})
-	return &term{Term: inner, link: l, ctx: ctx}
+	return &faultyTerm{Term: inner, link: l, ctx: ctx}
 }
 
-func (t *term) Context() context.Context { return t.ctx }
+// Context ends when a process that runs learns that the term is over.
+func (t *faultyTerm) Context() context.Context { return t.ctx }
 
-func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+// Commit writes a delta.
+func (t *faultyTerm) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
 	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.Term.Commit(ctx, d, base) })
 }
 
-func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
+// Announce announces the master.
+func (t *faultyTerm) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
 	return t.link.do(ctx, memstore.CallAnnounce, func() error { return t.Term.Announce(ctx, r, h) })
 }
 
-func (t *term) Publish(ctx context.Context, r driver.Record) error {
+// Publish replaces the record.
+func (t *faultyTerm) Publish(ctx context.Context, r driver.Record) error {
 	return t.link.do(ctx, memstore.CallPublish, func() error { return t.Term.Publish(ctx, r) })
 }
 
-func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
+// Clear deletes all mementos.
+func (t *faultyTerm) Clear(ctx context.Context) (rebind.Revision, error) {
 	return get(ctx, t.link, memstore.CallClear, func() (rebind.Revision, error) { return t.Term.Clear(ctx) })
 }
 
-func (t *term) RecordDeparture(ctx context.Context, d driver.Departed) error {
+// RecordDeparture keeps what is known of a node that vanished.
+func (t *faultyTerm) RecordDeparture(ctx context.Context, d driver.Departed) error {
 	return t.link.do(ctx, memstore.CallBury, func() error { return t.Term.RecordDeparture(ctx, d) })
 }
 
-func (t *term) CheckHandover(ctx context.Context, to driver.Member) error {
+// CheckHandover asks whether a handover may be made.
+func (t *faultyTerm) CheckHandover(ctx context.Context, to driver.Member) error {
 	return t.link.do(ctx, memstore.CallPlane, func() error { return t.Term.CheckHandover(ctx, to) })
 }
 
-func (t *term) Offer(ctx context.Context, o *driver.Offer) error {
+// Offer offers the term, or withdraws that.
+func (t *faultyTerm) Offer(ctx context.Context, o *driver.Offer) error {
 	return t.link.do(ctx, memstore.CallOffer, func() error { return t.Term.Offer(ctx, o) })
 }
 
-func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
+// Pass gives the term to another candidate.
+func (t *faultyTerm) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
 	return t.link.do(ctx, memstore.CallPass, func() error { return t.Term.Pass(ctx, to, r) })
 }
 
-func (t *term) Resign(ctx context.Context, r driver.Record) error {
+// Resign gives the term up.
+func (t *faultyTerm) Resign(ctx context.Context, r driver.Record) error {
 	return t.link.do(ctx, memstore.CallResign, func() error { return t.Term.Resign(ctx, r) })
 }

@@ -22,10 +22,10 @@ type Node struct {
 	plane      *Plane
 	name       string
 	connection string
-	link       *link
+	link       *faultyStore
 	cancel     context.CancelFunc
 	wait       func() error
-	dead       bool // was killed or has been stopped
+	killed     bool
 
 	mu   sync.Mutex // guards the field below
 	seen []coordinator.Transition
@@ -38,9 +38,7 @@ func (n *Node) Name() string { return n.name }
 // returned. It blocks until then.
 func (n *Node) Stop() error {
 	n.cancel()
-	err := n.Wait()
-	n.dead = true
-	return err
+	return n.Wait()
 }
 
 // Wait waits until the node ends by itself, and returns what Run returned.
@@ -51,7 +49,7 @@ func (n *Node) Wait() error { return n.wait() }
 // ends, since goroutines cannot be killed; the program can write nothing more. It does
 // not block.
 func (n *Node) Kill() {
-	n.dead = true
+	n.killed = true
 	n.plane.store.Cut(n.connection, true)
 	n.link.kill()
 	n.cancel()
@@ -68,7 +66,7 @@ func (n *Node) Freeze() {
 
 // Thaw ends [Node.Freeze].
 func (n *Node) Thaw() {
-	if n.link.thaw() && !n.dead {
+	if n.link.thaw() && !n.killed {
 		n.plane.store.Cut(n.connection, false)
 	}
 }
@@ -80,7 +78,7 @@ func (n *Node) Partition() { n.plane.store.Cut(n.connection, true) }
 
 // Heal ends [Node.Partition].
 func (n *Node) Heal() {
-	if !n.dead {
+	if !n.killed {
 		n.plane.store.Cut(n.connection, false)
 	}
 }

@@ -3,7 +3,6 @@ package coordtest
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,7 +36,7 @@ type Plane struct {
 
 // Backend is a store that planes of a test run on. A connection is that of one process.
 type Backend interface {
-	// Connect opens a connection. Each name is used once.
+	// Connect opens a connection, in the place of an earlier one of that name.
 	Connect(connection string) driver.Store
 	// TTL is that of the leases.
 	TTL() time.Duration
@@ -73,12 +72,16 @@ func Memory(s *memstore.Server) Backend { return memory{s} }
 
 type memory struct{ *memstore.Server }
 
+// Connect opens a connection.
 func (m memory) Connect(connection string) driver.Store { return m.Node(connection) }
 
+// TTL is that of the leases.
 func (m memory) TTL() time.Duration { return m.Node("").TTL() }
 
+// Expire ends the lease of a node.
 func (m memory) Expire(node string) { m.Revoke(node) }
 
+// Cut cuts a connection or heals it.
 func (m memory) Cut(connection string, cut bool) {
 	if cut {
 		m.Server.Cut(connection)
@@ -124,10 +127,12 @@ func (p *Plane) Start(cfg coordinator.Config) *Node {
 // second process with the id of another one.
 func (p *Plane) StartAs(name string, cfg coordinator.Config) *Node {
 	p.t.Helper()
-	p.fill(&cfg)
+	p.complete(&cfg)
 	n := &Node{t: p.t, plane: p, name: name, connection: name}
-	for again := 2; slices.ContainsFunc(p.all, func(o *Node) bool { return o.connection == n.connection }); again++ {
-		n.connection = fmt.Sprintf("%s#%d", name, again)
+	for _, o := range p.all { // a process that was killed leaves its connection behind, for ever cut
+		if o.name == name && o.killed {
+			n.connection += "'"
+		}
 	}
 	observe := cfg.Observe
 	cfg.Observe = func(t coordinator.Transition) {
@@ -138,7 +143,7 @@ func (p *Plane) StartAs(name string, cfg coordinator.Config) *Node {
 			observe(t)
 		}
 	}
-	n.link = newLink(p.store.Connect(n.connection))
+	n.link = newFaultyStore(p.store.Connect(n.connection))
 	var store driver.Store = n.link
 	if p.Wrap != nil {
 		store = p.Wrap(name, store)
@@ -159,8 +164,8 @@ func (p *Plane) StartAs(name string, cfg coordinator.Config) *Node {
 	return n
 }
 
-// fill sets what a configuration leaves out.
-func (p *Plane) fill(cfg *coordinator.Config) {
+// complete sets what a configuration leaves out.
+func (p *Plane) complete(cfg *coordinator.Config) {
 	if cfg.Plane == "" {
 		cfg.Plane = "p"
 	}
@@ -191,12 +196,11 @@ func (p *Plane) Node(name string) *Node {
 	return n
 }
 
-// States returns the state of each node by name. A node that has ended, or was killed, has
-// none.
+// States returns the state of each node by name. A node that was killed has none.
 func (p *Plane) States() map[string]modes.State {
 	states := make(map[string]modes.State)
 	for name, n := range p.nodes {
-		if !n.dead {
+		if !n.killed {
 			states[name] = n.State()
 		}
 	}
@@ -213,7 +217,7 @@ func (p *Plane) Compact() { p.store.Compact() }
 // started, also for one that was partitioned alone.
 func (p *Plane) Away(away bool) {
 	for _, n := range p.all {
-		if !n.dead {
+		if !n.killed {
 			p.store.Cut(n.connection, away)
 		}
 	}
@@ -263,7 +267,7 @@ func (p *Plane) AwaitMaster(within time.Duration) *Node {
 	p.Await(within, func() error {
 		found = nil
 		for _, n := range p.nodes {
-			if n.dead || !n.Status().Acting {
+			if n.killed || !n.Status().Acting {
 				continue
 			}
 			if found != nil {
@@ -285,7 +289,7 @@ func (p *Plane) AwaitTerm(above int64, within time.Duration) *Node {
 	var found *Node
 	p.Await(within, func() error {
 		for _, n := range p.nodes {
-			if s := n.Status(); !n.dead && s.Acting && s.Term > above {
+			if s := n.Status(); !n.killed && s.Acting && s.Term > above {
 				found = n
 				return nil
 			}

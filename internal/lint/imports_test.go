@@ -13,7 +13,7 @@ var (
 	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may import in addition to what its package may.
-	support = slices.Concat(core, []string{"coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
+	support = slices.Concat(core, []string{"coordinator/coordtest", "coordinator/coordtest/etcdtest", "coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is everything that the command may be made of.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry", "internal/telemetry/otlp", "internal/apiserver"})
 )
@@ -43,6 +43,8 @@ var layers = map[string][]string{
 	"internal/pemfile":                {},
 	"internal/retry":                  {},
 	"internal/tlserror":               {},
+	"coordinator/coordtest":           slices.Concat(core, []string{"coordinator/coordtest/memstore"}),
+	"coordinator/coordtest/etcdtest":  slices.Concat(core, []string{"coordinator/coordtest", "etcdstore", "etcdstore/embedded"}),
 	"coordinator/coordtest/memstore":  core,
 	"coordinator/coordtest/storetest": core,
 	"internal/httpapi":                slices.Concat(core, httpapi, []string{"internal/archive", "internal/clock", "internal/policy"}),

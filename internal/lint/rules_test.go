@@ -237,7 +237,6 @@ var mayStart = allow{
 	"coordinator/loop.go":                          "an observer that hangs is left behind after a time; Run waits until then",
 	"coordinator/program.go":                       "a program that does not heed its context is left behind; the role loop waits for returned",
 	"cmd/coordinator/datadir.go":                   "a call that hangs in the kernel is left behind after a time",
-	"coordinator/plane_test.go":                    "a node runs until stop, which waits for it",
 	"coordinator/failover_test.go":                 "a write outlives the term of its node; the test receives its outcome",
 	"coordinator/handover_fault_test.go":           "a write goes on beside a handover; the test receives its outcome",
 	"etcdstore/doubt_test.go":                      "a campaign runs until the test receives its end",

@@ -72,6 +72,7 @@ var homonyms = map[string]string{
 	"config":     "the settings of the package that declares it",
 	"membership": "an interface, and those that implement it",
 	"node":       "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
+	"plane":      "coordtest's is a whole one under test, the driver's is the picture of one",
 	"store":      "an interface, and those that implement it",
 	"term":       "an interface, and those that implement it",
 	"watcher":    "an interface, and those that implement it",

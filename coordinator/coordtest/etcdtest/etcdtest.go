@@ -36,33 +36,36 @@ func New(t testing.TB) *coordtest.Plane {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), embedded.ReadyTimeout)
 	defer cancel()
-	server, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Endpoint()}})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Endpoint()}})
 	if err != nil {
-		server.Close()
+		etcd.Close()
 		t.Fatal(err)
 	}
-	return coordtest.On(t, &backend{t: t, server: server, client: client, wires: make(map[string]*wire)})
+	return coordtest.On(t, &server{t: t, etcd: etcd, client: client, wires: make(map[string]*wire)})
 }
 
-// backend is an etcd and the connections that lead to it.
-type backend struct {
+// server is an etcd and the connections that lead to it.
+type server struct {
 	t      testing.TB
-	server *embedded.Etcd
+	etcd   *embedded.Etcd
 	client *clientv3.Client // the test's own
-	wires  map[string]*wire // by connection
+	wires  map[string]*wire // by connection, the latest
+	all    []*wire
 	stores []*etcdstore.Store
 }
 
-func (b *backend) Connect(connection string) driver.Store {
-	w, err := startWire(b.server.Endpoint())
+// Connect opens a store on a connection of its own.
+func (b *server) Connect(connection string) driver.Store {
+	w, err := startWire(b.etcd.Endpoint())
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.wires[connection] = w
+	b.all = append(b.all, w)
 	ctx, cancel := b.ctx()
 	defer cancel()
 	s, err := etcdstore.Open(ctx, etcdstore.Config{Endpoints: []string{w.address()}, Prefix: prefix, Plane: plane, TTL: TTL, Logger: zap.NewNop()})
@@ -73,11 +76,14 @@ func (b *backend) Connect(connection string) driver.Store {
 	return s
 }
 
-func (b *backend) TTL() time.Duration { return TTL }
+// TTL is that of the leases.
+func (b *server) TTL() time.Duration { return TTL }
 
-func (b *backend) Cut(connection string, cut bool) { b.wires[connection].cut(cut) }
+// Cut cuts a connection or heals it.
+func (b *server) Cut(connection string, cut bool) { b.wires[connection].cut(cut) }
 
-func (b *backend) Expire(node string) {
+// Expire revokes the lease of a node.
+func (b *server) Expire(node string) {
 	ctx, cancel := b.ctx()
 	defer cancel()
 	found, err := b.client.Get(ctx, fmt.Sprintf("%s/%s/nodes/%s", prefix, plane, node))
@@ -92,14 +98,14 @@ func (b *backend) Expire(node string) {
 }
 
 // Fill raises the alarm that etcd raises when it has no more room, or ends it.
-func (b *backend) Fill(full bool) {
+func (b *server) Fill(full bool) {
 	ctx, cancel := b.ctx()
 	defer cancel()
 	action := pb.AlarmRequest_DEACTIVATE
 	if full {
 		action = pb.AlarmRequest_ACTIVATE
 	}
-	status, err := b.client.Status(ctx, b.server.Endpoint())
+	status, err := b.client.Status(ctx, b.etcd.Endpoint())
 	b.must("ask for the status", err)
 	// etcd's client can disarm an alarm and not raise one.
 	_, err = pb.NewMaintenanceClient(b.client.ActiveConnection()).Alarm(ctx, &pb.AlarmRequest{
@@ -108,7 +114,8 @@ func (b *backend) Fill(full bool) {
 	b.must("change the alarm", err)
 }
 
-func (b *backend) Compact() {
+// Compact compacts at the present revision.
+func (b *server) Compact() {
 	ctx, cancel := b.ctx()
 	defer cancel()
 	now, err := b.client.Get(ctx, "x")
@@ -117,24 +124,25 @@ func (b *backend) Compact() {
 	b.must("compact", err)
 }
 
-func (b *backend) Close() {
+// Close closes all stores, the connections and the etcd.
+func (b *server) Close() {
 	for _, s := range b.stores {
 		if err := s.Close(); err != nil {
 			b.t.Error(err)
 		}
 	}
 	b.client.Close()
-	for _, w := range b.wires {
+	for _, w := range b.all {
 		w.close()
 	}
-	b.server.Close()
+	b.etcd.Close()
 }
 
-func (b *backend) ctx() (context.Context, context.CancelFunc) {
+func (b *server) ctx() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), limit)
 }
 
-func (b *backend) must(what string, err error) {
+func (b *server) must(what string, err error) {
 	b.t.Helper()
 	if err != nil {
 		b.t.Fatalf("%s: %v", what, err)

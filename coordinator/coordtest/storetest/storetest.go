@@ -57,6 +57,15 @@ type Case struct {
 	Run  func(t *testing.T, lab Lab)
 }
 
+// Test runs the whole contract. open makes an empty store for each test, and has it closed by
+// a clean-up. For tests in a bubble of package testing/synctest use [Cases].
+func Test(t *testing.T, open func(t *testing.T) Lab) {
+	t.Helper()
+	for _, c := range Cases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t)) })
+	}
+}
+
 // Cases returns the whole contract.
 func Cases() []Case {
 	return []Case{
