@@ -296,7 +296,7 @@ func (l *loop) review() step {
 	switch {
 	case p.Revision < c.seen: // this picture is older than what the order was taken up on
 	case p.Held && p.Holder.Node != l.cfg.ID:
-		return l.revert(&MasterExistsError{Master: p.Holder.Node})
+		return l.revert(masterExists(p.Holder.Node, p.Member))
 	case !time.Now().Before(c.until):
 		return l.revert(fmt.Errorf("%w: node did not win the election within %s", driver.ErrRefused, winTimeout))
 	}

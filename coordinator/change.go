@@ -14,9 +14,10 @@ import (
 
 // change is an operator's change of mode on its way.
 type change struct {
-	to       modes.Mode
-	previous ModeState
-	result   chan changeResult // takes one
+	to            modes.Mode
+	previousMode  modes.Mode
+	previousState modes.State
+	result        chan changeResult // takes one
 
 	// order is a change to mode master: to lead at once or not at all.
 	order bool
@@ -33,7 +34,7 @@ type changeResult struct {
 // changeMode takes up a change of mode. Where the node cannot act on it at once
 // it sets the mode, and the step that the node is in ends as the new mode says.
 func (l *loop) changeMode(c *change) step {
-	c.previous = ModeState{l.mode, l.state}
+	c.previousMode, c.previousState = l.mode, l.state
 	if l.solo && c.to != l.mode {
 		l.pending = c
 		l.answer(fmt.Errorf("%w: a node started in mode disabled is not in the plane: stop it and start it in mode %s", driver.ErrRefused, c.to))
@@ -83,7 +84,7 @@ func (l *loop) changeMode(c *change) step {
 // order has the node lead at once or not at all.
 func (l *loop) order(c *change) step {
 	c.order = true
-	c.previous = ModeState{l.mode, l.state}
+	c.previousMode, c.previousState = l.mode, l.state
 	l.pending = c
 	p, err := l.node.Plane(l.ctx)
 	for pause := retry.NewPause(maxPause); c.first && err != nil; p, err = l.node.Plane(l.ctx) {
@@ -99,7 +100,7 @@ func (l *loop) order(c *change) step {
 	case l.membership == nil && l.state != modes.StateFailed:
 		return l.refuse(fmt.Errorf("%w: the node is joining again", driver.ErrRefused))
 	case p.Held && p.Holder.Node != l.cfg.ID:
-		return l.refuse(&MasterExistsError{Master: p.Holder.Node})
+		return l.refuse(masterExists(p.Holder.Node, p.Member))
 	}
 	l.mode, l.aside = modes.Master, time.Time{}
 	l.lastError = ""
@@ -122,7 +123,7 @@ func (l *loop) arm() {
 
 // revert ends an order whose election did not go as ordered.
 func (l *loop) revert(err error) step {
-	l.mode = l.pending.previous.Mode
+	l.mode = l.pending.previousMode
 	if next := l.refuse(err); next != nil {
 		return next
 	}
@@ -149,7 +150,7 @@ func (l *loop) answer(err error) {
 	l.pending = nil
 	l.show() // whoever has the answer sees what it says
 	c.result <- changeResult{
-		change: ModeChange{Previous: c.previous, Current: ModeState{l.mode, l.state}},
+		change: ModeChange{l.mode, c.previousMode, l.state, c.previousState},
 		err:    err,
 	}
 }

@@ -62,8 +62,8 @@ func TestChangeMode_ByTheTable(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := coordinator.ModeChange{
-					Previous: coordinator.ModeState{Mode: before.Mode, State: before.State},
-					Current:  coordinator.ModeState{Mode: c.to, State: c.want[c.node]},
+					Mode: c.to, PreviousMode: before.Mode,
+					State: c.want[c.node], PreviousState: before.State,
 				}
 				if change != want {
 					t.Errorf("answer = %+v, want %+v", change, want)
@@ -93,8 +93,8 @@ func TestChangeMode_MasterIsRefusedWhileOneLives(t *testing.T) {
 			before := l.states()
 			mode := l.nodes[id].Status().Mode
 			_, err := changeMode(t, l.nodes[id], modes.Master)
-			var exists *coordinator.MasterExistsError
-			if !errors.As(err, &exists) || exists.Master != "a" {
+			var exists *coordinator.MasterError
+			if !errors.As(err, &exists) || exists.ID != "a" {
 				t.Fatalf("%s to master = %v, want a refusal that names a", id, err)
 			}
 			settle()
@@ -121,7 +121,7 @@ func TestChangeMode_HotBackupLeadsOnlyByOrder(t *testing.T) {
 			t.Fatalf("hot backup without a master is %s", s)
 		}
 		change, err := changeMode(t, d, modes.Master)
-		if err != nil || change.Current.State != modes.StateMaster {
+		if err != nil || change.State != modes.StateMaster {
 			t.Fatalf("ordered to lead: %+v, %v", change, err)
 		}
 		put(t, d, "entity/x", "2")
@@ -135,7 +135,7 @@ func TestChangeMode_OnlyCandidateIsElectedAgain(t *testing.T) {
 		settle()
 		old := a.Status().Term
 		change, err := changeMode(t, a, modes.HotStandby)
-		if err != nil || change.Current != (coordinator.ModeState{Mode: modes.HotStandby, State: modes.StateMaster}) {
+		if err != nil || change.Mode != modes.HotStandby || change.State != modes.StateMaster {
 			t.Fatalf("answer = %+v, %v, want it to say that a leads again", change, err)
 		}
 		if a.Status().Term <= old {
@@ -175,7 +175,7 @@ func TestChangeMode_MasterToHotBackupMayLeaveNoMaster(t *testing.T) {
 		a := l.start("a", modes.Auto)
 		settle()
 		change, err := changeMode(t, a, modes.HotBackup)
-		if err != nil || change.Current.State != modes.StateHotBackup {
+		if err != nil || change.State != modes.StateHotBackup {
 			t.Fatalf("answer = %+v, %v", change, err)
 		}
 		pass(3 * ttl)
@@ -197,8 +197,8 @@ func TestChangeMode_GoesOnAfterItsCallerHasLeft(t *testing.T) {
 		if !errors.Is(err, coordinator.ErrPending) {
 			t.Fatalf("change without a store = %+v, %v, want ErrPending", change, err)
 		}
-		if change.Previous.Mode != modes.Standby {
-			t.Errorf("previous = %+v", change.Previous)
+		if change.PreviousMode != modes.Standby {
+			t.Errorf("previous mode = %s", change.PreviousMode)
 		}
 		l.server.Heal("c")
 		pass(ttl)

@@ -12,8 +12,8 @@ import (
 
 // Promise: a node that was started to delete all state deletes nothing that a living
 // plane has been told is stored, however mastership comes to it.
-func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
-	clean := func(c *coordinator.Config) { c.Persist = coordinator.PersistClean }
+func TestCleanStart_DeletesNothingOfALivingPlane(t *testing.T) {
+	clean := cleanStart
 	comes := map[string]func(t *testing.T, l *lab, y *running){
 		"by a handover": func(t *testing.T, _ *lab, y *running) { _, _ = handover(t, y, "x") },
 		"by a stop":     func(_ *testing.T, _ *lab, y *running) { _ = y.Stop() },

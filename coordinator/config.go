@@ -30,8 +30,14 @@ type Config struct {
 	// other, and a plane that has none yet gets it. Empty means whichever plane
 	// the node finds first.
 	PlaneID string
-	// Persist says what becomes of the state that is there at start.
-	Persist Persist
+	// RequireState makes Run return [driver.ErrNoState] if the plane holds no memento when
+	// the node starts.
+	RequireState bool
+	// CleanStart deletes all mementos in the first fenced transaction of the node's first
+	// term, which begins only while no other node is in the plane: Run returns
+	// [driver.ErrRefused] otherwise. It is for modes auto, master and disabled, and cannot
+	// go with RequireState.
+	CleanStart bool
 	// Priority ranks the node among candidates: higher first, may be negative.
 	Priority int
 	// ColdStandby lets modes auto and master stand by without a mirror: less
@@ -76,21 +82,6 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-// Persist says what becomes, at start, of the state that the plane holds.
-type Persist uint8
-
-// The ways to start with regard to state.
-const (
-	// PersistAuto loads what is there.
-	PersistAuto Persist = iota
-	// PersistRebind wants state to be there: Run returns [ErrNoState] otherwise.
-	PersistRebind
-	// PersistClean deletes all mementos in the first fenced transaction of the
-	// first term, which begins only while no other node is in the plane: Run
-	// returns [driver.ErrRefused] otherwise. For modes auto, master and disabled.
-	PersistClean
-)
-
 const defaultMaxPayload = 1 << 20
 
 // validate reports all mistakes at once and fills in what may be left out.
@@ -99,8 +90,11 @@ func (c *Config) validate() error {
 	if !c.Mode.Valid() {
 		err = errors.Join(err, fmt.Errorf("mode %s is not valid", c.Mode))
 	}
-	if c.Persist == PersistClean && (c.Mode.NeedsMaster() || c.Mode == modes.HotBackup) {
+	if c.CleanStart && (c.Mode.NeedsMaster() || c.Mode == modes.HotBackup) {
 		err = errors.Join(err, fmt.Errorf("mode %s never leads at start, so it cannot delete all state", c.Mode))
+	}
+	if c.CleanStart && c.RequireState {
+		err = errors.Join(err, errors.New("a clean start deletes the state that is required"))
 	}
 	if c.WaitForMaster < 0 {
 		err = errors.Join(err, fmt.Errorf("wait for master %s is negative", c.WaitForMaster))

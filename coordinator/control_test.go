@@ -186,17 +186,17 @@ func (c *control) change(ctx context.Context, id string, n *running, to modes.Mo
 	case err != nil && !expected(err):
 		c.t.Errorf("%s to %s: %v", id, to, err)
 	case errors.Is(err, driver.ErrRefused), errors.Is(err, coordinator.ErrMasterExists):
-		if change.Current.Mode != change.Previous.Mode {
-			c.t.Errorf("%s to %s was refused (%v) and its mode became %s", id, to, err, change.Current.Mode)
+		if change.Mode != change.PreviousMode {
+			c.t.Errorf("%s to %s was refused (%v) and its mode became %s", id, to, err, change.Mode)
 		}
 	case err == nil:
-		if change.Current.Mode != to {
-			c.t.Errorf("%s to %s: the answer is %s", id, to, change.Current.Mode)
+		if change.Mode != to {
+			c.t.Errorf("%s to %s: the answer is %s", id, to, change.Mode)
 		}
-		if change.Previous.Mode != to && change.Current.State == modes.StateInitializing {
+		if change.PreviousMode != to && change.State == modes.StateInitializing {
 			c.t.Errorf("%s to %s: answered before a state was reached", id, to)
 		}
-		c.wasIn(id, change.Current.State, began)
+		c.wasIn(id, change.State, began)
 	}
 }
 

@@ -136,7 +136,7 @@ func (l *loop) stepDown() step {
 func (l *loop) leadOn(err error) step {
 	l.gaveUp, l.gaveUpFor = 0, ""
 	if l.pending != nil {
-		l.mode = l.pending.previous.Mode
+		l.mode = l.pending.previousMode
 	}
 	l.hush(false)
 	l.answer(fmt.Errorf("the mode is as it was: %w", err))
@@ -154,7 +154,7 @@ func (l *loop) failWith(err error, reason string) step {
 	l.log.Error("node failed", zap.String("reason", reason), zap.Error(err))
 	var refusal error
 	if c := l.pending; c != nil && c.order { // it was to lead at once or not at all
-		l.mode, refusal = c.previous.Mode, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		l.mode, refusal = c.previousMode, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
 	if l.reign == nil {
 		if next := l.withdraw(); next != nil {

@@ -113,7 +113,7 @@ func TestDisabled_AtRunTimeLeavesThePlane(t *testing.T) {
 				n := l.nodes[id]
 				for range 2 { // the second time it is what it is asked to be
 					change, err := changeMode(t, n, modes.Disabled)
-					if err != nil || change.Current != (coordinator.ModeState{Mode: modes.Disabled, State: modes.StateFailed}) {
+					if err != nil || change.Mode != modes.Disabled || change.State != modes.StateFailed {
 						t.Fatalf("change = %+v, %v", change, err)
 					}
 				}
@@ -134,7 +134,7 @@ func TestDisabled_AtRunTimeLeavesThePlane(t *testing.T) {
 					t.Errorf("it is %s", s)
 				}
 				change, err := changeMode(t, n, modes.HotBackup)
-				if err != nil || change.Current.State != modes.StateHotBackup || n.Status().LastError != "" {
+				if err != nil || change.State != modes.StateHotBackup || n.Status().LastError != "" {
 					t.Errorf("change back = %+v, %v, last error %q", change, err, n.Status().LastError)
 				}
 			})
@@ -159,7 +159,7 @@ func TestDisabled_AtRunTimeWithoutTheStore(t *testing.T) {
 		if p, _ := b.Plane(t.Context()); len(p.Members) != 3 {
 			t.Errorf("members = %v", p.Members)
 		}
-		if change, err := changeMode(t, b, modes.HotStandby); err != nil || change.Current.State != modes.StateHotStandby {
+		if change, err := changeMode(t, b, modes.HotStandby); err != nil || change.State != modes.StateHotStandby {
 			t.Errorf("change back = %+v, %v", change, err)
 		}
 	})

@@ -295,8 +295,8 @@ func TestChangeMode_NextOneWaitsForThePendingOne(t *testing.T) {
 		time.AfterFunc(5*time.Second, func() { l.server.Heal("c") })
 		change, err := changeMode(t, c, modes.Standby)
 		want := coordinator.ModeChange{
-			Previous: coordinator.ModeState{Mode: modes.HotBackup, State: modes.StateHotBackup},
-			Current:  coordinator.ModeState{Mode: modes.Standby, State: modes.StateStandby},
+			Mode: modes.Standby, PreviousMode: modes.HotBackup,
+			State: modes.StateStandby, PreviousState: modes.StateHotBackup,
 		}
 		if err != nil || change != want {
 			t.Errorf("second = %+v, %v, want %+v", change, err, want)

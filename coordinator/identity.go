@@ -21,9 +21,9 @@ import (
 func foreign(planeID string, p *driver.PlaneCore) error {
 	switch {
 	case p.Format > driver.Format:
-		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", ErrForeignPlane, p.Format, driver.Format)
+		return fmt.Errorf("%w: it has format %d, this program knows %d: use the newer program", driver.ErrForeignPlane, p.Format, driver.Format)
 	case planeID != "" && p.ID != "" && p.ID != planeID:
-		return fmt.Errorf("%w: its id is %s and this node belongs to %s: see --plane, --prefix and --plane-id", ErrForeignPlane, p.ID, planeID)
+		return fmt.Errorf("%w: its id is %s and this node belongs to %s: see --plane, --prefix and --plane-id", driver.ErrForeignPlane, p.ID, planeID)
 	default:
 		return nil
 	}
@@ -74,16 +74,15 @@ func (l *loop) refusal() (refusal, err error) {
 	if err := l.denied(l.cfg.Mode); err != nil {
 		return nil, err
 	}
-	switch l.cfg.Persist {
-	case PersistRebind:
+	switch {
+	case l.cfg.RequireState:
 		found, err := l.hasState()
 		if err == nil && !found {
-			refusal = fmt.Errorf("%w: the plane holds no memento and there is to be one: see --persist", ErrNoState)
+			refusal = fmt.Errorf("%w: the plane holds no memento and there is to be one: see --persist", driver.ErrNoState)
 		}
 		return refusal, err
-	case PersistClean:
+	case l.cfg.CleanStart:
 		return company(l.cfg.ID, l.inspected, whole), nil
-	case PersistAuto:
 	}
 	return nil, nil
 }
@@ -91,7 +90,7 @@ func (l *loop) refusal() (refusal, err error) {
 // survey returns what the node finds of its plane and, where the node has to be alone, the
 // whole plane.
 func (l *loop) survey() (driver.PlaneCore, *driver.Plane, error) {
-	if l.cfg.Persist == PersistClean {
+	if l.cfg.CleanStart {
 		p, err := l.node.Plane(l.ctx)
 		if err == nil {
 			l.cache.note(&p)
@@ -231,7 +230,7 @@ func (l *loop) exile() step {
 	}
 	was := l.state
 	if l.pending != nil {
-		was = l.pending.previous.State
+		was = l.pending.previousState
 	}
 	l.lastError = "disabled by its operator: give it another mode to bring it back"
 	l.become(modes.StateFailed, now(), "disabled")

@@ -17,9 +17,9 @@ func belongs(planeID string) func(*coordinator.Config) {
 	return func(c *coordinator.Config) { c.PlaneID = planeID }
 }
 
-func persist(p coordinator.Persist) func(*coordinator.Config) {
-	return func(c *coordinator.Config) { c.Persist = p }
-}
+func requireState(c *coordinator.Config) { c.RequireState = true }
+
+func cleanStart(c *coordinator.Config) { c.CleanStart = true }
 
 func TestPlaneID_OtherOrNewerIsRefusedWithNothingWritten(t *testing.T) {
 	cases := map[string]struct {
@@ -32,7 +32,7 @@ func TestPlaneID_OtherOrNewerIsRefusedWithNothingWritten(t *testing.T) {
 				l.server.SetMeta(c.id, c.format)
 				before := l.server.Revision()
 				err := l.start("a", mode, belongs("mine")).Wait()
-				if !errors.Is(err, coordinator.ErrForeignPlane) {
+				if !errors.Is(err, driver.ErrForeignPlane) {
 					t.Errorf("%s, mode %s: %v, want ErrForeignPlane", name, mode, err)
 				}
 				if now := l.server.Revision(); now != before {
@@ -97,17 +97,17 @@ func TestPlaneID_ThatIsDeletedIsWrittenBackByTheNextTerm(t *testing.T) {
 	})
 }
 
-func TestPersistRebind_WantsState(t *testing.T) {
+func TestRequireState_WantsState(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		before := l.server.Revision()
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistRebind)).Wait(); !errors.Is(err, coordinator.ErrNoState) {
+		if err := l.start("a", modes.Auto, requireState).Wait(); !errors.Is(err, driver.ErrNoState) {
 			t.Errorf("rebind to nothing = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
 			t.Errorf("revision %d became %d", before, now)
 		}
 		l.server.Put("entity/x", rebind.Content{}, "")
-		b := l.start("b", modes.Auto, persist(coordinator.PersistRebind))
+		b := l.start("b", modes.Auto, requireState)
 		settle()
 		if s := b.Status(); s.State != modes.StateMaster || s.Mirror.Count != 1 {
 			t.Errorf("b = %+v", s)
@@ -115,12 +115,12 @@ func TestPersistRebind_WantsState(t *testing.T) {
 	})
 }
 
-func TestPersistClean_DeletesAllInTheFirstTermOnly(t *testing.T) {
+func TestCleanStart_DeletesAllInTheFirstTermOnly(t *testing.T) {
 	for _, mode := range []modes.Mode{modes.Auto, modes.Master, modes.Disabled} {
 		inLab(t, func(t *testing.T, l *lab) {
 			l.server.Put("entity/x", rebind.Content{}, "")
 			l.server.Put("entity/y", rebind.Content{}, "garbage")
-			a := l.start("a", mode, persist(coordinator.PersistClean))
+			a := l.start("a", mode, cleanStart)
 			settle()
 			if s := a.Status(); s.State != modes.StateMaster || s.Mirror.Count != 0 || s.Quarantined != 0 {
 				t.Fatalf("mode %s: %+v", mode, s)
@@ -140,13 +140,13 @@ func TestPersistClean_DeletesAllInTheFirstTermOnly(t *testing.T) {
 	}
 }
 
-func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
+func TestCleanStart_IsRefusedWhereOthersLive(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		backup := l.start("d", modes.HotBackup)
 		settle()
 		l.server.Put("entity/x", rebind.Content{}, "")
 		before := l.server.Revision()
-		if err := l.start("a", modes.Auto, persist(coordinator.PersistClean)).Wait(); !errors.Is(err, driver.ErrRefused) {
+		if err := l.start("a", modes.Auto, cleanStart).Wait(); !errors.Is(err, driver.ErrRefused) {
 			t.Errorf("clean among others = %v", err)
 		}
 		if now := l.server.Revision(); now != before {
@@ -160,7 +160,7 @@ func TestPersistClean_IsRefusedWhereOthersLive(t *testing.T) {
 			<-came
 			return nil
 		})
-		cleaning := l.start("a", modes.Auto, persist(coordinator.PersistClean))
+		cleaning := l.start("a", modes.Auto, cleanStart)
 		<-looked
 		late := l.start("e", modes.HotBackup)
 		settle()
@@ -200,7 +200,7 @@ func TestChangeMode_OfAMasterInAFullStoreIsTakenBack(t *testing.T) {
 		l.server.Fill(true)
 		for _, to := range []modes.Mode{modes.Standby, modes.HotBackup, modes.Disabled} {
 			change, err := changeMode(t, a, to)
-			if !errors.Is(err, driver.ErrStoreFull) || change.Current != (coordinator.ModeState{Mode: modes.Auto, State: modes.StateMaster}) {
+			if !errors.Is(err, driver.ErrStoreFull) || change.Mode != modes.Auto || change.State != modes.StateMaster {
 				t.Errorf("change to %s = %+v, %v", to, change, err)
 			}
 			if s := a.Status(); !s.Acting || s.Mode != modes.Auto {

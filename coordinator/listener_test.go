@@ -139,7 +139,7 @@ func TestProgram_ThatOutlivesItsContextIsBounded(t *testing.T) {
 		settle()
 		began := time.Now()
 		change, err := changeMode(t, a, modes.HotStandby)
-		if err != nil || change.Current.State != modes.StateHotStandby {
+		if err != nil || change.State != modes.StateHotStandby {
 			t.Errorf("change = %+v, %v", change, err)
 		}
 		if took := time.Since(began); took > 6*time.Second {

@@ -72,7 +72,7 @@ func newLoop(n *Node) *loop {
 		mode:     n.cfg.Mode,
 		priority: n.cfg.Priority,
 		state:    modes.StateInitializing,
-		clean:    n.cfg.Persist == PersistClean,
+		clean:    n.cfg.CleanStart,
 	}
 	l.since = l.started
 	l.turn()

@@ -85,8 +85,8 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 // had one, is handed over, given up or left to lapse with its lease.
 //
 // Run returns nil if ctx ended it, and otherwise why this node can never start:
-// an [driver.ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [ErrForeignPlane],
-// [driver.ErrExclusive], [ErrNoState] or [driver.ErrRefused]. Call it once.
+// an [driver.ErrNodeTaken], [ErrMasterExists], [ErrNoMaster], [driver.ErrForeignPlane],
+// [driver.ErrExclusive], [driver.ErrNoState] or [driver.ErrRefused]. Call it once.
 func (n *Node) Run(ctx context.Context) error { return n.live(ctx) }
 
 // do has the role loop run request and returns when it has taken it up.
@@ -114,14 +114,12 @@ func (n *Node) takeTurn(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// ModeState is a mode and the state a node of it is in.
-type ModeState struct {
-	Mode  modes.Mode
-	State modes.State
+// ModeChange tells what a change of mode led to: the node's mode and state now, and those
+// that it had before.
+type ModeChange struct {
+	Mode, PreviousMode   modes.Mode
+	State, PreviousState modes.State
 }
-
-// ModeChange tells what a change of mode led to.
-type ModeChange struct{ Previous, Current ModeState }
 
 // ChangeMode asks the node for another mode and blocks until it has come to the
 // state that follows from it. Asking for the present mode changes nothing, but
@@ -150,7 +148,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 		return ModeChange{}, ErrStopped
 	case <-ctx.Done():
 		me := n.me().record
-		return ModeChange{Previous: ModeState{before.Mode, before.State}, Current: ModeState{me.Mode, me.State}}, ErrPending
+		return ModeChange{me.Mode, before.Mode, me.State, before.State}, ErrPending
 	}
 }
 
@@ -272,19 +270,45 @@ func (n *Node) History(ctx context.Context) ([]driver.HistoryEntry, error) {
 	return n.store.History(ctx)
 }
 
-// Commit stores d if this node is master, as [replica.Persister.Commit] does. On
-// another node it returns [ErrNotMaster], and nothing was written.
+// Commit stores d if this node is master, and returns when the store has it and View shows
+// it; see [Leader.Commit]. On another node it returns an [ErrNotMaster] that names the
+// master, if there is one, and nothing was written.
 func (n *Node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	l := n.leading.Load()
 	if l == nil {
-		return rebind.Receipt{}, ErrNotMaster
+		return rebind.Receipt{}, n.notMaster()
 	}
 	r, err := l.Commit(ctx, d)
 	n.noteRoom(&d, err)
 	if errors.Is(err, driver.ErrClosed) {
-		return r, ErrNotMaster
+		return r, n.notMaster()
 	}
 	return r, err
+}
+
+// View returns the state as this node has it, or nil while it serves no reads; [Node.Read]
+// tells why, and how current the view is. With View and Commit a node is a [rebind.Shared]:
+// any hot node reads, and the master writes.
+func (n *Node) View() *rebind.View {
+	r, _ := n.Read()
+	return r.View
+}
+
+// notMaster is the [ErrNotMaster] that names the master, if this node knows it.
+func (n *Node) notMaster() error {
+	p := n.cache.current()
+	m, ok := p.Master()
+	if !ok || m.ID == n.cfg.ID {
+		return ErrNotMaster
+	}
+	return &MasterError{ID: m.ID, URI: m.URI, Err: ErrNotMaster}
+}
+
+// masterExists is the [ErrMasterExists] that names the holder of the term, as far as it is
+// among the members.
+func masterExists(holder string, member func(id string) (driver.Member, bool)) error {
+	m, _ := member(holder)
+	return &MasterError{ID: holder, URI: m.URI, Err: ErrMasterExists}
 }
 
 // noteRoom says when the store begins to refuse puts for want of room, and when it

@@ -84,8 +84,8 @@ func TestNode_RefusesToStartWhereItsModeDoesNotAllow(t *testing.T) {
 			t.Errorf("states = %v", l.states())
 		}
 		err := l.start("n", modes.Master).Wait()
-		var exists *coordinator.MasterExistsError
-		if !errors.As(err, &exists) || exists.Master != "m" {
+		var exists *coordinator.MasterError
+		if !errors.As(err, &exists) || exists.ID != "m" {
 			t.Errorf("second master: %v, want a refusal that names m", err)
 		}
 		if p, err := l.nodes["m"].Plane(t.Context()); err != nil || len(p.Members) != 2 {

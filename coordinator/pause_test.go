@@ -95,7 +95,7 @@ func TestPause_DemotedMasterDoesNotTakeItBack(t *testing.T) {
 		l.pause("a", 0)
 		began := time.Now()
 		change, err := changeMode(t, a, modes.HotStandby)
-		if err != nil || change.Current.State != modes.StateHotStandby {
+		if err != nil || change.State != modes.StateHotStandby {
 			t.Fatalf("change = %+v, %v", change, err)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -122,7 +122,7 @@ func TestPause_HandoverAndModeMasterWorkAllTheSame(t *testing.T) {
 		l.kill("b")
 		pass(ttl)
 		change, err := changeMode(t, l.nodes["a"], modes.Master)
-		if err != nil || change.Current.State != modes.StateMaster {
+		if err != nil || change.State != modes.StateMaster {
 			t.Fatalf("mode master in a pause = %+v, %v", change, err)
 		}
 		put(t, l.nodes["a"], "entity/x", "1")

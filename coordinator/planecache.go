@@ -52,7 +52,7 @@ func newPlaneCache(cfg *Config) *planeCache {
 		node:    cfg.ID,
 		changed: make(chan struct{}, 1), moved: make(chan struct{}),
 		planeID: cfg.PlaneID, highest: cfg.HighestTerm, gone: make(map[string]driver.Member),
-		scope: scope{wanted: cfg.Persist == PersistClean},
+		scope: scope{wanted: cfg.CleanStart},
 	}
 }
 

@@ -166,7 +166,7 @@ func TestProgram_FailureGivesTheTermUp(t *testing.T) {
 				pass(3 * ttl)
 				l.want(map[string]modes.State{"a": modes.StateFailed, "b": modes.StateMaster})
 				change, err := changeMode(t, a, modes.Auto) // the mode it has: starts afresh
-				if err != nil || change.Current.State != modes.StateHotStandby {
+				if err != nil || change.State != modes.StateHotStandby {
 					t.Errorf("change = %+v, %v", change, err)
 				}
 				if a.Status().LastError != "" {

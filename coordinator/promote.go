@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,15 +41,24 @@ func (l *Leader) Term() int64 { return l.reign.Number() }
 // View returns the state as it is now.
 func (l *Leader) View() *rebind.View { return l.mirror.View() }
 
-// Commit stores d as [replica.Persister.Commit] does. Once the term is over it
-// returns [driver.ErrClosed] for what was not sent and [driver.ErrFenced] for what
-// the store refused; nothing was written.
+// Commit stores d, all of it or nothing, and returns when the store has it and View shows
+// it. If d was stored before under its [rebind.Delta.ID], Commit writes nothing and returns
+// the first result, as long as a memento that d put still carries the id.
+//
+// It returns a [rebind.ErrInvalid] for a delta that can never be stored, a
+// [rebind.ErrConflict] if an expectation is not met, and a [rebind.ErrUnavailable] if the
+// store cannot be reached. Once the term is over it returns an [ErrNotMaster]. In all these
+// cases nothing was written. After [rebind.ErrUnknown], which is also returned if ctx ends
+// while d is under way, read before writing again.
 //
 // While this node announces itself d goes out, and Commit returns when that is done, or
 // the term or ctx ends: whoever hears that d is stored can see who is master.
 func (l *Leader) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	receipt, err := l.reign.persister.Commit(ctx, d)
-	if err != nil {
+	switch {
+	case errors.Is(err, driver.ErrClosed), errors.Is(err, driver.ErrFenced):
+		return receipt, fmt.Errorf("%w: %w", ErrNotMaster, err)
+	case err != nil:
 		return receipt, err
 	}
 	select {
@@ -202,7 +212,7 @@ func (l *loop) quit(why error) step {
 	l.heed(why)
 	ordered := l.pending != nil && l.pending.order
 	if ordered {
-		l.mode = l.pending.previous.Mode
+		l.mode = l.pending.previousMode
 	}
 	err := l.abdicate(l.ctx, l.rest(), driver.ReasonFailover, why.Error())
 	if err != nil {

@@ -83,7 +83,7 @@ func TestRules_ByPolicyAtTheFirstLoad(t *testing.T) {
 				if len(c.rules.Continue) == 0 {
 					return // the traps are still there
 				}
-				if change, err := changeMode(t, n, modes.Auto); err != nil || change.Current.State == modes.StateFailed {
+				if change, err := changeMode(t, n, modes.Auto); err != nil || change.State == modes.StateFailed {
 					t.Errorf("afresh = %+v, %v", change, err)
 				}
 				settle()

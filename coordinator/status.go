@@ -52,9 +52,12 @@ type Status struct {
 type MirrorStatus struct {
 	Revision  rebind.Revision
 	Staleness time.Duration
-	Count     int
-	Bytes     int64
-	Progress  replica.Progress
+	// Count is the number of mementos, Bytes the size of their names and payloads.
+	Count int
+	Bytes int64
+	// Loaded and Total tell how far the present or last load has come, in mementos, and
+	// LoadedBytes in bytes, 0 if the store does not count them.
+	Loaded, Total, LoadedBytes int64
 }
 
 // Transition is one change of a node's state.
@@ -208,7 +211,8 @@ func (n *Node) Status() Status {
 	if me.mirror == nil {
 		return s
 	}
-	s.Mirror = &MirrorStatus{Progress: me.mirror.Progress()}
+	load := me.mirror.Progress()
+	s.Mirror = &MirrorStatus{Loaded: load.Loaded, Total: load.Total, LoadedBytes: load.Bytes}
 	if view := me.mirror.View(); view != nil {
 		s.Mirror.Revision = view.Revision()
 		s.Mirror.Staleness = me.staleness()

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
-	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/hostport"
@@ -114,9 +113,10 @@ const persistDisabled = "disabled"
 // choices are the settings that take one of a few words, in the types of the packages
 // below.
 type choices struct {
-	mode    modes.Mode
-	persist coordinator.Persist
-	rules   rebind.Rules
+	mode modes.Mode
+	// of --persist
+	cleanStart, requireState bool
+	rules                    rebind.Rules
 }
 
 // resolve merges the settings from flags and environment, which are set already, with those
@@ -198,9 +198,9 @@ func (c *runConfig) choose() (choices, error) {
 	switch c.persist {
 	case "auto":
 	case "rebind":
-		chosen.persist = coordinator.PersistRebind
+		chosen.requireState = true
 	case "clean":
-		chosen.persist = coordinator.PersistClean
+		chosen.cleanStart = true
 		if errMode == nil && (chosen.mode.NeedsMaster() || chosen.mode == modes.HotBackup) {
 			err = fmt.Errorf("persist clean: mode %s never leads at the start and so deletes nothing: use mode auto, master or disabled", chosen.mode)
 		}

@@ -94,7 +94,7 @@ func exitCode(err error) int {
 		return exitUnknown
 	case errors.Is(err, driver.ErrNodeTaken), errors.Is(err, coordinator.ErrMasterExists),
 		errors.Is(err, coordinator.ErrNoMaster), errors.Is(err, driver.ErrRefused),
-		errors.Is(err, coordinator.ErrForeignPlane), errors.Is(err, driver.ErrExclusive), errors.Is(err, coordinator.ErrNoState):
+		errors.Is(err, driver.ErrForeignPlane), errors.Is(err, driver.ErrExclusive), errors.Is(err, driver.ErrNoState):
 		return exitRefused
 	case errors.Is(err, errNoNode), errors.Is(err, driver.ErrNoNode):
 		return exitNotFound

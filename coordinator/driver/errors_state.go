@@ -18,6 +18,11 @@ var (
 	ErrStoreCorrupt error = unavailable("store is corrupt")
 	// ErrAhead is returned for a revision that the store has not come to.
 	ErrAhead = errors.New("revision is ahead of the store")
+	// ErrForeignPlane is returned by a node that finds another plane than its own under the
+	// name, or one in the layout of a newer program.
+	ErrForeignPlane = errors.New("not this node's plane")
+	// ErrNoState is returned by a node that requires state at its start and finds none.
+	ErrNoState = errors.New("no state")
 	// ErrRestored is returned when the store turns out to be older than it was, or
 	// another one: it was restored from a backup.
 	ErrRestored = errors.New("store restored")

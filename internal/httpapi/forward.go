@@ -85,7 +85,7 @@ func (f *forwarder) runAtMaster(w http.ResponseWriter, r *http.Request, body []b
 		}
 		if f.server.node.State() == modes.StateMaster {
 			err := local(w, r)
-			if !errors.Is(err, coordinator.ErrNotMaster) {
+			if !errors.Is(err, coordinator.ErrNotMaster) || errors.Is(err, driver.ErrFenced) {
 				return err
 			}
 		}

@@ -35,7 +35,7 @@ func (s *Server) getNode(w http.ResponseWriter, _ *http.Request) error {
 	if m := st.Mirror; m != nil {
 		n.Mirror = &wire.Mirror{
 			Revision: int64(m.Revision), StalenessMS: m.Staleness.Milliseconds(),
-			Count: m.Count, Bytes: m.Bytes, Loaded: m.Progress.Loaded, Total: m.Progress.Total,
+			Count: m.Count, Bytes: m.Bytes, Loaded: m.Loaded, Total: m.Total,
 		}
 	}
 	for _, f := range st.Faults {
@@ -67,8 +67,8 @@ func (s *Server) putMode(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, status, wire.ModeReply{
-		Previous: wire.ModeState(change.Previous),
-		Current:  wire.ModeState(change.Current),
+		Previous: wire.ModeState{Mode: change.PreviousMode, State: change.PreviousState},
+		Current:  wire.ModeState{Mode: change.Mode, State: change.State},
 	})
 }
 

@@ -194,7 +194,6 @@ func (s *source) localName(pkg string) string {
 
 // mayCompare lists the files where a sentinel error may be compared by identity.
 var mayCompare = allow{
-	"coordinator/errors.go":              "an Is method compares its target, and nothing else may",
 	"coordinator/driver/errors.go":       "an Is method compares its target, and nothing else may",
 	"coordinator/driver/errors_state.go": "an Is method compares its target, and nothing else may",
 	"internal/replica/unusable.go":       "an Is method compares its target, and nothing else may",

@@ -43,7 +43,7 @@ func (n node) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error
 	case err == nil:
 		n.t.api.persist.Observe(time.Since(began).Seconds())
 		span.SetAttributes(attribute.Int64("coordinator.revision", int64(receipt.Revision)))
-	case !errors.Is(err, coordinator.ErrNotMaster):
+	case !errors.Is(err, coordinator.ErrNotMaster) || errors.Is(err, driver.ErrFenced):
 		n.t.api.failures.WithLabelValues(reasonOf(err)).Inc()
 	}
 	end(span, err)

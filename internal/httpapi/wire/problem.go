@@ -106,7 +106,7 @@ var problems = []struct {
 	{rebind.ErrUnknown, KindUnknown, http.StatusGatewayTimeout, "it may have taken effect: read before you try again"},
 	{coordinator.ErrMasterExists, KindRefused, http.StatusConflict, ""},
 	{driver.ErrRefused, KindRefused, http.StatusConflict, ""},
-	{coordinator.ErrForeignPlane, KindRefused, http.StatusConflict, ""},
+	{driver.ErrForeignPlane, KindRefused, http.StatusConflict, ""},
 	{driver.ErrCompacted, KindGone, http.StatusGone, "the store keeps its history for a while only"},
 	{driver.ErrAhead, KindBadRequest, http.StatusBadRequest, ""},
 	{ErrGone, KindGone, http.StatusGone, ""},

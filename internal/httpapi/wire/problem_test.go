@@ -50,9 +50,9 @@ var sentinels = map[string]sentinel{
 	"driver.ErrLeaseLost":         {driver.ErrLeaseLost, http.StatusServiceUnavailable, wire.KindStore},
 	"driver.ErrHung":              {driver.ErrHung, http.StatusServiceUnavailable, wire.KindStore},
 
-	"driver.ErrNoNode":            {driver.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
-	"coordinator.ErrForeignPlane": {coordinator.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
-	"driver.ErrRestored":          {driver.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
+	"driver.ErrNoNode":       {driver.ErrNoNode, http.StatusNotFound, wire.KindNotFound},
+	"driver.ErrForeignPlane": {driver.ErrForeignPlane, http.StatusConflict, wire.KindRefused},
+	"driver.ErrRestored":     {driver.ErrRestored, http.StatusServiceUnavailable, wire.KindStore},
 
 	"driver.ErrCompacted": {driver.ErrCompacted, http.StatusGone, wire.KindGone},
 	"driver.ErrAhead":     {driver.ErrAhead, http.StatusBadRequest, wire.KindBadRequest},
@@ -74,7 +74,7 @@ var sentinels = map[string]sentinel{
 	// These errors never reach the API. If one does, that is a defect, and is answered as one.
 	"driver.ErrClosed":       internal(driver.ErrClosed),       // Node.Commit returns ErrNotMaster
 	"driver.ErrExclusive":    internal(driver.ErrExclusive),    // Node.Run returns it
-	"coordinator.ErrNoState": internal(coordinator.ErrNoState), // Node.Run returns it
+	"driver.ErrNoState":      internal(driver.ErrNoState),      // Node.Run returns it
 	"driver.ErrYield":        internal(driver.ErrYield),        // between node and store
 	"driver.ErrHold":         internal(driver.ErrHold),         // between node and store
 	"driver.ErrStuck":        internal(driver.ErrStuck),        // in the node's last_error
@@ -161,7 +161,7 @@ func TestProblemOf_ErrorsWithData(t *testing.T) {
 		says   string
 	}{
 		"a conflict":           {&driver.ConflictError{Op: 2, Name: "entity/x", Expect: 5, Actual: 7}, 412, "entity/x is at revision 7"},
-		"a master that exists": {&coordinator.MasterExistsError{Master: "b"}, 409, "node b is master"},
+		"a master that exists": {&coordinator.MasterError{ID: "b", Err: coordinator.ErrMasterExists}, 409, "node b is master"},
 		"nothing known":        {errors.New("surprise"), 500, "surprise"},
 		"a problem already":    {fmt.Errorf("ask: %w", wire.NewProblem(404, wire.KindNotFound, "no such role")), 404, "no such role"},
 	} {
