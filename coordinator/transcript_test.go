@@ -298,7 +298,7 @@ func (s *transcript) operate(ctx context.Context, n *running, what string, args 
 		if err != nil {
 			return err
 		}
-		s.say("%s was in mode %s and is in mode %s", n.Name(), c.Previous.Mode, c.Current.Mode)
+		s.say("%s was in mode %s and is in mode %s", n.Name(), c.PreviousMode, c.Mode)
 	case "pause":
 		d, _ := time.ParseDuration(args[0])
 		_, err := n.Pause(ctx, d)
@@ -338,13 +338,13 @@ func (s *transcript) start(id string, options []string) error {
 		case "version":
 			cfg.Version = value
 		case "persist":
-			cfg.Persist = map[string]coordinator.Persist{"clean": coordinator.PersistClean, "rebind": coordinator.PersistRebind}[value]
+			cfg.CleanStart, cfg.RequireState = value == "clean", value == "rebind"
 		default:
 			return fmt.Errorf("no option %s", key)
 		}
 	}
 	s.lab.start(id, mode, func(c *coordinator.Config) {
-		c.Priority, c.Version, c.Persist = cfg.Priority, cfg.Version, cfg.Persist
+		c.Priority, c.Version, c.CleanStart, c.RequireState = cfg.Priority, cfg.Version, cfg.CleanStart, cfg.RequireState
 	})
 	return nil
 }
