@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -29,7 +28,7 @@ type candidacy struct {
 	term   driver.Term
 	err    error
 
-	// Of the role loop.
+	// Of the loop.
 	forward chan struct{} // holds a token when the campaign is to step forward
 	given   clock.Moment  // when this node was seen to hold the term; zero if it does not
 	stepped int64         // the term for whose vacancy it last was to as the named next
@@ -48,24 +47,24 @@ type candidacy struct {
 	chosen    bool         // consider said yes: the term is won, not handed over
 	seen      driver.Plane // what it saw when it did
 	here      bool         // this node was here when the term before ended
-	vacated   time.Time    // when it saw that; zero if it did not
+	prevEnded time.Time    // when it saw that; zero if it did not
 }
 
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
 func (l *loop) campaign() {
 	if l.candidacy != nil || !policy.Eligible(l.mode, l.state) ||
-		!l.member() || l.published != l.record() || l.programRuns() || l.standsAside() {
+		!l.presence.live() || l.presence.published != l.record() || l.program.running() || l.standsAside() {
 		return
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
 	c := &candidacy{
 		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
 		node: l.cfg.ID, cache: l.cache, log: l.log,
-		ordered: l.pending != nil && l.pending.order,
+		ordered: l.orders.pending != nil && l.orders.pending.order,
 		alone:   l.clean, inspected: l.inspected,
 	}
-	membership := l.membership
+	membership := l.presence.lease
 	bid := driver.Bid{
 		Memory: l.cache.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
 		Defer: c.defers, Consider: c.consider,
@@ -84,7 +83,7 @@ const asideFor = 2
 
 // heed lets others go first if that is what the end of a campaign or a membership says.
 func (l *loop) heed(why error) {
-	if !errors.Is(why, driver.ErrStuck) || l.solo {
+	if !errors.Is(why, driver.ErrStuck) || l.presence.exclusive {
 		return
 	}
 	l.aside = time.Now().Add(asideFor * driver.StallLimit(l.store.TTL()))
@@ -98,7 +97,7 @@ func (l *loop) heed(why error) {
 // standsAside reports whether the node leaves the election to others. Where nobody else
 // stands it goes on trying.
 func (l *loop) standsAside() bool {
-	if !time.Now().Before(l.aside) || l.pending != nil && l.pending.order {
+	if !time.Now().Before(l.aside) || l.orders.pending != nil && l.orders.pending.order {
 		return false
 	}
 	return slices.ContainsFunc(policy.Candidates(l.cache.estimate()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
@@ -114,8 +113,8 @@ func (c *candidacy) see(term int64) {
 // defers makes way unseen, once in the vacancy that a term has left, for the one that
 // its master named: it is stepping forward.
 func (c *candidacy) defers(term int64) bool {
-	heir := c.cache.successorOf(term)
-	if c.ordered || c.alone || heir == "" || heir == c.node {
+	successor := c.cache.successorOf(term)
+	if c.ordered || c.alone || successor == "" || successor == c.node {
 		return false
 	}
 	c.see(term)
@@ -132,7 +131,7 @@ func (c *candidacy) consider(p driver.Plane) error {
 	planeID, _ := c.cache.memory()
 	c.see(p.Holder.Term)
 	if foreign(planeID, &p.PlaneCore) != nil {
-		return driver.ErrHold // the role loop is about to say so
+		return driver.ErrHold // the loop is about to say so
 	}
 	if c.alone {
 		if why := company(c.node, c.inspected, &p); why != nil {
@@ -154,7 +153,7 @@ func (c *candidacy) consider(p driver.Plane) error {
 		return driver.ErrYield
 	}
 	c.chosen, c.seen = true, p
-	c.vacated, c.here = c.cache.sawEnd(c.vacancy)
+	c.prevEnded, c.here = c.cache.sawEnd(c.vacancy)
 	return nil
 }
 
@@ -223,11 +222,11 @@ func (l *loop) withdraw() step {
 }
 
 // stand waits at rest: for the election, a handover or an operator.
-func (l *loop) stand() step {
+func (l *loop) standBy() step {
 	for {
 		l.campaign()
 		l.stepForward()
-		l.arm()
+		l.startDeadline()
 		var elected chan struct{}
 		if l.candidacy != nil {
 			elected = l.candidacy.done
@@ -280,29 +279,6 @@ func (l *loop) mindCampaign() step {
 	return l.rejoin
 }
 
-// review looks whether a pending change has come to its end in the election.
-func (l *loop) review() step {
-	c := l.pending
-	if c == nil {
-		return nil
-	}
-	if !c.order {
-		if !l.vacant() {
-			l.answer(nil)
-		}
-		return nil
-	}
-	p := l.cache.current()
-	switch {
-	case p.Revision < c.seen: // this picture is older than what the order was taken up on
-	case p.Held && p.Holder.Node != l.cfg.ID:
-		return l.revert(masterExists(p.Holder.Node, p.Member))
-	case !time.Now().Before(c.until):
-		return l.revert(fmt.Errorf("%w: node did not win the election within %s", driver.ErrRefused, winTimeout))
-	}
-	return nil
-}
-
 // heedOffer makes the node ready for a handover that names it, and lets go of
 // what it prepared for one that is over.
 func (l *loop) heedOffer() step {
@@ -315,15 +291,15 @@ func (l *loop) heedOffer() step {
 	if offer == nil || offer.To != l.cfg.ID || !p.Held || offer.From != p.Holder.Node || l.candidacy == nil {
 		l.readyFor = ""
 		if !l.state.Hot() {
-			l.drop()
+			l.dropReplica()
 		}
 		return nil
 	}
-	l.follow()
-	switch err := l.mirror.Refused(); {
+	l.startReplica()
+	switch err := l.replica.Refused(); {
 	case err != nil:
 		return l.failWith(err, "state cannot be loaded")
-	case l.mirror.View() == nil || l.mirror.Revision() < offer.Due():
+	case l.replica.View() == nil || l.replica.Revision() < offer.Due():
 		l.awaitRevision(offer.Due())
 	case l.readyFor != offer.ID:
 		l.log.Info("ready for handover", zap.String("handover", offer.ID), zap.String("from", offer.From))

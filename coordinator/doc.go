@@ -1,18 +1,11 @@
 // Package coordinator lives the life of one node of a plane: it joins, stands by,
-// is elected, leads, hands over, gives up, and comes back after it has lost its
-// store. Where the plane is kept is the business of a [driver.Store], which this package
-// declares and package etcdstore implements.
+// is elected, leads, hands over, resigns, and comes back after it has lost its
+// store. Where the plane is kept is the business of a [driver.Store], which package
+// driver declares and package etcdstore implements.
 //
-// The handles nest, so that a wrong order does not compile. A Store is joined and
-// gives a [driver.Presence]: one lease with the node's record. A membership campaigns
-// and gives a [driver.Term]. Only a term can write.
-//
-// A node is one loop (role.go) that goes from step to step: it joins, settles in
-// the resting state of its mode, stands for election, promotes itself, leads,
-// steps down, leaves. It waits in one place and heeds there, whatever the step,
-// operators' requests, the plane, the end of its lease or term, and the stop. The
-// loop is the only writer of the node's state; everybody else sees an immutable
-// picture of it.
+// The handles nest, so that a wrong order does not compile. Joining a Store gives a
+// [driver.Presence]: one lease with the node's record. A presence that stands for
+// election gets a [driver.Term]. Only a term can write.
 //
 // What a program can rely on:
 //
@@ -24,4 +17,50 @@
 // What it cannot: a process that is frozen does nothing, and when it wakes its
 // first instructions may run before it learns that its term is over. Give the
 // number of the term to whatever is not behind the store.
+//
+// # The loop
+//
+// A node is one loop, the goroutine in [Node.Run], which goes from step to step: it
+// joins, settles in the resting state of its mode, stands by, is promoted, leads,
+// resigns, leaves. It alone changes the node's state. What only the loop may touch has
+// the loop as its receiver, or is held by a field of it; what anybody may call is a
+// method of [Node]. Others see the node by an immutable picture that the loop shows,
+// and reach the loop by requests.
+//
+// In every step the loop waits in await, where it takes up requests, and notices
+// pictures of the plane, the end of its lease or term, and the stop. Besides, steps
+// make calls that have a bound of their own:
+//
+//	step                what it waits for                            at most
+//	any, in await       publish the node's record                    2 s
+//	inspect             see the plane, ask what the store permits     2 s for each call
+//	enter               join, for each attempt                       2 s
+//	joinExclusive       take the plane, for each attempt             2 s
+//	rejoin              revoke the old lease, for each attempt       2 s
+//	leavePlane          revoke the lease                             2 s
+//	order               read the plane; ask what the store permits   2 s for each call
+//	promote             clear and announce, for each attempt         2 s
+//	lead                record a departure, for each vanished node   2 s
+//	resign              end the program and settle writes            5 s
+//	                    the transaction that ends the term           2 s
+//	transfer            all of it                                    2 s
+//	leave               end or transfer the term                     4 s
+//	                    the transaction that ends the term           2 s
+//	                    revoke each of two leases                    2 s
+//
+// A call that is attempted again is so between two rounds of await. A loop that does not
+// come round for [driver.StallLimit] loses its lease, whatever holds it up.
+//
+// # Goroutines
+//
+//	goroutine                    begins                  ends, and who waits for it
+//	the loop                     Run                     Run returns
+//	follow, poll (scope.go)      Run                     with the loop; Run waits
+//	journal.tell (status.go)     Run                     with the loop; Run waits 2 s
+//	a campaign (campaign.go)     standBy                 withdraw or leave waits; so does Run
+//	a mirror, watchLoad          startReplica            dropReplica waits; so does Run
+//	a wait for a revision        awaitRevision, promote  with the mirror or the term; Run waits
+//	closing a persister          endLeadership           once writes are settled; Run waits
+//	the program (program.go)     promote                 its context ends; resign and transfer
+//	                                                     wait as long as the table says
 package coordinator

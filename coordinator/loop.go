@@ -1,16 +1,25 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/modes"
 )
+
+// This file holds the loop of a node: its fields, the wait, and what changes the node's
+// state and shows it. life.go holds the steps from joining to stopping, campaign.go the
+// election, promote.go and demote.go the beginning and the end of a term, handover.go
+// giving it to another node, and orders.go what operators ask.
 
 // loop is what only the loop of a node touches: the goroutine that is in [Node.Run].
 // Nobody else has a loop in hand. What others may know it puts into the node.
@@ -21,10 +30,11 @@ type loop struct {
 	log   *zap.Logger
 	cache *planeCache
 
-	ctx   context.Context // everything the node runs; outlives a stop until it is done
-	stop  <-chan struct{} // closed when the node is to stop; nil once it heeds that
-	group sync.WaitGroup  // everything the node runs, programs apart
+	ctx   context.Context // of everything the node runs; a stop ends it last
+	stop  <-chan struct{} // closed when the node is to stop; nil once the loop has seen that
+	group sync.WaitGroup  // everything the node runs, apart from programs
 	beat  *time.Ticker
+	fatal error // why this node can never start
 
 	instance string
 	started  time.Time
@@ -33,30 +43,22 @@ type loop struct {
 	state    modes.State
 	since    time.Time
 
+	lastError string
 	clean     bool  // all mementos are to be deleted in the first term
 	inspected int64 // the plane's last term when the node looked at it before it joined
-	solo      bool  // it is a disabled node, with the plane to itself
-	unburied  bool  // the last try to say of a node that it vanished has failed
 
-	lastError string
-	readyFor  string
-	offer     driver.Offer // what readyFor answers
-	gaveUp    int64
+	presence   presence
+	candidacy  *candidacy    // nil while the node does not stand for election
+	aside      time.Time     // until then others go first in the election
+	leadership *leadership   // nil while the node holds no term
+	program    *program      // the last call; nil before the first
+	replica    *localReplica // nil while the node holds no state
+	orders     orders
+
+	readyFor  string       // the offer of a handover that the node is ready for
+	offer     driver.Offer // the one of readyFor
+	gaveUp    int64        // the last term that the node gave up by its own will; 0 for none
 	gaveUpFor driver.Reason
-	aside     time.Time // until then others go first in the election
-
-	membership driver.Presence
-	former     driver.Presence // lost, and not yet seen to be gone from the store
-	published  driver.Record   // what the store is known to hold; zero if that is not known
-	shown      driver.Record   // what the plane has shown of this node as it was published
-	amiss      time.Time       // since when it shows something else; zero while it does not
-	mirror     *following
-	candidacy  *candidacy
-	reign      *reign
-	quiet      bool     // the term is about to be given up: claim nothing
-	program    *program // the last call; nil before the first
-	pending    *change
-	fatal      error // why this node can never start
 }
 
 // step is what the loop does next; nil ends it. Each step blocks until the node is
@@ -105,4 +107,192 @@ func (l *loop) live(ctx context.Context) error {
 		l.log.Error("observer does not return, leaving it behind")
 	}
 	return l.fatal
+}
+
+// await is the loop's wait. It first brings up to date what others see of the node, and
+// then blocks until done is closed (ready), or something happened after which the caller
+// looks again (neither), or something that takes the node elsewhere (next): a request, a
+// lost lease, the end of the term, or the stop. So a node heeds all of these in any step.
+// doc.go lists what else a step may wait for, and for how long.
+func (l *loop) await(done <-chan struct{}) (ready bool, next step) {
+	l.refresh()
+	return l.wait(done)
+}
+
+// refresh brings up to date what others see of the node, what the node sees of the
+// plane, and the heartbeat. It blocks for callTimeout at most, and only where the record
+// has to be published.
+func (l *loop) refresh() {
+	l.cache.followAll(l.clean || l.leadership != nil)
+	if l.presence.changed {
+		l.presence.changed = false
+		l.compareRecord()
+	}
+	l.publish()
+	l.show()
+	l.turn()
+}
+
+// wait is await without the refresh.
+func (l *loop) wait(done <-chan struct{}) (ready bool, next step) {
+	requests := l.node.requests
+	if l.orders.pending != nil {
+		requests = nil // one change at a time
+	}
+	var over <-chan struct{}
+	if l.leadership != nil {
+		over = l.leadership.Context().Done()
+	}
+	select {
+	case <-done:
+		return true, nil
+	case <-l.cache.changed:
+		l.presence.changed = true
+		return false, nil
+	case request := <-requests:
+		return false, request(l)
+	case <-over:
+		return false, l.rejoin
+	case <-l.presence.lost():
+		return false, l.rejoin
+	case <-l.stop:
+		l.stop = nil
+		return false, l.leave
+	case <-l.beat.C:
+		if !l.presence.differsSince.IsZero() {
+			l.presence.changed = true // no picture may come any more that shows it
+		}
+		return false, nil // what failed is tried again
+	}
+}
+
+// pause is await for a time.
+func (l *loop) pause(d time.Duration) step {
+	wait, cancel := context.WithTimeout(l.ctx, d)
+	defer cancel()
+	for {
+		if ready, next := l.await(wait.Done()); ready || next != nil {
+			return next
+		}
+	}
+}
+
+// turn tells everybody who asks, and the lease, that the loop has come round: a node
+// whose loop hangs must not keep what it holds. Steps that wait for long call it too.
+func (l *loop) turn() {
+	at := clock.Now()
+	l.node.turned.Store(&at)
+	l.presence.heartbeat()
+}
+
+// become moves the node to another state: the one place where its state changes.
+// The store learns of it from publish.
+func (l *loop) become(to modes.State, at time.Time, reason string) {
+	if !modes.CanBecome(l.state, to) {
+		panic(fmt.Sprintf("coordinator: a node that is %s cannot become %s", l.state, to)) // the steps contradict the rules
+	}
+	if to == l.state {
+		return
+	}
+	l.log.Info("state changed", zap.Stringer("from", l.state), zap.Stringer("to", to),
+		zap.Stringer("mode", l.mode), zap.String("reason", reason))
+	t := Transition{At: at, From: l.state, To: to, Reason: reason}
+	l.state, l.since = to, at
+	l.show()
+	l.node.journal.add(t)
+}
+
+// becomeMaster makes the node MASTER once r, its record as master, is stored.
+func (l *loop) becomeMaster(r driver.Record, reason driver.Reason) {
+	l.readyFor, l.gaveUp, l.gaveUpFor, l.lastError = "", 0, "", ""
+	l.become(modes.StateMaster, r.Since, string(reason))
+	l.presence.stored(r) // what has changed since is published next
+	close(l.leadership.announced)
+}
+
+// becomeResting settles the node in a state in which it does not lead, which is FAILED
+// for one that has no place in the plane. Only a hot state keeps the replica. The term
+// has ended before.
+func (l *loop) becomeResting(to modes.State, at time.Time, reason string) {
+	l.become(to, at, reason)
+	if !to.Hot() {
+		l.dropReplica()
+	}
+}
+
+// becomeFailed makes the node FAILED, for the reason that lastError gives.
+func (l *loop) becomeFailed(reason string) {
+	l.becomeResting(modes.StateFailed, now(), reason)
+}
+
+// rest is the state in which the node settles while it does not lead.
+func (l *loop) rest() modes.State { return l.mode.Rest(!l.cfg.ColdStandby) }
+
+// record is what the store should know of the node.
+func (l *loop) record() driver.Record { return l.recordAs(l.state, l.since) }
+
+// recordAs is the record of the node once it has come to the given state.
+func (l *loop) recordAs(state modes.State, since time.Time) driver.Record {
+	r := driver.Record{
+		ID: l.cfg.ID, Plane: l.cfg.Plane, PlaneID: l.cache.current().ID, Instance: l.instance,
+		Mode: l.mode, State: state, Priority: l.priority, Version: l.cfg.Version, URI: l.cfg.URI,
+		Started: l.started, Since: since, LastError: strings.ToValidUTF8(cmp.Or(l.lastError, l.cfg.Trouble()), "\uFFFD"),
+		ReadyFor: l.readyFor, GaveUp: l.gaveUp, GaveUpFor: l.gaveUpFor,
+	}
+	if state == modes.StateMaster && l.leadership != nil {
+		r.Term, r.Next = l.leadership.Number(), l.leadership.next
+		r.ReadyFor, r.GaveUp, r.GaveUpFor = "", 0, ""
+	}
+	return r
+}
+
+// publish brings the node's record in the store up to date. It blocks for callTimeout at
+// most. What fails is tried again at the next beat; a lease that is lost shows by itself.
+func (l *loop) publish() {
+	r := l.record()
+	if !l.presence.live() || l.presence.exclusive || r == l.presence.published {
+		return
+	}
+	publish, whole := l.presence.lease.Publish, l.ctx
+	if l.state == modes.StateMaster && l.leadership != nil {
+		publish, whole = l.leadership.Publish, l.leadership.Context() // whose end must not wait for this
+	}
+	ctx, cancel := context.WithTimeout(whole, callTimeout)
+	defer cancel()
+	l.presence.published, l.presence.shown = driver.Record{}, driver.Record{}
+	if err := publish(ctx, r); err != nil {
+		if whole.Err() == nil {
+			l.log.Warn("record not published, retrying", zap.Error(err))
+		}
+		return
+	}
+	l.presence.stored(r)
+}
+
+// compareRecord has the node's record published again if somebody else has deleted or
+// changed it.
+func (l *loop) compareRecord() {
+	p := l.cache.current()
+	m, there := p.Member(l.cfg.ID)
+	if l.presence.compare(m, there) {
+		l.log.Warn("own record was deleted or changed by somebody else, publishing it again", zap.Bool("there", there))
+	}
+}
+
+// show lets others see the node as it is. It returns at once.
+func (l *loop) show() {
+	s := &self{
+		record:    l.record(),
+		presence:  l.presence.lease,
+		candidate: l.candidacy != nil,
+		stopping:  l.ctx != nil && l.stop == nil,
+		rest:      l.rest(),
+	}
+	if l.state == modes.StateMaster && l.leadership != nil && !l.leadership.suppressed {
+		s.term = l.leadership.Context()
+	}
+	if l.replica != nil {
+		s.mirror, s.follows = l.replica.Mirror, l.replica.ctx
+	}
+	l.node.self.Store(s)
 }

@@ -12,16 +12,17 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
+	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
 const (
-	// callTimeout bounds one call to the store by the role loop.
+	// callTimeout bounds one call to the store by the loop.
 	callTimeout = 2 * time.Second
 	// maxPause is the longest time between two tries of what is tried again.
 	maxPause = 2 * time.Second
-	// beatEvery is how often the role loop comes round when nothing happens.
+	// beatEvery is how often the loop comes round when nothing happens.
 	beatEvery = time.Second
 	// winTimeout is how long a node that was ordered to lead may take to win the
 	// election: long enough for a slow store, too short for a lease to lapse.
@@ -40,7 +41,7 @@ type Node struct {
 	cache   *planeCache
 	journal *journal
 
-	// requests are run by the role loop, one at a time.
+	// requests are run by the loop, one at a time.
 	requests chan func(*loop) step
 	// operator holds a token: operators' calls take turns.
 	operator chan struct{}
@@ -48,7 +49,7 @@ type Node struct {
 
 	self    atomic.Pointer[self]
 	leading atomic.Pointer[Leader]
-	turned  atomic.Pointer[clock.Moment] // when the role loop last came round
+	turned  atomic.Pointer[clock.Moment] // when the loop last came round
 	full    atomic.Bool                  // the store had no room for the last put
 
 	live func(ctx context.Context) error // the life of the node's loop, which Run lets begin
@@ -89,7 +90,7 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 // [driver.ErrExclusive], [driver.ErrNoState] or [driver.ErrRefused]. Call it once.
 func (n *Node) Run(ctx context.Context) error { return n.live(ctx) }
 
-// do has the role loop run request and returns when it has taken it up.
+// do has the loop run request and returns when it has taken it up.
 func (n *Node) do(ctx context.Context, request func(*loop) step) error {
 	select {
 	case n.requests <- request:
@@ -138,7 +139,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 	defer done()
 	before := n.me().record
 	c := &change{to: to, result: make(chan changeResult, 1)}
-	if err := n.do(ctx, func(l *loop) step { return l.changeMode(c) }); err != nil {
+	if err := n.do(ctx, func(l *loop) step { return l.takeModeChange(c) }); err != nil {
 		return ModeChange{}, err
 	}
 	select {
@@ -162,16 +163,119 @@ func (n *Node) SetPriority(ctx context.Context, to int) (previous int, err error
 	defer done()
 	was := make(chan int, 1)
 	err = n.do(ctx, func(l *loop) step {
-		was <- l.priority
-		l.log.Info("priority changed", zap.Int("from", l.priority), zap.Int("to", to))
-		l.priority = to
-		l.publish()
+		was <- l.takePriority(to)
 		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return <-was, nil
+}
+
+// HandoverResult tells how a handover went.
+type HandoverResult struct {
+	From, To string
+	Term     int64 // the new one
+	Duration time.Duration
+}
+
+// Handover passes mastership from this node to the candidate to, or to the best
+// one if to is empty, and blocks until the new master has announced itself:
+//
+//  1. the master offers the handover in the store
+//  2. the target makes ready and says so in its record
+//  3. the master takes no more writes and settles those under way, and the
+//     target says that it has caught up with them
+//  4. one fenced transaction gives the target the term
+//  5. the target catches up and announces itself
+//
+// Until the fourth has committed this node leads, and resumes if anything goes
+// wrong. It returns [ErrNotMaster], [driver.ErrRefused] with the reason, or
+// [rebind.ErrUnknown] when the term has passed and the new master is not seen.
+func (n *Node) Handover(ctx context.Context, to string) (HandoverResult, error) {
+	done, err := n.takeTurn(ctx)
+	if err != nil {
+		return HandoverResult{}, err
+	}
+	defer done()
+	leader := n.announcedLeader()
+	if leader == nil {
+		return HandoverResult{}, ErrNotMaster
+	}
+	began := time.Now()
+	h := &handover{n, leader.leadership}
+	target, err := h.propose(ctx, to, readyTimeout)
+	if err != nil {
+		return HandoverResult{}, err
+	}
+	passed := make(chan error, 1)
+	err = n.do(ctx, func(l *loop) step {
+		if l.leadership != leader.leadership {
+			passed <- ErrNotMaster
+			return nil
+		}
+		next, err := l.transfer(target)
+		passed <- err
+		return next
+	})
+	if err != nil {
+		leader.leadership.retract(n.log)
+		return HandoverResult{}, err
+	}
+	if err := <-passed; err != nil {
+		return HandoverResult{}, err
+	}
+	return h.watchArrival(ctx, target.ID, leader.Term(), began)
+}
+
+// CheckHandover looks at everything that a handover from this node to the candidate to,
+// or to the best one if to is empty, depends on, and changes nothing. It returns
+// [ErrNotMaster] on another node than the master, and [driver.ErrRefused] on a disabled one.
+func (n *Node) CheckHandover(ctx context.Context, to string) ([]Check, error) {
+	l := n.announcedLeader()
+	if l == nil {
+		return nil, ErrNotMaster
+	}
+	p, err := n.Plane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if to == "" {
+		to, _ = policy.Next(p)
+	}
+	target, live := p.Member(to)
+	allowed := l.leadership.CheckHandover(ctx, target)
+	if errors.Is(allowed, driver.ErrRefused) {
+		return nil, allowed
+	}
+	checks := []Check{
+		checkMaster(n.Status()),
+		checkLive(to, live),
+		checkMode(target, live),
+		checkState(n.cfg.ID, target, live),
+		checkRank(p, to),
+		checkMirror(target, live, l),
+		checkContent(l),
+	}
+	permission := Check{Name: "permission", OK: true, Reason: "the store lets this node make the writes of a handover"}
+	if allowed != nil {
+		permission.OK, permission.Reason = false, allowed.Error()
+	}
+	return append(checks, permission), nil
+}
+
+// announcedLeader returns the mastership that this node has announced, or nil.
+func (n *Node) announcedLeader() *Leader {
+	l := n.leading.Load()
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.leadership.announced:
+		return l
+	default:
+		return nil
+	}
 }
 
 // Plane reads the plane from the store. While the store does not answer it

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ import (
 // learned from the ones before.
 type planeCache struct {
 	node    string        // the node that this is the cache of
-	changed chan struct{} // holds a token when the role loop has something to look at
+	changed chan struct{} // holds a token when the loop has something to look at
 
 	mu        sync.Mutex               // guards the fields below
 	scope     scope                    // how much of the plane is followed
@@ -207,7 +206,7 @@ func (c *planeCache) setPlaneID(id string) {
 	}
 }
 
-// wake makes the role loop look again.
+// wake makes the loop look again.
 func (c *planeCache) wake() {
 	select {
 	case c.changed <- struct{}{}:
@@ -345,25 +344,4 @@ func (c *planeCache) estimate() driver.Plane {
 		return here
 	})
 	return p
-}
-
-// WaitMaster blocks until the plane has a master that has announced itself, and
-// returns it, or [ErrNoMaster] if ctx ends first.
-func (n *Node) WaitMaster(ctx context.Context) (driver.Member, error) {
-	p, err := n.cache.until(ctx, func(p *driver.NearPlane) bool {
-		_, ok := p.Master()
-		return ok
-	})
-	if err != nil {
-		return driver.Member{}, errors.Join(ErrNoMaster, err)
-	}
-	m, _ := p.Master()
-	return m, nil
-}
-
-// WaitSuccessor blocks until the plane has a later term than the given one, and
-// returns the cause of ctx if that ends first.
-func (n *Node) WaitSuccessor(ctx context.Context, term int64) error {
-	_, err := n.cache.until(ctx, func(p *driver.NearPlane) bool { return p.Holder.Term > term })
-	return err
 }

@@ -7,25 +7,27 @@ import (
 	"runtime/debug"
 )
 
+// This file holds the calls of the program. The loop starts and ends them; the program
+// itself runs on a goroutine of its own, so that nothing it does delays the lease.
+
 // errProgramPanic is the error of a program that panicked.
 var errProgramPanic = errors.New("program panicked")
 
-// program is one call of [Config.Lead]. It runs beside the role loop, so that
-// nothing it does delays the lease.
+// program is one call of [Config.Lead]. A nil program is one that never ran.
 type program struct {
 	cancel   context.CancelCauseFunc
 	returned chan struct{} // closed when it has returned
 	failed   chan struct{} // closed if it returned an error while it was wanted
 	err      error         // why, once failed is closed
-	stopped  bool          // the role loop has ended its context
+	stopped  bool          // the loop has ended its context
 }
 
-// startProgram calls the program for the term now led.
+// startProgram calls the program for the term that the node now leads.
 func (l *loop) startProgram() {
 	if l.cfg.Lead == nil {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(l.reign.Context())
+	ctx, cancel := context.WithCancelCause(l.leadership.Context())
 	p := &program{cancel: cancel, returned: make(chan struct{}), failed: make(chan struct{})}
 	l.program = p
 	leading := l.node.leading.Load()
@@ -51,28 +53,35 @@ func callProgram(ctx context.Context, lead func(context.Context, *Leader) error,
 	return lead(ctx, l)
 }
 
-// programRuns reports whether a program has not returned yet.
-func (l *loop) programRuns() bool {
-	if l.program == nil {
+// running reports whether the program has not returned yet.
+func (p *program) running() bool {
+	if p == nil {
 		return false
 	}
 	select {
-	case <-l.program.returned:
+	case <-p.returned:
 		return false
 	default:
 		return true
 	}
 }
 
-// stopProgram ends the program's context and waits for it to return.
-func (l *loop) stopProgram(ctx context.Context, why error) error {
-	if l.program == nil {
+// cancelFor ends the program's context and does not wait for it.
+func (p *program) cancelFor(why error) {
+	if p != nil {
+		p.cancel(why)
+	}
+}
+
+// end ends the program's context and blocks until it has returned or ctx ends.
+func (p *program) end(ctx context.Context, why error) error {
+	if p == nil {
 		return nil
 	}
-	l.program.cancel(why)
-	l.program.stopped = true
+	p.cancel(why)
+	p.stopped = true
 	select {
-	case <-l.program.returned:
+	case <-p.returned:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the program to return: %w", context.Cause(ctx))

@@ -147,7 +147,7 @@ func (c *planeCache) poll(ctx context.Context, store driver.Store, log *zap.Logg
 			continue
 		}
 		c.merge(&p)
-		c.wake() // what the role loop waits for may be in this picture and in no other
+		c.wake() // what the loop waits for may be in this picture and in no other
 	}
 }
 

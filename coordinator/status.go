@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -140,20 +141,20 @@ func tellOne(log *zap.Logger, observe func(Transition), t Transition) {
 	observe(t)
 }
 
-// self is what the role loop lets others see of the node; it never changes.
+// self is what the loop lets others see of the node; it never changes.
 type self struct {
-	record     driver.Record
-	membership driver.Presence
-	term       context.Context // of the term it leads; nil if it leads none
-	mirror     *replica.Mirror
-	follows    context.Context // ends with the mirror; nil without one
-	candidate  bool
-	stopping   bool
-	rest       modes.State // where the node settles when it does not lead
+	record    driver.Record
+	presence  driver.Presence
+	term      context.Context // of the term it leads; nil if it leads none
+	mirror    *replica.Mirror
+	follows   context.Context // ends with the mirror; nil without one
+	candidate bool
+	stopping  bool
+	rest      modes.State // where the node settles when it does not lead
 }
 
 // me is self as it may be shown at this moment: a node whose lease has run out is not
-// MASTER, whether or not its role loop has come to see that. It may have been frozen, and
+// MASTER, whether or not its loop has come to see that. It may have been frozen, and
 // whoever asks it first on waking would be told of two masters.
 func (n *Node) me() *self {
 	me := n.self.Load()
@@ -162,7 +163,7 @@ func (n *Node) me() *self {
 	}
 	late := *me
 	if late.rest == modes.StateFailed {
-		late.rest = modes.StateInitializing // until the role loop says why
+		late.rest = modes.StateInitializing // until the loop says why
 	}
 	late.record.State, late.record.Term, late.record.Next = late.rest, 0, ""
 	late.term, late.candidate = nil, false
@@ -171,10 +172,10 @@ func (n *Node) me() *self {
 
 // remaining is for how long the lease can be relied on, and never negative.
 func (s *self) remaining() time.Duration {
-	if s.membership == nil {
+	if s.presence == nil {
 		return 0
 	}
-	return max(s.membership.Remaining(), 0)
+	return max(s.presence.Remaining(), 0)
 }
 
 // acting reports whether the node may speak as the master.
@@ -192,7 +193,7 @@ func (n *Node) MaxPayload() int { return n.cfg.MaxPayload }
 // and copies nothing.
 func (n *Node) State() modes.State { return n.me().record.State }
 
-// Status tells how the node is. It never waits for the role loop, and costs the same
+// Status tells how the node is. It never waits for the loop, and costs the same
 // however much there is to tell.
 func (n *Node) Status() Status {
 	me := n.me()
@@ -322,4 +323,25 @@ func (n *Node) following(ctx context.Context) (*replica.Mirror, context.Context,
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(me.follows, func() { cancel(notReadable(n.me().record)) })
 	return me.mirror, ctx, func() { stop(); cancel(nil) }, nil
+}
+
+// WaitMaster blocks until the plane has a master that has announced itself, and
+// returns it, or [ErrNoMaster] if ctx ends first.
+func (n *Node) WaitMaster(ctx context.Context) (driver.Member, error) {
+	p, err := n.cache.until(ctx, func(p *driver.NearPlane) bool {
+		_, ok := p.Master()
+		return ok
+	})
+	if err != nil {
+		return driver.Member{}, errors.Join(ErrNoMaster, err)
+	}
+	m, _ := p.Master()
+	return m, nil
+}
+
+// WaitSuccessor blocks until the plane has a later term than the given one, and
+// returns the cause of ctx if that ends first.
+func (n *Node) WaitSuccessor(ctx context.Context, term int64) error {
+	_, err := n.cache.until(ctx, func(p *driver.NearPlane) bool { return p.Holder.Term > term })
+	return err
 }

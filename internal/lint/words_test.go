@@ -73,6 +73,7 @@ var homonyms = map[string]string{
 	"membership": "an interface, and those that implement it",
 	"node":       "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
 	"plane":      "coordtest's is a whole one under test, the driver's is the picture of one",
+	"presence":   "the interface, those that implement it, and what a node keeps of its own",
 	"store":      "an interface, and those that implement it",
 	"term":       "an interface, and those that implement it",
 	"watcher":    "an interface, and those that implement it",

@@ -135,7 +135,7 @@ func terms() []Mutant {
 			Name: "resign-before-program", Invariant: "I-10", Rule: "the program has returned before the term is given up",
 			Edits: []Edit{{
 				"coordinator/demote.go",
-				"if err := l.stopProgram(settle, errSteppingDown); err != nil {", "if err := context.Cause(settle); err != nil {",
+				"if err := l.program.end(settle, errSteppingDown); err != nil {", "if err := context.Cause(settle); err != nil {",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/demotion", Says: "two programs run at once"}},
 		},
@@ -143,7 +143,7 @@ func terms() []Mutant {
 			Name: "pass-before-program", Invariant: "I-29", Rule: "the program has returned before the term is handed over",
 			Edits: []Edit{{
 				"coordinator/handover.go",
-				"err := l.stopProgram(ctx, errHandingOver)", "err := context.Cause(ctx)",
+				"err := l.program.end(ctx, errHandingOver)", "err := context.Cause(ctx)",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestProgram_HasReturnedBeforeTheNextTermBegins/handover", Says: "two programs run at once"}},
 		},
@@ -157,7 +157,7 @@ func terms() []Mutant {
 		{
 			Name: "observer-in-role-loop", Invariant: "I-31", Rule: "nothing that an observer does delays its node",
 			Edits: []Edit{{
-				"coordinator/role.go",
+				"coordinator/loop.go",
 				"\tl.node.journal.add(t)\n", "\tl.node.journal.add(t)\n\ttellOne(l.log, l.cfg.Observe, t)\n",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestListener_ThatIsSlowHurtsNobody"}},
@@ -165,7 +165,7 @@ func terms() []Mutant {
 		{
 			Name: "stale-promotion", Invariant: "I-17", Rule: "a master begins with the state as of its term or later",
 			Edits: []Edit{
-				{"coordinator/promote.go", "loaded, stop := l.reached(from)", "loaded, stop := l.reached(0)"},
+				{"coordinator/promote.go", "loaded, stop := l.replicaAt(from)", "loaded, stop := l.replicaAt(0)"},
 				{"coordinator/promote.go", "if view == nil || view.Revision() < from {", "if view == nil || from < 0 {"},
 			},
 			Catchers: []Catcher{{Package: nodes, Test: "TestPromotion_StateThatDoesNotArriveEndsTheTerm"}},

@@ -10,17 +10,20 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// following is a mirror at work.
-type following struct {
+// This file holds the node's replica: a mirror of all state, and what runs it. The loop
+// starts and drops it; other goroutines read the mirror that the loop shows them.
+
+// localReplica is a mirror at work.
+type localReplica struct {
 	*replica.Mirror
 	ctx     context.Context
 	end     func()          // stops it and returns when it has stopped
-	awaited rebind.Revision // the highest that the role loop is to be woken for
+	awaited rebind.Revision // the highest that the loop is to be woken for
 }
 
-// follow starts a mirror if there is none.
-func (l *loop) follow() {
-	if l.mirror != nil {
+// startReplica starts a replica if there is none. It returns at once.
+func (l *loop) startReplica() {
+	if l.replica != nil {
 		return
 	}
 	m := replica.NewMirror(l.store, l.cfg.Rules, l.log)
@@ -31,13 +34,13 @@ func (l *loop) follow() {
 		_ = m.Run(ctx) // ends with ctx, or is refused
 	})
 	l.group.Go(func() { l.watchLoad(m, done) })
-	l.mirror = &following{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
+	l.replica = &localReplica{Mirror: m, ctx: ctx, end: func() { cancel(); <-done }}
 }
 
 // tellLoadEvery is how often a node says how far its load has come.
 const tellLoadEvery = time.Second
 
-// watchLoad says how the load of a mirror goes, and wakes the role loop at its end. It
+// watchLoad says how the load of a mirror goes, and wakes the loop at its end. It
 // returns when that has come, or the mirror's own.
 func (l *loop) watchLoad(m *replica.Mirror, done <-chan struct{}) {
 	tick := time.NewTicker(tellLoadEvery)
@@ -73,13 +76,13 @@ func (l *loop) reportLoad(m *replica.Mirror) {
 	}
 }
 
-// awaitRevision wakes the role loop when the mirror has come to a revision.
+// awaitRevision wakes the loop when the mirror has come to a revision.
 func (l *loop) awaitRevision(to rebind.Revision) {
-	if l.mirror.awaited >= to {
+	if l.replica.awaited >= to {
 		return
 	}
-	l.mirror.awaited = to
-	m := l.mirror
+	l.replica.awaited = to
+	m := l.replica
 	l.group.Go(func() {
 		if m.CatchUp(m.ctx, to) == nil {
 			l.cache.wake()
@@ -87,10 +90,11 @@ func (l *loop) awaitRevision(to rebind.Revision) {
 	})
 }
 
-// drop ends the mirror.
-func (l *loop) drop() {
-	if l.mirror != nil {
-		l.mirror.end()
-		l.mirror = nil
+// dropReplica ends the replica, if there is one, and blocks until the mirror has stopped
+// following the store, which it does at once.
+func (l *loop) dropReplica() {
+	if l.replica != nil {
+		l.replica.end()
+		l.replica = nil
 	}
 }

@@ -1,8 +1,6 @@
 package coordinator
 
 import (
-	"context"
-	"errors"
 	"fmt"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
@@ -17,44 +15,7 @@ type Check struct {
 	Reason string
 }
 
-// CheckHandover looks at everything that a handover from this node to the candidate to,
-// or to the best one if to is empty, depends on, and changes nothing. It returns
-// [ErrNotMaster] on another node than the master, and [driver.ErrRefused] on a disabled one.
-func (n *Node) CheckHandover(ctx context.Context, to string) ([]Check, error) {
-	l := n.announced()
-	if l == nil {
-		return nil, ErrNotMaster
-	}
-	p, err := n.Plane(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if to == "" {
-		to, _ = policy.Next(p)
-	}
-	target, live := p.Member(to)
-	allowed := l.reign.CheckHandover(ctx, target)
-	if errors.Is(allowed, driver.ErrRefused) {
-		return nil, allowed
-	}
-	checks := []Check{
-		n.checkMaster(),
-		checkLive(to, live),
-		checkMode(target, live),
-		n.checkState(target, live),
-		checkRank(p, to),
-		checkMirror(target, live, l),
-		checkContent(l),
-	}
-	permission := Check{Name: "permission", OK: true, Reason: "the store lets this node make the writes of a handover"}
-	if allowed != nil {
-		permission.OK, permission.Reason = false, allowed.Error()
-	}
-	return append(checks, permission), nil
-}
-
-func (n *Node) checkMaster() Check {
-	s := n.Status()
+func checkMaster(s Status) Check {
 	return Check{
 		Name: "master", OK: s.Acting,
 		Reason: fmt.Sprintf("%s is %s, its lease holds for another %s", s.ID, s.State, max(s.LeaseRemaining, 0).Round(1e6)),
@@ -83,11 +44,11 @@ func checkMode(m driver.Member, live bool) Check {
 	return c
 }
 
-func (n *Node) checkState(m driver.Member, live bool) Check {
+func checkState(self string, m driver.Member, live bool) Check {
 	c := Check{Name: "state", Reason: "no live node to look at"}
 	switch able, why := policy.Promotable(m); {
 	case !live:
-	case m.ID == n.cfg.ID:
+	case m.ID == self:
 		c.Reason = fmt.Sprintf("%s leads already", m.ID)
 	default:
 		c.OK, c.Reason = able, why
