@@ -12,8 +12,9 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// This file decides whether a node may be in the plane it finds: whose the plane
-// is, who else is in it, and whether it holds the state that is asked for.
+// This file decides whether a node may be in the plane that it finds: whose the plane is,
+// who else is in it, and whether it holds the state that the node is to find. The loop
+// asks before it joins, and again as long as the node lives.
 
 // foreign tells why a node of the plane planeID must not be in p; planeID is empty
 // for a node that has not been in a plane yet.
@@ -28,7 +29,7 @@ func foreign(planeID string, p *driver.PlaneCore) error {
 	}
 }
 
-// identify fails the node if the plane as it is now seen is not the node's own.
+// identify makes the node FAILED if the plane is not its own.
 func (l *loop) identify() step {
 	p := l.cache.current()
 	planeID, _ := l.cache.memory()
@@ -43,7 +44,7 @@ func (l *loop) identify() step {
 func (l *loop) inspect() step {
 	for pause := retry.NewPause(maxPause); ; {
 		refusal, err := l.refusal()
-		if errors.Is(err, driver.ErrDenied) { // later it would be retried: here it was never otherwise
+		if errors.Is(err, driver.ErrDenied) { // at start nothing suggests that this will change, so it is not tried again
 			refusal = err
 		}
 		if refusal != nil {
@@ -100,7 +101,7 @@ func (l *loop) survey() (driver.PlaneCore, *driver.Plane, error) {
 	defer cancel()
 	p, err := l.cache.until(ctx, func(p *driver.NearPlane) bool { return p.Revision != 0 })
 	if err != nil {
-		if _, why := l.store.Head(l.ctx); why != nil { // it says what the matter is
+		if _, why := l.store.Head(l.ctx); why != nil { // its error says more
 			err = why
 		}
 		return p.PlaneCore, nil, fmt.Errorf("see plane: %w", err)
@@ -121,8 +122,9 @@ func (l *loop) denied(mode modes.Mode) error {
 	return nil
 }
 
-// company tells why the node must not delete all state: another one is here, or has
-// led since the node looked, and may have been told that its writes are stored.
+// company tells why a node must not delete all state: another node is here, or has led
+// since this one looked. Clients of that one may have been told that their writes are
+// stored.
 func company(node string, inspected int64, p *driver.Plane) error {
 	for _, m := range p.Members {
 		if m.ID != node {

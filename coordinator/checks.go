@@ -8,6 +8,9 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
+// This file holds what a handover depends on, one function for each check. They read what
+// they are given and change nothing.
+
 // Check is one thing that a handover depends on, as it is now.
 type Check struct {
 	Name   string

@@ -13,7 +13,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// Config is what a [Node] is made of. ID, Plane and Mode are required.
+// This file holds the settings of a node. They do not change while it runs.
+
+// Config holds the settings of a [Node]. ID, Plane and Mode are required.
 type Config struct {
 	// ID names the node within its plane: 1 to 64 of A-Z a-z 0-9 . _ ~ -.
 	ID string
@@ -51,7 +53,7 @@ type Config struct {
 	// restored from a backup. 0 for none.
 	HighestTerm int64
 	// OnTerm is told the highest term seen whenever that rises, on the goroutine
-	// that watches the plane; nil means nobody wants to know.
+	// that watches the plane; nil is never told.
 	OnTerm func(term int64)
 	// Rules say which mementos the program can use, and what to do at a load
 	// about those that it cannot.
@@ -76,7 +78,7 @@ type Config struct {
 	// within a term only when it was stopped for a handover that was undone.
 	Lead func(ctx context.Context, l *Leader) error
 	// Observe is told of each change of state, in order, on a goroutine of its
-	// own. Should it fall more than 200 changes behind, it misses the oldest.
+	// own. If it falls more than 200 changes behind, it misses the oldest.
 	Observe func(Transition)
 	// Logger is where the node says what it does; nil means nowhere.
 	Logger *zap.Logger

@@ -35,6 +35,7 @@
 //	any, in await       publish the node's record                    2 s
 //	inspect             see the plane, ask what the store permits     2 s for each call
 //	enter               join, for each attempt                       2 s
+//	                    Config.StillAlive, once                      as long as that takes
 //	joinExclusive       take the plane, for each attempt             2 s
 //	rejoin              revoke the old lease, for each attempt       2 s
 //	leavePlane          revoke the lease                             2 s
@@ -44,6 +45,7 @@
 //	resign              end the program and settle writes            5 s
 //	                    the transaction that ends the term           2 s
 //	transfer            all of it                                    2 s
+//	                    withdraw the offer, if it failed             1 s
 //	leave               end or transfer the term                     4 s
 //	                    the transaction that ends the term           2 s
 //	                    revoke each of two leases                    2 s

@@ -16,16 +16,20 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file holds how a master gives its term to another node. A handover is used by the
+// operator's goroutine, or by the loop of a node that stops; what has the loop as its
+// receiver is the loop's alone.
+
 const (
 	// readyTimeout bounds the time a handover's target takes to have all state in
-	// memory. Meanwhile the old master leads on.
+	// memory. Meanwhile the old master goes on to lead.
 	readyTimeout = 30 * time.Second
 	// passTimeout bounds the time for which a handover keeps writes waiting.
 	passTimeout = 2 * time.Second
-	// candidateTimeout bounds the wait for a target that is about to stand.
+	// candidateTimeout bounds the wait for a target that is about to be a candidate.
 	candidateTimeout = time.Second
 	// successorTimeout bounds the wait for the successor's readiness at a stop, and
-	// leaves something of stopBudget to pass the term.
+	// leaves something of stopBudget for the transfer.
 	successorTimeout = 2 * time.Second
 	// announceTimeout is how long a handover waits to see its target announced.
 	announceTimeout = 10 * time.Second
@@ -35,10 +39,6 @@ var (
 	errNoSuccessor = errors.New("no candidate to hand over to")
 	errPaused      = errors.New("the plane is paused, mastership is not handed over")
 )
-
-// This file holds how a master gives its term to another node. A handover is used by the
-// operator's goroutine, or by the loop of a node that stops; what has the loop as its
-// receiver is the loop's alone.
 
 // handover is one attempt to give a term away.
 type handover struct {
@@ -117,8 +117,8 @@ func targetReady(ctx context.Context, cache *planeCache, offer *driver.Offer, se
 }
 
 // awaitCandidate waits, for candidateTimeout at most, while all that is in the way of a
-// handover is that who could be its target is about to stand for election: as a node that
-// has just handed over is, or one that has just come.
+// handover is that its possible target is not a candidate yet, as a node that has just
+// handed over, or has just joined.
 func (h *handover) awaitCandidate(ctx context.Context, to string) {
 	ctx, cancel := context.WithTimeout(ctx, candidateTimeout)
 	defer cancel()
@@ -204,7 +204,7 @@ func (l *loop) transferToBest(ctx context.Context) error {
 }
 
 // watchSuccessor waits until the successor has announced itself, or lost the term, before this
-// node stands for election again: that would only keep the store from it.
+// node stands for election again, which would only load the store meanwhile.
 func (l *loop) watchSuccessor(to string, old int64) step {
 	limit, cancel := context.WithTimeout(l.ctx, announceTimeout)
 	defer cancel()

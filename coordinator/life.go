@@ -180,7 +180,7 @@ func (l *loop) settle() step {
 	return l.settled()
 }
 
-// why is the reason told for settling.
+// why is the reason that is told for settling.
 func (l *loop) why() string {
 	if l.orders.pending != nil {
 		return "mode changed to " + l.mode.String()
@@ -198,9 +198,8 @@ func (l *loop) settled() step {
 	return l.standBy
 }
 
-// vacant reports whether the succession to a term that this node gave up is
-// still open: nobody has it yet, or this node has and does not know. In a pause
-// nobody is about to have it.
+// vacant reports whether a term that this node gave up still has no successor: nobody has
+// been elected, or this node has been and does not know yet. In a pause nobody will be.
 func (l *loop) vacant() bool {
 	p := l.cache.current()
 	return l.gaveUp != 0 && l.mode.Promotable() && p.Pause == nil &&
@@ -288,14 +287,14 @@ func (l *loop) leavePlane() step {
 	return l.failed
 }
 
-// farewell is what is to be kept of this node when it leaves.
+// farewell is the departure that this node records when it leaves.
 func (l *loop) farewell(was modes.State) *driver.Departed {
 	at := now()
 	r := l.recordAs(modes.StateTerminated, at)
 	return &driver.Departed{Record: r, Was: was, At: at, How: driver.DepartureStopped}
 }
 
-// giveUp ends a node that can never start.
+// giveUp ends a node that can never start: Run returns why.
 func (l *loop) giveUp(why error) step {
 	l.fatal = why
 	return l.leave

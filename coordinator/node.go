@@ -17,10 +17,14 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file holds a node and what anybody may ask it to do, from any goroutine; status.go
+// holds what anybody may ask it to tell. What only the loop does is in loop.go and the files
+// that it names.
+
 const (
 	// callTimeout bounds one call to the store by the loop.
 	callTimeout = 2 * time.Second
-	// maxPause is the longest time between two tries of what is tried again.
+	// maxPause is the longest time between two attempts.
 	maxPause = 2 * time.Second
 	// beatEvery is how often the loop comes round when nothing happens.
 	beatEvery = time.Second
@@ -52,7 +56,7 @@ type Node struct {
 	turned  atomic.Pointer[clock.Moment] // when the loop last came round
 	full    atomic.Bool                  // the store had no room for the last put
 
-	live func(ctx context.Context) error // the life of the node's loop, which Run lets begin
+	live func(ctx context.Context) error // runs the loop; for Run alone
 }
 
 // New makes a node of cfg on store. It starts nothing. The error names everything

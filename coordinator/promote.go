@@ -26,7 +26,7 @@ import (
 //  5. be MASTER
 //  6. call the program
 //
-// A term that ends on the way sends the node back to where it stood. State that
+// If the term ends on the way, the node goes back to its resting state. State that
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
 func (l *loop) promote(c *candidacy) step {
@@ -120,8 +120,8 @@ func (l *loop) origin(c *candidacy) (e driver.HistoryEntry, prevEnded time.Time)
 	return e, c.prevEnded
 }
 
-// announce commits what makes the node master and then says so. It tries again for as
-// long as the term lasts, and for [driver.StallLimit] at most.
+// announce commits the record and the history entry that make the node master. It tries
+// again for as long as the term lasts, and for [driver.StallLimit] at most.
 func (l *loop) announce() step {
 	entry, began := l.leadership.entry, time.Now()
 	var announced driver.Record
@@ -150,7 +150,8 @@ func (l *loop) announce() step {
 	return nil
 }
 
-// lead is mastership: the loop only watches over it.
+// lead is the step of a master. Writes and the program do not need the loop: it names the
+// successor, notices a program that fails, and records departures.
 func (l *loop) lead() step {
 	for {
 		if next := l.review(); next != nil {

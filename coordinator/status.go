@@ -16,6 +16,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file holds what a node tells: its status, its state, and waits for them. Any
+// goroutine may ask, and none of it waits for the loop: it reads the picture that the loop
+// has shown last.
+
 // Status is what a node knows of itself at one moment.
 type Status struct {
 	driver.Record
@@ -41,7 +45,7 @@ type Status struct {
 	// Acting reports that the node is MASTER, within its deadline, and not about to
 	// give its term up: nobody else can have written since its last write.
 	Acting bool
-	// Stopping reports that the node is on its way out.
+	// Stopping reports that the node is stopping.
 	Stopping bool
 	// Store is what is known of the store as a whole.
 	Store driver.Health
@@ -141,7 +145,7 @@ func tellOne(log *zap.Logger, observe func(Transition), t Transition) {
 	observe(t)
 }
 
-// self is what the loop lets others see of the node; it never changes.
+// self is a picture of the node, which the loop makes for others; it never changes.
 type self struct {
 	record    driver.Record
 	presence  driver.Presence
@@ -153,9 +157,9 @@ type self struct {
 	rest      modes.State // where the node settles when it does not lead
 }
 
-// me is self as it may be shown at this moment: a node whose lease has run out is not
-// MASTER, whether or not its loop has come to see that. It may have been frozen, and
-// whoever asks it first on waking would be told of two masters.
+// me returns self as it is true at this moment: a node whose lease has run out is not
+// MASTER, whether or not its loop has noticed. It may have been frozen, and whoever asked
+// it first on waking would be told of two masters.
 func (n *Node) me() *self {
 	me := n.self.Load()
 	if me.record.State != modes.StateMaster || me.remaining() > 0 {
@@ -280,8 +284,8 @@ func (n *Node) Past(ctx context.Context, at rebind.Revision, start rebind.Name, 
 //
 // A master asks the store like any other node. Its lease tells that nobody else has
 // written, and its view has what it has acknowledged; but a write whose answer is
-// still on its way back from the store may be on a hot node's copy already, and who
-// has read it there must not find it missing here afterwards.
+// still on its way back from the store may be on a hot node's copy already, and a client
+// that has read it there must not find it missing here afterwards.
 func (n *Node) Confirm(ctx context.Context) error {
 	me := n.me()
 	if !me.record.State.Readable() || me.mirror == nil {
