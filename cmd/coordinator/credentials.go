@@ -14,6 +14,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/internal/credentials"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 )
 
 // credentialFiles names the files with which a command proves who it is, and with which it
@@ -62,10 +63,16 @@ func (o *operator) clientAt(asked, uri string) (*client.Client, error) {
 	return c, nil
 }
 
+// errNoAddress is returned for a node to which nothing can be sent.
+var errNoAddress = errors.New(wire.NoAddress)
+
 // reach makes a client for the node of a record, after it has verified that the process of
 // that record answers at its address: the address may be local to another machine or have a
 // new owner. The token is sent only after that.
 func (o *operator) reach(ctx context.Context, asked, uri, id, instance string) (*client.Client, error) {
+	if uri == "" {
+		return nil, usageError{fmt.Errorf("node %s %w", id, errNoAddress)}
+	}
 	c, err := o.clientAt(asked, uri)
 	if err != nil {
 		return nil, err

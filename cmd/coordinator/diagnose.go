@@ -3,12 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -87,7 +89,7 @@ func (f *facts) storeNotes() []finding {
 func (f *facts) disabled() []finding {
 	if s := f.plane.ExclusiveNode(); s != nil && s.Node != "" {
 		return fail("disabled", fmt.Sprintf("when its work is done, stop node %s and start it in another mode", s.Node),
-			"node %s at %s has the plane to itself, no other can join", s.Node, s.URI)
+			"node %s at %s has the plane to itself, no other can join", s.Node, orDash(s.URI))
 	}
 	return nil
 }
@@ -230,6 +232,13 @@ func (f *facts) versions() []finding {
 func (f *facts) reachable() []finding {
 	var found []finding
 	for _, p := range f.peers {
+		if errors.Is(p.silent, errNoAddress) {
+			found = append(found, finding{
+				ID: "reachable", Node: p.id, Found: wire.NoAddress,
+				Advice: "writes cannot be forwarded to it, and commands reach it only where it listens. Give it the URL at which the other nodes reach its API",
+			})
+			continue
+		}
 		if p.silent != nil {
 			found = append(found, finding{
 				ID: "reachable", Node: p.id, Found: fmt.Sprintf("does not answer at %s: %v", orDash(p.uri), p.silent),

@@ -139,6 +139,9 @@ func (o *operator) doAt(ctx context.Context, node string, r client.Request) (*cl
 // doBy sends a request to a node at the address in its record.
 func (o *operator) doBy(ctx context.Context, asked string, n *wire.PlaneNode, r client.Request) (*client.Answer, error) {
 	at, err := o.reach(ctx, asked, n.URI, n.ID, n.Instance)
+	if errors.Is(err, errNoAddress) {
+		return nil, fmt.Errorf("%w; until then ask it where it listens, with --server", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.ID, err)
 	}

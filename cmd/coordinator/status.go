@@ -198,6 +198,9 @@ func nodeRow(n *wire.PlaneNode, loads map[string]string) []string {
 	case n.LastError != "":
 		note = strings.TrimPrefix(note+"; "+n.LastError, "; ")
 	}
+	if n.URI == "" {
+		note = strings.TrimPrefix(note+"; "+wire.NoAddress, "; ")
+	}
 	return []string{
 		n.ID, n.State.String(), n.Mode.String(), strconv.Itoa(n.Priority),
 		orDash(n.Version), age(n.Since), orDash(n.URI), note,

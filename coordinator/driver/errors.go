@@ -37,7 +37,11 @@ type TakenError struct{ Holder Record }
 
 // Error implements error.
 func (e *TakenError) Error() string {
-	text := fmt.Sprintf("node id %s is taken by the process at %s", e.Holder.ID, e.Holder.URI)
+	at := "the process at " + e.Holder.URI
+	if e.Holder.URI == "" {
+		at = "a process that advertises no address"
+	}
+	text := fmt.Sprintf("node id %s is taken by %s", e.Holder.ID, at)
 	if !e.Holder.Started.IsZero() { // a disabled node does not say
 		text += ", started " + e.Holder.Started.Format(time.RFC3339)
 	}

@@ -117,6 +117,9 @@ func (f *forwarder) notForwarded(w http.ResponseWriter) error {
 	if !ok || master.ID == f.server.node.ID() {
 		return coordinator.ErrNoMaster
 	}
+	if master.URI == "" {
+		return noAddress(master)
+	}
 	w.Header().Set("Location", master.URI)
 	return fmt.Errorf("%w: %s is master", wire.ErrStayed, master.ID)
 }
@@ -124,6 +127,12 @@ func (f *forwarder) notForwarded(w http.ResponseWriter) error {
 // errNotApplied is returned by proxy if the request was not applied, so that it can be sent
 // again.
 var errNotApplied = errors.New("not applied by the node it was sent to")
+
+// noAddress is the error for a request that would have to be sent to a node that advertises no
+// address. The request was not applied.
+func noAddress(m driver.Member) error {
+	return fmt.Errorf("%w: node %s %s", wire.ErrNoAddress, m.ID, wire.NoAddress)
+}
 
 // streamToMaster is runAtMaster for a body that is too large for memory. The body is forwarded
 // as it arrives, so there is only one attempt.
@@ -170,9 +179,12 @@ func (f *forwarder) proxy(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err := f.server.checkStale(r); err != nil { // the request may have waited for the master
 		return err
 	}
+	if master.URI == "" {
+		return noAddress(master)
+	}
 	target, err := url.Parse(master.URI)
 	if err != nil || target.Host == "" {
-		return fmt.Errorf("%w: master %s advertises no address: %.100q", coordinator.ErrNoMaster, master.ID, master.URI)
+		return fmt.Errorf("%w: node %s advertises %.100q, which is no address: set Config.URI / --advertise-url", wire.ErrNoAddress, master.ID, master.URI)
 	}
 	if r.TLS != nil && target.Scheme != "https" {
 		return fmt.Errorf("%w: master %s advertises %.100q, and a request that came over TLS is not forwarded without TLS: start that node with --tls-cert and --tls-key", coordinator.ErrNoMaster, master.ID, master.URI)
@@ -300,13 +312,17 @@ func (f *forwarder) runAtWriter(w http.ResponseWriter, r *http.Request, local ha
 		return err
 	}
 	p, _ := f.server.node.Plane(r.Context()) // after an error, as it was last seen
+	var unreachable string
 	for _, m := range writerNodes(&p) {
 		err := f.send(w, r, body, m)
 		if !errors.Is(err, errNotApplied) && !errors.Is(err, coordinator.ErrNoMaster) {
 			return err
 		}
+		if errors.Is(err, wire.ErrNoAddress) {
+			unreachable += fmt.Sprintf("; node %s %s", m.ID, wire.NoAddress)
+		}
 	}
-	return fmt.Errorf("%w: a node in mode %s may not write this, and no node that may is answering: start one that could lead", coordinator.ErrNoMaster, st.Mode)
+	return fmt.Errorf("%w: mode %s writes none of the plane's keys, and no node answers that does: start one that could lead%s", coordinator.ErrNoMaster, st.Mode, unreachable)
 }
 
 // writerNodes returns the nodes that may change a plane for an operator, the master first.

@@ -96,6 +96,9 @@ func wirePlane(name string, p *driver.Plane) wire.Plane {
 	for i, m := range p.Members {
 		ok, why := policy.Promotable(m)
 		shown.Nodes[i] = wire.PlaneNode{Record: m.Record, Promotable: ok, WhyNot: why}
+		if m.URI == "" {
+			shown.Nodes[i].Unreachable = wire.NoAddress
+		}
 	}
 	return shown
 }

@@ -4,6 +4,7 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
@@ -77,6 +78,8 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrDisk is returned if the node's own disk cannot store something.
 	ErrDisk = errors.New("this node's disk cannot store it")
+	// ErrNoAddress is returned for a write whose master advertises no address that can be used.
+	ErrNoAddress = fmt.Errorf("%w that this node can reach", coordinator.ErrNoMaster)
 	// ErrNotBegun is returned for a write that its caller has given up, or may have.
 	ErrNotBegun = errors.New("not begun")
 )
@@ -114,6 +117,7 @@ var problems = []struct {
 	{ErrBehind, KindNotReady, http.StatusServiceUnavailable, "try again, or ask another node"},
 	{ErrNotBegun, KindNotBegun, http.StatusServiceUnavailable, "it was not applied: send it again if it is still wanted"},
 	{driver.ErrFenced, KindFenced, http.StatusServiceUnavailable, "it was not applied: try again"},
+	{ErrNoAddress, KindNoMaster, http.StatusServiceUnavailable, ""},
 	{coordinator.ErrNoMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotMaster, KindNoMaster, http.StatusServiceUnavailable, "try again when status shows a master"},
 	{coordinator.ErrNotReadable, KindNotReady, http.StatusServiceUnavailable, "ask a node that is MASTER, HOT_STANDBY or HOT_BACKUP"},

@@ -66,6 +66,7 @@ var sentinels = map[string]sentinel{
 	"wire.ErrDisk":       {wire.ErrDisk, http.StatusInsufficientStorage, wire.KindDisk},
 
 	"wire.ErrNotBegun":  {wire.ErrNotBegun, http.StatusServiceUnavailable, wire.KindNotBegun},
+	"wire.ErrNoAddress": {wire.ErrNoAddress, http.StatusServiceUnavailable, wire.KindNoMaster},
 	"wire.ErrGone":      {wire.ErrGone, http.StatusGone, wire.KindGone},
 	"wire.ErrMediaType": {wire.ErrMediaType, http.StatusUnsupportedMediaType, wire.KindMediaType},
 	"wire.ErrBehind":    {wire.ErrBehind, http.StatusServiceUnavailable, wire.KindNotReady},

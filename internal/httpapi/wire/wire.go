@@ -190,7 +190,13 @@ type PlaneNode struct {
 	driver.Record
 	Promotable bool   `json:"promotable"`
 	WhyNot     string `json:"why_not"`
+	// Unreachable says why nothing can be sent to the node, and is left out if it advertises an
+	// address.
+	Unreachable string `json:"unreachable,omitempty"`
 }
+
+// NoAddress is what is wrong with a node that advertises no address, and what to do about it.
+const NoAddress = "advertises no address: set Config.URI / --advertise-url"
 
 // PauseRequest is the body of POST /v1/plane/pause. Without ForMS the pause lasts until it is
 // ended.
