@@ -3,11 +3,9 @@
 // the other commands work on it, load balancers find its health and its role, and Prometheus its
 // metrics.
 //
-//	l, err := net.Listen("tcp", "127.0.0.1:7400")
-//	…
 //	node, err := coordinator.New(coordinator.Config{URI: "http://127.0.0.1:7400", …}, store)
 //	…
-//	err = coordhttp.Run(ctx, node, l, coordhttp.Options{}) // runs the node and serves its API
+//	err = coordhttp.ListenAndRun(ctx, node, "127.0.0.1:7400", coordhttp.Options{}) // until ctx ends
 //
 // The node's [coordinator.Config.URI] has to be the URL at which other nodes and the command reach
 // the API. A node without one works, and can be asked where it listens; but nothing can be
@@ -149,4 +147,13 @@ func Run(ctx context.Context, node *coordinator.Node, l net.Listener, o Options)
 	group.Go(func() error { return apiserver.Serve(server, l) })
 	group.Go(func() error { return apiserver.RunNode(ctx, node, server) })
 	return group.Wait()
+}
+
+// ListenAndRun is [Run] with a listener at a TCP address, host:port.
+func ListenAndRun(ctx context.Context, node *coordinator.Node, address string, o Options) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	return Run(ctx, node, l, o)
 }

@@ -187,6 +187,9 @@ func TestRun_EndsWithTheNode(t *testing.T) {
 	if _, err := l.Accept(); err == nil {
 		t.Error("the listener is still open")
 	}
+	if err := coordhttp.ListenAndRun(t.Context(), node, "nowhere", coordhttp.Options{}); err == nil || !strings.Contains(err.Error(), "listen for the API") {
+		t.Errorf("ListenAndRun = %v, want that it cannot listen", err)
+	}
 }
 
 // Options that do not go together, and files that cannot be used, are reported before anything

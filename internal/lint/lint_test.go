@@ -72,7 +72,7 @@ func TestTree(t *testing.T) {
 // it needs, and neither does one that also serves the API of its node.
 func TestClosure(t *testing.T) {
 	root := moduleRoot(t)
-	serving := []string{"coordinator/coordhttp"}
+	serving := []string{"coordinator/coordhttp", "examples/hello"}
 	for _, pkg := range append(serving, "modes", "rebind", "coordinator", "coordinator/driver", "etcdstore") {
 		unwanted := unwanted
 		if slices.Contains(serving, pkg) {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -27,7 +28,7 @@ func messageAt(method string) (message int, ok bool) {
 // for messages that are not constant.
 func warnings(files []*source) (messages, findings []string) {
 	for _, s := range goFiles(files) {
-		if s.test() {
+		if s.test() || strings.HasPrefix(s.path, "examples/") {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
