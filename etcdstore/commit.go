@@ -12,7 +12,7 @@ import (
 
 // maxRequest is the largest request etcd takes by default. It is measured on the
 // request as etcd passes it on, so what is sent has to stay below by a little.
-const maxRequest = 1536 << 10
+const maxRequest = driver.MaxPayload + 16<<10 // 1.5 MiB
 
 // opOverhead is what an operation adds to a request beside its key, four times,
 // and its value: rather more than what was measured.
@@ -33,8 +33,8 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 
 // delta makes the transaction of a delta. Comparing each memento's modified
 // revision is what makes it safe to send twice.
-func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
-	w := write{compares: make([]clientv3.Cmp, 0, len(d.Ops)), ops: make([]clientv3.Op, 0, len(d.Ops))}
+func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error) {
+	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(d.Ops)), ops: make([]clientv3.Op, 0, len(d.Ops))}
 	size := opOverhead
 	for i := range d.Ops {
 		op := &d.Ops[i]
@@ -50,18 +50,18 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 		w.ops = append(w.ops, clientv3.OpPut(key, value))
 	}
 	if size > maxRequest {
-		return write{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", driver.ErrTooLarge, size, maxRequest)
+		return fencedTxn{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", driver.ErrTooLarge, size, maxRequest)
 	}
 	w.size = size
-	w.reads = func(how ...clientv3.OpOption) []clientv3.Op {
+	w.readOps = func(how ...clientv3.OpOption) []clientv3.Op {
 		reads := make([]clientv3.Op, len(d.Ops))
 		for i := range d.Ops {
 			reads[i] = clientv3.OpGet(t.m.store.keys.memento(d.Ops[i].Name), how...)
 		}
 		return reads
 	}
-	w.judge = func(f *finding) (verdict, int64) { return judgeDelta(t.number, d, base, f) }
-	w.refuse = func(f *finding) error { return &driver.BaseError{Actual: modRevisions(f)} }
+	w.judge = func(f *readBack) (outcome, int64) { return judgeDelta(t.number, d, base, f) }
+	w.refuse = func(f *readBack) error { return &driver.BaseError{Actual: modRevisions(f)} }
 	return w, nil
 }
 
@@ -76,7 +76,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (write, error) {
 // That all is as it was proves that the delta was not applied, but for what it was to
 // make: once the term is over that may have been there, and be deleted by the next
 // master.
-func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *finding) (verdict, int64) {
+func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *readBack) (outcome, int64) {
 	actual := modRevisions(f)
 	same, deleted, makes, changes := true, true, false, false
 	for i := range d.Ops {
@@ -111,7 +111,7 @@ func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *finding)
 }
 
 // modRevisions returns the modified revision of each key read, 0 for none.
-func modRevisions(f *finding) []rebind.Revision {
+func modRevisions(f *readBack) []rebind.Revision {
 	actual := make([]rebind.Revision, len(f.kvs))
 	for i, kvs := range f.kvs {
 		if len(kvs) > 0 {
@@ -120,7 +120,3 @@ func modRevisions(f *finding) []rebind.Revision {
 	}
 	return actual
 }
-
-// MaxPayload is the most bytes a memento can have and still fit into a request,
-// whatever its name and its header.
-const MaxPayload = maxRequest - 16<<10

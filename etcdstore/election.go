@@ -182,7 +182,7 @@ func (e *calledOff) Error() string { return "called off: " + e.why.Error() }
 // says that it leads. It ends with the lease.
 func (m *membership) enqueue() {
 	m.stood.Store(true)
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.there))
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.exists))
 	q := &queue{
 		election: concurrency.NewElection(m.session, m.store.keys.electionPrefix()),
 		cancel:   cancel, done: make(chan struct{}), after: m.looked,

@@ -16,6 +16,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// MinTTL is the least TTL that a store can be configured with.
+const MinTTL = minTTL
+
 // These tests reach inside for what no caller may do: take a term's clock away,
 // lose an answer of etcd's, read a value as it is stored.
 

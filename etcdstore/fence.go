@@ -5,11 +5,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// fence is what every write of a term compares in its own transaction: that what
-// the term rests on is as it was. That is the term record, in the revision that
-// began this term, and the election key that won it: the key alone proves too
-// little, since waiting candidates have keys too; the record alone outlives its
-// holder. A disabled node's term rests on its guard.
+// fence returns what every write of a term compares in its own transaction: the term record is
+// still the one that began this term, and the election key that won it is still there. The key
+// alone is not enough, because waiting candidates have keys too; the record alone outlives its
+// holder. The term of a disabled node compares its guard instead.
 func (t *term) fence() []clientv3.Cmp {
 	compares := make([]clientv3.Cmp, len(t.stakes))
 	for i, st := range t.stakes {

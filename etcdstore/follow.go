@@ -53,7 +53,7 @@ func (s *Store) followSpans(ctx context.Context, spans []span) (*follower, error
 		return nil, err
 	}
 	f := &follower{store: s, picture: p, arrived: make(chan arrival, maxArrived)}
-	f.ctx, f.cancel = s.stream(ctx, p.age)
+	f.ctx, f.cancel = s.stream(ctx, p.incarnation)
 	for _, sp := range spans {
 		f.watch(sp, clientv3.WithRev(p.revision+1))
 	}
@@ -121,7 +121,7 @@ func (f *follower) take(a *arrival, each func(*picture)) error {
 			continue
 		}
 		f.picture.apply(ev)
-		f.store.saw(f.picture.age, ev.Kv.ModRevision)
+		f.store.saw(f.picture.incarnation, ev.Kv.ModRevision)
 		f.picture.revision = max(f.picture.revision, ev.Kv.ModRevision)
 		if each != nil {
 			each(f.picture)

@@ -86,7 +86,7 @@ func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enable
 	defer a.whenHopeless(cancel)()
 	status, err := firstAnswer(ctx, client)
 	if err != nil && !errors.Is(a.meaning(err), driver.ErrDenied) && ctx.Err() == nil {
-		if why := a.wrong(ctx, cfg.Endpoints); why != nil {
+		if why := a.diagnoseAll(ctx, cfg.Endpoints); why != nil {
 			return false, fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), why)
 		}
 		status, err = client.AuthStatus(ctx) // it may be about to start

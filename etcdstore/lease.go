@@ -27,15 +27,15 @@ var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 // s + t by the server's clock, whatever happens on the way. The holder stops
 // relying on it at s + t - [driver.Margin].
 type lease struct {
-	store *Store
-	id    clientv3.LeaseID
-	until atomic.Int64 // by the store's clock; nanoseconds
-	well  atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
-	ctx   context.Context
-	end   context.CancelCauseFunc
+	store        *Store
+	id           clientv3.LeaseID
+	until        atomic.Int64 // by the store's clock; nanoseconds
+	vouchedUntil atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
+	ctx          context.Context
+	end          context.CancelCauseFunc
 
-	there context.Context // ends when etcd is known to have the lease no more
-	gone  context.CancelFunc
+	exists context.Context // ends when etcd is known to have the lease no more
+	gone   context.CancelFunc
 }
 
 // grant obtains a lease and keeps it alive until end is called or it is lost.
@@ -51,16 +51,16 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	l := &lease{store: s, id: resp.ID}
 	s.noteTTL(resp.TTL)
 	l.ctx, l.end = context.WithCancelCause(s.ctx)
-	l.there, l.gone = context.WithCancel(s.waits)
+	l.exists, l.gone = context.WithCancel(s.waits)
 	l.renewed(sent, resp.TTL)
-	life := asked.age.ctx
+	life := asked.incarnation.ctx
 	stop := context.AfterFunc(life, func() { l.end(fmt.Errorf("%w: %w", driver.ErrLeaseLost, context.Cause(life))) })
 	s.group.Go(func() {
 		defer stop()
 		l.keep()
 	})
 	s.group.Go(l.watchDeadline)
-	s.group.Go(l.listen)
+	s.group.Go(l.watchSilence)
 	return l, nil
 }
 
@@ -85,7 +85,7 @@ func (l *lease) renewed(sent time.Duration, ttl int64) {
 // is over, and once over it stays so.
 func (l *lease) Remaining() time.Duration {
 	left := time.Duration(l.until.Load()) - l.store.cfg.Clock()
-	if well := l.well.Load(); well != 0 {
+	if well := l.vouchedUntil.Load(); well != 0 {
 		left = min(left, time.Duration(well)-l.store.cfg.Clock())
 	}
 	if l.ctx.Err() != nil {
@@ -96,7 +96,7 @@ func (l *lease) Remaining() time.Duration {
 
 // Heartbeat has the lease kept for [driver.StallLimit] from now on.
 func (l *lease) Heartbeat() {
-	l.well.Store(int64(l.store.cfg.Clock() + driver.StallLimit(l.store.cfg.TTL)))
+	l.vouchedUntil.Store(int64(l.store.cfg.Clock() + driver.StallLimit(l.store.cfg.TTL)))
 }
 
 // live reports whether the lease can be relied on now, and ends it if not: what
@@ -104,7 +104,7 @@ func (l *lease) Heartbeat() {
 func (l *lease) live() bool {
 	if l.ctx.Err() == nil && l.Remaining() <= 0 {
 		cause := errDeadline
-		if well := l.well.Load(); well != 0 && well < l.until.Load() {
+		if well := l.vouchedUntil.Load(); well != 0 && well < l.until.Load() {
 			cause = driver.ErrHung
 		}
 		l.end(cause)
@@ -187,7 +187,7 @@ func (l *lease) watchDeadline() {
 	}
 }
 
-// askEvery is the time between two questions that [lease.listen] asks: less than what
+// askEvery is the time between two questions that [lease.watchSilence] asks: less than what
 // [driver.StallLimit] adds to the TTL, so that a process which slept for less than that
 // is not taken for one that hears nothing.
 const askEvery = 2 * time.Second
@@ -196,7 +196,7 @@ const askEvery = 2 * time.Second
 // [driver.StallLimit]. Those have connections of their own, and who can do nothing in
 // the plane must not stand in the way of those who can. Each question goes to another of
 // etcd's members, whether or not the one before has been answered.
-func (l *lease) listen() {
+func (l *lease) watchSilence() {
 	limit := driver.StallLimit(l.store.cfg.TTL)
 	answers := make(chan error)
 	tick, silence := time.NewTicker(askEvery), time.NewTimer(limit)

@@ -18,7 +18,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// load is one reading of all mementos at one revision.
+// This file reads all mementos: Load at one revision, Past a page of an earlier one.
+//
+// load is one reading of all mementos at one revision. It has one goroutine that reads and one
+// that decodes, both of which end before Load returns.
 type load struct {
 	store    *Store
 	life     question
@@ -32,9 +35,9 @@ type load struct {
 	before         int64 // bytes counted when it began
 }
 
-// Load reads all mementos at one revision, that of a linearizable count. While a page
-// is decoded the next one is on its way. Where the connection breaks it goes on at the
-// same revision from where it was.
+// Load reads all mementos at the revision of a linearizable count. While a page is decoded the
+// next one is being read. If the connection breaks it goes on at the same revision from where
+// it was.
 func (s *Store) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
 	l := load{store: s, life: s.ask(), rest: prefixed(s.keys.mementos()), limit: firstPage, before: s.loaded.Load()}
 	count, err := s.page(ctx, l.rest, clientv3.WithCountOnly())
@@ -58,11 +61,11 @@ func (s *Store) Load(ctx context.Context, page func(driver.Page) error) (rebind.
 	return rebind.Revision(l.revision), nil
 }
 
-// tellEvery is how often a load says how far it has come while no page is complete.
+// tellEvery is how often a load reports how far it has come while no page is complete.
 const tellEvery = time.Second
 
-// decodeAll hands the pages on. It tells how many mementos there are before the first has
-// come, and how many bytes have come while there is nothing else to tell.
+// decodeAll passes the pages on. It reports the number of mementos before the first page, and
+// the bytes received so far while there is no page to report.
 func (l *load) decodeAll(page func(driver.Page) error) error {
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
@@ -92,11 +95,11 @@ func (l *load) decodeAll(page func(driver.Page) error) error {
 
 func (l *load) bytes() int64 { return l.store.loaded.Load() - l.before }
 
-// fruitless is how often in a row a load that brings no memento is begun again.
-const fruitless = 5
+// maxFruitless is how many times in a row a load that brings no memento is tried again.
+const maxFruitless = 5
 
-// readAll sends what there is, page by page: as one stream, or by many requests where
-// etcd is older than 3.7. A load that spans two ages is of neither.
+// readAll reads page by page: as one stream, or by many requests if etcd is older than 3.7. A
+// load fails if the store is restored meanwhile.
 func (l *load) readAll(ctx context.Context) error {
 	read, broken := l.readStream, false
 	for tries, pause := 1, retry.NewPause(maxPause); ; tries++ {
@@ -118,7 +121,7 @@ func (l *load) readAll(ctx context.Context) error {
 			pause.Reset()
 		}
 		away := errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, driver.ErrDenied) && !errors.Is(err, driver.ErrRestored)
-		if !away || tries == fruitless {
+		if !away || tries == maxFruitless {
 			return err
 		}
 		broken = true
@@ -129,8 +132,8 @@ func (l *load) readAll(ctx context.Context) error {
 	}
 }
 
-// prove tells whether all pieces of a load that was broken are of one history: meanwhile
-// the store may have been replaced by one that has come to the same revision otherwise.
+// prove checks that all pieces of a load that was interrupted are of one history: meanwhile the
+// store may have been replaced by one that has reached the same revision differently.
 func (l *load) prove(ctx context.Context) error {
 	all := prefixed(l.store.keys.mementos())
 	found, err := l.store.page(ctx, all, clientv3.WithRev(l.revision), clientv3.WithKeysOnly(), clientv3.WithLimit(1),
@@ -152,10 +155,10 @@ func (l *load) prove(ctx context.Context) error {
 	return nil
 }
 
-// readStream reads the rest by one request. Pages make etcd count the rest of the span
-// each time; a stream does not.
+// readStream reads the rest by one request. With pages etcd counts the rest of the span each
+// time; with a stream it does not.
 func (l *load) readStream(ctx context.Context) error {
-	ctx, patience, done := l.store.patiently(ctx)
+	ctx, patience, done := l.store.withStallTimer(ctx)
 	defer done()
 	stream, err := l.store.loads.GetStream(ctx, l.rest.from, clientv3.WithRange(l.rest.to), clientv3.WithRev(l.revision))
 	if err != nil {
@@ -167,7 +170,7 @@ func (l *load) readStream(ctx context.Context) error {
 		}
 	}()
 	for resp := range stream {
-		patience.busy() // whoever takes the page has the time it needs
+		patience.pause() // whoever takes the page has the time it needs
 		switch {
 		case resp.Err() != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -181,14 +184,14 @@ func (l *load) readStream(ctx context.Context) error {
 		if err := l.send(ctx, resp.Kvs); err != nil {
 			return err
 		}
-		patience.again()
+		patience.resume()
 	}
 	return nil
 }
 
-// A page aims at pageBytes: small enough to bound memory and to leave etcd time for
-// lease renewals, large enough that etcd's recounting of the rest of the range, once a
-// page, does not matter. On a slow link it aims at pageTime.
+// A page aims at pageBytes: small enough to limit memory and to leave etcd time for lease
+// renewals, large enough that etcd's counting of the rest, once a page, does not matter. On a
+// slow link it aims at pageTime.
 const (
 	pageBytes = 8 << 20
 	pageTime  = 2 * time.Second
@@ -215,7 +218,7 @@ func (l *load) readPages(ctx context.Context) error {
 	}
 }
 
-// nextLimit is how many keys to ask for after a page and the time that it took.
+// nextLimit returns how many keys to ask for, after a page and the time that it took.
 func nextLimit(kvs []*mvccpb.KeyValue, took time.Duration) int64 {
 	size := int64(1)
 	for _, kv := range kvs {
@@ -225,7 +228,7 @@ func nextLimit(kvs []*mvccpb.KeyValue, took time.Duration) int64 {
 	return min(max(int64(float64(len(kvs))*part), 1), maxPage)
 }
 
-// send passes a page on.
+// send passes a page to decodeAll.
 func (l *load) send(ctx context.Context, kvs []*mvccpb.KeyValue) error {
 	if len(kvs) == 0 {
 		return nil
@@ -243,9 +246,9 @@ func (l *load) send(ctx context.Context, kvs []*mvccpb.KeyValue) error {
 	return nil
 }
 
-// page makes one request for a span, which may take as long as something comes of it.
+// page makes one request for a span, which may take as long as bytes arrive.
 func (s *Store) page(ctx context.Context, sp span, how ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, _, done := s.patiently(ctx)
+	ctx, _, done := s.withStallTimer(ctx)
 	defer done()
 	resp, err := s.loads.Get(ctx, sp.from, append(how, clientv3.WithRange(sp.to))...)
 	if err != nil && ctx.Err() != nil {

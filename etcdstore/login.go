@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -18,13 +17,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
-// PasswordFile is a [Config.Password] from a file, without the end of its line. The
-// file is read for each login: one that is replaced is taken up without more ado.
+// PasswordFile is a [Config.Password] from a file or a pipe, without the end of its line.
+// It is read for each login, so that a file can be replaced while the store is open. A
+// file that has no end, or a pipe that delivers nothing, is an error after two seconds.
 func PasswordFile(path string) func() (string, error) {
 	return func() (string, error) {
-		text, err := os.ReadFile(path)
+		text, err := pemfile.Read(path)
 		if err != nil {
 			return "", fmt.Errorf("read password: %w", err)
 		}

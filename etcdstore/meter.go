@@ -18,21 +18,21 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// grpc tells of a message when it is there as a whole. On a slow link that takes a while,
-// and says nothing of whether more is on its way. So what is read in bulk has connections
-// of its own, on which every byte that comes is counted: what advances is waited for,
-// what stands still is not. They are not pinged, for an answer to a ping is no progress,
-// and they go when nobody needs them.
+// This file tells a slow read from one that has stopped. grpc delivers a message when it is
+// complete, which takes a while on a slow link and does not show whether more is coming. So
+// large reads have connections of their own on which each byte is counted: as long as bytes
+// arrive the read goes on. These connections are not pinged, because the answer to a ping
+// would count as progress, and they are closed when idle.
 
-// loadStalls is for how long nothing may come of what is read in bulk: etcd reads from
-// disk, perhaps on a busy machine.
+// loadStalls is how long a large read may receive nothing: etcd reads from disk, perhaps on a
+// busy machine.
 const loadStalls = 10 * callTimeout
 
-// idleLoads is for how long the connections of loads outlast them.
+// idleLoads is how long those connections stay open without use.
 const idleLoads = 30 * time.Second
 
-// bulkTries is how often etcd's client is to try a request by itself: a page that breaks a
-// connection may have to be smaller.
+// bulkTries is how often etcd's client tries such a request by itself. If a page breaks the
+// connection, the next try should be for a smaller one.
 const bulkTries = 2
 
 // meter counts the bytes that come on some connections.
@@ -47,7 +47,7 @@ func (s *Store) bulk(bytes *atomic.Int64) (*clientv3.Client, error) {
 	if s.access.secure != nil {
 		creds = s.access.secure
 	}
-	return s.access.dialTrying(bulkTries, s.cfg.Endpoints, append(s.scout.options(),
+	return s.access.dialTrying(bulkTries, s.cfg.Endpoints, append(s.prober.options(),
 		grpc.WithTransportCredentials(meter{creds, bytes}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: math.MaxInt64}),
 		grpc.WithIdleTimeout(idleLoads))...)
@@ -61,7 +61,7 @@ func (m meter) ClientHandshake(ctx context.Context, endpoint string, raw net.Con
 // Clone returns m, which is made to be shared.
 func (m meter) Clone() credentials.TransportCredentials { return m }
 
-// counted is a connection of which what comes is counted.
+// counted is a connection that counts the bytes it receives.
 type counted struct {
 	net.Conn
 	bytes *atomic.Int64
@@ -74,8 +74,8 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// patience ends a context when nothing has come for loadStalls.
-type patience struct {
+// stallTimer ends a context when nothing has arrived for loadStalls.
+type stallTimer struct {
 	bytes  *atomic.Int64
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -85,23 +85,22 @@ type patience struct {
 	waiting bool
 }
 
-// patiently returns a context that ends when nothing comes any more, when a member of etcd
-// is left out, or with the store, and what has to be told when the caller has other things
-// to do than to read.
-func (s *Store) patiently(ctx context.Context) (context.Context, *patience, func()) {
+// withStallTimer returns a context that ends when nothing arrives any more, when a member of
+// etcd is left out, or with the store. Pause the timer while the caller is not reading.
+func (s *Store) withStallTimer(ctx context.Context) (context.Context, *stallTimer, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	route := s.scout.present() // ends with the store as well
+	route := s.prober.routeContext() // ends with the store as well
 	stop := context.AfterFunc(route, func() { cancel(context.Cause(route)) })
-	p := &patience{bytes: &s.loaded, cancel: cancel}
+	p := &stallTimer{bytes: &s.loaded, cancel: cancel}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.waiting = p.bytes.Load(), true
-	p.timer = time.AfterFunc(loadStalls, p.look)
-	return ctx, p, func() { stop(); p.busy(); cancel(nil) }
+	p.timer = time.AfterFunc(loadStalls, p.check)
+	return ctx, p, func() { stop(); p.pause(); cancel(nil) }
 }
 
-// look ends the context if nothing has come since it last looked.
-func (p *patience) look() {
+// check ends the context if nothing has arrived since the last check.
+func (p *stallTimer) check() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.bytes.Load()
@@ -115,16 +114,16 @@ func (p *patience) look() {
 	}
 }
 
-// busy says that the caller does not read now.
-func (p *patience) busy() {
+// pause stops the timer while the caller does something else than reading.
+func (p *stallTimer) pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = false
 	p.timer.Stop()
 }
 
-// again says that the caller goes on reading.
-func (p *patience) again() {
+// resume starts the timer again.
+func (p *stallTimer) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.waiting = p.bytes.Load(), true

@@ -23,10 +23,10 @@ const maxHistory = 200
 // picture is a plane as its keys say, with the positions that transactions
 // compare. It is filled key by key, from a read or from a watch.
 type picture struct {
-	keys     keys
-	complain func(kv *mvccpb.KeyValue, err error)
-	age      *age // in which it was read
-	revision int64
+	keys        keys
+	complain    func(kv *mvccpb.KeyValue, err error)
+	incarnation *incarnation // in which it was read
+	revision    int64
 
 	meta       metaValue
 	metaMod    int64 // 0: there is none
@@ -348,7 +348,7 @@ func (s *Store) read(ctx context.Context, spans []span) (*picture, error) {
 		return nil, err
 	}
 	p := s.newPicture()
-	p.age = asked.age
+	p.incarnation = asked.incarnation
 	p.revision = resp.Header.Revision
 	for _, r := range resp.Responses {
 		for _, kv := range r.GetResponseRange().Kvs {

@@ -133,7 +133,7 @@ func TestCommit_TooLargeIsRefusedWhole(t *testing.T) {
 	if l.payload("entity/x") != "" {
 		t.Error("a part of it is stored")
 	}
-	if _, err := l.commit(term, "op2", 0, put("entity/x", string(make([]byte, etcdstore.MaxPayload)))); err != nil {
+	if _, err := l.commit(term, "op2", 0, put("entity/x", string(make([]byte, driver.MaxPayload)))); err != nil {
 		t.Errorf("the largest payload allowed is refused: %v", err)
 	}
 	ops := make([]rebind.Op, driver.MaxOps)

@@ -122,7 +122,7 @@ func (t *soloTerm) Pass(context.Context, driver.Member, driver.Record) error {
 
 // Resign lets others in.
 func (t *soloTerm) Resign(ctx context.Context, _ driver.Record) error {
-	if _, err := t.write(ctx, write{ops: []clientv3.Op{clientv3.OpDelete(t.m.key)}, judge: goneIsApplied}); err != nil {
+	if _, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{clientv3.OpDelete(t.m.key)}, judge: goneIsApplied}); err != nil {
 		return fmt.Errorf("give up the plane: %w", err)
 	}
 	t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))

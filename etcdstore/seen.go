@@ -5,17 +5,16 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/coordinator-ha/coordinator/internal/onestream"
 )
 
 // watched makes client one that cannot miss a restore: each answer is looked at, and a
 // stream of watches that breaks ends.
-func (s *Store) watched(client *clientv3.Client) {
+func (s *Store) guardClient(client *clientv3.Client) {
 	client.KV = seenKV{client.KV, s}
 	if conn := client.ActiveConnection(); conn != nil {
-		client.Watcher = clientv3.NewWatchFromWatchClient(OneStream(pb.NewWatchClient(conn)), client)
+		client.Watcher = clientv3.NewWatchFromWatchClient(onestream.Client(pb.NewWatchClient(conn)), client)
 	}
 }
 
@@ -92,34 +91,4 @@ func (t *seenTxn) Commit() (*clientv3.TxnResponse, error) {
 		_ = t.store.answered(asked, resp.Header)
 	}
 	return resp, err
-}
-
-// OneStream has watches end with the connection they began on. etcd's client would
-// take them up again on the next one without a word, and the store may have been
-// restored between the two. A [Config.Client] that has a connection needs none of it.
-func OneStream(client pb.WatchClient) pb.WatchClient { return oneStream{client} }
-
-type oneStream struct{ pb.WatchClient }
-
-// Watch implements pb.WatchClient.
-func (o oneStream) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
-	stream, err := o.WatchClient.Watch(ctx, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return endingStream{stream}, nil
-}
-
-type endingStream struct{ pb.Watch_WatchClient }
-
-// Recv implements pb.Watch_WatchClient. Of the errors that end a stream etcd's client
-// takes these two for passing.
-func (s endingStream) Recv() (*pb.WatchResponse, error) {
-	resp, err := s.Watch_WatchClient.Recv()
-	switch status.Code(err) {
-	case codes.Unavailable, codes.Internal:
-		return nil, status.Errorf(codes.Aborted, "stream of watches broke: %v", status.Convert(err).Message())
-	default:
-		return resp, err
-	}
 }

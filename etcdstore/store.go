@@ -28,7 +28,7 @@ type Config struct {
 	// very process. It is called twice, and the store closes what it made. It knows
 	// how etcd is reached, and as whom: with it Endpoints, TLS, User, Password and
 	// DialOptions are left out. One without a connection whose watches could outlive a
-	// restart of the server needs [OneStream]. nil dials Endpoints.
+	// restart of the server has to end them itself. nil dials Endpoints.
 	Client func() (*clientv3.Client, error)
 	// Prefix stands before all keys: it begins with / and does not end with it. From its
 	// third part on, neither it nor the plane below it may be a word for what planes have
@@ -36,7 +36,7 @@ type Config struct {
 	Prefix string
 	// Plane names the plane.
 	Plane string
-	// TTL is what leases are asked for: whole seconds, at least [MinTTL]. etcd
+	// TTL is what leases are asked for: whole seconds, at least two. etcd
 	// may grant more, and what it grants counts.
 	TTL time.Duration
 	// TLS says how connections are secured. It is called for each new connection, so
@@ -76,9 +76,9 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-// MinTTL is the least TTL that can be asked for. etcd grants no less with its
+// minTTL is the least TTL that can be asked for. etcd grants no less with its
 // default election timeout, and three renewals must fit into it.
-const MinTTL = 2 * time.Second
+const minTTL = 2 * time.Second
 
 const (
 	// callTimeout bounds a call whose context has no deadline, and each attempt
@@ -100,8 +100,8 @@ func (c *Config) Validate() error {
 		err = errors.Join(err, errors.New("no endpoints"))
 	}
 	err = errors.Join(err, checkEndpoints(c.Endpoints), c.checkAccess())
-	if c.TTL < MinTTL || c.TTL%time.Second != 0 {
-		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, MinTTL))
+	if c.TTL < minTTL || c.TTL%time.Second != 0 {
+		err = errors.Join(err, fmt.Errorf("lease TTL %s: use whole seconds, at least %s", c.TTL, minTTL))
 	}
 	return err
 }
@@ -140,7 +140,7 @@ type Store struct {
 	// where that was made by other means.
 	loads  *clientv3.Client
 	loaded atomic.Int64 // bytes that came by it
-	scout  *scout
+	prober *memberProber
 	access access
 	log    *zap.Logger
 
@@ -156,7 +156,7 @@ type Store struct {
 
 	mu         sync.Mutex // guards the fields below
 	lastLease  lastLease
-	age        *age
+	current    *incarnation
 	unreadable map[string]int64 // the revision in which a key was last complained of
 }
 
@@ -183,8 +183,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
 	s.waits, s.endWaits = context.WithCancel(context.Background())
-	s.age = newAge(s.ctx)
-	s.scout = newScout(s)
+	s.current = newIncarnation(s.ctx)
+	s.prober = newMemberProber(s)
 	var err error
 	for _, c := range []**clientv3.Client{&s.client, &s.renewals} {
 		if *c, err = s.connect(); err != nil {
@@ -199,7 +199,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		switch {
 		case errors.Is(err, driver.ErrDenied):
 			what = "does not let this node in"
-		case errors.Is(err, ErrNotEtcd):
+		case errors.Is(err, errNotEtcd):
 			what = "cannot be used"
 		}
 		return nil, errors.Join(fmt.Errorf("etcd%s %s: %w", cfg.where(), what, err), s.Close())
@@ -215,14 +215,14 @@ func (s *Store) connect() (*clientv3.Client, error) {
 	var client *clientv3.Client
 	var err error
 	if s.cfg.Client == nil {
-		client, err = s.access.dial(s.cfg.Endpoints, s.scout.options()...)
+		client, err = s.access.dial(s.cfg.Endpoints, s.prober.options()...)
 	} else if client, err = s.cfg.Client(); err != nil {
 		err = fmt.Errorf("connect to etcd: %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.watched(client)
+	s.guardClient(client)
 	return client, nil
 }
 
@@ -233,7 +233,7 @@ func (s *Store) loader() (*clientv3.Client, error) {
 	}
 	client, err := s.bulk(&s.loaded)
 	if err == nil {
-		s.watched(client)
+		s.guardClient(client)
 	}
 	return client, err
 }
@@ -252,8 +252,8 @@ func (c *Config) where() string {
 // probe reads until something answers: the client connects lazily.
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
-		err := s.knock(ctx)
-		if err == nil || errors.Is(err, driver.ErrDenied) || errors.Is(err, ErrNotEtcd) {
+		err := s.readOnce(ctx)
+		if err == nil || errors.Is(err, driver.ErrDenied) || errors.Is(err, errNotEtcd) {
 			return s.access.explain(ctx, s.client, err)
 		}
 		if retry.Wait(ctx, pause.Next()) != nil {
@@ -263,7 +263,7 @@ func (s *Store) probe(ctx context.Context) error {
 }
 
 // knock reads once. It does not wait for connections of which none can succeed.
-func (s *Store) knock(ctx context.Context) error {
+func (s *Store) readOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	defer s.access.whenHopeless(cancel)()
@@ -273,7 +273,7 @@ func (s *Store) knock(ctx context.Context) error {
 	}
 	look, done := context.WithTimeout(s.ctx, callTimeout)
 	defer done()
-	if why := s.access.wrong(look, s.cfg.Endpoints); why != nil {
+	if why := s.access.diagnoseAll(look, s.cfg.Endpoints); why != nil {
 		return why
 	}
 	return err
@@ -309,7 +309,7 @@ func (s *Store) TTL() time.Duration {
 
 // Health tells what is known of etcd as a whole.
 func (s *Store) Health() driver.Health {
-	notes, refuses := s.scout.standing()
+	notes, refuses := s.prober.health()
 	if granted := s.TTL(); granted != s.cfg.TTL {
 		notes = append(notes, fmt.Sprintf("etcd grants leases %s and was asked for %s: a failover takes as much longer", granted, s.cfg.TTL))
 	}

@@ -145,7 +145,7 @@ func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEn
 	if oldest != "" {
 		writes = append(writes, clientv3.OpDelete(k.history(), clientv3.WithRange(oldest)))
 	}
-	if _, err := t.write(ctx, write{ops: writes}); err != nil {
+	if _, err := t.write(ctx, fencedTxn{ops: writes}); err != nil {
 		return fmt.Errorf("announce term %d: %w", t.number, err)
 	}
 	t.announced()
@@ -203,7 +203,7 @@ func (s *Store) oldestKept(ctx context.Context, how ...clientv3.OpOption) (strin
 
 // Publish replaces the record under the fence.
 func (t *term) Publish(ctx context.Context, r driver.Record) error {
-	if _, err := t.write(ctx, write{ops: []clientv3.Op{t.m.putRecord(r)}}); err != nil {
+	if _, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{t.m.putRecord(r)}}); err != nil {
 		return fmt.Errorf("publish record: %w", err)
 	}
 	return nil
@@ -212,7 +212,7 @@ func (t *term) Publish(ctx context.Context, r driver.Record) error {
 // Clear deletes all mementos and returns the revision at which they are gone.
 func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
 	sp := prefixed(t.m.store.keys.mementos())
-	revision, err := t.write(ctx, write{ops: []clientv3.Op{clientv3.OpDelete(sp.from, clientv3.WithRange(sp.to))}})
+	revision, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{clientv3.OpDelete(sp.from, clientv3.WithRange(sp.to))}})
 	if err != nil {
 		return 0, fmt.Errorf("delete all mementos: %w", err)
 	}
@@ -226,10 +226,10 @@ func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 	defer cancel()
 	put, err := s.leftOp(ctx, l)
 	if err == nil {
-		_, err = t.write(ctx, write{
+		_, err = t.write(ctx, fencedTxn{
 			compares: []clientv3.Cmp{single(s.keys.node(l.ID)).empty(), single(s.keys.leftNode(l.ID)).empty()},
 			ops:      []clientv3.Op{put},
-			refuse:   func(*finding) error { return nil }, // it is back, or somebody has said it
+			refuse:   func(*readBack) error { return nil }, // it is back, or somebody has said it
 		})
 	}
 	if err != nil {
@@ -267,7 +267,7 @@ func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 		op = clientv3.OpPut(key, encodeJSON(h), clientv3.WithLease(t.m.id))
 	}
 	resent := false
-	revision, err := t.write(ctx, write{ops: []clientv3.Op{op}, resent: &resent})
+	revision, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{op}, resent: &resent})
 	if err != nil {
 		return fmt.Errorf("publish handover: %w", err)
 	}
@@ -291,7 +291,7 @@ func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) erro
 		Term: max(int64(to.Candidacy), t.number+1), Key: to.CandidateKey, Node: to.ID,
 		Since: now(),
 	}
-	_, err := t.write(ctx, write{
+	_, err := t.write(ctx, fencedTxn{
 		compares: []clientv3.Cmp{
 			createdAt(to.CandidateKey, int64(to.Candidacy)),
 			modifiedAt(k.handover(), t.offered.Load()),
@@ -302,15 +302,15 @@ func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) erro
 			clientv3.OpDelete(k.handover()),
 			t.m.putRecord(r),
 		},
-		reads: func(how ...clientv3.OpOption) []clientv3.Op { return []clientv3.Op{clientv3.OpGet(k.term(), how...)} },
-		judge: func(f *finding) (verdict, int64) {
+		readOps: func(how ...clientv3.OpOption) []clientv3.Op { return []clientv3.Op{clientv3.OpGet(k.term(), how...)} },
+		judge: func(f *readBack) (outcome, int64) {
 			var now driver.Holder
 			if len(f.kvs[0]) == 1 && json.Unmarshal(f.kvs[0][0].Value, &now) == nil && now == next {
 				return applied, f.revision
 			}
 			return unchanged, 0
 		},
-		refuse: func(*finding) error {
+		refuse: func(*readBack) error {
 			return fmt.Errorf("%w: %s is no longer in the election", driver.ErrRefused, to.ID)
 		},
 	})
@@ -333,7 +333,7 @@ func (t *term) unpass(ctx context.Context) bool {
 
 // Resign gives the term up.
 func (t *term) Resign(ctx context.Context, r driver.Record) error {
-	_, err := t.write(ctx, write{
+	_, err := t.write(ctx, fencedTxn{
 		ops: []clientv3.Op{
 			clientv3.OpDelete(t.m.candidateKey()),
 			clientv3.OpDelete(t.m.store.keys.handover()),
@@ -349,7 +349,7 @@ func (t *term) Resign(ctx context.Context, r driver.Record) error {
 }
 
 // goneIsApplied judges a write that ends the term: that it is over is what matters.
-func goneIsApplied(f *finding) (verdict, int64) {
+func goneIsApplied(f *readBack) (outcome, int64) {
 	if f.fenced {
 		return applied, f.revision
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,7 +42,7 @@ func TLSFiles(ca, cert, key string) func() (*tls.Config, error) {
 func readTLS(ca, cert, key string) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {
-		text, err := os.ReadFile(ca)
+		text, err := pemfile.Read(ca)
 		if err == nil {
 			cfg.RootCAs, err = pemfile.Pool(pemfile.File{Path: ca, Text: text})
 		}
@@ -57,7 +56,7 @@ func readTLS(ca, cert, key string) (*tls.Config, error) {
 	files := []pemfile.File{{Path: cert}, {Path: key}}
 	for i := range files {
 		var err error
-		if files[i].Text, err = os.ReadFile(files[i].Path); err != nil {
+		if files[i].Text, err = pemfile.Read(files[i].Path); err != nil {
 			return nil, fmt.Errorf("read client certificate: %w", err)
 		}
 	}
@@ -79,7 +78,7 @@ type handshakes struct {
 	endpoints int
 	log       *zap.Logger
 	hopeless  context.Context // ends when every endpoint has failed
-	despair   context.CancelFunc
+	giveUp    context.CancelFunc
 
 	mu    sync.Mutex       // guards the fields below
 	last  map[string]error // of each endpoint that was connected to: nil, or why it failed
@@ -98,7 +97,7 @@ func newHandshakes(cfg *Config) *handshakes {
 	if h.source == nil {
 		h.source = TLSFiles("", "", "")
 	}
-	h.hopeless, h.despair = context.WithCancel(context.Background())
+	h.hopeless, h.giveUp = context.WithCancel(context.Background())
 	return h
 }
 
@@ -113,7 +112,7 @@ func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw n
 	conn, info, err := credentials.NewTLS(cfg).ClientHandshake(ctx, endpoint, raw)
 	if err != nil {
 		why := handshakeError(err, cfg)
-		if why == nil && hungUp(err) && greet(ctx, endpoint).etcd {
+		if why == nil && hungUp(err) && identify(ctx, endpoint).etcd {
 			why = tlserror.NoTLS(err, etcdPeer(cfg))
 		}
 		if why != nil {
@@ -150,7 +149,7 @@ func (h *handshakes) note(endpoint string, err error) {
 		}
 	}
 	if failed >= h.endpoints {
-		h.despair()
+		h.giveUp()
 	}
 }
 

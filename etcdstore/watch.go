@@ -15,30 +15,32 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// stream returns a context whose watches share one grpc stream of their own. A
-// token is bound to the stream on which it was first used, and a request for
-// progress waits for all watches of its stream, so streams are not shared. With
-// a leader required, a member cut off from the others ends the stream instead of
-// falling silent.
+// This file opens streams of watches, and follows the mementos. See follow.go for the other
+// keys.
 //
-// The context ends with the age that the watch's first revision belongs to, and
-// when a member of etcd is left out.
-func (s *Store) stream(ctx context.Context, a *age) (context.Context, context.CancelFunc) {
+// stream returns a context whose watches share one grpc stream of their own. A token is bound
+// to the stream on which it was first used, and a request for progress waits for all watches of
+// its stream, so streams are not shared. A leader is required: a member that is cut off from
+// the others ends the stream and does not fall silent.
+//
+// The context ends with the incarnation that the watch's first revision belongs to, and when a
+// member of etcd is left out.
+func (s *Store) stream(ctx context.Context, a *incarnation) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	route := s.scout.present()
+	route := s.prober.routeContext()
 	stopAge := context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
 	stopRoute := context.AfterFunc(route, func() { cancel(context.Cause(route)) })
 	ctx = clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text()))
 	return ctx, func() { stopAge(); stopRoute(); cancel(nil) }
 }
 
-// maxMessage bounds, in bytes, what a watch brings at a time. To one that begins in the
-// past etcd sends a thousand revisions in one message, however large they are; and a copy
-// is loaded anew in less memory than that. A delta of ours is far below it, and so are the
-// deletions of all mementos at once.
+// maxMessage limits, in bytes, what a watch receives at once. For a watch that begins in the
+// past etcd puts a thousand revisions into one message, however large they are; loading a copy
+// anew takes less memory than that. One delta is far smaller, and so are the deletions of all
+// mementos at once.
 const maxMessage = 64 << 20
 
-// boundWatch has watches fail that are sent more than that.
+// boundWatch makes watches fail that receive more than that.
 func boundWatch(ctx context.Context, desc *grpc.StreamDesc, on *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
 	if method == "/etcdserverpb.Watch/Watch" {
 		options = append(options, grpc.MaxCallRecvMsgSize(maxMessage))
@@ -46,7 +48,8 @@ func boundWatch(ctx context.Context, desc *grpc.StreamDesc, on *grpc.ClientConn,
 	return open(ctx, desc, on, method, options...)
 }
 
-// watchErr tells why a watch channel brought resp, or was closed.
+// watchErr returns the error that a response of a watch tells of, if it does; open is false if
+// the channel was closed.
 func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -64,12 +67,12 @@ func watchErr(ctx context.Context, resp *clientv3.WatchResponse, open bool) erro
 
 // watcher is one stream of changes of mementos.
 type watcher struct {
-	store  *Store
-	age    *age
-	ctx    context.Context
-	cancel context.CancelFunc
-	watch  clientv3.WatchChan
-	broken atomic.Bool
+	store       *Store
+	incarnation *incarnation
+	ctx         context.Context
+	cancel      context.CancelFunc
+	watch       clientv3.WatchChan
+	broken      atomic.Bool
 }
 
 // Watch opens a stream of all changes of mementos after the given revision.
@@ -78,19 +81,18 @@ type watcher struct {
 // the fragment anew for each event that it adds, so a hundred thousand deletions at
 // one revision keep it busy for minutes. In one message they take a third of a second.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
-	age := s.ask().age
+	age := s.ask().incarnation
 	ctx, cancel := s.stream(ctx, age)
 	sp := prefixed(s.keys.mementos())
 	return &watcher{
-		store: s, age: age, ctx: ctx, cancel: cancel,
+		store: s, incarnation: age, ctx: ctx, cancel: cancel,
 		watch: s.client.Watch(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(int64(after)+1)),
 	}
 }
 
-// Next returns the next batch. What a response brings is always whole revisions;
-// how far it reaches is the revision of its last event, since its header can be
-// ahead of what a watch that is catching up has been sent. Only a notice of
-// progress reaches as far as its header says.
+// Next returns the next batch. A response always brings whole revisions. It reaches as far as
+// its last event: the header can be ahead of what was sent to a watch that is catching up.
+// Only a progress notice reaches as far as its header says.
 func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 	for {
 		select {
@@ -100,13 +102,13 @@ func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 				return driver.Batch{}, err
 			}
 			if resp.IsProgressNotify() {
-				w.store.saw(w.age, resp.Header.Revision)
+				w.store.saw(w.incarnation, resp.Header.Revision)
 				return driver.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
 			}
 			if len(resp.Events) == 0 {
 				continue
 			}
-			w.store.saw(w.age, resp.Events[len(resp.Events)-1].Kv.ModRevision)
+			w.store.saw(w.incarnation, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			return w.batch(resp.Events), nil
 		case <-ctx.Done():
 			return driver.Batch{}, context.Cause(ctx)

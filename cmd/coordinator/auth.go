@@ -102,7 +102,7 @@ etcd refuses nobody.`,
 func (b *bootstrap) complete() error {
 	g := &b.grants
 	// The rules for a store's names hold for roles as well.
-	cfg := etcdstore.Config{Prefix: g.Prefix, Plane: g.Plane, Endpoints: b.endpoints, TTL: etcdstore.MinTTL}
+	cfg := etcdstore.Config{Prefix: g.Prefix, Plane: g.Plane, Endpoints: b.endpoints, TTL: 2 * time.Second}
 	if !b.apply {
 		cfg.Endpoints = []string{defaultEmbedURL}
 	}

@@ -153,8 +153,8 @@ func (c *runConfig) complete() (choices, error) {
 	if c.storeTimeout <= 0 {
 		err = errors.Join(err, fmt.Errorf("store-timeout %s: use a positive time", c.storeTimeout))
 	}
-	if c.maxMemento < 1 || c.maxMemento > etcdstore.MaxPayload {
-		err = errors.Join(err, fmt.Errorf("max-memento-bytes %d: use 1 to %d, the most that fits into one etcd request", c.maxMemento, etcdstore.MaxPayload))
+	if c.maxMemento < 1 || c.maxMemento > driver.MaxPayload {
+		err = errors.Join(err, fmt.Errorf("max-memento-bytes %d: use 1 to %d, the most that fits into one etcd request", c.maxMemento, driver.MaxPayload))
 	}
 	if c.dataDir == "" {
 		err = errors.Join(err, errors.New("data-dir is empty"))

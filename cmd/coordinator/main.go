@@ -17,7 +17,6 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/internal/filelock"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/client"
 	"github.com/coordinator-ha/coordinator/internal/httpapi/wire"
@@ -86,7 +85,7 @@ func exitCode(err error) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage), errors.Is(err, filelock.ErrHeld), errors.Is(err, filelock.ErrForeign), errors.Is(err, syscall.EADDRINUSE),
-		errors.Is(err, client.ErrTrust), errors.Is(err, driver.ErrDenied), errors.Is(err, etcdstore.ErrNotEtcd):
+		errors.Is(err, client.ErrTrust), errors.Is(err, driver.ErrDenied), errors.Is(err, driver.ErrWrongServer):
 		return exitUsage
 	case errors.As(err, &problem):
 		return problemCode(problem)

@@ -13,10 +13,10 @@ var (
 	// ErrRefused is returned for an operator's request that the plane's present
 	// condition forbids; nothing was changed.
 	ErrRefused = errors.New("refused")
-	// ErrLeaseLost is returned when a membership is over: its lease is gone, or
+	// ErrLeaseLost is returned when a presence is over: its lease is gone, or
 	// must be taken to be gone.
 	ErrLeaseLost = errors.New("lease is lost")
-	// ErrSecluded is returned when a disabled node has the plane to itself, and to
+	// ErrExclusive is returned when a disabled node has the plane to itself, and to
 	// a node that is to be disabled where others live.
 	ErrExclusive = errors.New("a disabled node shares no plane")
 	// ErrNoNode is returned for a node that the plane does not know.
@@ -25,6 +25,9 @@ var (
 	// is why a membership ends of which the store renews the lease and answers nothing
 	// else.
 	ErrStuck = errors.New("no progress")
+	// ErrWrongServer is returned where something else than the store answers at the
+	// addresses that were configured for it.
+	ErrWrongServer = errors.New("not the store")
 	// ErrTermOver is the cause of a term's context when the term has ended.
 	ErrTermOver = errors.New("term is over")
 )

@@ -25,3 +25,6 @@ func CheckNode(id string) error {
 	}
 	return nil
 }
+
+// MaxPayload is the most bytes that a memento can have in any store, whatever its name.
+const MaxPayload = 1520 << 10

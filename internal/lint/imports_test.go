@@ -13,7 +13,7 @@ var (
 	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may import in addition to what its package may.
-	support = slices.Concat(core, []string{"coordinator/coordtest", "coordinator/coordtest/etcdtest", "coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/policy", "internal/replica", "rebind/coalesce"})
+	support = slices.Concat(core, []string{"coordinator/coordtest", "coordinator/coordtest/etcdtest", "coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/onestream", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is everything that the command may be made of.
 	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry", "internal/telemetry/otlp", "internal/apiserver"})
 )
@@ -29,7 +29,7 @@ var layers = map[string][]string{
 	"internal/policy":                 {"modes", "coordinator/driver"},
 	"internal/replica":                {"rebind", "coordinator/driver", "internal/clock", "internal/retry"},
 	"coordinator":                     {"modes", "rebind", "coordinator/driver", "internal/clock", "internal/policy", "internal/replica", "internal/retry"},
-	"etcdstore":                       slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/pemfile", "internal/retry", "internal/tlserror"}),
+	"etcdstore":                       slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/onestream", "internal/pemfile", "internal/retry", "internal/tlserror"}),
 	"etcdstore/embedded":              {"internal/filelock", "internal/hostport"},
 	"internal/hostport":               {},
 	"internal/filelock":               {},
@@ -40,6 +40,7 @@ var layers = map[string][]string{
 	"internal/certtest":               {},
 	"internal/credentials":            {"internal/pemfile", "internal/tlserror"},
 	"internal/clock":                  {},
+	"internal/onestream":              {},
 	"internal/pemfile":                {},
 	"internal/retry":                  {},
 	"internal/tlserror":               {},

@@ -22,7 +22,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 
-	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/internal/onestream"
 )
 
 // neverEnds is the channel of the context in which etcd's client keeps its watches. Nothing
@@ -188,7 +188,7 @@ func client(g *gate) *clientv3.Client {
 // nodeClient is a node's client: its watches end with their streams.
 func nodeClient(g *gate) *clientv3.Client {
 	c := client(g)
-	c.Watcher = clientv3.NewWatchFromWatchClient(etcdstore.OneStream(g), c)
+	c.Watcher = clientv3.NewWatchFromWatchClient(onestream.Client(g), c)
 	return c
 }
 

@@ -108,7 +108,7 @@ func restores() []Mutant {
 		},
 		{
 			Name: "watch-goes-on-elsewhere", Invariant: "I-12", Rule: "a watch ends with the connection it began on",
-			Edits:    []Edit{{seen, "NewWatchFromWatchClient(OneStream(pb.NewWatchClient(conn)), client)", "NewWatchFromWatchClient(pb.NewWatchClient(conn), client)"}},
+			Edits:    []Edit{{seen, "NewWatchFromWatchClient(onestream.Client(pb.NewWatchClient(conn)), client)", "NewWatchFromWatchClient(pb.NewWatchClient(conn), client)"}},
 			Catchers: []Catcher{{Package: store, Test: "TestWatch_EndsWithItsConnection"}},
 		},
 		{

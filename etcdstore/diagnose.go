@@ -19,15 +19,23 @@ import (
 // grpc says of an endpoint that it cannot talk to only that it has waited. This file
 // finds out who answers there, so that whoever made a mistake is told which.
 
-// ErrNotEtcd is returned for endpoints at which somebody else than etcd answers.
-var ErrNotEtcd = errors.New("not etcd")
+// errNotEtcd is the [driver.ErrWrongServer] of an endpoint where another server answers.
+var errNotEtcd error = wrongServer{}
+
+type wrongServer struct{}
+
+// Error implements error.
+func (wrongServer) Error() string { return "not etcd" }
+
+// Unwrap makes the error a [driver.ErrWrongServer].
+func (wrongServer) Unwrap() error { return driver.ErrWrongServer }
 
 // wrong tells why none of the endpoints can ever be used as they are written. It returns
 // nil if that is not known of one of them: it may be away.
-func (a *access) wrong(ctx context.Context, endpoints []string) error {
+func (a *access) diagnoseAll(ctx context.Context, endpoints []string) error {
 	var all error
 	for _, endpoint := range endpoints {
-		why := a.who(ctx, endpoint)
+		why := a.diagnose(ctx, endpoint)
 		if why == nil {
 			return nil
 		}
@@ -38,7 +46,7 @@ func (a *access) wrong(ctx context.Context, endpoints []string) error {
 
 // who tells why the one who answers at an endpoint cannot be talked to as is configured;
 // nil if he can, or if that is not known.
-func (a *access) who(ctx context.Context, endpoint string) error {
+func (a *access) diagnose(ctx context.Context, endpoint string) error {
 	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" || proxyFor(endpoint) != "" {
 		return nil // nobody is met there by an address
 	}
@@ -46,15 +54,15 @@ func (a *access) who(ctx context.Context, endpoint string) error {
 		if speaksTLS(ctx, endpoint) {
 			return fmt.Errorf("%w: etcd wants connections to be secured: write endpoints with https://", driver.ErrDenied)
 		}
-		return greet(ctx, address(endpoint)).problem()
+		return identify(ctx, address(endpoint)).problem()
 	}
 	client, err := a.dial([]string{endpoint})
 	if err != nil {
 		return nil
 	}
 	defer client.Close()
-	if _, err := portray(ctx, client); err != nil && strings.Contains(err.Error(), "unexpected HTTP status code") {
-		return fmt.Errorf("%w: a web server answers there: %w", ErrNotEtcd, err)
+	if _, err := askStatus(ctx, client); err != nil && strings.Contains(err.Error(), "unexpected HTTP status code") {
+		return fmt.Errorf("%w: a web server answers there: %w", errNotEtcd, err)
 	}
 	if why := a.secure.reason(address(endpoint)); why != nil {
 		return fmt.Errorf("%w: %w", driver.ErrDenied, why)
@@ -84,17 +92,17 @@ func address(endpoint string) string {
 }
 
 // greeting is what somebody says in clear. The zero value says nothing.
-type greeting struct {
+type identity struct {
 	etcd bool
 	what string // who else it is
 }
 
 // problem is why etcd cannot be talked to in clear.
-func (g greeting) problem() error {
+func (g identity) problem() error {
 	if g.what == "" {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", ErrNotEtcd, g.what)
+	return fmt.Errorf("%w: %s", errNotEtcd, g.what)
 }
 
 // preface is with what a client of HTTP/2 begins: its magic and empty settings.
@@ -106,34 +114,34 @@ func get(address, path string) string {
 }
 
 // greet finds out who answers at an address in clear.
-func greet(ctx context.Context, address string) greeting {
+func identify(ctx context.Context, address string) identity {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	said := converse(ctx, address, get(address, "/version"))
+	said := exchange(ctx, address, get(address, "/version"))
 	if strings.HasPrefix(said, "SSH-") {
-		return greeting{what: "an SSH server answers there"}
+		return identity{what: "an SSH server answers there"}
 	}
 	if resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(said)), nil); err == nil {
 		body, _ := io.ReadAll(resp.Body) // what there is of it
 		resp.Body.Close()
 		switch {
 		case strings.Contains(string(body), "etcdserver"):
-			return greeting{etcd: true}
-		case strings.Contains(strings.ToLower(converse(ctx, address, get(address, "/livez"))), "\r\ncoordinator-node:"):
-			return greeting{what: "the API of a node answers there: name etcd's endpoints, its port is most often 2379"}
+			return identity{etcd: true}
+		case strings.Contains(strings.ToLower(exchange(ctx, address, get(address, "/livez"))), "\r\ncoordinator-node:"):
+			return identity{what: "the API of a node answers there: name etcd's endpoints, its port is most often 2379"}
 		default:
-			return greeting{what: fmt.Sprintf("a web server answers there, and says %.64q", resp.Status)}
+			return identity{what: fmt.Sprintf("a web server answers there, and says %.64q", resp.Status)}
 		}
 	}
 	if said == "" { // an etcd whose port takes grpc alone, maybe
-		said = converse(ctx, address, preface)
+		said = exchange(ctx, address, preface)
 	}
 	const settings = 4 // the type of a frame, after its length
-	return greeting{etcd: len(said) > 3 && said[0] == 0 && said[3] == settings}
+	return identity{etcd: len(said) > 3 && said[0] == 0 && said[3] == settings}
 }
 
 // converse returns the beginning of what is answered to some words.
-func converse(ctx context.Context, address, words string) string {
+func exchange(ctx context.Context, address, words string) string {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return ""

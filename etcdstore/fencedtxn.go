@@ -15,60 +15,64 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// write is one transaction of a term. It commits under the fence; the rest says
-// what to make of its not committing.
-type write struct {
-	// compares must hold beside the fence, for ops to take effect.
+// This file commits the transactions of a term, and finds out what became of one whose answer
+// was lost. Every write of a term goes through term.write and carries the fence (fence.go).
+//
+// fencedTxn is one transaction of a term. It commits under the fence; the other fields say
+// what it means if it does not commit.
+type fencedTxn struct {
+	// compares must hold beside the fence for ops to take effect.
 	compares []clientv3.Cmp
 	ops      []clientv3.Op
 	size     int // of what is sent, in bytes, where that is much
 
-	// reads makes what is shown to judge and refuse, in its order; refuse sees the keys
-	// alone. It is called where an answer is lost or no.
-	reads func(how ...clientv3.OpOption) []clientv3.Op
-	// judge tells, after a lost answer, what has become of the transaction. nil
-	// says that sending it once more does no harm, and that nobody needs to know
-	// once the term is over.
-	judge func(*finding) (verdict, int64)
-	// refuse tells what it means that compares do not hold. nil if there are none.
-	refuse func(*finding) error
-	// resent, if not nil, is set when the transaction is sent once more: what was sent
-	// before may have been there, and seen, at an earlier revision.
+	// readOps makes the reads whose results judge and refuse are given, in their order; refuse is
+	// given the keys alone. It is called only if the answer is lost, or is no.
+	readOps func(how ...clientv3.OpOption) []clientv3.Op
+	// judge tells what became of the transaction after its answer was lost. nil says that sending
+	// it again does no harm, and that its result does not matter once the term is over.
+	judge func(*readBack) (outcome, int64)
+	// refuse returns the error for compares that do not hold. nil if there are none.
+	refuse func(*readBack) error
+	// resent, if not nil, is set when the transaction is sent again: the first one may have been
+	// applied, and seen, at an earlier revision.
 	resent *bool
 }
 
-// verdict is what can be said of a transaction whose answer was lost.
-type verdict int
+// outcome is what is known of a transaction whose answer was lost.
+type outcome int
 
 const (
-	unchanged verdict = iota // nothing it touches has changed
+	unchanged outcome = iota // nothing it touches has changed
 	applied                  // it took effect, at the revision told with it
 	unclear                  // it may or may not have
 	never                    // it did not, and cannot
 )
 
-// finding is what a read found at one revision.
-type finding struct {
+// readBack is what was read, at one revision, after an answer was lost.
+type readBack struct {
 	revision int64
 	fenced   bool // the fence no longer holds
 	kvs      [][]*mvccpb.KeyValue
 }
 
-// settleFor bounds how long a lost answer is looked for after the caller's
-// context, or the term it comes from, has ended.
+// settleFor limits how long a lost answer is looked for after the caller's context, or the
+// term, has ended.
 const settleFor = 2 * time.Second
 
 // write commits w under the fence and returns its revision.
 //
-// While an answer is missing nothing is known: etcd may apply the transaction
-// late. So write then reads what it touches together with what the fence
-// compares. Applied: done. Unchanged, and the term still this one's: the same
-// transaction is sent again, and its comparisons make sure that it applies at
-// most once. Unchanged, and the term over: it never will apply, for the fence
-// refuses it. Anything else is [rebind.ErrUnknown].
-func (t *term) write(ctx context.Context, w write) (int64, error) {
+// While the answer is missing, etcd may still apply the transaction later. So write reads what
+// it touches, together with what the fence compares:
+//
+//   - applied: done
+//   - unchanged, and the term goes on: the same transaction is sent again; its comparisons
+//     ensure that it applies at most once
+//   - unchanged, and the term is over: it will never apply, because the fence refuses it
+//   - anything else: [rebind.ErrUnknown]
+func (t *term) write(ctx context.Context, w fencedTxn) (int64, error) {
 	doubt := false
-	settle, cancel := t.settling(ctx)
+	settle, cancel := t.settleContext(ctx)
 	defer cancel()
 	if w.judge == nil {
 		defer context.AfterFunc(t.ctx, cancel)()
@@ -85,14 +89,14 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 			case err == nil && resp.Succeeded:
 				return resp.Header.Revision, nil
 			case err == nil && !doubt:
-				return 0, t.why(ctx, &w)
+				return 0, t.refusal(ctx, &w)
 			case err != nil && notApplied(err) && !doubt:
 				return 0, translate(err)
 			}
 			doubt = true
 			t.m.store.log.Debug("write in doubt, reading what became of it", zap.Error(err))
 		}
-		revision, done, err := t.settle(settle, ctx, &w)
+		revision, done, err := t.lookUp(settle, ctx, &w)
 		if done {
 			return revision, err
 		}
@@ -102,24 +106,24 @@ func (t *term) write(ctx context.Context, w write) (int64, error) {
 	}
 }
 
-// settling returns a context that outlives the caller's by settleFor.
-func (t *term) settling(caller context.Context) (context.Context, context.CancelFunc) {
+// settleContext returns a context that outlives the caller's by settleFor.
+func (t *term) settleContext(caller context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.m.store.ctx)
 	stop := context.AfterFunc(caller, func() { time.AfterFunc(settleFor, cancel) })
 	return ctx, func() { stop(); cancel() }
 }
 
-// send sends the transaction once. It asks for nothing in case that it is refused:
-// that would cost every write what only few need.
-func (t *term) send(ctx context.Context, w write) (*clientv3.TxnResponse, error) {
+// send sends the transaction once. It has no Else branch to read why it was refused: every
+// write would pay for what few need.
+func (t *term) send(ctx context.Context, w fencedTxn) (*clientv3.TxnResponse, error) {
 	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	return t.m.store.client.Txn(ctx).If(append(t.fence(), w.compares...)...).Then(w.ops...).Commit()
 }
 
-// why tells why a transaction was refused, which it was for good: a revision that
-// has been left does not come back.
-func (t *term) why(ctx context.Context, w *write) error {
+// refusal returns why a transaction was refused. That is final, because a revision that is
+// past does not come back.
+func (t *term) refusal(ctx context.Context, w *fencedTxn) error {
 	found, err := t.find(ctx, w, clientv3.WithKeysOnly())
 	if err != nil {
 		return fmt.Errorf("write was refused, see why: %w", translate(err))
@@ -127,13 +131,13 @@ func (t *term) why(ctx context.Context, w *write) error {
 	return t.refused(w, found)
 }
 
-// find reads what the fence compares, and what w wants to see, at one revision.
-func (t *term) find(ctx context.Context, w *write, how ...clientv3.OpOption) (*finding, error) {
+// find reads what the fence compares and what w asks for, at one revision.
+func (t *term) find(ctx context.Context, w *fencedTxn, how ...clientv3.OpOption) (*readBack, error) {
 	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	reads := t.fenceReads()
-	if w.reads != nil {
-		reads = append(reads, w.reads(how...)...)
+	if w.readOps != nil {
+		reads = append(reads, w.readOps(how...)...)
 	}
 	resp, err := t.m.store.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
@@ -142,9 +146,9 @@ func (t *term) find(ctx context.Context, w *write, how ...clientv3.OpOption) (*f
 	return t.finding(resp.Header.Revision, resp.Responses), nil
 }
 
-// settle reads once what has become of a transaction in doubt; done is false if
-// it is to be sent, or looked for, again.
-func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, done bool, err error) {
+// lookUp reads once what became of a transaction in doubt. done is false if it has to be sent,
+// or looked up, again.
+func (t *term) lookUp(ctx, caller context.Context, w *fencedTxn) (revision int64, done bool, err error) {
 	found, err := t.find(ctx, w)
 	if err != nil {
 		return 0, false, nil
@@ -167,7 +171,7 @@ func (t *term) settle(ctx, caller context.Context, w *write) (revision int64, do
 	}
 }
 
-// fenceReads read what the fence compares.
+// fenceReads returns the reads of what the fence compares.
 func (t *term) fenceReads() []clientv3.Op {
 	reads := make([]clientv3.Op, len(t.stakes))
 	for i, st := range t.stakes {
@@ -176,8 +180,8 @@ func (t *term) fenceReads() []clientv3.Op {
 	return reads
 }
 
-// refused is the error of a transaction that found its comparisons not to hold.
-func (t *term) refused(w *write, found *finding) error {
+// refused returns the error of a transaction whose comparisons do not hold.
+func (t *term) refused(w *fencedTxn, found *readBack) error {
 	if found.fenced || w.refuse == nil {
 		t.over(fmt.Errorf("%w: the store refused a write of this term", driver.ErrTermOver))
 		return fmt.Errorf("%w: refused by the store", driver.ErrFenced)
@@ -185,9 +189,9 @@ func (t *term) refused(w *write, found *finding) error {
 	return w.refuse(found)
 }
 
-// finding sorts the answers to fenceReads and to the reads after them.
-func (t *term) finding(revision int64, responses []*pb.ResponseOp) *finding {
-	f := &finding{revision: revision}
+// finding makes a readBack from the answers to fenceReads and to the reads after them.
+func (t *term) finding(revision int64, responses []*pb.ResponseOp) *readBack {
+	f := &readBack{revision: revision}
 	for _, r := range responses {
 		f.kvs = append(f.kvs, r.GetResponseRange().Kvs)
 	}

@@ -17,28 +17,24 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/retry"
 )
 
-// Not everything that answers as etcd does can be relied on. Old versions send a notice
-// of progress before events that it covers, a grpc-proxy answers no request for progress,
-// a learner answers hardly anything, and an endpoint of another cluster answers for
-// another store. So each endpoint is asked what it is: when the store is opened, where
-// that refuses to go on, and every few seconds from then on.
+// This file asks each endpoint what it is: when the store is opened, and every few seconds
+// from then on. Some that answer like etcd cannot be relied on: old versions send a progress
+// notice before events that it covers, a grpc-proxy does not answer requests for progress, a
+// learner answers hardly anything, and an endpoint may belong to another cluster.
 
-// portrait is what a member of etcd tells of itself.
-type portrait struct {
+// memberStatus is what a member of etcd says about itself.
+type memberStatus struct {
 	version string
 	cluster uint64
 	learner bool
 	corrupt bool // the cluster's alarm
 }
 
-// portray asks the member that a client is of. It does not wait for a connection.
-func portray(ctx context.Context, client *clientv3.Client) (*portrait, error) {
-	ctx, cancel := context.WithTimeout(ctx, scoutEvery)
+// askStatus asks the member that a client is for. It does not wait for a connection.
+func askStatus(ctx context.Context, client *clientv3.Client) (*memberStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeEvery)
 	defer cancel()
 	var resp *pb.StatusResponse
 	var err error
@@ -52,7 +48,7 @@ func portray(ctx context.Context, client *clientv3.Client) (*portrait, error) {
 	if err != nil {
 		return nil, rpctypes.Error(err)
 	}
-	p := &portrait{version: resp.Version, cluster: resp.Header.ClusterId, learner: resp.IsLearner}
+	p := &memberStatus{version: resp.Version, cluster: resp.Header.ClusterId, learner: resp.IsLearner}
 	for _, alarm := range resp.Errors {
 		p.corrupt = p.corrupt || strings.Contains(alarm, pb.AlarmType_CORRUPT.String())
 	}
@@ -65,8 +61,8 @@ var (
 	ordered35 = semver.MustParse("3.5.8")
 )
 
-// overtakes reports whether an etcd of a version lets a notice of progress overtake
-// events. A version that cannot be read is none of the old ones.
+// overtakes reports whether a progress notice can overtake events in a version of etcd. A
+// version that cannot be parsed is taken to be a new one.
 func overtakes(version string) bool {
 	v, err := semver.NewVersion(version)
 	if err != nil {
@@ -78,8 +74,8 @@ func overtakes(version string) bool {
 	return v.LessThan(ordered35)
 }
 
-// fault says why a member cannot be relied on by itself; empty if it can.
-func (p *portrait) fault() string {
+// fault says why a member cannot be relied on; empty if it can.
+func (p *memberStatus) fault() string {
 	switch {
 	case overtakes(p.version):
 		return fmt.Sprintf("it is version %s, whose streams are out of order: a notice of progress overtakes events, and copies come to differ for good; use at least 3.4.25, 3.5.8 or 3.6", p.version)
@@ -90,17 +86,17 @@ func (p *portrait) fault() string {
 	}
 }
 
-// examine asks each endpoint what it is and refuses those that no plane can be kept in.
-// Endpoints that do not answer are for the scout to look at.
+// examine asks each endpoint what it is, and returns an error for those in which no plane can
+// be kept. It passes over endpoints that do not answer: the prober asks them again.
 func (s *Store) examine(ctx context.Context) error {
 	if s.client.Maintenance == nil {
 		return nil // somebody's own client, which cannot ask
 	}
-	found := make([]*portrait, len(s.scout.members))
+	found := make([]*memberStatus, len(s.prober.members))
 	var group errgroup.Group
-	for i, member := range s.scout.members {
+	for i, member := range s.prober.members {
 		group.Go(func() error {
-			client, done, err := s.scout.client(member)
+			client, done, err := s.prober.client(member)
 			if err != nil {
 				return err
 			}
@@ -120,22 +116,22 @@ func (s *Store) examine(ctx context.Context) error {
 			first = i
 		case p.cluster != found[first].cluster:
 			return fmt.Errorf("endpoints of two clusters: %s is of cluster %x, %s of cluster %x: name the endpoints of one",
-				s.scout.members[first], found[first].cluster, s.scout.members[i], p.cluster)
+				s.prober.members[first], found[first].cluster, s.prober.members[i], p.cluster)
 		}
 	}
-	s.scout.begin(found)
+	s.prober.begin(found)
 	return nil
 }
 
-func (s *Store) examineOne(ctx context.Context, member string, client *clientv3.Client) (*portrait, error) {
-	p, err := portray(ctx, client)
+func (s *Store) examineOne(ctx context.Context, member string, client *clientv3.Client) (*memberStatus, error) {
+	p, err := askStatus(ctx, client)
 	switch {
 	case err != nil && status.Code(err) != codes.Unavailable && status.Code(err) != codes.DeadlineExceeded && ctx.Err() == nil:
 		s.log.Warn("version of etcd not known, going on without", zap.String("member", member), zap.Error(err))
 		return nil, nil
 	case err != nil: // it is away, or nobody's that can be talked to
 		if s.cfg.Client == nil {
-			if why := s.access.who(ctx, member); why != nil {
+			if why := s.access.diagnose(ctx, member); why != nil {
 				s.log.Warn("endpoint cannot be used, going on without", zap.String("endpoint", member), zap.Error(why))
 			}
 		}
@@ -148,16 +144,16 @@ func (s *Store) examineOne(ctx context.Context, member string, client *clientv3.
 	return p, s.answersProgress(ctx, client)
 }
 
-// A member is given this long to answer a request for progress, and is asked this often,
-// each time with a read that it has to answer as well.
+// A member is asked for progress this often, at this interval, each time with a read that it
+// has to answer as well.
 const (
 	progressAsks  = 16
 	progressEvery = 250 * time.Millisecond
 )
 
-// answersProgress tells whether who answers reads and opens watches answers requests for
-// progress too: no copy can be known to be current without. A grpc-proxy does not. What
-// cannot be told now is no reason to refuse.
+// answersProgress returns an error if a member that answers reads and opens watches does not
+// answer requests for progress, as a grpc-proxy does not. Without them no copy is known to be
+// current. It returns nil if it cannot tell.
 func (s *Store) answersProgress(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -196,43 +192,4 @@ func (s *Store) answersProgress(ctx context.Context, client *clientv3.Client) er
 		}
 	}
 	return errors.New("it answers reads and no request for progress of a watch, without which no copy is known to be current, as etcd's grpc-proxy does: name etcd's own endpoints")
-}
-
-// look asks a member every few seconds what it is, until the store is closed.
-func (sc *scout) look(member string, client *clientv3.Client) {
-	for retry.Wait(sc.store.ctx, lookEvery) == nil {
-		if p, err := portray(sc.store.ctx, client); err == nil {
-			sc.portrayed(member, p)
-		}
-	}
-}
-
-// portrayed notes what a member is.
-func (sc *scout) portrayed(member string, p *portrait) {
-	sc.mu.Lock()
-	defer sc.mu.Unlock()
-	if before := sc.found[member]; p.corrupt && (before == nil || !before.corrupt) {
-		sc.store.log.Error("etcd has found its members' data to differ and takes no writes", zap.String("member", member))
-	}
-	sc.found[member], sc.of[member] = &sighting{portrait: p, at: time.Now()}, p.cluster
-	sc.choose()
-}
-
-// standing tells what is known of the members.
-func (sc *scout) standing() (notes []string, refuses error) {
-	sc.mu.Lock()
-	defer sc.mu.Unlock()
-	for _, member := range sc.members {
-		seen := sc.found[member]
-		if seen == nil {
-			continue
-		}
-		if seen.corrupt && time.Since(seen.at) < 3*lookEvery && sc.fault(member) == "" {
-			refuses = fmt.Errorf("%w: its alarm CORRUPT is raised", driver.ErrStoreCorrupt)
-		}
-		if fault := sc.fault(member); fault != "" {
-			notes = append(notes, fmt.Sprintf("etcd at %s cannot be relied on: %s", member, fault))
-		}
-	}
-	return notes, refuses
 }
