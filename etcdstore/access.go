@@ -18,7 +18,11 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// access is how etcd is reached, and as whom.
+// This file connects to etcd: addresses, TLS (tls.go), login (login.go), and what it means if
+// that fails.
+//
+// access is how etcd is reached, and as which user. It is set when the store is opened and
+// does not change.
 type access struct {
 	secure *handshakes // nil where connections are in clear
 	login  *login      // nil where there is no user
@@ -40,7 +44,7 @@ func newAccess(cfg *Config) access {
 	return a
 }
 
-// checkAccess tells whether etcd can be reached and logged in to as is configured.
+// checkAccess returns what is wrong with how etcd is to be reached and logged in to.
 func (c *Config) checkAccess() error {
 	if c.Client != nil {
 		if len(c.Endpoints) > 0 || c.TLS != nil || c.User != "" || c.Password != nil || len(c.DialOptions) > 0 {
@@ -71,7 +75,7 @@ func (c *Config) checkAccess() error {
 	return err
 }
 
-// scheme is that of an endpoint, empty if it has none.
+// scheme returns the scheme of an endpoint, empty if it has none.
 func scheme(endpoint string) string {
 	before, _, ok := strings.Cut(endpoint, ":")
 	switch {
@@ -102,8 +106,8 @@ func (a *access) dial(endpoints []string, more ...grpc.DialOption) (*clientv3.Cl
 	return a.dialTrying(0, endpoints, more...)
 }
 
-// dialTrying is dial for a client that tries so many times what is safe to send again; 0
-// leaves that to etcd's.
+// dialTrying is dial for a client that tries a repeatable request so many times; 0 leaves the
+// number to etcd's client.
 func (a *access) dialTrying(tries uint, endpoints []string, more ...grpc.DialOption) (*clientv3.Client, error) {
 	options := append(a.login.options(), grpc.WithConnectParams(reconnect), grpc.WithChainStreamInterceptor(boundWatch))
 	if a.secure != nil {
@@ -125,15 +129,15 @@ func (a *access) dialTrying(tries uint, endpoints []string, more ...grpc.DialOpt
 	return client, nil
 }
 
-// reconnect paces the tries to connect to an endpoint. grpc's own would leave up to
-// two minutes between them after a long time in vain.
+// reconnect sets the time between two tries to connect to an endpoint. grpc's default grows to
+// two minutes.
 var reconnect = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 	MinConnectTimeout: 10 * time.Second,
 }
 
-// whenHopeless has cancel called once no endpoint can be connected to for reasons
-// that do not pass by themselves, until the function that it returns is called.
+// whenHopeless calls cancel once no endpoint can be connected to for a reason that does not go
+// away by itself, until the returned function is called.
 func (a *access) whenHopeless(cancel context.CancelFunc) (stop func() bool) {
 	if a.secure == nil {
 		return func() bool { return true }
@@ -141,8 +145,8 @@ func (a *access) whenHopeless(cancel context.CancelFunc) (stop func() bool) {
 	return context.AfterFunc(a.secure.hopeless, cancel)
 }
 
-// meaning is translate for a request that had to connect: it knows of connections
-// that could not be secured, where etcd's client only says that it has waited.
+// meaning is translate for a request that had to connect first: it knows why connections could
+// not be secured, where etcd's client only reports that it waited.
 func (a *access) meaning(err error) error {
 	err = translate(err)
 	if errors.Is(err, rebind.ErrUnavailable) && !errors.Is(err, driver.ErrDenied) {
@@ -153,8 +157,8 @@ func (a *access) meaning(err error) error {
 	return err
 }
 
-// explain adds to etcd's refusal of a request whose it was and what it lets that
-// user do.
+// explain adds to a refused permission which user it was refused to, and the roles that user
+// has.
 func (a *access) explain(ctx context.Context, client *clientv3.Client, err error) error {
 	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return err
@@ -174,7 +178,7 @@ func (a *access) explain(ctx context.Context, client *clientv3.Client, err error
 	}
 }
 
-// user is as whom etcd knows this node, empty if that is not known here.
+// user returns the name under which etcd knows this node, empty if it is not known here.
 func (a *access) user() string {
 	if a.login != nil {
 		return a.login.user

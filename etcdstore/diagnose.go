@@ -16,8 +16,8 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
-// grpc says of an endpoint that it cannot talk to only that it has waited. This file
-// finds out who answers there, so that whoever made a mistake is told which.
+// This file finds out what answers at an endpoint that cannot be used, so that the person who
+// configured it is told. grpc reports only that it has waited.
 
 // errNotEtcd is the [driver.ErrWrongServer] of an endpoint where another server answers.
 var errNotEtcd error = wrongServer{}
@@ -30,8 +30,8 @@ func (wrongServer) Error() string { return "not etcd" }
 // Unwrap makes the error a [driver.ErrWrongServer].
 func (wrongServer) Unwrap() error { return driver.ErrWrongServer }
 
-// wrong tells why none of the endpoints can ever be used as they are written. It returns
-// nil if that is not known of one of them: it may be away.
+// diagnoseAll returns why none of the endpoints can ever be used as configured. It returns nil
+// if that is not known of one of them, which may merely be down.
 func (a *access) diagnoseAll(ctx context.Context, endpoints []string) error {
 	var all error
 	for _, endpoint := range endpoints {
@@ -44,8 +44,8 @@ func (a *access) diagnoseAll(ctx context.Context, endpoints []string) error {
 	return all
 }
 
-// who tells why the one who answers at an endpoint cannot be talked to as is configured;
-// nil if he can, or if that is not known.
+// diagnose returns why the server at an endpoint cannot be used as configured; nil if it can,
+// or if that is not known.
 func (a *access) diagnose(ctx context.Context, endpoint string) error {
 	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" || proxyFor(endpoint) != "" {
 		return nil // nobody is met there by an address
@@ -70,8 +70,8 @@ func (a *access) diagnose(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// proxyFor names the proxy by which grpc goes to an endpoint, as the environment says; empty
-// for none. Like etcdctl, a node heeds HTTPS_PROXY and NO_PROXY, whatever the scheme.
+// proxyFor returns the proxy through which grpc reaches an endpoint, as the environment says;
+// empty for none. Like etcdctl, a node obeys HTTPS_PROXY and NO_PROXY, whatever the scheme.
 func proxyFor(endpoint string) string {
 	if scheme(endpoint) == "unix" || scheme(endpoint) == "unixs" {
 		return ""
@@ -83,7 +83,7 @@ func proxyFor(endpoint string) string {
 	return proxy.Redacted()
 }
 
-// address is the host and port of an endpoint.
+// address returns host and port of an endpoint.
 func address(endpoint string) string {
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
 		return u.Host
@@ -91,13 +91,13 @@ func address(endpoint string) string {
 	return endpoint
 }
 
-// greeting is what somebody says in clear. The zero value says nothing.
+// identity is what a server turned out to be. The zero value knows nothing.
 type identity struct {
 	etcd bool
 	what string // who else it is
 }
 
-// problem is why etcd cannot be talked to in clear.
+// problem returns why it cannot be used as etcd; nil if that is not known.
 func (g identity) problem() error {
 	if g.what == "" {
 		return nil
@@ -105,15 +105,15 @@ func (g identity) problem() error {
 	return fmt.Errorf("%w: %s", errNotEtcd, g.what)
 }
 
-// preface is with what a client of HTTP/2 begins: its magic and empty settings.
+// preface is what a client of HTTP/2 sends first: its magic and empty settings.
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
-// get is a request for a path.
+// get returns a request for a path.
 func get(address, path string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n\r\n"
 }
 
-// greet finds out who answers at an address in clear.
+// identify finds out what answers at an address without TLS.
 func identify(ctx context.Context, address string) identity {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -140,7 +140,7 @@ func identify(ctx context.Context, address string) identity {
 	return identity{etcd: len(said) > 3 && said[0] == 0 && said[3] == settings}
 }
 
-// converse returns the beginning of what is answered to some words.
+// exchange sends some bytes and returns the beginning of the answer.
 func exchange(ctx context.Context, address, words string) string {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -155,8 +155,8 @@ func exchange(ctx context.Context, address, words string) string {
 	return string(said)
 }
 
-// hungUp reports whether a handshake ended because the other side left without a word, as
-// etcd does that speaks no TLS.
+// hungUp reports whether a handshake ended because the server closed the connection, as an etcd
+// without TLS does.
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }

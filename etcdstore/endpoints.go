@@ -8,8 +8,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/hostport"
 )
 
-// checkEndpoints tells what is wrong with the endpoints of etcd. Its client takes what it
-// cannot make sense of for the name of a host, and finds nobody there.
+// checkEndpoints returns what is wrong with the configured endpoints. etcd's client takes what
+// it cannot parse for a host name, and finds no server there.
 func checkEndpoints(endpoints []string) error {
 	var err error
 	seen := make(map[string]bool)

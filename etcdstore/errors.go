@@ -12,14 +12,17 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// What etcd says to somebody it does not let in.
+// This file gives etcd's errors their meaning for the packages above, and says which of them
+// prove that a write had no effect.
+//
+// The errors of a request that etcd does not permit.
 var (
 	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", driver.ErrDenied)
 	errForbidden = fmt.Errorf("%w: etcd does not permit it", driver.ErrDenied)
 )
 
-// translate gives an error of etcd's client its meaning for the packages above.
-// The original stays wrapped for the log.
+// translate gives an error of etcd's client its meaning. The original stays wrapped for the
+// log.
 func translate(err error) error {
 	var meaning error
 	switch {
@@ -47,8 +50,8 @@ func translate(err error) error {
 	return fmt.Errorf("%w: %w", meaning, err)
 }
 
-// refusedWatch gives the reason for which etcd refused a watch, which comes as text
-// alone, its error.
+// refusedWatch returns the error for which etcd refused a watch, which it reports only as
+// text.
 func refusedWatch(err error) error {
 	for _, known := range []error{
 		rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCUserEmpty, rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrGRPCAuthOldRevision,
@@ -60,15 +63,15 @@ func refusedWatch(err error) error {
 	return err
 }
 
-// tooBigToSend reports whether grpc itself refused a message for its size. etcd
-// answers with the same code when it has too much to do, but as its own error.
+// tooBigToSend reports whether grpc itself refused a message because of its size. etcd uses the
+// same code when it is overloaded, but with an error of its own.
 func tooBigToSend(err error) bool {
 	var known rpctypes.EtcdError
 	return !errors.As(err, &known) && status.Code(err) == codes.ResourceExhausted
 }
 
-// notApplied reports whether a write that failed with err certainly had no
-// effect. Everything else may have had, or may still have, one.
+// notApplied reports whether a write that failed with err certainly had no effect. After any
+// other error it may have had one, or may still have one.
 func notApplied(err error) bool {
 	if tooBigToSend(err) {
 		return true

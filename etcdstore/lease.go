@@ -19,18 +19,20 @@ import (
 // errDeadline is the cause of a lease's end by the local clock.
 var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 
-// lease keeps one lease alive and says how long it can be relied on. etcd's own
-// keep-alive counts the TTL from when an answer arrived, and looks once a second;
-// this one counts from before the request was sent and looks at every use.
+// This file keeps leases alive and decides how long they can be relied on.
 //
-// The rule: an answer to a renewal sent at s, granting t, proves the lease until
-// s + t by the server's clock, whatever happens on the way. The holder stops
-// relying on it at s + t - [driver.Margin].
+// lease is one lease. etcd's own keep-alive counts the TTL from when an answer arrived, and
+// checks once a second; this one counts from before the request was sent, and checks at every
+// use.
+//
+// The rule: an answer to a renewal sent at s that grants t proves the lease until s + t by the
+// server's clock, whatever happens on the way. The holder stops relying on it at
+// s + t - [driver.Margin].
 type lease struct {
 	store        *Store
 	id           clientv3.LeaseID
 	until        atomic.Int64 // by the store's clock; nanoseconds
-	vouchedUntil atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
+	heartbeatUntil atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
 	ctx          context.Context
 	end          context.CancelCauseFunc
 
@@ -64,8 +66,8 @@ func (s *Store) grant(ctx context.Context) (*lease, error) {
 	return l, nil
 }
 
-// noteTTL notes what etcd grants, and says where that is not what it was asked for: it
-// grants no less than one and a half of its own election time-outs.
+// noteTTL notes the TTL that etcd grants, and logs if it is not the one asked for: etcd grants
+// no less than one and a half of its own election timeouts.
 func (s *Store) noteTTL(seconds int64) {
 	granted := time.Duration(seconds) * time.Second
 	if before := s.granted.Swap(int64(granted)); granted != s.cfg.TTL && before != int64(granted) {
@@ -81,11 +83,10 @@ func (l *lease) renewed(sent time.Duration, ttl int64) {
 	l.store.log.Debug("lease renewed", zap.Int64("lease", int64(l.id)), zap.Duration("sent_ago", l.store.cfg.Clock()-sent))
 }
 
-// Remaining is the time for which the lease can be relied on; negative when that
-// is over, and once over it stays so.
+// Remaining returns how long the lease can still be relied on. Once negative it stays so.
 func (l *lease) Remaining() time.Duration {
 	left := time.Duration(l.until.Load()) - l.store.cfg.Clock()
-	if well := l.vouchedUntil.Load(); well != 0 {
+	if well := l.heartbeatUntil.Load(); well != 0 {
 		left = min(left, time.Duration(well)-l.store.cfg.Clock())
 	}
 	if l.ctx.Err() != nil {
@@ -94,17 +95,17 @@ func (l *lease) Remaining() time.Duration {
 	return left
 }
 
-// Heartbeat has the lease kept for [driver.StallLimit] from now on.
+// Heartbeat keeps the lease for [driver.StallLimit] from now on.
 func (l *lease) Heartbeat() {
-	l.vouchedUntil.Store(int64(l.store.cfg.Clock() + driver.StallLimit(l.store.cfg.TTL)))
+	l.heartbeatUntil.Store(int64(l.store.cfg.Clock() + driver.StallLimit(l.store.cfg.TTL)))
 }
 
-// live reports whether the lease can be relied on now, and ends it if not: what
-// woke after sleeping through its deadline learns it here, before it acts.
+// live reports whether the lease can be relied on now, and ends it if not: a process that slept
+// past its deadline finds out here, before it acts.
 func (l *lease) live() bool {
 	if l.ctx.Err() == nil && l.Remaining() <= 0 {
 		cause := errDeadline
-		if well := l.vouchedUntil.Load(); well != 0 && well < l.until.Load() {
+		if well := l.heartbeatUntil.Load(); well != 0 && well < l.until.Load() {
 			cause = driver.ErrHung
 		}
 		l.end(cause)
@@ -112,11 +113,10 @@ func (l *lease) live() bool {
 	return l.ctx.Err() == nil
 }
 
-// keep renews six times per TTL, counted from sending, and more often after a failure.
-// It does not wait for an answer to ask again: where packets are lost, one connection may
-// stand still for seconds while others work, and an answer that comes late still proves
-// something. Each attempt is a stream of its own, so that the next one goes to another
-// etcd member.
+// keep renews six times per TTL, counted from sending, and more often after a failure. It does
+// not wait for an answer before it asks again: where packets are lost, one connection may stall
+// for seconds while others work, and a late answer still proves something. Each attempt is a
+// stream of its own, so that the next one goes to another member of etcd.
 func (l *lease) keep() {
 	period := l.store.TTL() / 6
 	soon := max(period/6, 50*time.Millisecond)
@@ -177,8 +177,7 @@ func (l *lease) renew(answers chan<- renewal) {
 	}
 }
 
-// watchDeadline ends the lease when its time has come even while keep is stuck in
-// a call.
+// watchDeadline ends the lease at its deadline even while keep is blocked in a call.
 func (l *lease) watchDeadline() {
 	for l.live() {
 		if retry.Wait(l.ctx, max(l.Remaining(), time.Millisecond)) != nil {
@@ -187,15 +186,15 @@ func (l *lease) watchDeadline() {
 	}
 }
 
-// askEvery is the time between two questions that [lease.watchSilence] asks: less than what
-// [driver.StallLimit] adds to the TTL, so that a process which slept for less than that
-// is not taken for one that hears nothing.
+// askEvery is the time between two questions of [lease.watchSilence]. It is less than what
+// [driver.StallLimit] adds to the TTL, so that a process which slept for less than that does
+// not seem to hear nothing.
 const askEvery = 2 * time.Second
 
-// listen ends the lease when etcd has answered nothing but renewals for
-// [driver.StallLimit]. Those have connections of their own, and who can do nothing in
-// the plane must not stand in the way of those who can. Each question goes to another of
-// etcd's members, whether or not the one before has been answered.
+// watchSilence ends the lease if etcd has answered nothing but renewals for
+// [driver.StallLimit]. Renewals have connections of their own, and a node that can do nothing
+// else in the plane must not stand in the way of those that can. Each question goes to another
+// member of etcd, whether or not the one before has been answered.
 func (l *lease) watchSilence() {
 	limit := driver.StallLimit(l.store.cfg.TTL)
 	answers := make(chan error)

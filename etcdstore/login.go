@@ -37,11 +37,12 @@ func PasswordFile(path string) func() (string, error) {
 	}
 }
 
-// login is a user's session with etcd: the token under which requests are known as
-// the user's. etcd's client has sessions of its own, which log in again for every
-// stream. Each renewal of a lease is a stream, and each login has etcd hash a
-// password, which is made to be slow; here a token is used until etcd no longer
-// knows it. Nor does etcd's client take up a changed password.
+// This file logs in to etcd with user and password.
+//
+// login is a user's session with etcd: the token that is sent with each request. etcd's client
+// would log in again for every stream; each renewal of a lease is a stream, and for each login
+// etcd hashes a password, which is slow on purpose. Here one token is used until etcd rejects
+// it. Unlike etcd's client, it also takes a changed password.
 type login struct {
 	user     string
 	password func() (string, error)
@@ -55,10 +56,10 @@ type login struct {
 	again  time.Time
 }
 
-// loginPause is the time between two logins of which the first was refused.
+// loginPause is the time until the next login after one that was refused.
 const loginPause = time.Second
 
-// newLogin returns nil where there is no user.
+// newLogin returns nil if there is no user.
 func newLogin(cfg *Config) *login {
 	if cfg.User == "" {
 		return nil
@@ -66,7 +67,7 @@ func newLogin(cfg *Config) *login {
 	return &login{user: cfg.User, password: cfg.Password, log: cfg.Logger, turn: make(chan struct{}, 1)}
 }
 
-// options have all requests of a client sent under the session's token.
+// options make a client send all requests with the session's token.
 func (l *login) options() []grpc.DialOption {
 	if l == nil {
 		return nil
@@ -74,7 +75,7 @@ func (l *login) options() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(l.unary), grpc.WithChainStreamInterceptor(l.stream)}
 }
 
-// unary sends a request, once more if its token has lapsed.
+// unary sends a request, and again with a new token if etcd has rejected the first.
 func (l *login) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if method == pb.Auth_Authenticate_FullMethodName {
 		return invoke(ctx, method, req, reply, cc, opts...)
@@ -91,8 +92,8 @@ func (l *login) unary(ctx context.Context, method string, req, reply any, cc *gr
 	}
 }
 
-// stream opens a stream, which keeps its token. One that has lapsed ends it, and
-// the next stream has another.
+// stream opens a stream, which keeps its token. If etcd rejects the token the stream ends, and
+// the next one gets another.
 func (l *login) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	token, err := l.get(ctx, cc)
 	if err != nil {
@@ -106,14 +107,14 @@ func (l *login) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Clie
 	return &session{s, l, token}, nil
 }
 
-// session is a stream under a token.
+// session is a stream with the token that it was opened with.
 type session struct {
 	grpc.ClientStream
 	login *login
 	token string
 }
 
-// RecvMsg implements [grpc.ClientStream]. A watch is refused by a message.
+// RecvMsg implements [grpc.ClientStream]. etcd refuses a watch by a message.
 func (s *session) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	told := err
@@ -131,9 +132,9 @@ func under(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, token)
 }
 
-// lapsed reports whether err says that token no longer counts, and then has the
-// next request log in again. Where there was no need to log in there may be one now:
-// then it is refused as nobody's, or as that of the client certificate's user.
+// lapsed reports whether err means that etcd rejects token; then the next request logs in
+// again. If etcd asked for no login so far it may do so now: then it refuses the request as an
+// anonymous one, or as one of the client certificate's user.
 func (l *login) lapsed(token string, err error) bool {
 	err = rpctypes.Error(err)
 	switch {
@@ -148,7 +149,7 @@ func (l *login) lapsed(token string, err error) bool {
 	return true
 }
 
-// get returns the token, for which it logs in if there is none.
+// get returns the token, and logs in first if there is none.
 func (l *login) get(ctx context.Context, cc *grpc.ClientConn) (string, error) {
 	if token, done, err := l.held(); done {
 		return token, err
@@ -187,7 +188,8 @@ func (l *login) get(ctx context.Context, cc *grpc.ClientConn) (string, error) {
 	return l.token, nil
 }
 
-// held returns what is known without asking etcd; done is false if nothing is.
+// held returns the token, or why the last login was refused, without asking etcd; done is
+// false if neither is known.
 func (l *login) held() (token string, done bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,7 +202,7 @@ func (l *login) held() (token string, done bool, err error) {
 	return "", false, nil
 }
 
-// refused keeps everybody from logging in for a while.
+// refused notes that a login was refused. Nobody logs in again before loginPause is over.
 func (l *login) refused(err error) error {
 	err = fmt.Errorf("%w: log in to etcd as user %q: %w", driver.ErrDenied, l.user, err)
 	l.mu.Lock()
@@ -212,7 +214,7 @@ func (l *login) refused(err error) error {
 	return err
 }
 
-// loginError says what it means that etcd refused a login with err.
+// loginError explains why etcd refused a login.
 func loginError(err error) error {
 	err = rpctypes.Error(err)
 	switch {

@@ -74,8 +74,8 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// stallTimer ends a context when nothing has arrived for loadStalls.
-type stallTimer struct {
+// silenceTimer ends a context when nothing has arrived for loadStalls.
+type silenceTimer struct {
 	bytes  *atomic.Int64
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -85,13 +85,13 @@ type stallTimer struct {
 	waiting bool
 }
 
-// withStallTimer returns a context that ends when nothing arrives any more, when a member of
+// withSilenceTimer returns a context that ends when nothing arrives any more, when a member of
 // etcd is left out, or with the store. Pause the timer while the caller is not reading.
-func (s *Store) withStallTimer(ctx context.Context) (context.Context, *stallTimer, func()) {
+func (s *Store) withSilenceTimer(ctx context.Context) (context.Context, *silenceTimer, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	route := s.prober.routeContext() // ends with the store as well
 	stop := context.AfterFunc(route, func() { cancel(context.Cause(route)) })
-	p := &stallTimer{bytes: &s.loaded, cancel: cancel}
+	p := &silenceTimer{bytes: &s.loaded, cancel: cancel}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.waiting = p.bytes.Load(), true
@@ -100,7 +100,7 @@ func (s *Store) withStallTimer(ctx context.Context) (context.Context, *stallTime
 }
 
 // check ends the context if nothing has arrived since the last check.
-func (p *stallTimer) check() {
+func (p *silenceTimer) check() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.bytes.Load()
@@ -115,7 +115,7 @@ func (p *stallTimer) check() {
 }
 
 // pause stops the timer while the caller does something else than reading.
-func (p *stallTimer) pause() {
+func (p *silenceTimer) pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = false
@@ -123,7 +123,7 @@ func (p *stallTimer) pause() {
 }
 
 // resume starts the timer again.
-func (p *stallTimer) resume() {
+func (p *silenceTimer) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.waiting = p.bytes.Load(), true

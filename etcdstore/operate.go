@@ -14,11 +14,11 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file holds what an operator changes in a plane through any of its nodes,
-// without a term.
+// This file makes the changes that an operator makes to a plane through any of its nodes. They
+// need no term.
 
-// Pause puts p in force. One that ends by itself hangs on a lease of its own, of at
-// least the seconds that etcd grants.
+// Pause puts p in force. If it has an end, it is put on a lease of its own that lasts at least
+// as long.
 func (s *Store) Pause(ctx context.Context, p driver.Pause) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
@@ -51,7 +51,7 @@ func (s *Store) Resume(ctx context.Context) error {
 	return nil
 }
 
-// release ends the leases on which keys hung that are no longer there.
+// release revokes the leases of keys that are no longer there.
 func (s *Store) release(ctx context.Context, gone ...*mvccpb.KeyValue) {
 	for _, kv := range gone {
 		if kv == nil || kv.Lease == 0 {
@@ -63,7 +63,7 @@ func (s *Store) release(ctx context.Context, gone ...*mvccpb.KeyValue) {
 	}
 }
 
-// Forget deletes what is kept of a node that left.
+// Forget deletes what is kept of a node that departed.
 func (s *Store) Forget(ctx context.Context, node string) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
@@ -78,8 +78,8 @@ func (s *Store) Forget(ctx context.Context, node string) error {
 	return nil
 }
 
-// unsettled is translate for a write that nobody settles: what is not known to have
-// failed may have happened. Doing it again does no harm.
+// unsettled is translate for a write whose outcome nobody looks up: unless it certainly failed
+// it may have happened. It is safe to repeat.
 func unsettled(err error) error {
 	if notApplied(err) {
 		return translate(err)

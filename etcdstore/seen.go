@@ -9,8 +9,10 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/onestream"
 )
 
-// watched makes client one that cannot miss a restore: each answer is looked at, and a
-// stream of watches that breaks ends.
+// This file checks the header of each answer of etcd, so that a restore is noticed.
+//
+// guardClient makes a client check each answer, and makes streams of watches end when their
+// connection breaks.
 func (s *Store) guardClient(client *clientv3.Client) {
 	client.KV = seenKV{client.KV, s}
 	if conn := client.ActiveConnection(); conn != nil {
@@ -18,8 +20,8 @@ func (s *Store) guardClient(client *clientv3.Client) {
 	}
 }
 
-// seenKV has the store look at the header of each answer, but those of serializable
-// reads, which say how far one member has come.
+// seenKV checks the header of each answer, except those of serializable reads, which tell only
+// how far one member has come.
 type seenKV struct {
 	clientv3.KV
 	store *Store
@@ -58,8 +60,8 @@ func (k seenKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOptio
 // Txn implements clientv3.KV.
 func (k seenKV) Txn(ctx context.Context) clientv3.Txn { return &seenTxn{k.KV.Txn(ctx), k.store} }
 
-// seenTxn is a transaction whose answer is looked at. What it did is done, whatever
-// store the answer is of.
+// seenTxn is a transaction whose answer is checked. It has been applied, whichever store
+// answered.
 type seenTxn struct {
 	clientv3.Txn
 	store *Store

@@ -21,12 +21,13 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/tlserror"
 )
 
-// TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection:
-// a file that is replaced is taken up without more ado, whole or not at all. Where what
-// the files hold cannot be used it returns the error together with what they held when
-// they last could. ca holds the authorities that may have signed etcd's certificate,
-// empty for the system's; cert and key are what this node shows etcd, both empty for
-// nothing.
+// This file secures the connections to etcd, and remembers why that failed.
+//
+// TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection, so that a
+// file can be replaced while the store is open. If the files cannot be used it returns the
+// error together with what they contained when they last could. ca holds the authorities that
+// may have signed etcd's certificate, empty for the system's; cert and key are what this node
+// presents to etcd, both empty for nothing.
 func TLSFiles(ca, cert, key string) func() (*tls.Config, error) {
 	var last atomic.Pointer[tls.Config]
 	return func() (*tls.Config, error) {
@@ -68,9 +69,9 @@ func readTLS(ca, cert, key string) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// handshakes secures connections with what the configuration says at the time of
-// each, and remembers which endpoints failed for reasons that do not pass: grpc
-// tries those again for ever, and tells its callers only that they have waited.
+// handshakes secures connections with what the configuration says at that moment, and
+// remembers which endpoints failed for reasons that do not go away by themselves: grpc tries
+// those again for ever, and tells its callers only that they have waited.
 type handshakes struct {
 	credentials.TransportCredentials // for all but the handshake itself
 
@@ -85,7 +86,7 @@ type handshakes struct {
 	stale string           // why the configuration is an earlier one, empty if it is not
 }
 
-// newHandshakes returns nil where connections are in clear.
+// newHandshakes returns nil if connections are not encrypted.
 func newHandshakes(cfg *Config) *handshakes {
 	if !cfg.secured() {
 		return nil
@@ -127,7 +128,7 @@ func (h *handshakes) ClientHandshake(ctx context.Context, endpoint string, raw n
 	}}, info, nil
 }
 
-// Clone returns h, which is made to be shared.
+// Clone returns h, which may be shared.
 func (h *handshakes) Clone() credentials.TransportCredentials { return h }
 
 // note remembers how the last handshake with an endpoint went.
@@ -153,15 +154,15 @@ func (h *handshakes) note(endpoint string, err error) {
 	}
 }
 
-// reason tells why an endpoint cannot be connected to, as far as refusal does.
+// reason returns why the last handshake with an endpoint failed; nil if it did not.
 func (h *handshakes) reason(endpoint string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last[endpoint]
 }
 
-// noteStale says once of each reason that connections go on with an earlier
-// configuration, nil for none.
+// noteStale logs, once for each reason, that an earlier configuration is still in use; nil says
+// that the present one is.
 func (h *handshakes) noteStale(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,8 +176,8 @@ func (h *handshakes) noteStale(err error) {
 	h.stale = why
 }
 
-// refusal tells why no endpoint can be connected to, as far as that is for the want
-// of the right certificates; nil if it is not.
+// refusal returns why no endpoint can be connected to, if the reason is certificates; nil
+// otherwise.
 func (h *handshakes) refusal() error {
 	if h == nil {
 		return nil
@@ -196,19 +197,18 @@ func (h *handshakes) refusal() error {
 	return fmt.Errorf("%w: %w", driver.ErrDenied, all)
 }
 
-// handshakeError says what is wrong if err ended a handshake for a reason that will not go
-// away by trying again; nil for any other error.
+// handshakeError explains an error that ended a handshake and will not go away by trying again;
+// it returns nil for any other error.
 func handshakeError(err error, cfg *tls.Config) error {
 	return tlserror.Explain(err, etcdPeer(cfg))
 }
 
-// etcdPeer has the words to explain a connection to etcd that was made with cfg.
+// etcdPeer names the parts of a connection to etcd in explanations.
 func etcdPeer(cfg *tls.Config) tlserror.Peer {
 	return tlserror.Peer{Name: "etcd", Whose: "etcd's", CA: "Config.TLS (--etcd-cacert)", Cert: presented(cfg)}
 }
 
-// speaksTLS reports whether who answers at an endpoint wants connections to be
-// secured. Whom it then turns out to be does not matter.
+// speaksTLS reports whether the server at an endpoint expects TLS, whoever it is.
 func speaksTLS(ctx context.Context, endpoint string) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -229,7 +229,7 @@ func presented(cfg *tls.Config) string {
 	return "there is none"
 }
 
-// clientLeaf is the certificate that cfg shows a server, nil if that is not known.
+// clientLeaf returns the certificate that cfg presents to a server, nil if it is not known.
 func clientLeaf(cfg *tls.Config) *x509.Certificate {
 	if len(cfg.Certificates) == 0 {
 		return nil
@@ -237,8 +237,8 @@ func clientLeaf(cfg *tls.Config) *x509.Certificate {
 	return cfg.Certificates[0].Leaf
 }
 
-// firstRead tells how the first read went. With TLS 1.3 the server looks at the
-// client's certificate when the client is already done.
+// firstRead reports how the first read went: with TLS 1.3 the server checks the client's
+// certificate after the client's handshake is done.
 type firstRead struct {
 	net.Conn
 	tell func(error) // nil once it is told

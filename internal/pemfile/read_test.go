@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -29,12 +30,14 @@ func TestRead(t *testing.T) {
 	if _, err := pemfile.Read(pipe); err == nil || !strings.Contains(err.Error(), "did not deliver") {
 		t.Errorf("pipe without a writer = %v, want it refused", err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- os.WriteFile(pipe, []byte("secret"), 0) }()
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	writer.Go(func() {
+		if err := os.WriteFile(pipe, []byte("secret"), 0); err != nil {
+			t.Error(err)
+		}
+	})
 	if text, err := pemfile.Read(pipe); err != nil || string(text) != "secret" {
 		t.Errorf("pipe = %q, %v", text, err)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }

@@ -105,7 +105,7 @@ func leases() []Mutant {
 			Name: "hung-loop-renews", Invariant: "I-41", Lab: "I-41", Rule: "a node whose role loop hangs keeps its lease no longer than a limit",
 			Edits: []Edit{{
 				"etcdstore/lease.go",
-				"if well := l.vouchedUntil.Load(); well != 0 {", "if well := l.vouchedUntil.Load(); well < 0 {",
+				"if well := l.heartbeatUntil.Load(); well != 0 {", "if well := l.heartbeatUntil.Load(); well < 0 {",
 			}},
 			Catchers: []Catcher{contract("A_node_that_hangs_loses_its_lease")},
 		},
