@@ -20,7 +20,7 @@ import (
 
 // This file connects to etcd: addresses, TLS (tls.go), login (login.go), and what it means if
 // that fails.
-//
+
 // access is how etcd is reached, and as which user. It is set when the store is opened and
 // does not change.
 type access struct {
@@ -194,4 +194,41 @@ func (a *access) user() string {
 		return leaf.Subject.CommonName
 	}
 	return ""
+}
+
+// Dial makes a client of etcd as c says, without a store, for tools that change something
+// else in etcd. It waits for etcd's first answer as long as ctx allows, and returns why there
+// can be none. explain gives errors of the client their meaning, such as
+// [driver.ErrDenied]. Close the client when done.
+func (c Config) Dial(ctx context.Context) (client *clientv3.Client, explain func(error) error, err error) {
+	if err := c.checkAccess(); err != nil {
+		return nil, nil, err
+	}
+	c.defaults()
+	a := newAccess(&c)
+	if client, err = a.dial(c.Endpoints); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer a.whenHopeless(cancel)()
+	err = firstAnswer(ctx, client)
+	if err != nil && !errors.Is(a.meaning(err), driver.ErrDenied) && ctx.Err() == nil {
+		if why := a.diagnoseAll(ctx, c.Endpoints); why != nil {
+			return nil, nil, errors.Join(fmt.Errorf("etcd%s cannot be used: %w", c.where(), why), client.Close())
+		}
+		_, err = client.AuthStatus(ctx) // it may be about to start
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("ask etcd whether its auth is enabled: %w", a.meaning(err)), client.Close())
+	}
+	return client, a.meaning, nil
+}
+
+// firstAnswer asks etcd something, and does not wait long for it.
+func firstAnswer(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := client.AuthStatus(ctx)
+	return err
 }

@@ -11,13 +11,13 @@
 //	history/{term}   how a term began
 //	handover         a master's offer to hand its term over, on its lease
 //	pause            no automatic promotion; on a lease if the pause has an end
-//	left/{node}      the last record of a node that departed, for an hour
+//	left/{node}      the last record of a node that departed, on a lease of an hour
 //	guard            a disabled node has the plane to itself, on its lease
 //
 // The comparisons of etcd transactions decide who writes what; an earlier read
 // alone never does:
 //
-//	join          no record of that node, no guard             record
+//	join          no record of that node, no guard             record; left gone
 //	term          own election key as looked at; term record,  term record, meta
 //	              the key it names and meta as read; no guard;
 //	              no pause, unless it is over or an operator
@@ -30,13 +30,40 @@
 //	departure     the fence, no record of the node             left
 //	exclusive     no node, no candidate, no guard              guard, meta
 //
+// Pause, resume and forget compare nothing: the last of them counts.
+//
 // The local clock only ever ends things: a lease is relied on until a margin
-// before it can lapse, counted from the sending of the last renewal (file
-// lease.go), and a term is over at that moment, whatever etcd says later.
+// before it can lapse, counted from the sending of the last renewal, and a term
+// is over at that moment, whatever etcd says later.
 //
-// File roles.go says which keys a node writes in its mode, and etcd can enforce it: see
-// [Roles] and [Grants].
+// # Goroutines
 //
-// A write whose answer is lost is settled by reading (file write.go). Watches
-// always start at a known revision, on a stream of their own.
+// All belong to the store's group, and [Store.Close] waits for them:
+//
+//	lease.keep, watchDeadline, watchSilence  one each per lease, until it ends
+//	memberProber.probe, inspect              for each member of etcd, until Close
+//	etcd's wait in the election              per candidacy, until the lease ends
+//	the watch of a candidacy                 per campaign
+//	the watch of a term, and one that ends   per term
+//	it with its presence
+//
+// A follower, a load and a stream of mementos start goroutines that end before the
+// call that started them returns.
+//
+// # Files
+//
+//	store, access, login, tls, endpoints,    opening a store, and reaching etcd
+//	diagnose
+//	prober, memberstatus                     which members of etcd can be relied on
+//	incarnation, seen                        noticing that etcd was restored
+//	keys, codec                              where things are stored, and how
+//	plane, follow                            reading and following the plane
+//	load, watch, meter                       reading and following mementos
+//	lease, membership                        a node's presence
+//	election, claim, vacancy, withdraw       standing for election
+//	seclusion                                a disabled node
+//	term, fence, fencedtxn, commit           what a term writes
+//	operate, writes                          what operators change; what a mode may write
+//
+// Package etcdauth makes etcd enforce which keys a node writes in its mode.
 package etcdstore

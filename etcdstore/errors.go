@@ -14,7 +14,7 @@ import (
 
 // This file gives etcd's errors their meaning for the packages above, and says which of them
 // prove that a write had no effect.
-//
+
 // The errors of a request that etcd does not permit.
 var (
 	errNobody    = fmt.Errorf("%w: etcd asks for credentials and got none; a client certificate counts if etcd runs with --client-cert-auth", driver.ErrDenied)

@@ -17,7 +17,7 @@ import (
 
 // This file commits the transactions of a term, and finds out what became of one whose answer
 // was lost. Every write of a term goes through term.write and carries the fence (fence.go).
-//
+
 // fencedTxn is one transaction of a term. It commits under the fence; the other fields say
 // what it means if it does not commit.
 type fencedTxn struct {

@@ -12,7 +12,7 @@ import (
 
 // This file finds out that etcd was restored from a backup, or replaced by another cluster
 // under the same address. Any goroutine may use it.
-//
+
 // etcd's client does not notice: its watches wait in silence for a revision that is now in
 // the future, and a lease that was in the backup is renewed as if nothing had happened. So
 // each linearizable answer is compared with what was known before the request was sent, from

@@ -80,9 +80,6 @@ func (k keys) mementoName(key []byte) rebind.Name {
 func (k keys) history() string         { return k.root + "history/" }
 func (k keys) entry(term int64) string { return fmt.Sprintf("%s%020d", k.history(), term) }
 
-// roles begins the names of etcd's roles for this plane.
-func (k keys) roles() string { return k.root[1:] }
-
 // span is a range of keys, from included, to not.
 type span struct{ from, to string }
 

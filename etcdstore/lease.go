@@ -20,7 +20,7 @@ import (
 var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 
 // This file keeps leases alive and decides how long they can be relied on.
-//
+
 // lease is one lease. etcd's own keep-alive counts the TTL from when an answer arrived, and
 // checks once a second; this one counts from before the request was sent, and checks at every
 // use.
@@ -29,12 +29,12 @@ var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
 // server's clock, whatever happens on the way. The holder stops relying on it at
 // s + t - [driver.Margin].
 type lease struct {
-	store        *Store
-	id           clientv3.LeaseID
-	until        atomic.Int64 // by the store's clock; nanoseconds
+	store          *Store
+	id             clientv3.LeaseID
+	until          atomic.Int64 // by the store's clock; nanoseconds
 	heartbeatUntil atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
-	ctx          context.Context
-	end          context.CancelCauseFunc
+	ctx            context.Context
+	end            context.CancelCauseFunc
 
 	exists context.Context // ends when etcd is known to have the lease no more
 	gone   context.CancelFunc

@@ -19,7 +19,7 @@ import (
 )
 
 // This file reads all mementos: Load at one revision, Past a page of an earlier one.
-//
+
 // load is one reading of all mementos at one revision. It has one goroutine that reads and one
 // that decodes, both of which end before Load returns.
 type load struct {

@@ -38,7 +38,7 @@ func PasswordFile(path string) func() (string, error) {
 }
 
 // This file logs in to etcd with user and password.
-//
+
 // login is a user's session with etcd: the token that is sent with each request. etcd's client
 // would log in again for every stream; each renewal of a lease is a stream, and for each login
 // etcd hashes a password, which is slow on purpose. Here one token is used until etcd rejects

@@ -96,15 +96,15 @@ func (sc *memberProber) begin(found []*memberStatus) {
 		if found[i] != nil {
 			sc.noteStatus(member, found[i])
 		}
-		sc.store.group.Go(func() { sc.watch(member) })
+		sc.store.group.Go(func() { sc.probe(member) })
 	}
 }
 
 // errRerouted ends the streams that may be with a member that is now left out.
 var errRerouted = fmt.Errorf("%w: a member of etcd does not answer, going to another", rebind.ErrUnavailable)
 
-// watch asks one member until the store is closed.
-func (sc *memberProber) watch(member string) {
+// probe asks one member until the store is closed.
+func (sc *memberProber) probe(member string) {
 	client, done, err := sc.client(member)
 	if err != nil {
 		sc.store.log.Warn("member of etcd not watched", zap.String("member", member), zap.Error(err))

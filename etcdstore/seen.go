@@ -10,7 +10,7 @@ import (
 )
 
 // This file checks the header of each answer of etcd, so that a restore is noticed.
-//
+
 // guardClient makes a client check each answer, and makes streams of watches end when their
 // connection breaks.
 func (s *Store) guardClient(client *clientv3.Client) {

@@ -16,6 +16,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/clock"
 	"github.com/coordinator-ha/coordinator/internal/retry"
+	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -123,6 +124,25 @@ func (c *Config) defaults() {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+}
+
+// Keys returns the range of all keys of the plane: from, included, to, excluded.
+func (c *Config) Keys() (from, to string) {
+	all := prefixed(newKeys(c.Prefix, c.Plane).root)
+	return all.from, all.to
+}
+
+// Writes returns the ranges of keys that a node writes in a mode, each as in [Config.Keys]
+// but for single keys, whose end is empty. An empty node stands for any node.
+func (c *Config) Writes(mode modes.Mode, node string) [][2]string {
+	var ranges [][2]string
+	for _, sp := range newKeys(c.Prefix, c.Plane).written(mode, node) {
+		if sp == single(sp.from) {
+			sp.to = ""
+		}
+		ranges = append(ranges, [2]string{sp.from, sp.to})
+	}
+	return ranges
 }
 
 // Store keeps one plane in etcd. It implements [driver.Store]. Its methods

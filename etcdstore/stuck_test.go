@@ -20,6 +20,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -79,9 +80,9 @@ func TestStuck_PermissionsOfOneNode(t *testing.T) {
 				l.comesTo(nodes[i], []modes.State{modes.StateMaster, modes.StateHotStandby, modes.StateHotStandby}[i], 10*time.Second)
 				l.eventually(id+" stands", func() bool { return nodes[i].Status().InElection || i == 0 })
 			}
-			role := etcdstore.Roles(l.prefix, "p", "b")[0]
+			role := etcdauth.Roles(l.prefix, "p", "b")[0]
 			for _, p := range role.Permissions {
-				if p.Type == etcdstore.PermissionWrite && p.Key == l.key(key) {
+				if p.Type == etcdauth.PermissionWrite && p.Key == l.key(key) {
 					_, err := l.raw.RoleRevokePermission(l.ctx(), role.Name, p.Key, p.RangeEnd)
 					l.must(err)
 				}

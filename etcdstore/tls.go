@@ -22,7 +22,7 @@ import (
 )
 
 // This file secures the connections to etcd, and remembers why that failed.
-//
+
 // TLSFiles is a [Config.TLS] from PEM files, which it reads for each new connection, so that a
 // file can be replaced while the store is open. If the files cannot be used it returns the
 // error together with what they contained when they last could. ca holds the authorities that

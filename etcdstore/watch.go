@@ -17,7 +17,7 @@ import (
 
 // This file opens streams of watches, and follows the mementos. See follow.go for the other
 // keys.
-//
+
 // stream returns a context whose watches share one grpc stream of their own. A token is bound
 // to the stream on which it was first used, and a request for progress waits for all watches of
 // its stream, so streams are not shared. A leader is required: a member that is cut off from

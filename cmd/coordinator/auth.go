@@ -16,6 +16,7 @@ import (
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -31,7 +32,7 @@ func newAuth(s streams) *cobra.Command {
 
 // bootstrap holds the settings of "auth bootstrap".
 type bootstrap struct {
-	grants       etcdstore.Grants
+	grants       etcdauth.Grants
 	nodes        []string
 	shared       bool
 	passwordFile string
@@ -122,9 +123,9 @@ func (b *bootstrap) complete() error {
 		if len(b.nodes) > 0 {
 			return errors.New("--shared is for nodes that cannot be named: leave out --node or --shared")
 		}
-		g.Roles = etcdstore.Roles(g.Prefix, g.Plane, "")
+		g.Roles = etcdauth.Roles(g.Prefix, g.Plane, "")
 		for _, r := range g.Roles {
-			g.Users = append(g.Users, etcdstore.User{Name: r.Name, Roles: []string{r.Name}})
+			g.Users = append(g.Users, etcdauth.User{Name: r.Name, Roles: []string{r.Name}})
 		}
 		return nil
 	}
@@ -156,14 +157,14 @@ func (b *bootstrap) add(node string) error {
 			return err
 		}
 	}
-	name := etcdstore.UserName(g.Prefix, g.Plane, id)
-	if slices.ContainsFunc(g.Users, func(u etcdstore.User) bool { return u.Name == name }) {
+	name := etcdauth.UserName(g.Prefix, g.Plane, id)
+	if slices.ContainsFunc(g.Users, func(u etcdauth.User) bool { return u.Name == name }) {
 		return fmt.Errorf("it is given twice")
 	}
-	for _, r := range etcdstore.Roles(g.Prefix, g.Plane, id) {
+	for _, r := range etcdauth.Roles(g.Prefix, g.Plane, id) {
 		if slices.Contains(r.Modes, mode) {
 			g.Roles = append(g.Roles, r)
-			g.Users = append(g.Users, etcdstore.User{Name: name, Roles: []string{r.Name}})
+			g.Users = append(g.Users, etcdauth.User{Name: name, Roles: []string{r.Name}})
 		}
 	}
 	return nil
@@ -171,11 +172,11 @@ func (b *bootstrap) add(node string) error {
 
 // plan is the output of "auth bootstrap".
 type plan struct {
-	Plane   string           `json:"plane"`
-	Prefix  string           `json:"prefix"`
-	Roles   []etcdstore.Role `json:"roles"`
-	Users   []etcdstore.User `json:"users"`
-	Applied bool             `json:"applied"`
+	Plane   string          `json:"plane"`
+	Prefix  string          `json:"prefix"`
+	Roles   []etcdauth.Role `json:"roles"`
+	Users   []etcdauth.User `json:"users"`
+	Applied bool            `json:"applied"`
 	// Commands are the commands to run or, with Applied, those that stand for what was
 	// done.
 	Commands []string `json:"commands"`
@@ -186,7 +187,7 @@ type plan struct {
 func (b *bootstrap) run(ctx context.Context, o *operator) error {
 	g := &b.grants
 	p := plan{Plane: g.Plane, Prefix: g.Prefix, Roles: g.Roles, Users: g.Users, Applied: b.apply, Commands: []string{}}
-	told := func(s etcdstore.Step) { p.Commands = append(p.Commands, s.String()) }
+	told := func(s etcdauth.Step) { p.Commands = append(p.Commands, s.String()) }
 	var failure error
 	if b.apply {
 		cfg := etcdstore.Config{Endpoints: b.endpoints}

@@ -13,9 +13,9 @@ var (
 	core    = []string{"modes", "rebind", "coordinator/driver", "coordinator"}
 	httpapi = []string{"internal/httpapi", "internal/httpapi/client", "internal/httpapi/wire", "internal/credentials"}
 	// support is what any test may import in addition to what its package may.
-	support = slices.Concat(core, []string{"coordinator/coordtest", "coordinator/coordtest/etcdtest", "coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "internal/onestream", "internal/policy", "internal/replica", "rebind/coalesce"})
+	support = slices.Concat(core, []string{"coordinator/coordtest", "coordinator/coordtest/etcdtest", "coordinator/coordtest/memstore", "coordinator/coordtest/storetest", "internal/certtest", "etcdstore/embedded", "etcdstore/etcdauth", "internal/onestream", "internal/policy", "internal/replica", "rebind/coalesce"})
 	// outer is everything that the command may be made of.
-	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry", "internal/telemetry/otlp", "internal/apiserver"})
+	outer = slices.Concat(core, httpapi, []string{"etcdstore", "etcdstore/embedded", "etcdstore/etcdauth", "internal/archive", "internal/clock", "internal/filelock", "internal/freeport", "internal/hostport", "internal/logbuffer", "internal/telemetry", "internal/telemetry/otlp", "internal/apiserver"})
 )
 
 // layers is the import order: which packages of the module each package may import.
@@ -31,6 +31,7 @@ var layers = map[string][]string{
 	"coordinator":                     {"modes", "rebind", "coordinator/driver", "internal/clock", "internal/policy", "internal/replica", "internal/retry"},
 	"etcdstore":                       slices.Concat(core, []string{"internal/clock", "internal/hostport", "internal/onestream", "internal/pemfile", "internal/retry", "internal/tlserror"}),
 	"etcdstore/embedded":              {"internal/filelock", "internal/hostport"},
+	"etcdstore/etcdauth":              {"modes", "etcdstore"},
 	"internal/hostport":               {},
 	"internal/filelock":               {},
 	"internal/freeport":               {},

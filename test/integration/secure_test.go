@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
 	"github.com/coordinator-ha/coordinator/internal/certtest"
 )
 
@@ -96,7 +97,7 @@ func renew(t *testing.T, ca *certtest.CA, p keyPair, name string, until time.Tim
 func fileOf(name string) string { return strings.ReplaceAll(name, "/", "-") }
 
 // userOf is the user that a node of these tests' plane is for etcd.
-func userOf(node string) string { return etcdstore.UserName("/coordinator", "p", node) }
+func userOf(node string) string { return etcdauth.UserName("/coordinator", "p", node) }
 
 // as are the flags that show a certificate.
 func as(p keyPair) []string { return []string{"--etcd-cert", p.Cert, "--etcd-key", p.Key} }

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/etcdstore"
+	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
@@ -37,14 +38,14 @@ func (f *Fleet) guard(ctx context.Context) error {
 	if f.store, err = f.openStore(endpoints, true); err != nil {
 		return err
 	}
-	grants := etcdstore.Grants{Prefix: prefix, Plane: plane, Password: samePassword}
+	grants := etcdauth.Grants{Prefix: prefix, Plane: plane, Password: samePassword}
 	for _, n := range f.cfg.Nodes {
 		r := roleOf(n.ID)
 		grants.Roles = append(grants.Roles, r)
-		grants.Users = append(grants.Users, etcdstore.User{Name: userOf(n.ID), Roles: []string{r.Name}})
+		grants.Users = append(grants.Users, etcdauth.User{Name: userOf(n.ID), Roles: []string{r.Name}})
 	}
 	cfg := etcdstore.Config{Endpoints: endpoints, User: "root", Password: samePassword}
-	if _, err := grants.Apply(ctx, cfg, func(etcdstore.Step) {}); err != nil {
+	if _, err := grants.Apply(ctx, cfg, func(etcdauth.Step) {}); err != nil {
 		return fmt.Errorf("make roles and users: %w", err)
 	}
 	return nil
@@ -55,11 +56,11 @@ func samePassword() (string, error) { return password, nil }
 func (f *Fleet) passwordFile() string { return filepath.Join(f.cfg.Dir, "password") }
 
 // userOf is a node's user.
-func userOf(node string) string { return etcdstore.UserName(prefix, plane, node) }
+func userOf(node string) string { return etcdauth.UserName(prefix, plane, node) }
 
 // roleOf is the role of a node that may lead.
-func roleOf(node string) etcdstore.Role {
-	roles := etcdstore.Roles(prefix, plane, node)
+func roleOf(node string) etcdauth.Role {
+	roles := etcdauth.Roles(prefix, plane, node)
 	for _, r := range roles {
 		for _, m := range r.Modes {
 			if m == modes.Auto {
@@ -75,7 +76,7 @@ func roleOf(node string) etcdstore.Role {
 func (f *Fleet) deny(ctx context.Context, node, key string) (undo func(context.Context) error, err error) {
 	role := roleOf(node)
 	for _, p := range role.Permissions {
-		if p.Type != etcdstore.PermissionWrite || p.Key != root+key {
+		if p.Type != etcdauth.PermissionWrite || p.Key != root+key {
 			continue
 		}
 		if _, err := f.store.RoleRevokePermission(ctx, role.Name, p.Key, p.RangeEnd); err != nil {

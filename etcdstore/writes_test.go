@@ -18,6 +18,7 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
+	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -72,14 +73,14 @@ func guarded(t *testing.T) clientv3.Config {
 // own the roles are for the node of that name.
 func (l *lab) grant(own bool, users map[string][]modes.Mode) {
 	l.t.Helper()
-	g := etcdstore.Grants{Prefix: l.prefix, Plane: "p", Password: samePassword}
+	g := etcdauth.Grants{Prefix: l.prefix, Plane: "p", Password: samePassword}
 	for name, of := range users {
 		node := ""
 		if own {
 			node = name
 		}
-		u := etcdstore.User{Name: name}
-		for _, r := range etcdstore.Roles(l.prefix, "p", node) {
+		u := etcdauth.User{Name: name}
+		for _, r := range etcdauth.Roles(l.prefix, "p", node) {
 			if slices.ContainsFunc(r.Modes, func(m modes.Mode) bool { return slices.Contains(of, m) }) {
 				g.Roles = append(g.Roles, r)
 				u.Roles = append(u.Roles, r.Name)
@@ -88,7 +89,7 @@ func (l *lab) grant(own bool, users map[string][]modes.Mode) {
 		g.Users = append(g.Users, u)
 	}
 	cfg := etcdstore.Config{Endpoints: []string{l.endpoint}, User: "root", Password: samePassword}
-	enabled, err := g.Apply(l.ctx(), cfg, func(etcdstore.Step) {})
+	enabled, err := g.Apply(l.ctx(), cfg, func(etcdauth.Step) {})
 	if err != nil || !enabled {
 		l.t.Fatalf("grant: enabled %t, %v", enabled, err)
 	}

@@ -1,4 +1,4 @@
-package etcdstore
+package etcdauth
 
 import (
 	"context"
@@ -11,36 +11,39 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/etcdstore"
 )
 
-// User is a user of etcd with those of a plane's roles that are his.
+// This file compares the roles and users that etcd has with the wanted ones, and makes the
+// changes.
+
+// User is a user of etcd and the roles of a plane that the user has.
 type User struct {
 	Name  string   `json:"name"`
 	Roles []string `json:"roles"`
 }
 
-// Grants are what a plane's nodes are to be in etcd: its roles as they are here and
-// no other permissions in them, users with these of the plane's roles and no others.
-// What else etcd holds is left alone.
+// Grants are the roles and users that etcd is to have for a plane: roles with exactly these
+// permissions, and users with exactly these of the plane's roles. Other roles and users are
+// left alone.
 type Grants struct {
 	Prefix, Plane string
 	Roles         []Role
 	Users         []User
-	// Password is that of users who are made. nil has them known by the common name of
-	// their client certificate alone.
+	// Password returns the password of users that are created. With nil they are known by
+	// the common name of their client certificate alone.
 	Password func() (string, error)
 }
 
 // Step is one change of etcd's roles and users.
 type Step struct {
-	// Args are what etcdctl would be given for it.
+	// Args are the arguments that etcdctl would take for it.
 	Args []string
 
 	take func(context.Context, clientv3.Auth) error
 }
 
-// String is the step as a command to type.
+// String returns the step as a command to type.
 func (s *Step) String() string {
 	words := []string{"etcdctl"}
 	for _, arg := range s.Args {
@@ -54,7 +57,7 @@ func (s *Step) String() string {
 	return strings.Join(words, " ")
 }
 
-// Steps returns the changes for an etcd that has nothing of it yet.
+// Steps returns the changes for an etcd that has none of it yet.
 func (g *Grants) Steps() []Step {
 	var steps []Step
 	for _, r := range g.Roles {
@@ -66,45 +69,24 @@ func (g *Grants) Steps() []Step {
 	return steps
 }
 
-// Apply makes in etcd the changes that it takes, telling each once it is made, and
-// reports whether etcd's auth is enabled: before it is, nobody is refused anything.
-// Where it is, cfg has to name a user who may do this, as root may. Of cfg only what
-// says where etcd is and who asks counts.
-func (g *Grants) Apply(ctx context.Context, cfg Config, told func(Step)) (enabled bool, err error) {
-	if err := cfg.checkAccess(); err != nil {
-		return false, err
-	}
-	cfg.defaults()
-	a := newAccess(&cfg)
-	client, err := a.dial(cfg.Endpoints)
+// Apply makes the changes that etcd needs, tells each once it is made, and reports whether
+// etcd's auth is enabled: before that, etcd refuses nobody anything. If it is, cfg has to
+// name a user who may do this, such as root. Of cfg only what says where etcd is and who
+// asks counts.
+func (g *Grants) Apply(ctx context.Context, cfg etcdstore.Config, told func(Step)) (enabled bool, err error) {
+	client, explain, err := cfg.Dial(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer a.whenHopeless(cancel)()
-	status, err := firstAnswer(ctx, client)
-	if err != nil && !errors.Is(a.meaning(err), driver.ErrDenied) && ctx.Err() == nil {
-		if why := a.diagnoseAll(ctx, cfg.Endpoints); why != nil {
-			return false, fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), why)
-		}
-		status, err = client.AuthStatus(ctx) // it may be about to start
-	}
+	status, err := client.AuthStatus(ctx)
 	if err != nil {
-		return false, fmt.Errorf("ask etcd whether its auth is enabled: %w", a.meaning(err))
+		return false, fmt.Errorf("ask etcd whether its auth is enabled: %w", explain(err))
 	}
 	if err := g.apply(ctx, client.Auth, told); err != nil {
-		return status.Enabled, a.meaning(err)
+		return status.Enabled, explain(err)
 	}
 	return status.Enabled, nil
-}
-
-// firstAnswer asks etcd whether its auth is enabled, and does not wait long for it.
-func firstAnswer(ctx context.Context, client *clientv3.Client) (*clientv3.AuthStatusResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return client.AuthStatus(ctx)
 }
 
 func (g *Grants) apply(ctx context.Context, auth clientv3.Auth, told func(Step)) error {
@@ -138,7 +120,8 @@ func (g *Grants) apply(ctx context.Context, auth clientv3.Auth, told func(Step))
 	return nil
 }
 
-// grantRole makes a role what it is to be; present is what it is, nil for nothing.
+// grantRole returns the steps that make a role as wanted; present is what it is, nil if it
+// does not exist.
 func grantRole(r Role, present *clientv3.AuthRoleGetResponse) []Step {
 	var steps []Step
 	had := make(map[Permission]bool)
@@ -179,7 +162,7 @@ func revokePermission(role string, p Permission) Step {
 	}}
 }
 
-// keys says as etcdctl does which keys a permission is for.
+// keys returns the keys of a permission as arguments of etcdctl.
 func (p *Permission) keys() []string {
 	switch p.RangeEnd {
 	case "":
@@ -191,8 +174,8 @@ func (p *Permission) keys() []string {
 	}
 }
 
-// grantUser gives a user the roles he is to have, and takes those of the same plane
-// that he is not to have; present is what he is, nil for nothing.
+// grantUser returns the steps that give a user the wanted roles and take other roles of the
+// same plane; present is what the user is, nil if there is none.
 func (g *Grants) grantUser(u User, present *clientv3.AuthUserGetResponse) []Step {
 	var steps []Step
 	var had []string
@@ -202,7 +185,7 @@ func (g *Grants) grantUser(u User, present *clientv3.AuthUserGetResponse) []Step
 		had = present.Roles
 	}
 	for _, role := range had {
-		kind, ours := strings.CutPrefix(role, newKeys(g.Prefix, g.Plane).roles())
+		kind, ours := strings.CutPrefix(role, rolePrefix(g.Prefix, g.Plane))
 		if ours && !strings.Contains(kind, "/") && !slices.Contains(u.Roles, role) {
 			steps = append(steps, Step{[]string{"user", "revoke-role", u.Name, role}, func(ctx context.Context, auth clientv3.Auth) error {
 				_, err := auth.UserRevokeRole(ctx, u.Name, role)
