@@ -16,15 +16,16 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file reads and writes stored values.
+
 // The value of a memento is one line of text, then the payload as given:
 //
 //	memento/1 node=a term=7 op=KQ… schema=2 parent=entity/x type=application/xml\n<payload>
 //
-// The first word is the format; another one means a newer program, whose values
-// this one does not guess at. Node, term and operation say who wrote it; schema,
-// parent and type are left out where they are empty. The type comes last because
-// it alone may hold spaces. Changing any of this breaks stored planes: add a
-// format, and keep reading this one.
+// The first word is the format; a program does not read the values of a format that it does not
+// know. Node, term and operation say who wrote it; schema, parent and type are left out if they
+// are empty. The type comes last because only it may contain spaces. Changing any of this
+// breaks stored planes: add a format, and keep reading this one.
 const mementoFormat = "memento/1"
 
 // stamp says who wrote a value.
@@ -91,8 +92,7 @@ func decodeMemento(value []byte) (rebind.Content, stamp, error) {
 	return c, by, nil
 }
 
-// shared returns a text as a string that is in memory once, however many mementos
-// have it.
+// shared returns a text as a string that is in memory once, however many mementos have it.
 func shared(text []byte) string { return unique.Make(string(text)).Value() }
 
 func decodeField(field []byte, c *rebind.Content, by *stamp) error {
@@ -119,8 +119,8 @@ func decodeField(field []byte, c *rebind.Content, by *stamp) error {
 	return nil
 }
 
-// change turns what the store holds under a memento's key into a change. What
-// cannot be read becomes a fault, never an error: it must not stop the others.
+// change turns what is stored under a memento's key into a change. What cannot be read becomes a
+// fault and not an error, because it must not stop the others.
 func (k keys) change(kv *mvccpb.KeyValue) rebind.Change {
 	name := k.mementoName(kv.Key)
 	c := rebind.Change{Name: name, Revision: rebind.Revision(kv.ModRevision)}
@@ -148,8 +148,7 @@ type metaValue struct {
 	Created time.Time `json:"created"`
 }
 
-// encodeJSON writes the values that are JSON. All are of types that always
-// encode.
+// encodeJSON encodes the values that are JSON. All are of types that can always be encoded.
 func encodeJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -158,7 +157,7 @@ func encodeJSON(v any) string {
 	return string(text)
 }
 
-// decodeJSON reads one of them, or nothing of it.
+// decodeJSON decodes one of them, whole or not at all.
 func decodeJSON[T any](value []byte) (T, error) {
 	var v, none T
 	if err := json.Unmarshal(value, &v); err != nil {

@@ -10,12 +10,14 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// maxRequest is the largest request etcd takes by default. It is measured on the
-// request as etcd passes it on, so what is sent has to stay below by a little.
+// This file commits deltas.
+
+// maxRequest is the largest request that etcd takes by default. etcd measures the request as it
+// passes it on, so what is sent has to be a little smaller.
 const maxRequest = driver.MaxPayload + 16<<10 // 1.5 MiB
 
-// opOverhead is what an operation adds to a request beside its key, four times,
-// and its value: rather more than what was measured.
+// opOverhead is what an operation adds to a request beside four times its key, and its value:
+// rather more than was measured.
 const opOverhead = 96
 
 // Commit writes one delta; see [driver.Writer].
@@ -31,8 +33,8 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	return rebind.Revision(revision), nil
 }
 
-// delta makes the transaction of a delta. Comparing each memento's modified
-// revision is what makes it safe to send twice.
+// delta makes the transaction of a delta. Because it compares each memento's modified revision
+// it is safe to send twice.
 func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error) {
 	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(d.Ops)), ops: make([]clientv3.Op, 0, len(d.Ops))}
 	size := opOverhead
@@ -65,17 +67,16 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error)
 	return w, nil
 }
 
-// judgeDelta tells what became of a delta of a term by what its mementos are now. One
-// with a base that no memento has was sent to learn the true one.
+// judgeDelta tells what became of a term's delta by what its mementos are now. A negative base,
+// which no memento has, was sent to learn the true one.
 //
-// A put carries the term and the delta's id. The id alone proves nothing: its caller
-// may have had another master store it since, and what goes together here with other
-// deltas does not there. A deletion leaves nothing, so it counts as this delta's while
+// A put carries the term and the delta's id. The id alone proves nothing: the caller may have
+// had another master store it since, and deltas that are written together here are not
+// necessarily together there. A deletion leaves no trace, so it counts as this delta's while
 // nobody else can have written.
 //
-// That all is as it was proves that the delta was not applied, but for what it was to
-// make: once the term is over that may have been there, and be deleted by the next
-// master.
+// If everything is as before the delta was not applied, with one exception: after the term is
+// over, something that the delta created may have been there, and deleted by the next master.
 func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *readBack) (outcome, int64) {
 	actual := modRevisions(f)
 	same, deleted, makes, changes := true, true, false, false

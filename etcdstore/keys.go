@@ -11,17 +11,18 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// keys is the key layout of one plane, all of it. Everything under root belongs
-// to the plane, and root ends with the slash that keeps it apart from a plane
-// whose name merely begins alike.
+// This file is the key layout: no other file spells a key.
+
+// keys is the layout of one plane. Everything under root belongs to the plane; root ends with a
+// slash, so that a plane whose name begins alike lies outside.
 type keys struct{ root string }
 
 func newKeys(prefix, plane string) keys { return keys{root: prefix + "/" + plane + "/"} }
 
-// checkPrefix tells whether prefix can stand before the planes' names, and this plane's.
+// checkPrefix returns an error if prefix cannot come before the planes' names, and this one's.
 //
-// The first part of a prefix and the second may be another plane's prefix and name, so
-// what follows them may lie among that plane's keys: it must be no word of theirs.
+// The first two parts of a prefix may be another plane's prefix and name, and what follows may
+// then lie among that plane's keys: it must not be a word that planes use for keys.
 func checkPrefix(prefix, plane string) error {
 	if !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "//") {
 		return fmt.Errorf("prefix %q: begin it with /, end it without, and use no //", prefix)
@@ -37,7 +38,7 @@ func checkPrefix(prefix, plane string) error {
 	return nil
 }
 
-// keyWord reports whether planes have keys of that name, or below it, or will have.
+// keyWord reports whether planes have, or will have, keys of that name or below it.
 func keyWord(part string) bool {
 	switch part {
 	case "meta", "term", "nodes", "promise", "election", "mementos", "history", "left", "handover", "pause", "guard":
@@ -59,7 +60,7 @@ func (k keys) node(id string) string { return k.nodes() + id }
 func (k keys) left() string              { return k.root + "left/" }
 func (k keys) leftNode(id string) string { return k.left() + id }
 
-// electionPrefix is what etcd's election is given: it adds the slash.
+// electionPrefix is the prefix for etcd's election, which adds the slash.
 func (k keys) electionPrefix() string { return k.root + "election" }
 func (k keys) election() string       { return k.electionPrefix() + "/" }
 
@@ -71,7 +72,7 @@ func (k keys) candidate(lease clientv3.LeaseID) string {
 func (k keys) mementos() string                { return k.root + "mementos/" }
 func (k keys) memento(name rebind.Name) string { return k.mementos() + string(name) }
 
-// mementoName makes the name of its own, so that it does not keep the whole key.
+// mementoName copies the name, so that it does not keep the whole key in memory.
 func (k keys) mementoName(key []byte) rebind.Name {
 	return rebind.Name(bytes.TrimPrefix(key, []byte(k.mementos())))
 }
@@ -80,7 +81,7 @@ func (k keys) mementoName(key []byte) rebind.Name {
 func (k keys) history() string         { return k.root + "history/" }
 func (k keys) entry(term int64) string { return fmt.Sprintf("%s%020d", k.history(), term) }
 
-// span is a range of keys, from included, to not.
+// span is a range of keys: from, included, to, excluded.
 type span struct{ from, to string }
 
 func prefixed(prefix string) span {
@@ -89,9 +90,9 @@ func prefixed(prefix string) span {
 
 func single(key string) span { return span{key, key + "\x00"} }
 
-// plane names the spans that hold everything a master follows about its plane. They
-// leave out the mementos and the history, which can be large or busy: election/,
-// guard and handover sort before those, left/ lies between, the others follow.
+// plane returns the spans of everything that a master follows. They leave out the mementos and
+// the history, which can be large or busy: election/, guard and handover sort before those,
+// left/ lies between, the others come after.
 func (k keys) plane() []span {
 	return []span{
 		{k.election(), k.history()},
@@ -100,9 +101,8 @@ func (k keys) plane() []span {
 	}
 }
 
-// near names the spans that hold what a node follows that does not lead: all that
-// plane does, without other nodes' records and candidacies, and without those who
-// left.
+// near returns the spans of what a node follows that does not lead: those of plane, without
+// other nodes' records and candidacies, and without the departed.
 func (k keys) near(node string) []span {
 	return []span{
 		{k.guard(), k.history()},
@@ -118,7 +118,7 @@ func (s span) empty() clientv3.Cmp {
 	return createdAt(s.from, 0).WithRange(s.to)
 }
 
-// never compares what cannot hold: etcd checks the writes behind it and makes none.
+// never is a comparison that cannot hold: etcd checks the writes behind it and makes none.
 func (k keys) never() clientv3.Cmp {
 	return clientv3.Compare(clientv3.Version(k.term()), "<", 0)
 }

@@ -17,11 +17,13 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file reads a plane: all keys but the mementos, at one revision.
+
 // maxHistory is how many terms the history keeps.
 const maxHistory = 200
 
-// picture is a plane as its keys say, with the positions that transactions
-// compare. It is filled key by key, from a read or from a watch.
+// picture is what the keys of a plane say, with the revisions that transactions compare. It is
+// filled key by key, from a read or from a watch, and belongs to one goroutine.
 type picture struct {
 	keys        keys
 	complain    func(kv *mvccpb.KeyValue, err error)
@@ -59,8 +61,8 @@ func (s *Store) newPicture() *picture {
 	}
 }
 
-// put takes in one key. Values that cannot be read count as absent: they are not
-// ours, and what they stand in the way of fails with a comparison.
+// put takes one key. A value that cannot be read counts as absent: it was not written by a
+// node, and a transaction in whose way it is fails by its comparison.
 func (p *picture) put(kv *mvccpb.KeyValue) {
 	key := string(kv.Key)
 	var err error
@@ -96,7 +98,7 @@ func (p *picture) put(kv *mvccpb.KeyValue) {
 	}
 }
 
-// effect is what a key does all the same that is not what its place says.
+// effect says what a key does although it cannot be read.
 func (p *picture) effect(key string) string {
 	switch key {
 	case p.keys.guard():
@@ -110,8 +112,8 @@ func (p *picture) effect(key string) string {
 	}
 }
 
-// stand takes in a key in the election. One that does not hang on the lease which it is
-// named after is nobody's candidacy: somebody put it there, or wrote over one.
+// stand takes a key in the election. If it does not hang on the lease that it is named after it
+// is nobody's candidacy: somebody put it there, or overwrote one.
 func (p *picture) stand(kv *mvccpb.KeyValue) {
 	key := string(kv.Key)
 	into, out := p.candidates, p.strays
@@ -122,13 +124,12 @@ func (p *picture) stand(kv *mvccpb.KeyValue) {
 	into[key] = kv.CreateRevision
 }
 
-// made returns the create revision of a key in the election, whatever it is; 0 if it is
-// not there.
+// made returns the create revision of any key in the election; 0 if it is not there.
 func (p *picture) made(key string) int64 { return max(p.candidates[key], p.strays[key]) }
 
-// decodeGuard reads a guard. One that hangs on no lease, or names nobody, was not
-// written by a disabled node, and no node's end takes it away. It is one nevertheless:
-// the node that it was taken from may not know yet.
+// decodeGuard reads a guard. One that hangs on no lease, or names no node, was not written by a
+// disabled node, and does not end with one. It counts nevertheless: the node that it was taken
+// from may not know yet.
 func decodeGuard(kv *mvccpb.KeyValue) (driver.Guard, error) {
 	by, err := decodeJSON[driver.Guard](kv.Value)
 	switch {
@@ -142,8 +143,8 @@ func decodeGuard(kv *mvccpb.KeyValue) (driver.Guard, error) {
 	return by, nil
 }
 
-// decodeHolder reads the term record. A number that is none, or could not rise for long,
-// was not written by a node.
+// decodeHolder reads the term record. A term number that is out of range was not written by a
+// node.
 func decodeHolder(value []byte) (driver.Holder, error) {
 	h, err := decodeJSON[driver.Holder](value)
 	if err == nil && (h.Term < 1 || h.Term > driver.MaxTerm) {
@@ -155,7 +156,7 @@ func decodeHolder(value []byte) (driver.Holder, error) {
 	return h, nil
 }
 
-// take puts a key's value into a map, or takes what it replaces out.
+// take puts a key's value into a map, or removes the value that it replaces.
 func take[T any](into map[string]T, kv *mvccpb.KeyValue, decode func([]byte) (T, error)) error {
 	v, err := decode(kv.Value)
 	if err != nil {
@@ -166,8 +167,8 @@ func take[T any](into map[string]T, kv *mvccpb.KeyValue, decode func([]byte) (T,
 	return nil
 }
 
-// node reads a key under nodes/. What is not on a lease, or names another node, is
-// no live node's record: somebody put it there.
+// node reads a key under nodes/. If it is not on a lease, or names another node, it is no live
+// node's record: somebody put it there.
 func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
 	r, err := decodeJSON[driver.Record](kv.Value)
 	switch {
@@ -183,8 +184,8 @@ func (p *picture) node(kv *mvccpb.KeyValue) (nodeKey, error) {
 	return nodeKey{record: r, created: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}, nil
 }
 
-// errNoMode is what is wrong with a record that could not be written again: no node
-// has ever put it there.
+// errNoMode is the error of a record that no node has written, because it could not be written
+// again.
 var errNoMode = errors.New("record has no mode or no state")
 
 // gone reads a key under left/.
@@ -201,11 +202,11 @@ func (p *picture) gone(kv *mvccpb.KeyValue) (driver.Departed, error) {
 	return l, nil
 }
 
-// maxUnreadable bounds what is remembered of keys that cannot be read.
+// maxUnreadable limits how many keys that cannot be read are remembered.
 const maxUnreadable = 1000
 
-// complain says once of each version of a key that it cannot be read: the plane is
-// read often, and whoever put it there may not be in a hurry.
+// complain logs that a key cannot be read, once for each version of it: the plane is read
+// often.
 func (s *Store) complain(kv *mvccpb.KeyValue, err error) {
 	s.mu.Lock()
 	known := s.unreadable[string(kv.Key)] == kv.ModRevision
@@ -219,7 +220,7 @@ func (s *Store) complain(kv *mvccpb.KeyValue, err error) {
 	}
 }
 
-// apply takes in one event.
+// apply takes one event.
 func (p *picture) apply(ev *clientv3.Event) {
 	if ev.Type == clientv3.EventTypeDelete {
 		p.remove(string(ev.Kv.Key))
@@ -228,7 +229,7 @@ func (p *picture) apply(ev *clientv3.Event) {
 	}
 }
 
-// remove takes out one key.
+// remove removes one key.
 func (p *picture) remove(key string) {
 	delete(p.unreadable, key)
 	switch key {
@@ -250,23 +251,23 @@ func (p *picture) remove(key string) {
 	}
 }
 
-// held reports whether the election key that was given the last term lives, on its
-// lease. A key of that name made after the term record is another candidacy of the same
-// lease: the one that led is gone.
+// held reports whether the election key that was given the last term still exists, on its
+// lease. A key of that name made after the term record is another candidacy of the same lease:
+// the one that led is gone.
 func (p *picture) held() bool {
 	created, ok := p.candidates[p.holder.Key]
 	return ok && p.termMod != 0 && created <= p.termMod
 }
 
-// outlived reports whether a candidate's key of that revision is older than the last
-// term. Where the number of that is beyond the store's own revisions, because the
-// store was restored, it says nothing about age.
+// outlived reports whether a candidate's key of that revision is older than the last term. If
+// the store was restored, the term's number may be higher than any revision, and says nothing
+// about age.
 func (p *picture) outlived(created int64) bool {
 	restored := p.holder.Term > p.termMod
 	return !restored && created <= p.holder.Term
 }
 
-// plane is the picture as the packages above see it.
+// plane returns the picture as the packages above see it.
 func (p *picture) plane() driver.Plane {
 	plane := driver.Plane{
 		PlaneCore: driver.PlaneCore{
@@ -298,7 +299,7 @@ func (p *picture) plane() driver.Plane {
 	return plane
 }
 
-// stray names the keys that are not what their places say.
+// stray returns the keys that are not what their places say.
 func (p *picture) stray() []driver.Stray {
 	var found []driver.Stray
 	for key, why := range p.unreadable {

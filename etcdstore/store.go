@@ -20,20 +20,22 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file opens a store and holds what all of it shares.
+
 // Config says where a plane is kept. Prefix, Plane and TTL are required, and either
 // Endpoints or Client.
 type Config struct {
 	// Endpoints are etcd's client URLs, all with one scheme or all without.
 	Endpoints []string
 	// Client makes a client of etcd by other means, such as one of a server in this
-	// very process. It is called twice, and the store closes what it made. It knows
-	// how etcd is reached, and as whom: with it Endpoints, TLS, User, Password and
-	// DialOptions are left out. One without a connection whose watches could outlive a
-	// restart of the server has to end them itself. nil dials Endpoints.
+	// process. It is called twice, and the store closes what it made. The client determines
+	// how etcd is reached, and as which user: with it, leave out Endpoints, TLS, User,
+	// Password and DialOptions. If it has no connection and its watches could outlive a
+	// restart of the server, it has to end them itself. nil dials Endpoints.
 	Client func() (*clientv3.Client, error)
-	// Prefix stands before all keys: it begins with / and does not end with it. From its
-	// third part on, neither it nor the plane below it may be a word for what planes have
-	// keys of: they could lie within another plane.
+	// Prefix comes before all keys: it begins with / and does not end with it. From its
+	// third part on, neither it nor the plane's name may be a word that planes use for their
+	// own keys, because they could lie within another plane.
 	Prefix string
 	// Plane names the plane.
 	Plane string
@@ -42,9 +44,9 @@ type Config struct {
 	TTL time.Duration
 	// TLS says how connections are secured. It is called for each new connection, so
 	// that certificates can be renewed while the store is open: [TLSFiles] reads them
-	// from files. What it returns beside an error is used all the same, and the error
-	// logged. nil leaves endpoints with https:// to the system's authorities and
-	// all others in clear.
+	// from files. What it returns beside an error is still used, and the error is logged.
+	// With nil, endpoints with https:// use the system's authorities and all others are not
+	// encrypted.
 	TLS func() (*tls.Config, error)
 	// User logs in to etcd with what Password returns at that moment: [PasswordFile]
 	// reads it from a file. Both or neither; without, a client certificate tells etcd
@@ -52,33 +54,32 @@ type Config struct {
 	User     string
 	Password func() (string, error)
 	// LastLease is the lease of an earlier process of this node, known to be
-	// dead: the first Join ends it, so that nobody waits for it to lapse. 0 for
+	// dead: the first Join ends it, so that nobody has to wait until it lapses. 0 for
 	// none.
 	LastLease int64
-	// StillAlive tells whether the process that published r is there after all. It is
+	// StillAlive reports whether the process that published r is alive after all. It is
 	// asked before LastLease is ended, if a record hangs on that; while it says so, Join
 	// returns a [*driver.TakenError]. nil means never.
 	StillAlive func(ctx context.Context, r driver.Record) bool
-	// OnLease is told of each new lease before anything is put under it, which waits for
-	// it: it must return soon. nil means nobody wants to know.
+	// OnLease is called with each new lease before anything is put under it, which waits
+	// for it: it must return soon. nil is allowed.
 	OnLease func(lease int64)
-	// OnRenewal is told of each try to renew the lease, but those under way when it
-	// ends: how long it took, and its error. It is called for one try after the other
-	// and must return at once; nil means nobody wants to know.
+	// OnRenewal is called after each attempt to renew the lease, except those under way when
+	// it ends: how long it took, and its error. Calls do not overlap, and must return at
+	// once. nil is allowed.
 	OnRenewal func(took time.Duration, err error)
-	// DialOptions are added to those of the connections to etcd, for who measures
-	// or traces what is asked there.
+	// DialOptions are added to those of the connections to etcd, to measure or trace
+	// requests.
 	DialOptions []grpc.DialOption
-	// Clock is what leases are judged by, for tests in virtual time. It must run on
-	// while the machine is suspended, and never be set; nil is a clock of the kernel's
-	// that does.
+	// Clock is what leases are judged by, for tests in virtual time. It must run while the
+	// machine is suspended, and never be set; nil is a clock of the kernel that does so.
 	Clock func() time.Duration
 	// Logger is where the store says what it does; nil means nowhere.
 	Logger *zap.Logger
 }
 
-// minTTL is the least TTL that can be asked for. etcd grants no less with its
-// default election timeout, and three renewals must fit into it.
+// minTTL is the least TTL that can be asked for. etcd grants no less with its default
+// election timeout, and three renewals must fit into it.
 const minTTL = 2 * time.Second
 
 const (
@@ -94,7 +95,7 @@ const (
 	dialTimeout   = 2 * time.Second
 )
 
-// Validate reports everything that is wrong with c, without asking etcd.
+// Validate returns everything that is wrong with c, without asking etcd.
 func (c *Config) Validate() error {
 	err := errors.Join(checkPrefix(c.Prefix, c.Plane), driver.CheckPlane(c.Plane))
 	if len(c.Endpoints) == 0 && c.Client == nil {
@@ -107,7 +108,7 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// defaults fills in what may be left out.
+// defaults sets the optional fields that are not set.
 func (c *Config) defaults() {
 	if c.OnLease == nil {
 		c.OnLease = func(int64) {}
@@ -145,19 +146,18 @@ func (c *Config) Writes(mode modes.Mode, node string) [][2]string {
 	return ranges
 }
 
-// Store keeps one plane in etcd. It implements [driver.Store]. Its methods
-// may be called from any goroutine.
+// Store keeps one plane in etcd. It implements [driver.Store]. Any goroutine may call its
+// methods.
 type Store struct {
 	cfg    Config
 	keys   keys
 	client *clientv3.Client
-	// renewals has connections of its own. The client's requests go round etcd's
-	// members, and requests that come in step could keep sending every renewal to
-	// the one that hangs; alone, they go to each in turn. Nor do they wait behind
-	// large writes.
+	// renewals has connections of its own. The client sends requests to etcd's members in
+	// turn, and requests in step with renewals could keep sending every renewal to the member
+	// that hangs; alone, they go to each in turn. Nor do they wait behind large writes.
 	renewals *clientv3.Client
-	// loads is for what is read in bulk, so that it can be seen to advance; it is client
-	// where that was made by other means.
+	// loads is for large reads, so that their progress can be seen; it is client if that was
+	// made by other means.
 	loads  *clientv3.Client
 	loaded atomic.Int64 // bytes that came by it
 	prober *memberProber
@@ -168,8 +168,8 @@ type Store struct {
 
 	ctx  context.Context // ends with Close
 	halt context.CancelFunc
-	// waits is for waits in the election: one that is cancelled deletes its key, unless its
-	// client is closed by then.
+	// waits is the context of waits in the election. A cancelled wait deletes its key, unless
+	// its client is closed by then.
 	waits    context.Context
 	endWaits context.CancelFunc
 	group    sync.WaitGroup // all goroutines of the store and what it made
@@ -184,10 +184,9 @@ var _ driver.Store = (*Store)(nil)
 
 // Open connects to etcd and returns once it has answered a read. It returns a
 // [driver.ErrDenied] as soon as etcd is there and does not let this node in, another
-// [rebind.ErrUnavailable] when ctx ends before it has answered, and an error that is
-// neither for an etcd in which no plane can be kept: a version that breaks the order of
-// its own streams, endpoints of two clusters, a proxy that answers no request for
-// progress. Close the store when done.
+// [rebind.ErrUnavailable] when ctx ends before it has answered, and another error for an etcd
+// in which no plane can be kept: a version that breaks the order of its own streams, endpoints
+// of two clusters, a proxy that answers no request for progress. Close the store when done.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of store: %w", err)
@@ -246,7 +245,7 @@ func (s *Store) connect() (*clientv3.Client, error) {
 	return client, nil
 }
 
-// loader makes the client for what is read in bulk.
+// loader makes the client for large reads.
 func (s *Store) loader() (*clientv3.Client, error) {
 	if s.cfg.Client != nil {
 		return s.client, nil
@@ -258,7 +257,7 @@ func (s *Store) loader() (*clientv3.Client, error) {
 	return client, err
 }
 
-// where tells where etcd is, after its name.
+// where says where etcd is, to be put after its name.
 func (c *Config) where() string {
 	if c.Client != nil {
 		return ""
@@ -269,7 +268,7 @@ func (c *Config) where() string {
 	return fmt.Sprintf(" at %v", c.Endpoints)
 }
 
-// probe reads until something answers: the client connects lazily.
+// probe reads until something answers, because the client connects lazily.
 func (s *Store) probe(ctx context.Context) error {
 	for pause := retry.NewPause(maxPause); ; {
 		err := s.readOnce(ctx)
@@ -282,7 +281,7 @@ func (s *Store) probe(ctx context.Context) error {
 	}
 }
 
-// knock reads once. It does not wait for connections of which none can succeed.
+// readOnce reads once. It does not wait for connections of which none can succeed.
 func (s *Store) readOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -299,8 +298,8 @@ func (s *Store) readOnce(ctx context.Context) error {
 	return err
 }
 
-// Close ends everything the store has started, memberships included, and blocks
-// until it has. Leases are not revoked: leave first.
+// Close ends everything that the store has started, including its presences, and blocks until
+// it has ended. It revokes no lease: call Leave first.
 func (s *Store) Close() error {
 	s.halt()
 	var err error
@@ -318,8 +317,8 @@ func (s *Store) Close() error {
 	return err
 }
 
-// TTL returns the time to live that leases have: what etcd granted last or, before it has
-// granted any, what it is asked for.
+// TTL returns the time to live of leases: what etcd granted last or, before that, what it is
+// asked for.
 func (s *Store) TTL() time.Duration {
 	if granted := s.granted.Load(); granted != 0 {
 		return time.Duration(granted)
@@ -327,7 +326,7 @@ func (s *Store) TTL() time.Duration {
 	return s.cfg.TTL
 }
 
-// Health tells what is known of etcd as a whole.
+// Health returns what is known of etcd as a whole.
 func (s *Store) Health() driver.Health {
 	notes, refuses := s.prober.health()
 	if granted := s.TTL(); granted != s.cfg.TTL {
@@ -374,10 +373,10 @@ func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return s.boundFor(ctx, 0)
 }
 
-// slowLink is how many bytes a second a slow link carries at least.
+// slowLink is how many bytes per second a slow link carries at least.
 const slowLink = 64 << 10
 
-// boundFor is bound for a call that carries so many bytes, which take their time.
+// boundFor is bound for a call that carries so many bytes, which take time.
 func (s *Store) boundFor(ctx context.Context, size int) (context.Context, context.CancelFunc) {
 	limit := callTimeout + time.Duration(size)*time.Second/slowLink
 	if deadline, ok := ctx.Deadline(); ok {
