@@ -80,6 +80,7 @@ var sentinels = map[string]sentinel{
 	"driver.ErrHold":         internal(driver.ErrHold),         // between node and store
 	"driver.ErrStuck":        internal(driver.ErrStuck),        // in the node's last_error
 	"driver.ErrNodeTaken":    internal(driver.ErrNodeTaken),    // Node.Run returns it
+	"driver.ErrWrongServer":  internal(driver.ErrWrongServer),  // Open returns it
 	"coordinator.ErrPending": internal(coordinator.ErrPending), // the handler answers 202
 	"driver.ErrTermOver":     internal(driver.ErrTermOver),     // only a cause, inside ErrClosed
 }
