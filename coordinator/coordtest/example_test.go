@@ -20,7 +20,7 @@ func ExampleNew() {
 
 	lead := func(id string) coordinator.Config {
 		return coordinator.Config{ID: id, Lead: func(ctx context.Context, _ *coordinator.Leader) error {
-			fmt.Println(id, "leads")
+			fmt.Println(id, "leads") // before the plane ends, which waits for it
 			<-ctx.Done()
 			return nil
 		}}
@@ -30,11 +30,12 @@ func ExampleNew() {
 	a.AwaitState(modes.StateMaster, time.Minute)
 	b := plane.Start(lead("b"))
 	b.AwaitState(modes.StateHotStandby, time.Minute)
-	fmt.Println("a ends:", a.Stop())
+	if err := a.Stop(); err != nil {
+		fmt.Println("a ends with", err)
+	}
 	b.AwaitState(modes.StateMaster, time.Minute)
 	// Output:
 	// a leads
-	// a ends: <nil>
 	// b leads
 }
 
