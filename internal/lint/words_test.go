@@ -85,6 +85,7 @@ var apart = allow{
 	"internal/httpapi/wire/": "a type is the JSON form of the type that it is called after",
 	"test/":                  "the laboratory has its own picture of a plane, made from outside",
 	"bench/":                 "nobody imports it",
+	"examples/":              "a program of its own, which nobody imports",
 	"tools/":                 "nobody imports it",
 }
 
