@@ -62,7 +62,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error)
 		}
 		return reads
 	}
-	w.judge = func(f *readBack) (outcome, int64) { return judgeDelta(t.number, d, base, f) }
+	w.judge = func(f *readBack) (txnOutcome, int64) { return judgeDelta(t.number, d, base, f) }
 	w.refuse = func(f *readBack) error { return &driver.BaseError{Actual: modRevisions(f)} }
 	return w, nil
 }
@@ -77,7 +77,7 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error)
 //
 // If everything is as before the delta was not applied, with one exception: after the term is
 // over, something that the delta created may have been there, and deleted by the next master.
-func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *readBack) (outcome, int64) {
+func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *readBack) (txnOutcome, int64) {
 	actual := modRevisions(f)
 	same, deleted, makes, changes := true, true, false, false
 	for i := range d.Ops {

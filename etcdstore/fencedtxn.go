@@ -31,7 +31,7 @@ type fencedTxn struct {
 	readOps func(how ...clientv3.OpOption) []clientv3.Op
 	// judge tells what became of the transaction after its answer was lost. nil says that sending
 	// it again does no harm, and that its result does not matter once the term is over.
-	judge func(*readBack) (outcome, int64)
+	judge func(*readBack) (txnOutcome, int64)
 	// refuse returns the error for compares that do not hold. nil if there are none.
 	refuse func(*readBack) error
 	// resent, if not nil, is set when the transaction is sent again: the first one may have been
@@ -39,14 +39,14 @@ type fencedTxn struct {
 	resent *bool
 }
 
-// outcome is what is known of a transaction whose answer was lost.
-type outcome int
+// txnOutcome is what is known of a transaction whose answer was lost.
+type txnOutcome int
 
 const (
-	unchanged outcome = iota // nothing it touches has changed
-	applied                  // it took effect, at the revision told with it
-	unclear                  // it may or may not have
-	never                    // it did not, and cannot
+	unchanged txnOutcome = iota // nothing it touches has changed
+	applied                     // it took effect, at the revision told with it
+	unclear                     // it may or may not have
+	never                       // it did not, and cannot
 )
 
 // readBack is what was read, at one revision, after an answer was lost.

@@ -303,7 +303,7 @@ func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) erro
 			t.m.putRecord(r),
 		},
 		readOps: func(how ...clientv3.OpOption) []clientv3.Op { return []clientv3.Op{clientv3.OpGet(k.term(), how...)} },
-		judge: func(f *readBack) (outcome, int64) {
+		judge: func(f *readBack) (txnOutcome, int64) {
 			var now driver.Holder
 			if len(f.kvs[0]) == 1 && json.Unmarshal(f.kvs[0][0].Value, &now) == nil && now == next {
 				return applied, f.revision
@@ -349,7 +349,7 @@ func (t *term) Resign(ctx context.Context, r driver.Record) error {
 }
 
 // goneIsApplied judges a write that ends the term: that it is over is what matters.
-func goneIsApplied(f *readBack) (outcome, int64) {
+func goneIsApplied(f *readBack) (txnOutcome, int64) {
 	if f.fenced {
 		return applied, f.revision
 	}
