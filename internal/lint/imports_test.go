@@ -59,7 +59,7 @@ var layers = map[string][]string{
 	"cmd/coordinator":                 outer,
 	"test/lab/evidence":               {},
 	"test/lab/judge":                  {"test/lab/evidence"},
-	"test/...":                        slices.Concat(outer, support, []string{"test/..."}),
+	"test/...":                        slices.Concat(outer, support, []string{"coordinator/coordhttp", "test/..."}),
 	"bench":                           slices.Concat(outer, support),
 	"bench/...":                       {},
 	"tools/...":                       {},
