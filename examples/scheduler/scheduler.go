@@ -20,17 +20,17 @@ type Job struct {
 	Do func(ctx context.Context, due time.Time) error
 }
 
-// Outcome is what became of a run.
-type Outcome string
+// RunOutcome is what became of a run.
+type RunOutcome string
 
 // The outcomes.
 const (
-	Started Outcome = "started" // no outcome yet
-	Done    Outcome = "done"
-	Failed  Outcome = "failed"
+	Started RunOutcome = "started" // no outcome yet
+	Done    RunOutcome = "done"
+	Failed  RunOutcome = "failed"
 	// Unknown is a run whose node went before it could record an outcome. It may have done
 	// everything, a part, or nothing; the scheduler does not do it again. A person decides.
-	Unknown Outcome = "unknown"
+	Unknown RunOutcome = "unknown"
 )
 
 // Run is one run of a job, as it is stored.
@@ -39,7 +39,7 @@ type Run struct {
 	Due     time.Time
 	Node    string
 	Term    int64
-	Outcome Outcome
+	Outcome RunOutcome
 	Error   string `json:",omitempty"`
 }
 

@@ -25,6 +25,9 @@ func (w *world) count(m map[time.Time]int, due time.Time) {
 	m[due.UTC()]++
 }
 
+// every is how often the work is due: a failover takes longer than two of these, so that runs are due meanwhile.
+const every = 3 * time.Second
+
 // Nodes are killed, frozen, cut off and asked to hand over in the middle of runs. Every time that
 // was due has one run with an outcome; what is done was done once; what was cut short is unknown
 // or failed, and was not done again.
@@ -32,10 +35,10 @@ func TestScheduler_NeitherLosesNorDoublesARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{begun: make(map[time.Time]int), done: make(map[time.Time]int)}
 		start := func(plane *coordtest.Plane, id string) *coordtest.Node {
-			s := &Scheduler{Node: id, Jobs: []Job{{Name: "work", Every: 10 * time.Second, Do: func(ctx context.Context, due time.Time) error {
+			s := &Scheduler{Node: id, Jobs: []Job{{Name: "work", Every: every, Do: func(ctx context.Context, due time.Time) error {
 				w.count(w.begun, due)
 				select {
-				case <-time.After(4 * time.Second):
+				case <-time.After(2 * time.Second):
 					w.count(w.done, due)
 					return nil
 				case <-ctx.Done():
@@ -48,7 +51,7 @@ func TestScheduler_NeitherLosesNorDoublesARun(t *testing.T) {
 		a := start(plane, "a")
 		a.AwaitState(modes.StateMaster, time.Minute)
 		start(plane, "b").AwaitState(modes.StateHotStandby, time.Minute)
-		first := time.Now().Truncate(10 * time.Second)
+		first := time.Now().Truncate(every)
 
 		// begins waits until a run that is due later than now has begun.
 		begins := func() {
@@ -92,8 +95,8 @@ func TestScheduler_NeitherLosesNorDoublesARun(t *testing.T) {
 
 // check compares what was recorded at a node of the runs due from first to last with what was done.
 func (w *world) check(t *testing.T, at *coordtest.Node, first, last time.Time) {
-	outcomes := make(map[Outcome]int)
-	recorded := make(map[time.Time]Outcome)
+	outcomes := make(map[RunOutcome]int)
+	recorded := make(map[time.Time]RunOutcome)
 	for e, err := range runs.All(at.View()) {
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +106,7 @@ func (w *world) check(t *testing.T, at *coordtest.Node, first, last time.Time) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for due := first.UTC(); due.Before(last); due = due.Add(10 * time.Second) {
+	for due := first.UTC(); due.Before(last); due = due.Add(every) {
 		switch outcome := recorded[due]; {
 		case outcome == "":
 			t.Errorf("the run due at %s is lost", due)
