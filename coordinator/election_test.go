@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
-	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/policy"
 	"github.com/coordinator-ha/coordinator/modes"
 )
@@ -67,7 +66,7 @@ func TestElection_BetterButDeadCandidateCostsASecond(t *testing.T) {
 		for b.Status().State != modes.StateMaster && time.Since(vacant) < time.Minute {
 			pass(10 * time.Millisecond)
 		}
-		if gap := time.Since(vacant); gap > driver.YieldFor+200*time.Millisecond {
+		if gap := time.Since(vacant); gap > policy.YieldFor+200*time.Millisecond {
 			t.Errorf("no master for %s", gap)
 		}
 		if p := b.CachedPlane(); len(p.Members) < 2 {

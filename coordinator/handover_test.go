@@ -31,7 +31,7 @@ func TestHandover_BackAtOnce(t *testing.T) {
 				a, b := pair(l)
 				l.server.Before(func(_ string, call memstore.Call) error {
 					switch call {
-					case memstore.CallCampaign, memstore.CallAnnounce, memstore.CallOffer, memstore.CallPass, memstore.CallPublish:
+					case memstore.CallStand, memstore.CallAnnounce, memstore.CallOffer, memstore.CallPass, memstore.CallPublish:
 						<-time.After(10 * time.Millisecond) // a disk's sync
 					}
 					return nil

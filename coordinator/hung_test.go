@@ -112,7 +112,7 @@ func TestNode_HungMasterIsFollowed(t *testing.T) {
 	})
 }
 
-// deaf is a store of which campaigns do not return that have won, until they are let go.
+// deaf is a store in which a term that has begun is not returned until it is let go.
 type deaf struct {
 	driver.Store
 	letGo chan struct{}
@@ -128,9 +128,19 @@ type deafMember struct {
 	letGo chan struct{}
 }
 
-func (m deafMember) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
-	term, err := m.Presence.Campaign(ctx, bid)
-	<-m.letGo
+func (m deafMember) Stand(ctx context.Context) (driver.Candidacy, error) {
+	c, err := m.Presence.Stand(ctx)
+	return deafCandidacy{c, m.letGo}, err
+}
+
+type deafCandidacy struct {
+	driver.Candidacy
+	letGo chan struct{}
+}
+
+func (c deafCandidacy) Begin(ctx context.Context, s driver.Situation, conditions driver.Conditions) (driver.Term, error) {
+	term, err := c.Candidacy.Begin(ctx, s, conditions)
+	<-c.letGo
 	return term, err
 }
 

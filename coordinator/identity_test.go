@@ -155,7 +155,7 @@ func TestCleanStart_IsRefusedWhereOthersLive(t *testing.T) {
 		// One that comes between the look and the term is noticed as well.
 		_ = backup.Stop()
 		looked, came := make(chan struct{}), make(chan struct{})
-		l.at("a", memstore.CallCampaign, 1, func() error {
+		l.at("a", memstore.CallLook, 1, func() error {
 			close(looked)
 			<-came
 			return nil

@@ -48,7 +48,7 @@ type loop struct {
 	inspected int64 // the plane's last term when the node looked at it before it joined
 
 	presence   presence
-	candidacy  *candidacy    // nil while the node does not stand for election
+	candidacy  *candidate    // nil while the node does not stand for election
 	aside      time.Time     // until then others go first in the election
 	leadership *leadership   // nil while the node holds no term
 	program    *program      // the last call; nil before the first

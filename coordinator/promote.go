@@ -29,7 +29,7 @@ import (
 // If the term ends on the way, the node goes back to its resting state. State that
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
-func (l *loop) promote(c *candidacy) step {
+func (l *loop) promote(c *candidate) step {
 	l.cache.setPlaneID(c.term.PlaneID())
 	l.leadership = newLeadership(c.term)
 	l.leadership.entry, l.leadership.prevEnded = l.origin(c)
@@ -101,7 +101,7 @@ func (l *loop) clear() (rebind.Revision, step) {
 
 // origin tells whose term this one follows and why, and when that one's key was
 // seen to go.
-func (l *loop) origin(c *candidacy) (e driver.HistoryEntry, prevEnded time.Time) {
+func (l *loop) origin(c *candidate) (e driver.HistoryEntry, prevEnded time.Time) {
 	e = driver.HistoryEntry{Term: c.term.Number(), Node: l.cfg.ID, Reason: driver.ReasonStart}
 	if !c.chosen {
 		e.From, e.Reason = l.offer.From, driver.ReasonHandover
@@ -210,7 +210,7 @@ func (l *loop) replicaAt(to rebind.Revision) (<-chan struct{}, context.CancelFun
 // stalled tells, of attempts that began at some moment and have failed since, whether
 // they have for so long that this node is in the way of others.
 func (l *loop) stalled(began time.Time, err error) bool {
-	return time.Since(began) >= driver.StallLimit(l.store.TTL()) && !driver.NobodyCan(err)
+	return time.Since(began) >= driver.StallLimit(l.store.TTL()) && !policy.NobodyCan(err)
 }
 
 // recordDepartures records the departure of nodes that vanished. Each takes callTimeout

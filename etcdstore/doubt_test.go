@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -294,13 +295,13 @@ func TestCampaign_LostAnswerToTheTermTransaction(t *testing.T) {
 	eachFault(t, func(l *lab, f fault) {
 		bad := l.badWire("a")
 		m := l.join("a")
-		// The first write of a campaign is etcd's own, for the candidacy, the second
-		// is the term transaction. Considering comes between them.
+		// The first write of a candidacy is etcd's own, for its key, the second is the term
+		// transaction. The decision comes between them.
 		var once sync.Once
-		term, err := m.Campaign(l.ctx(), driver.Bid{Consider: func(driver.Plane) error {
+		term, err := storetest.Candidate{Decide: func(driver.Plane) storetest.Decision {
 			once.Do(func() { bad.next(f, nil) })
-			return nil
-		}})
+			return storetest.Take
+		}}.Lead(l.ctx(), m)
 		l.must(err)
 		if _, err := l.commit(term, "op", 0, put("entity/x", "1")); err != nil {
 			l.t.Errorf("a term whose beginning was in doubt does not hold: %v", err)
@@ -320,7 +321,7 @@ func TestPass_LostAnswer(t *testing.T) {
 		target := l.join("b")
 		won := make(chan driver.Term, 1)
 		go func() {
-			term, _ := target.Campaign(l.t.Context(), always())
+			term, _ := storetest.Candidate{}.Lead(l.t.Context(), target)
 			won <- term
 		}()
 		var to driver.Member

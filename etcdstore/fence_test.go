@@ -7,16 +7,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
-
-// always takes the term whenever it can.
-func always() driver.Bid {
-	return driver.Bid{Consider: func(driver.Plane) error { return nil }}
-}
 
 func recordOf(id string) driver.Record {
 	return driver.Record{ID: id, Plane: "p", Instance: "i-" + id, Mode: modes.Auto, State: modes.StateHotStandby}
@@ -31,7 +27,7 @@ func (l *lab) join(id string) driver.Presence {
 
 func (l *lab) elect(m driver.Presence) driver.Term {
 	l.t.Helper()
-	term, err := m.Campaign(l.ctx(), always())
+	term, err := storetest.Candidate{}.Lead(l.ctx(), m)
 	l.must(err)
 	return term
 }
@@ -116,7 +112,7 @@ func TestFence_RefusesAMasterWhoseTermRecordWasReplaced(t *testing.T) {
 	}
 }
 
-// Promise: Campaign's return is a hint. etcd's election hands "victory" to a
+// Promise: the turn in the queue is a hint. etcd's election hands "victory" to a
 // candidate whose lease has died in the queue; only the term transaction counts.
 func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	l := newLab(t)
@@ -128,7 +124,7 @@ func TestCampaign_DeadCandidateNeverHoldsATerm(t *testing.T) {
 	}
 	won := make(chan result, 1)
 	go func() {
-		term, err := dead.Campaign(l.t.Context(), always())
+		term, err := storetest.Candidate{}.Lead(l.t.Context(), dead)
 		won <- result{term, err}
 	}()
 	l.eventually("b stands in the election", func() bool {
@@ -163,9 +159,8 @@ func TestCampaign_TermsRiseThoughTheRecordIsGone(t *testing.T) {
 			lease := l.leaseOf("b")
 			_, err := l.raw.Put(l.ctx(), l.key(fmt.Sprintf("election/%x", lease)), "b", clientv3.WithLease(lease))
 			l.must(err)
-			ahead := always()
-			ahead.Ordered = true // of b, which is the first in the queue
-			last, err := l.join("a").Campaign(l.ctx(), ahead)
+			ahead := storetest.Candidate{Jump: true} // of b, which is the first in the queue
+			last, err := ahead.Lead(l.ctx(), l.join("a"))
 			l.must(err)
 			lost(l)
 			if term := l.elect(b); term.Number() <= last.Number() {

@@ -19,6 +19,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -133,9 +134,8 @@ func (l *lab) writePlane() {
 	l.t.Helper()
 	m, err := l.node("a").Join(l.ctx(), recordOfOld("a", modes.StateHotStandby))
 	l.must(err)
-	bid := always()
-	bid.Memory = func() (string, int64) { return "PLANEOFOLD", 0 }
-	term, err := m.Campaign(l.ctx(), bid)
+	founder := storetest.Candidate{Conditions: func() driver.Conditions { return driver.Conditions{PlaneID: "PLANEOFOLD"} }}
+	term, err := founder.Lead(l.ctx(), m)
 	l.must(err)
 	l.writeState(term)
 	l.must(term.Announce(l.ctx(), recordOfOld("a", modes.StateMaster), historyOfOld()))
@@ -143,7 +143,7 @@ func (l *lab) writePlane() {
 	l.must(err)
 	var waiting sync.WaitGroup
 	l.t.Cleanup(waiting.Wait)
-	waiting.Go(func() { _, _ = b.Campaign(l.t.Context(), always()) })
+	waiting.Go(func() { _, _ = storetest.Candidate{}.Lead(l.t.Context(), b) })
 	l.eventually("b stands in the election", func() bool {
 		return len(l.get(l.key("election/"), prefixOption).Kvs) == 2
 	})

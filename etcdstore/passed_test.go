@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 )
@@ -55,13 +56,12 @@ func TestCampaign_DeferringGivesNoTermAway(t *testing.T) {
 	b := l.join("b")
 	etcdstore.SetWatcher(l.node("b"), func(w clientv3.Watcher) clientv3.Watcher { return slowly{w, 200 * time.Millisecond, &watches} })
 	var asked atomic.Int64
-	bid := always()
-	bid.Defer = func(int64) bool { return asked.Add(1) == 1 }
+	polite := storetest.Candidate{Defer: func(int64) bool { return asked.Add(1) == 1 }}
 	var next driver.Term
 	var campaign sync.WaitGroup
 	campaign.Go(func() {
 		var err error
-		next, err = b.Campaign(l.t.Context(), bid)
+		next, err = polite.Lead(l.t.Context(), b)
 		if err != nil {
 			t.Error(err)
 		}
@@ -103,15 +103,14 @@ func TestCampaign_StepForwardOutlivesALostRequest(t *testing.T) {
 	defer cancel()
 	a := l.join("a")
 	campaign.Go(func() {
-		_, _ = a.Campaign(ctx, driver.Bid{Consider: func(driver.Plane) error { return driver.ErrHold }})
+		_, _ = storetest.Candidate{Decide: func(driver.Plane) storetest.Decision { return storetest.Hold }}.Lead(ctx, a)
 	})
 	stands("a")
 	forward, won := make(chan struct{}, 1), make(chan driver.Term, 1)
 	w, b := l.badWire("b"), l.join("b")
-	bid := always()
-	bid.Forward = forward
+	as := storetest.Candidate{Forward: forward}
 	campaign.Go(func() {
-		term, _ := b.Campaign(ctx, bid)
+		term, _ := as.Lead(ctx, b)
 		won <- term
 	})
 	stands("b")

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/embedded"
@@ -197,7 +198,7 @@ func TestStore_RestoredOrReplaced(t *testing.T) {
 func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, backup string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	term, err := m.Campaign(ctx, always())
+	term, err := storetest.Candidate{}.Lead(ctx, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,10 +253,9 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, bac
 	if err != nil {
 		t.Fatal(err)
 	}
-	bid := always()
 	after := term.Number() + 100
-	bid.Memory = func() (string, int64) { return "", after }
-	second, err := again.Campaign(ctx, bid)
+	as := storetest.Candidate{Conditions: func() driver.Conditions { return driver.Conditions{After: after} }}
+	second, err := as.Lead(ctx, again)
 	if err != nil || second.Number() <= after {
 		t.Errorf("term = %v, %v, want a number above %d", second, err, after)
 	}
@@ -370,7 +370,7 @@ func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			term, err := m.Campaign(t.Context(), always())
+			term, err := storetest.Candidate{}.Lead(t.Context(), m)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/coordinator-ha/coordinator/coordinator"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/etcdstore"
 	"github.com/coordinator-ha/coordinator/etcdstore/etcdauth"
@@ -194,13 +195,13 @@ func TestPause_IsOverThoughItsKeyStays(t *testing.T) {
 	l.must(err)
 	_, err = l.raw.Put(l.ctx(), l.key("pause"), string(text))
 	l.must(err)
-	bid := driver.Bid{Consider: func(p driver.Plane) error {
+	as := storetest.Candidate{Decide: func(p driver.Plane) storetest.Decision {
 		if p.Pause != nil {
-			return driver.ErrHold
+			return storetest.Hold
 		}
-		return nil
+		return storetest.Take
 	}}
-	if _, err := l.join("a").Campaign(l.ctx(), bid); err != nil {
+	if _, err := as.Lead(l.ctx(), l.join("a")); err != nil {
 		t.Fatal(err)
 	}
 	if time.Now().Before(until) {
@@ -224,8 +225,8 @@ func TestPause_AnotherOneIsInForce(t *testing.T) {
 	write(past)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	bid := driver.Bid{Consider: func(driver.Plane) error { write(next); return nil }}
-	if _, err := l.join("a").Campaign(ctx, bid); !errors.Is(err, context.DeadlineExceeded) {
+	as := storetest.Candidate{Decide: func(driver.Plane) storetest.Decision { write(next); return storetest.Take }}
+	if _, err := as.Lead(ctx, l.join("a")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a term begins in a pause: %v", err)
 	}
 }

@@ -56,11 +56,11 @@ func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
 }
 
 // begin makes the term that is given to this membership.
-func (m *membership) begin(g *gift) *term {
-	key, recorded, created := m.candidateKey(), g.recorded, g.created
-	t := m.newTerm(g.holder.Term,
+func (m *membership) begin(a *award) *term {
+	key, recorded, created := m.candidateKey(), a.recorded, a.created
+	t := m.newTerm(a.holder.Term,
 		stake{key: m.store.keys.term(), modified: recorded}, stake{key: key, created: created})
-	t.recorded, t.planeID = recorded, g.planeID
+	t.recorded, t.planeID = recorded, a.planeID
 	m.lastLed = t.number
 	t.readHistory()
 	m.store.group.Go(func() {

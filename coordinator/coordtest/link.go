@@ -312,19 +312,71 @@ func (p *faultyPresence) Publish(ctx context.Context, r driver.Record) error {
 	return p.link.do(ctx, memstore.CallPublish, func() error { return p.Presence.Publish(ctx, r) })
 }
 
-// Campaign stands for election and returns a term that has the same faults.
-func (p *faultyPresence) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
-	won, err := p.Presence.Campaign(ctx, bid)
-	p.link.thawed()
-	if err != nil {
-		return nil, err
-	}
-	return p.link.term(won), nil
+// Stand enters the election with a candidacy that has the same faults.
+func (p *faultyPresence) Stand(ctx context.Context) (driver.Candidacy, error) {
+	return get(ctx, p.link, memstore.CallStand, func() (driver.Candidacy, error) {
+		c, err := p.Presence.Stand(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &faultyCandidacy{Candidacy: c, link: p.link}, nil
+	})
 }
 
 // Leave leaves the plane.
 func (p *faultyPresence) Leave(ctx context.Context, last *driver.Departed) error {
 	return p.link.do(ctx, memstore.CallLeave, func() error { return p.Presence.Leave(ctx, last) })
+}
+
+// faultyCandidacy is one of a process that may stand still.
+type faultyCandidacy struct {
+	driver.Candidacy
+	link *faultyStore
+}
+
+// Position tells where the candidate stands, to a process that runs.
+func (c *faultyCandidacy) Position() driver.Position {
+	c.link.thawed()
+	return c.Candidacy.Position()
+}
+
+// Look reads the plane.
+func (c *faultyCandidacy) Look(ctx context.Context) (driver.Situation, error) {
+	return get(ctx, c.link, memstore.CallLook, func() (driver.Situation, error) { return c.Candidacy.Look(ctx) })
+}
+
+// Begin begins a term that has the same faults. Its answer is lost by the store itself,
+// which then has the term awarded.
+func (c *faultyCandidacy) Begin(ctx context.Context, s driver.Situation, conditions driver.Conditions) (driver.Term, error) {
+	if err := c.link.ask(memstore.CallClaim); err != nil {
+		return nil, err
+	}
+	won, err := c.Candidacy.Begin(ctx, s, conditions)
+	c.link.thawed()
+	if err != nil {
+		return nil, err
+	}
+	return c.link.term(won), nil
+}
+
+// Accept returns a term that has the same faults.
+func (c *faultyCandidacy) Accept() (driver.Term, error) {
+	won, err := c.Candidacy.Accept()
+	c.link.thawed()
+	if err != nil {
+		return nil, err
+	}
+	return c.link.term(won), nil
+}
+
+// Requeue goes to the end of the queue.
+func (c *faultyCandidacy) Requeue(ctx context.Context) error {
+	return c.link.do(ctx, memstore.CallRequeue, func() error { return c.Candidacy.Requeue(ctx) })
+}
+
+// Leave leaves the election.
+func (c *faultyCandidacy) Leave(ctx context.Context, why error) error {
+	return c.link.do(ctx, memstore.CallWithdraw, func() error { return c.Candidacy.Leave(ctx, why) })
 }
 
 // faultyTerm is one of a process that may stand still.

@@ -21,13 +21,16 @@ var (
 	ErrExclusive = errors.New("a disabled node shares no plane")
 	// ErrNoNode is returned for a node that the plane does not know.
 	ErrNoNode = errors.New("no such node")
-	// ErrStuck is returned for a candidacy that has made no progress for [StallLimit], and
-	// is why a membership ends of which the store renews the lease and answers nothing
-	// else.
+	// ErrStuck is why a node makes room for others that has made no progress for
+	// [StallLimit], and why a presence ends of which the store renews the lease and answers
+	// nothing else.
 	ErrStuck = errors.New("no progress")
 	// ErrWrongServer is returned where something else than the store answers at the
 	// addresses that were configured for it.
 	ErrWrongServer = errors.New("not the store")
+	// ErrChanged is returned when the plane has changed since it was looked at, and nothing
+	// was written: look again.
+	ErrChanged = errors.New("the plane has changed meanwhile")
 	// ErrTermOver is the cause of a term's context when the term has ended.
 	ErrTermOver = errors.New("term is over")
 )
@@ -53,11 +56,3 @@ func (e *TakenError) Error() string {
 
 // Is makes the error an [ErrNodeTaken].
 func (e *TakenError) Is(target error) bool { return target == ErrNodeTaken }
-
-// Answers of [Bid.Consider] that are no refusal.
-var (
-	// ErrYield sends the candidate to the end of the queue.
-	ErrYield = errors.New("making way")
-	// ErrHold has the candidate look again when the plane has changed.
-	ErrHold = errors.New("holding")
-)

@@ -81,69 +81,24 @@ type Health struct {
 	Notes []string
 }
 
-// Bid is how a node stands for election.
-type Bid struct {
-	// Memory tells what this node knows of the plane whatever the store knows: one
-	// restored from a backup, or edited, knows less than those who saw more. It is
-	// asked when a term is about to begin, for the candidate may have waited long.
-	// planeID is the id that a plane gets which has none, empty for a random one;
-	// the term must be higher than after. nil knows nothing.
-	Memory func() (planeID string, after int64)
-	// Ordered says that an operator wants this node to lead: it need not wait for
-	// its turn in the queue, nor for the end of a pause.
-	Ordered bool
-	// Alone has the term begin only while no other node is in the plane.
-	Alone bool
-	// Forward receives when this node thinks that the term is vacant and nobody is
-	// better: it is shown the plane without waiting for its turn in the queue, and may
-	// take the term. nil never does.
-	Forward <-chan struct{}
-	// Defer is asked when the candidate's turn has come, and told the last term: if it says
-	// so, the candidate goes to the end of the queue without being shown the plane. nil
-	// never does.
-	Defer func(term int64) bool
-	// Consider is shown the plane before a vacant term is taken. It returns nil to
-	// take the term, and any other error than these to leave the election:
-	// [ErrYield] sends the candidate to the end of the queue if its turn had come, from
-	// where it is shown the plane again when its turn comes or [YieldFor] has passed;
-	// [ErrHold] has it wait until the plane has changed.
-	Consider func(Plane) error
-}
-
-// Recall asks the bid's memory.
-func (b *Bid) Recall() (planeID string, after int64) {
-	if b.Memory == nil {
-		return "", 0
-	}
-	return b.Memory()
-}
-
-// Defers asks the bid whether to give its turn away unseen.
-func (b *Bid) Defers(term int64) bool { return b.Defer != nil && b.Defer(term) }
-
-// Presence is this node's presence in a plane: one lease that carries its
-// record and its candidacy, so that both vanish together.
+// Presence is a node's presence in a plane: one lease that carries its record and its
+// candidacy, so that both vanish together.
 type Presence interface {
-	// Publish replaces the record, also one that somebody has put there who is no
-	// process of this node. It returns [ErrNodeTaken] where another process has.
+	// Publish replaces the record, also one that was not put there by a process of this
+	// node. It returns [ErrNodeTaken] where another process of this node has put it.
 	Publish(ctx context.Context, r Record) error
 
 	// Owns reports whether the record of a member hangs on this lease.
 	Owns(m Member) bool
 
-	// Campaign stands for election and returns a term once its transaction has
-	// committed, or once a handover has given it one. It blocks until it wins, ctx
-	// ends, the membership is lost, or the bid is called off. After an error the
-	// node is out of the election: its election key is gone, or the membership is
-	// lost and the key lapses with it. A candidate that could lead and whose tries have
-	// failed for [StallLimit] makes room for the others: that is an [ErrStuck] which says
-	// what failed last. One call at a time, and none while a term of this membership
-	// lasts.
-	Campaign(ctx context.Context, bid Bid) (Term, error)
+	// Stand enters this node into the election, at the end of the queue. ctx bounds the
+	// call and not the candidacy. It returns the cause of a presence that is lost. One
+	// candidacy at a time, and none while a term of this presence lasts.
+	Stand(ctx context.Context) (Candidacy, error)
 
-	// Lost returns a channel that is closed when the membership is over; Cause
-	// then says why. A store that renews the lease and for [StallLimit] answers nothing
-	// else is lost as well, with an [ErrStuck]. The record and the candidacy may live on until the lease
+	// Lost returns a channel that is closed when the presence is over; Cause then says why.
+	// A store that renews the lease and answers nothing else for [StallLimit] is lost as
+	// well, with an [ErrStuck]. The record and the candidacy may live on until the lease
 	// lapses: call Leave until it succeeds before joining again.
 	Lost() <-chan struct{}
 	Cause() error
@@ -154,14 +109,14 @@ type Presence interface {
 	// It is negative once that moment has passed.
 	Remaining() time.Duration
 
-	// Heartbeat says that the node is well. Once it has been called, the lease is relied
-	// on and renewed for no longer than [StallLimit] after the last call, so that a node
-	// that hangs loses what it holds. It returns at once.
+	// Heartbeat says that the node is well. Once it has been called, the lease is relied on
+	// and renewed for no longer than [StallLimit] after the last call, so that a node that
+	// hangs loses what it holds. It returns at once.
 	Heartbeat()
 
-	// Leave ends the membership and deletes record and candidacy at once. After
-	// an error they lapse with the lease, or a further call deletes them. A last
-	// that is not nil stays visible among those who left, if the store has room.
+	// Leave ends the presence and deletes record and candidacy at once. After an error they
+	// lapse with the lease, or a further call deletes them. A last that is not nil stays
+	// visible among the nodes that left, if the store has room.
 	Leave(ctx context.Context, last *Departed) error
 }
 

@@ -70,6 +70,7 @@ func members(typ ast.Expr) (names []*ast.Ident) {
 // have, and why no reader takes one for the other.
 var homonyms = map[string]string{
 	"config":     "the settings of the package that declares it",
+	"candidacy":  "an interface, and those that implement it",
 	"membership": "an interface, and those that implement it",
 	"node":       "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
 	"plane":      "coordtest's is a whole one under test, the driver's is the picture of one",

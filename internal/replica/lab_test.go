@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/coordinator-ha/coordinator/coordinator/coordtest/memstore"
+	"github.com/coordinator-ha/coordinator/coordinator/coordtest/storetest"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
@@ -57,7 +58,7 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.term, err = m.Campaign(l.ctx, driver.Bid{Consider: func(driver.Plane) error { return nil }})
+	l.term, err = storetest.Candidate{}.Lead(l.ctx, m)
 	if err != nil {
 		t.Fatal(err)
 	}

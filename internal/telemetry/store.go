@@ -109,13 +109,36 @@ type membership struct {
 	t *Telemetry
 }
 
-// Campaign returns a term that is observed.
-func (m membership) Campaign(ctx context.Context, bid driver.Bid) (driver.Term, error) {
-	won, err := m.Presence.Campaign(ctx, bid)
+// Stand returns a candidacy whose term is observed.
+func (m membership) Stand(ctx context.Context) (driver.Candidacy, error) {
+	c, err := m.Presence.Stand(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return m.t.elected(won), nil
+	return standing{Candidacy: c, t: m.t}, nil
+}
+
+type standing struct {
+	driver.Candidacy
+	t *Telemetry
+}
+
+// Begin returns a term that is observed.
+func (c standing) Begin(ctx context.Context, s driver.Situation, conditions driver.Conditions) (driver.Term, error) {
+	won, err := c.Candidacy.Begin(ctx, s, conditions)
+	if err != nil {
+		return nil, err
+	}
+	return c.t.elected(won), nil
+}
+
+// Accept returns a term that is observed.
+func (c standing) Accept() (driver.Term, error) {
+	won, err := c.Candidacy.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return c.t.elected(won), nil
 }
 
 // term observes one leadership, from the election on.

@@ -35,7 +35,9 @@ const (
 	CallLoad     Call = "load"
 	CallOperate  Call = "operate" // pause, resume and forget
 	CallSeclude  Call = "seclude"
-	CallCampaign Call = "campaign"
+	CallStand    Call = "stand"    // the entry into the election
+	CallLook     Call = "look"     // a candidate's look at the plane
+	CallRequeue  Call = "requeue"  // a candidate's move to the end of the queue
 	CallClaim    Call = "claim"    // the transaction that begins a term
 	CallWithdraw Call = "withdraw" // the deletion of the own candidacy
 	CallPublish  Call = "publish"
@@ -51,7 +53,7 @@ const (
 // writes reports whether a call changes the store.
 func (c Call) writes() bool {
 	switch c {
-	case CallPlane, CallSize, CallHistory, CallHead, CallLoad, CallCampaign: // a candidate waits
+	case CallPlane, CallSize, CallHistory, CallHead, CallLoad, CallStand, CallLook: // a candidate waits
 		return false
 	default:
 		return true
@@ -66,8 +68,8 @@ func (s *Server) Before(f func(node string, call Call) error) {
 	s.before = f
 }
 
-// LoseAnswer has the node's next commit applied and its answer lost. What happens
-// in between, meanwhile does.
+// LoseAnswer has the node's next commit, or the next term that it begins, take effect and
+// its answer lost. Meanwhile runs in between.
 func (s *Server) LoseAnswer(node string, meanwhile func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -50,7 +50,7 @@ func commitAtomic(t *testing.T, lab Lab) {
 func commitFenced(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
 	at := commit(t, old, "op1", []rebind.Revision{0}, put("entity/x", "old"))
-	waiting := start(t, join(t, lab, "b"), always())
+	waiting := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	lab.Revoke("a")
 	if _, err := waiting.wait(t); err != nil {

@@ -22,7 +22,7 @@ func oneWins(t *testing.T, lab Lab) {
 	if first.Revision() == 0 || first.Revision() > p.Revision {
 		t.Errorf("term record at revision %d of %d", first.Revision(), p.Revision)
 	}
-	waiting := start(t, join(t, lab, "b"), always())
+	waiting := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	select {
 	case <-waiting.done:
@@ -48,18 +48,18 @@ func oneWins(t *testing.T, lab Lab) {
 func makingWay(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
 	asked := 0
-	polite := start(t, join(t, lab, "b"), driver.Bid{Consider: func(p driver.Plane) error {
+	polite := start(t, join(t, lab, "b"), Candidate{Decide: func(p driver.Plane) Decision {
 		asked++
 		if p.Held {
 			t.Errorf("considered a plane that is not vacant: %+v", p)
 		}
 		if asked == 1 {
-			return driver.ErrYield
+			return MakeWay
 		}
-		return nil
+		return Take
 	}})
 	queued(t, lab, "b")
-	eager := start(t, join(t, lab, "c"), always())
+	eager := start(t, join(t, lab, "c"), Candidate{})
 	queued(t, lab, "c")
 	if err := master.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func makingWay(t *testing.T, lab Lab) {
 func cancelledCampaign(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
 	m := join(t, lab, "b")
-	waiting := start(t, m, always())
+	waiting := start(t, m, Candidate{})
 	queued(t, lab, "b")
 	waiting.cancel()
 	if _, err := waiting.wait(t); !errors.Is(err, context.Canceled) {
@@ -103,9 +103,9 @@ func cancelledCampaign(t *testing.T, lab Lab) {
 
 func noPhantomWin(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	phantom := start(t, join(t, lab, "b"), always())
+	phantom := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
-	rightful := start(t, join(t, lab, "c"), always())
+	rightful := start(t, join(t, lab, "c"), Candidate{})
 	queued(t, lab, "c")
 	lab.Revoke("b")
 	if err := master.Resign(limit(t), record("a")); err != nil {
@@ -124,7 +124,7 @@ func noPhantomWin(t *testing.T, lab Lab) {
 
 func deletedCandidacyHeals(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	waiting := start(t, join(t, lab, "b"), always())
+	waiting := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	lab.DeleteCandidate("b")
 	if err := master.Resign(limit(t), record("a")); err != nil {
@@ -229,11 +229,11 @@ func hasMaster(p *driver.Plane) bool {
 func passGives(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
 	// An older candidate than the target waits: the term passes it by.
-	bystander := start(t, join(t, lab, "c"), always())
+	bystander := start(t, join(t, lab, "c"), Candidate{})
 	queued(t, lab, "c")
-	target := start(t, join(t, lab, "b"), driver.Bid{Consider: func(driver.Plane) error {
+	target := start(t, join(t, lab, "b"), Candidate{Decide: func(driver.Plane) Decision {
 		t.Error("target was asked although the term was handed to it")
-		return nil
+		return Take
 	}})
 	queued(t, lab, "b")
 	offer := driver.Offer{ID: "h1", From: "a", To: "b", Until: record("a").Since}
@@ -278,7 +278,7 @@ func passGives(t *testing.T, lab Lab) {
 
 func passRefused(t *testing.T, lab Lab) {
 	old := elect(t, join(t, lab, "a"))
-	start(t, join(t, lab, "b"), always())
+	start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	if err := old.Offer(limit(t), &driver.Offer{ID: "h1", From: "a", To: "b"}); err != nil {
 		t.Fatal(err)

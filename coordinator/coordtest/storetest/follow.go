@@ -157,7 +157,7 @@ func followHolder(t *testing.T, lab Lab) {
 		t.Fatal(err)
 	}
 	s.await("a's announcement", func(p driver.Plane) bool { m, ok := p.Master(); return ok && m.ID == "a" })
-	heir := start(t, b, always())
+	heir := start(t, b, Candidate{})
 	queued(t, lab, "b")
 	p := plane(t, lab)
 	to, _ := p.Member("b")

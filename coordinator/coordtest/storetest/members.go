@@ -89,7 +89,7 @@ func revokedLeaseEndsMembership(t *testing.T, lab Lab) {
 	if err := m.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("publish = %v, want ErrLeaseLost", err)
 	}
-	if _, err := m.Campaign(limit(t), always()); !errors.Is(err, driver.ErrLeaseLost) {
+	if _, err := (Candidate{}).Lead(limit(t), m); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("campaign = %v, want ErrLeaseLost", err)
 	}
 	if p := plane(t, lab); len(p.Members) != 0 {

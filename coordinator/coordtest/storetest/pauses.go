@@ -23,16 +23,16 @@ func resume(t *testing.T, lab Lab) {
 	}
 }
 
-// counted has the bid count how often it was shown a plane.
-func counted(answer func(driver.Plane) error) (driver.Bid, *atomic.Int64) {
+// counted returns a candidate that counts how often it was shown a plane.
+func counted(answer func(driver.Plane) Decision) (Candidate, *atomic.Int64) {
 	n := new(atomic.Int64)
-	return driver.Bid{Consider: func(p driver.Plane) error {
+	return Candidate{Decide: func(p driver.Plane) Decision {
 		n.Add(1)
 		return answer(p)
 	}}, n
 }
 
-// asked waits until a bid was shown a plane so many times.
+// asked waits until a candidate was shown a plane so many times.
 func asked(t *testing.T, n *atomic.Int64, times int64) {
 	t.Helper()
 	eventually(t, func() error {
@@ -43,11 +43,11 @@ func asked(t *testing.T, n *atomic.Int64, times int64) {
 	})
 }
 
-func holdInPause(p driver.Plane) error {
+func holdInPause(p driver.Plane) Decision {
 	if p.Pause != nil {
-		return driver.ErrHold
+		return Hold
 	}
-	return nil
+	return Take
 }
 
 func pauseShows(t *testing.T, lab Lab) {
@@ -76,12 +76,11 @@ func pauseShows(t *testing.T, lab Lab) {
 // is not.
 func pauseForbidsTerms(t *testing.T, lab Lab) {
 	pause(t, lab, driver.Pause{By: "operator"})
-	willing, shown := counted(func(driver.Plane) error { return nil })
+	willing, shown := counted(func(driver.Plane) Decision { return Take })
 	b := start(t, join(t, lab, "b"), willing)
 	asked(t, shown, 1)
-	ordered := always()
-	ordered.Ordered = true
-	term, err := join(t, lab, "c").Campaign(limit(t), ordered)
+	ordered := Candidate{Jump: true, Conditions: with(driver.Conditions{InPause: true})}
+	term, err := ordered.Lead(limit(t), join(t, lab, "c"))
 	if err != nil {
 		t.Fatalf("ordered, in a pause and behind another: %v", err)
 	}
@@ -144,18 +143,17 @@ func pauseLapses(t *testing.T, lab Lab) {
 	}
 }
 
-// Somebody better stands first and does nothing: who made way for it does not wait
-// for ever.
+// Somebody better stands first and does nothing. A candidate that made way for it need not
+// wait for ever.
 func makingWayForTheDead(t *testing.T, lab Lab) {
-	var made time.Time
-	polite, shown := counted(func(driver.Plane) error {
-		if made.IsZero() {
-			made = time.Now()
-			return driver.ErrYield
+	var made atomic.Bool
+	polite, forward, shown := stepper(func(driver.Plane) Decision {
+		if made.CompareAndSwap(false, true) {
+			return MakeWay
 		}
-		return nil
+		return Take
 	})
-	dead, _ := counted(func(driver.Plane) error { return driver.ErrHold })
+	dead, asleep := counted(func(driver.Plane) Decision { return Hold })
 	master := elect(t, join(t, lab, "a"))
 	b := start(t, join(t, lab, "b"), polite)
 	queued(t, lab, "b")
@@ -164,11 +162,11 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 	if err := master.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
 	}
+	asked(t, asleep, 1)
+	queued(t, lab, "b")
+	forward <- struct{}{}
 	if _, err := b.wait(t); err != nil {
 		t.Fatal(err)
-	}
-	if waited := time.Since(made); waited < driver.YieldFor || waited > 2*driver.YieldFor {
-		t.Errorf("waited %s for the better one, want about %s", waited, driver.YieldFor)
 	}
 	if n := shown.Load(); n != 2 {
 		t.Errorf("asked %d times, want twice", n)
@@ -176,13 +174,13 @@ func makingWayForTheDead(t *testing.T, lab Lab) {
 }
 
 func deferring(t *testing.T, lab Lab) {
-	bid, shown := counted(func(driver.Plane) error { return nil })
+	polite, shown := counted(func(driver.Plane) Decision { return Take })
 	var once atomic.Bool
-	bid.Defer = func(int64) bool { return once.CompareAndSwap(false, true) }
+	polite.Defer = func(int64) bool { return once.CompareAndSwap(false, true) }
 	master := elect(t, join(t, lab, "a"))
-	b := start(t, join(t, lab, "b"), bid)
+	b := start(t, join(t, lab, "b"), polite)
 	queued(t, lab, "b")
-	c := start(t, join(t, lab, "c"), always())
+	c := start(t, join(t, lab, "c"), Candidate{})
 	queued(t, lab, "c")
 	if err := master.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
@@ -199,27 +197,27 @@ func deferring(t *testing.T, lab Lab) {
 	}
 }
 
-// stepper is a bid that can be had to step forward.
-func stepper(answer func(driver.Plane) error) (driver.Bid, chan struct{}, *atomic.Int64) {
-	bid, shown := counted(answer)
+// stepper returns a candidate that can be told to step forward.
+func stepper(answer func(driver.Plane) Decision) (Candidate, chan struct{}, *atomic.Int64) {
+	as, shown := counted(answer)
 	forward := make(chan struct{}, 1)
-	bid.Forward = forward
-	return bid, forward, shown
+	as.Forward = forward
+	return as, forward, shown
 }
 
 // Whoever is first in the queue does nothing here, and would be waited for.
 func steppingForward(t *testing.T, lab Lab) {
-	first, _ := counted(func(driver.Plane) error { return driver.ErrHold })
+	first, _ := counted(func(driver.Plane) Decision { return Hold })
 	master := elect(t, join(t, lab, "a"))
 	start(t, join(t, lab, "b"), first)
 	queued(t, lab, "b")
-	bid, forward, shown := stepper(func(p driver.Plane) error {
+	as, forward, shown := stepper(func(p driver.Plane) Decision {
 		if p.Held {
 			t.Errorf("considered a plane that is not vacant: %+v", p)
 		}
-		return nil
+		return Take
 	})
-	c := start(t, join(t, lab, "c"), bid)
+	c := start(t, join(t, lab, "c"), as)
 	queued(t, lab, "c")
 	forward <- struct{}{} // too early
 	eventually(t, func() error {
@@ -241,18 +239,18 @@ func steppingForward(t *testing.T, lab Lab) {
 }
 
 func steppingBack(t *testing.T, lab Lab) {
-	first, _ := counted(func(driver.Plane) error { return driver.ErrHold })
+	first, _ := counted(func(driver.Plane) Decision { return Hold })
 	master := elect(t, join(t, lab, "a"))
 	b := start(t, join(t, lab, "b"), first)
 	queued(t, lab, "b")
 	var once atomic.Bool
-	bid, forward, shown := stepper(func(driver.Plane) error {
+	as, forward, shown := stepper(func(driver.Plane) Decision {
 		if once.CompareAndSwap(false, true) {
-			return driver.ErrYield
+			return MakeWay
 		}
-		return nil
+		return Take
 	})
-	c := start(t, join(t, lab, "c"), bid)
+	c := start(t, join(t, lab, "c"), as)
 	queued(t, lab, "c")
 	p := plane(t, lab)
 	before, _ := p.Member("c")
@@ -271,12 +269,11 @@ func steppingBack(t *testing.T, lab Lab) {
 	}
 }
 
-func callingOff(t *testing.T, lab Lab) {
+func quitting(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
-	enough := errors.New("enough")
-	bid, shown := counted(func(driver.Plane) error { return enough })
-	if _, err := m.Campaign(limit(t), bid); !errors.Is(err, enough) || shown.Load() != 1 {
-		t.Fatalf("campaign = %v after %d questions, want what Consider said the first time", err, shown.Load())
+	as, shown := counted(func(driver.Plane) Decision { return Quit })
+	if _, err := as.Lead(limit(t), m); !errors.Is(err, ErrQuit) || shown.Load() != 1 {
+		t.Fatalf("candidate ends with %v after %d questions, want that it quits after one", err, shown.Load())
 	}
 	p := plane(t, lab)
 	if got, _ := p.Member("a"); p.Held || got.Candidacy != 0 || p.ID != "" {

@@ -41,8 +41,8 @@ type Lab interface {
 	Garble(name rebind.Name)
 	// Compact drops the history before the present revision.
 	Compact()
-	// LoseAnswer has the node's next commit applied and its answer lost; meanwhile
-	// runs in between.
+	// LoseAnswer has the node's next commit, or the next term that it begins, take
+	// effect and its answer lost; meanwhile runs in between.
 	LoseAnswer(node string, meanwhile func())
 	// Fill makes the store refuse what takes room, or take it again.
 	Fill(full bool)
@@ -91,11 +91,11 @@ func Cases() []Case {
 		{"A deleted election key ends the term", deletedKeyEndsTerm},
 		{"A deleted term record ends the term", deletedTermRecordEndsTerm},
 		{"A deleted election key of a waiting candidate reappears", deletedCandidacyReappears},
-		{"A term is higher than its bid asks for", numberAfter},
-		{"A bid founds the plane", bidFounds},
-		{"A bid for being alone waits until it is", aloneWaits},
-		{"A bid that is called off leaves the election", callingOff},
-		{"A candidate does not make way for the dead for ever", makingWayForTheDead},
+		{"A term is higher than its candidate asks for", numberAfter},
+		{"A candidate founds the plane", candidateFounds},
+		{"A term for one that is alone waits until it is", aloneWaits},
+		{"A candidate that quits leaves the election", quitting},
+		{"A candidate that made way can take the term out of its turn", makingWayForTheDead},
 		{"A candidate that defers goes to the end unseen", deferring},
 		{"A candidate that steps forward takes a vacant term out of its turn", steppingForward},
 		{"A candidate that steps forward and makes way keeps its place", steppingBack},
@@ -163,18 +163,9 @@ func join(t *testing.T, lab Lab, id string) driver.Presence {
 	return m
 }
 
-// always takes the term whenever it can.
-func always() driver.Bid {
-	return driver.Bid{Consider: func(driver.Plane) error { return nil }}
-}
-
 func elect(t *testing.T, m driver.Presence) driver.Term {
 	t.Helper()
-	term, err := m.Campaign(limit(t), always())
-	if err != nil {
-		t.Fatalf("campaign: %v", err)
-	}
-	return term
+	return win(t, m, Candidate{})
 }
 
 // campaign is a campaign under way.
@@ -185,13 +176,13 @@ type campaign struct {
 	err    error
 }
 
-func start(t *testing.T, m driver.Presence, bid driver.Bid) *campaign {
+func start(t *testing.T, m driver.Presence, as Candidate) *campaign {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &campaign{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		c.term, c.err = m.Campaign(ctx, bid)
+		c.term, c.err = as.Lead(ctx, m)
 	}()
 	t.Cleanup(func() { cancel(); <-c.done })
 	return c

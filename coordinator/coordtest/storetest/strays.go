@@ -22,8 +22,8 @@ func strays(t *testing.T, lab Lab, count int) {
 
 func strayIsPassedOver(t *testing.T, lab Lab) {
 	lab.Stray("nobody")
-	bid, forward, _ := stepper(func(driver.Plane) error { return nil })
-	b := start(t, join(t, lab, "b"), bid)
+	as, forward, _ := stepper(func(driver.Plane) Decision { return Take })
+	b := start(t, join(t, lab, "b"), as)
 	queued(t, lab, "b")
 	p := plane(t, lab)
 	if len(p.Strays) != 1 || p.Strays[0].Key == "" || p.Strays[0].Why == "" {
@@ -39,8 +39,8 @@ func strayIsPassedOver(t *testing.T, lab Lab) {
 	if err := term.Resign(limit(t), record("b")); err != nil {
 		t.Fatal(err)
 	}
-	alone, forward, _ := stepper(func(driver.Plane) error { return nil })
-	alone.Alone = true
+	alone, forward, _ := stepper(func(driver.Plane) Decision { return Take })
+	alone.Conditions = with(driver.Conditions{Alone: true})
 	again := start(t, join(t, lab, "a"), alone)
 	lab.Revoke("b")
 	queued(t, lab, "a")
@@ -52,7 +52,7 @@ func strayIsPassedOver(t *testing.T, lab Lab) {
 
 func strayCandidate(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	b := start(t, join(t, lab, "b"), always())
+	b := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	lab.Stray("b")
 	if err := master.Resign(limit(t), record("a")); err != nil {
@@ -68,8 +68,8 @@ func strayCandidate(t *testing.T, lab Lab) {
 
 func strayHolder(t *testing.T, lab Lab) {
 	master := elect(t, join(t, lab, "a"))
-	bid, forward, _ := stepper(func(driver.Plane) error { return nil })
-	b := start(t, join(t, lab, "b"), bid)
+	as, forward, _ := stepper(func(driver.Plane) Decision { return Take })
+	b := start(t, join(t, lab, "b"), as)
 	queued(t, lab, "b")
 	lab.Stray("a")
 	if err := master.Announce(limit(t), record("a"), driver.HistoryEntry{Term: master.Number()}); err == nil {
@@ -113,7 +113,7 @@ func garbledTerm(t *testing.T, lab Lab) {
 func pauseIsOver(t *testing.T, lab Lab) {
 	until := time.Now().Add(300 * time.Millisecond)
 	pause(t, lab, driver.Pause{Until: &until, By: "operator"})
-	b := start(t, join(t, lab, "b"), always())
+	b := start(t, join(t, lab, "b"), Candidate{})
 	if _, err := b.wait(t); err != nil {
 		t.Fatal(err)
 	}

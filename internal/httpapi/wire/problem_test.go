@@ -76,8 +76,7 @@ var sentinels = map[string]sentinel{
 	"driver.ErrClosed":       internal(driver.ErrClosed),       // Node.Commit returns ErrNotMaster
 	"driver.ErrExclusive":    internal(driver.ErrExclusive),    // Node.Run returns it
 	"driver.ErrNoState":      internal(driver.ErrNoState),      // Node.Run returns it
-	"driver.ErrYield":        internal(driver.ErrYield),        // between node and store
-	"driver.ErrHold":         internal(driver.ErrHold),         // between node and store
+	"driver.ErrChanged":      internal(driver.ErrChanged),      // between node and store
 	"driver.ErrStuck":        internal(driver.ErrStuck),        // in the node's last_error
 	"driver.ErrNodeTaken":    internal(driver.ErrNodeTaken),    // Node.Run returns it
 	"driver.ErrWrongServer":  internal(driver.ErrWrongServer),  // Open returns it

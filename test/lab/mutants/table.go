@@ -33,9 +33,9 @@ func writers() []Mutant {
 		{
 			Name: "trustcampaign", Invariant: "I-2", Lab: "I-2", Rule: "the return of etcd's Campaign is a hint",
 			Edits: []Edit{
-				{"etcdstore/vacancy.go", "\treturn created != 0 && !p.held() && !hasLed && !p.outlived(created)\n", "\t_ = hasLed\n\treturn true\n"},
-				{"etcdstore/vacancy.go", "return created == 0 && q.seen }", "return false }"},
-				{"etcdstore/vacancy.go", "\treturn compares\n", "\treturn nil\n"},
+				{"etcdstore/candidacy.go", "\treturn created != 0 && !p.held() && !hasLed && !p.outlived(created)\n", "\t_ = hasLed\n\treturn true\n"},
+				{"etcdstore/candidacy.go", "known && !now.present,", "false,"},
+				{"etcdstore/candidacy.go", "\treturn compares\n", "\treturn nil\n"},
 			},
 			Catchers: []Catcher{{Package: store, Test: "TestCampaign_DeadCandidateNeverHoldsATerm"}},
 		},

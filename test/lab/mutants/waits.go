@@ -6,7 +6,7 @@ func waits() []Mutant {
 		{
 			Name: "stuck-candidate-stays", Invariant: "I-28", Rule: "a candidate whose attempts fail makes room for others",
 			Edits: []Edit{
-				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
+				{"internal/policy/candidate.go", "case failing >= limit:", "case failing < 0:"},
 			},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStuck_TheOnlyCandidateGoesOnTrying/claim"}},
 		},
@@ -29,7 +29,7 @@ func waits() []Mutant {
 		{
 			Name: "queue-is-law", Invariant: "I-28", Rule: "a vacancy that lasts is filled out of turn",
 			Edits: []Edit{{
-				"coordinator/campaign.go",
+				"coordinator/standby.go",
 				"if !named && !late {", "if !named {",
 			}},
 			Catchers: []Catcher{{Package: nodes, Test: "TestStray_KeepsNobodyFromLeading", Says: "a does not lead"}},
@@ -39,8 +39,8 @@ func waits() []Mutant {
 			// node is in the way.
 			Name: "stuck-candidate-is-waited-for", Invariant: "I-28", Rule: "one candidate that may not begin a term keeps nobody from leading",
 			Edits: []Edit{
-				{"coordinator/driver/attempts.go", "case failing >= StallLimit(ttl):", "case failing < 0:"},
-				{"coordinator/campaign.go", "if !named && !late {", "if !named {"},
+				{"internal/policy/candidate.go", "case failing >= limit:", "case failing < 0:"},
+				{"coordinator/standby.go", "if !named && !late {", "if !named {"},
 			},
 			Catchers: []Catcher{inFleet("stuck-candidate-is-waited-for", "TestFleet_CandidatesThatAreDenied", "I-28: ")},
 		},
@@ -55,7 +55,7 @@ func waits() []Mutant {
 		{
 			Name: "pause-outlives-its-end", Invariant: "I-28", Rule: "a pause is over at its end, whatever becomes of its key",
 			Edits: []Edit{{
-				"etcdstore/vacancy.go",
+				"etcdstore/candidacy.go",
 				"if p.pause.Over(time.Now()) {", "if p.pause == nil && time.Now().IsZero() {",
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestPause_IsOverThoughItsKeyStays"}},

@@ -14,42 +14,6 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/policy"
 )
 
-const (
-	// maxYields and YieldFor bound how often and how long a node that could lead
-	// makes way for a better candidate in one vacancy: a candidate that is
-	// better and dead must not keep the plane without a master.
-	maxYields = 3
-)
-
-// candidacy is a campaign at work.
-type candidacy struct {
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the campaign has ended, with one of:
-	term   driver.Term
-	err    error
-
-	// Of the loop.
-	forward chan struct{} // holds a token when the campaign is to step forward
-	given   clock.Moment  // when this node was seen to hold the term; zero if it does not
-	stepped int64         // the term for whose vacancy it last was to as the named next
-	overdue time.Time     // when a vacancy that is in sight has lasted too long; zero without one
-
-	// Of the campaign's own goroutine until done.
-	node      string
-	cache     *planeCache
-	log       *zap.Logger
-	ordered   bool // an operator wants this node to lead: yield to nobody
-	alone     bool // lead only while no other node is here, nor was since inspected
-	inspected int64
-	vacancy   int64
-	since     time.Time
-	yields    int
-	chosen    bool         // consider said yes: the term is won, not handed over
-	seen      driver.Plane // what it saw when it did
-	here      bool         // this node was here when the term before ended
-	prevEnded time.Time    // when it saw that; zero if it did not
-}
-
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
 func (l *loop) campaign() {
@@ -58,21 +22,17 @@ func (l *loop) campaign() {
 		return
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
-	c := &candidacy{
-		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
-		node: l.cfg.ID, cache: l.cache, log: l.log,
+	c := &candidate{
+		node: l.cfg.ID, cache: l.cache, log: l.log, limit: driver.StallLimit(l.store.TTL()),
 		ordered: l.orders.pending != nil && l.orders.pending.order,
 		alone:   l.clean, inspected: l.inspected,
+		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
 	}
-	membership := l.presence.lease
-	bid := driver.Bid{
-		Memory: l.cache.memory, Ordered: c.ordered, Alone: c.alone, Forward: c.forward,
-		Defer: c.defers, Consider: c.consider,
-	}
+	presence := l.presence.lease
 	l.group.Go(func() {
 		defer close(c.done)
 		defer cancel()
-		c.term, c.err = membership.Campaign(ctx, bid)
+		c.err = c.run(ctx, presence)
 	})
 	l.candidacy = c
 }
@@ -101,60 +61,6 @@ func (l *loop) standsAside() bool {
 		return false
 	}
 	return slices.ContainsFunc(policy.Candidates(l.cache.estimate()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
-}
-
-// see begins to count for a vacancy that is new: the one that the given term left.
-func (c *candidacy) see(term int64) {
-	if c.vacancy != term || c.since.IsZero() {
-		c.vacancy, c.since, c.yields = term, time.Now(), 0
-	}
-}
-
-// defers makes way unseen, once in the vacancy that a term has left, for the one that
-// its master named: it is stepping forward.
-func (c *candidacy) defers(term int64) bool {
-	successor := c.cache.successorOf(term)
-	if c.ordered || c.alone || successor == "" || successor == c.node {
-		return false
-	}
-	c.see(term)
-	if c.yields > 0 {
-		return false
-	}
-	c.yields++
-	return true
-}
-
-// consider tells whether to take the vacant term, to make way, or to hold.
-func (c *candidacy) consider(p driver.Plane) error {
-	c.cache.note(&p)
-	planeID, _ := c.cache.memory()
-	c.see(p.Holder.Term)
-	if foreign(planeID, &p.PlaneCore) != nil {
-		return driver.ErrHold // the loop is about to say so
-	}
-	if c.alone {
-		if why := company(c.node, c.inspected, &p); why != nil {
-			return why
-		}
-	}
-	best := policy.Candidates(p)
-	switch {
-	case c.ordered:
-	case p.Pause != nil:
-		c.since = time.Time{} // making way is not tried before the pause is over
-		return driver.ErrHold
-	case len(best) == 0 || best[0].ID == c.node:
-	case c.yields == maxYields || time.Since(c.since) >= driver.YieldFor:
-		c.log.Warn("better candidate does not take the term, leading instead", zap.String("better", best[0].ID))
-	default:
-		c.yields++
-		c.log.Info("making way for a better candidate", zap.String("better", best[0].ID))
-		return driver.ErrYield
-	}
-	c.chosen, c.seen = true, p
-	c.prevEnded, c.here = c.cache.sawEnd(c.vacancy)
-	return nil
 }
 
 // vacantFor is how long a term is vacant at least before candidates take it out of their

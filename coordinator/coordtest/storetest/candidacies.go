@@ -8,9 +8,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func win(t *testing.T, m driver.Presence, bid driver.Bid) driver.Term {
+func win(t *testing.T, m driver.Presence, as Candidate) driver.Term {
 	t.Helper()
-	term, err := m.Campaign(limit(t), bid)
+	term, err := as.Lead(limit(t), m)
 	if err != nil {
 		t.Fatalf("campaign: %v", err)
 	}
@@ -21,13 +21,11 @@ func win(t *testing.T, m driver.Presence, bid driver.Bid) driver.Term {
 // whoever comes next has no trouble with it.
 func numberAfter(t *testing.T, lab Lab) {
 	const seen = 1_000_000_000
-	bid := always()
-	bid.Memory = remembering("", seen)
-	first := win(t, join(t, lab, "a"), bid)
+	first := win(t, join(t, lab, "a"), Candidate{Conditions: with(driver.Conditions{After: seen})})
 	if first.Number() != seen+1 {
 		t.Errorf("term %d, want the one after %d", first.Number(), int64(seen))
 	}
-	waiting := start(t, join(t, lab, "b"), always())
+	waiting := start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	before := plane(t, lab).Revision
 	if err := first.Resign(limit(t), record("a")); err != nil {
@@ -46,22 +44,20 @@ func numberAfter(t *testing.T, lab Lab) {
 	commit(t, second, "op", []rebind.Revision{0}, put("entity/x", "1"))
 }
 
-func bidFounds(t *testing.T, lab Lab) {
-	bid := always()
-	bid.Memory = remembering("mine", 0)
+func candidateFounds(t *testing.T, lab Lab) {
+	founder := Candidate{Conditions: with(driver.Conditions{PlaneID: "mine"})}
 	a := join(t, lab, "a")
 	if p := plane(t, lab); p.ID != "" || p.Format != 0 {
 		t.Fatalf("plane = %+v, want none before the first term", p)
 	}
-	term := win(t, a, bid)
+	term := win(t, a, founder)
 	if p := plane(t, lab); p.ID != "mine" || p.Format != driver.Format {
-		t.Fatalf("plane = %+v, want the id that was bid, in this format", p)
+		t.Fatalf("plane = %+v, want the id that was asked for, in this format", p)
 	}
 	if err := term.Resign(limit(t), record("a")); err != nil {
 		t.Fatal(err)
 	}
-	bid.Memory = remembering("other", 0)
-	term = win(t, a, bid)
+	term = win(t, a, Candidate{Conditions: with(driver.Conditions{PlaneID: "other"})})
 	if p := plane(t, lab); p.ID != "mine" {
 		t.Fatalf("id = %s, want the first for ever", p.ID)
 	}
@@ -70,11 +66,10 @@ func bidFounds(t *testing.T, lab Lab) {
 		t.Fatalf("plane = %+v, want no id and the term in force", p)
 	}
 	commit(t, term, "op", []rebind.Revision{0}, put("entity/x", "1"))
-	// The bid of a candidate that waits is older than what it has learned since.
+	// A candidate that waits may learn the id meanwhile.
 	var known atomic.Value
 	known.Store("too early")
-	late := always()
-	late.Memory = func() (string, int64) { return known.Load().(string), 0 }
+	late := Candidate{Conditions: func() driver.Conditions { return driver.Conditions{PlaneID: known.Load().(string)} }}
 	waiting := start(t, join(t, lab, "b"), late)
 	queued(t, lab, "b")
 	known.Store("mine")
@@ -89,16 +84,16 @@ func bidFounds(t *testing.T, lab Lab) {
 	}
 }
 
-func remembering(planeID string, after int64) func() (string, int64) {
-	return func() (string, int64) { return planeID, after }
+func with(c driver.Conditions) func() driver.Conditions {
+	return func() driver.Conditions { return c }
 }
 
 // The candidate here does not mind company. It is the term's transaction that does.
 func aloneWaits(t *testing.T, lab Lab) {
 	other := join(t, lab, "b")
-	bid, shown := counted(func(driver.Plane) error { return nil })
-	bid.Alone = true
-	a := start(t, join(t, lab, "a"), bid)
+	alone, shown := counted(func(driver.Plane) Decision { return Take })
+	alone.Conditions = with(driver.Conditions{Alone: true})
+	a := start(t, join(t, lab, "a"), alone)
 	asked(t, shown, 1)
 	if err := other.Publish(limit(t), record("b")); err != nil {
 		t.Fatal(err)
@@ -118,7 +113,7 @@ func aloneWaits(t *testing.T, lab Lab) {
 
 func deletedCandidacyReappears(t *testing.T, lab Lab) {
 	elect(t, join(t, lab, "a"))
-	start(t, join(t, lab, "b"), always())
+	start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	lab.DeleteCandidate("b")
 	queued(t, lab, "b")
@@ -126,7 +121,7 @@ func deletedCandidacyReappears(t *testing.T, lab Lab) {
 
 func rehearsalWritesNothing(t *testing.T, lab Lab) {
 	term := elect(t, join(t, lab, "a"))
-	start(t, join(t, lab, "b"), always())
+	start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")
 	before := plane(t, lab)
 	to, _ := before.Member("b")
