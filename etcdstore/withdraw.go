@@ -66,6 +66,9 @@ func (c *candidacy) Requeue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if ended, _ := m.queue.ended(); ended {
+		m.noteDoubt(m.queue)
+	}
 	m.leaveQueue()
 	m.enqueue(at, c.wake)
 	return nil
