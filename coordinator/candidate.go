@@ -101,7 +101,10 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 		lifts, patience, forward := c.lifts, c.patience, c.forward
 		if err != nil {
 			c.complain(err)
-			again, changed, lifts, patience, forward = time.After(pause.Next()), nil, nil, nil, nil
+			again, lifts, patience, forward = time.After(pause.Next()), nil, nil, nil
+			if !c.election.Position().Awarded { // as it is where only the answer was lost
+				changed = nil
+			}
 		}
 		select {
 		case <-changed:
