@@ -59,13 +59,13 @@ type candidate struct {
 	yields   int              // how often it has made way in it
 }
 
-// outcome is what a candidate comes to when it acts.
-type outcome int
+// move is what a candidate does next.
+type move int
 
 const (
-	waits outcome = iota // it can do nothing before something changes
-	wins                 // it has a term
-	quits                // it leaves the election
+	waits move = iota // it can do nothing before something changes
+	wins              // it has a term
+	quits             // it leaves the election
 )
 
 // run stands for election until the candidate has a term, has left, or has lost its
@@ -166,7 +166,7 @@ func (c *candidate) leave(ctx context.Context, why error) error {
 // act does what the candidate's position calls for. All candidates hear of the same changes,
 // and what each of them reads grows with their number: it looks at the plane only where
 // that could change something.
-func (c *candidate) act(ctx context.Context) (driver.Position, outcome, error) {
+func (c *candidate) act(ctx context.Context) (driver.Position, move, error) {
 	position := c.election.Position()
 	holding := c.holding
 	c.holding, c.lifts = false, nil
@@ -195,7 +195,7 @@ func (c *candidate) act(ctx context.Context) (driver.Position, outcome, error) {
 }
 
 // accept takes up the term that the candidate was given.
-func (c *candidate) accept() (outcome, error) {
+func (c *candidate) accept() (move, error) {
 	term, err := c.election.Accept()
 	if err != nil {
 		return waits, err
@@ -205,7 +205,7 @@ func (c *candidate) accept() (outcome, error) {
 }
 
 // look reads the plane and decides on it.
-func (c *candidate) look(ctx context.Context, turn bool) (outcome, error) {
+func (c *candidate) look(ctx context.Context, turn bool) (move, error) {
 	s, err := c.election.Look(ctx)
 	if err != nil {
 		return waits, err
@@ -227,7 +227,7 @@ func (c *candidate) look(ctx context.Context, turn bool) (outcome, error) {
 }
 
 // decide takes the vacant term that s shows, makes way, holds or quits.
-func (c *candidate) decide(ctx context.Context, s *driver.Situation, turn bool) (outcome, error) {
+func (c *candidate) decide(ctx context.Context, s *driver.Situation, turn bool) (move, error) {
 	p := &s.Plane
 	c.cache.note(p)
 	planeID, after := c.cache.memory()

@@ -11,6 +11,16 @@ import (
 
 // This file checks what the methods of a candidacy promise, one by one.
 
+// candidacyCases are the part of the contract that this file checks.
+func candidacyCases() []Case {
+	return []Case{
+		{"A term does not begin on an old situation", oldSituation},
+		{"A term whose answer is lost is awarded", lostTerm},
+		{"A candidate that goes to the end keeps a term that it was given", requeueKeepsAnAward},
+		{"A candidate is told that its key was deleted", deletedKeyIsTold},
+	}
+}
+
 func enter(t *testing.T, m driver.Presence) driver.Candidacy {
 	t.Helper()
 	c, err := m.Stand(limit(t))

@@ -68,7 +68,7 @@ func Test(t *testing.T, open func(t *testing.T) Lab) {
 
 // Cases returns the whole contract.
 func Cases() []Case {
-	return []Case{
+	return append(candidacyCases(), []Case{
 		{"Join publishes a record", joinPublishes},
 		{"Join refuses a taken node id", joinRefusesTaken},
 		{"Leave deletes record and candidacy", leaveDeletes},
@@ -95,10 +95,6 @@ func Cases() []Case {
 		{"A candidate founds the plane", candidateFounds},
 		{"A term for one that is alone waits until it is", aloneWaits},
 		{"A candidate that quits leaves the election", quitting},
-		{"A term does not begin on an old situation", oldSituation},
-		{"A term whose answer is lost is awarded", lostTerm},
-		{"A candidate that goes to the end keeps a term that it was given", requeueKeepsAnAward},
-		{"A candidate is told that its key was deleted", deletedKeyIsTold},
 		{"A candidate that made way can take the term out of its turn", makingWayForTheDead},
 		{"A candidate that defers goes to the end unseen", deferring},
 		{"A candidate that steps forward takes a vacant term out of its turn", steppingForward},
@@ -138,7 +134,7 @@ func Cases() []Case {
 		{"Watch from a compacted revision says so", watchCompacted},
 		{"Progress tells how far a watch has come", progressTells},
 		{"A value that cannot be read is a fault", garbageIsFault},
-	}
+	}...)
 }
 
 // patience bounds every wait; it is generous, since machines are slow.
