@@ -300,7 +300,7 @@ func (l *loop) giveUp(why error) step {
 	return l.leave
 }
 
-// leave is a clean stop: it gives up what the node holds, and leaves the plane. doc.go
+// leave is a clean stop: it gives up what the node holds, and leaves the plane. loop.go
 // tells how long it may take.
 func (l *loop) leave() step {
 	l.stop = nil

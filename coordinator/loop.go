@@ -20,6 +20,54 @@ import (
 // state and shows it. life.go holds the steps from joining to stopping, campaign.go the
 // election, promote.go and demote.go the beginning and the end of a term, handover.go
 // giving it to another node, and orders.go what operators ask.
+//
+// # The loop
+//
+// A node is one loop, the goroutine in [Node.Run], which goes from step to step: it
+// joins, settles in the resting state of its mode, stands by, is promoted, leads,
+// resigns, leaves. It alone changes the node's state. What only the loop may touch has
+// the loop as its receiver, or is held by a field of it; what anybody may call is a
+// method of [Node]. Others see the node by an immutable picture that the loop shows,
+// and reach the loop by requests.
+//
+// In every step the loop waits in await, where it takes up requests, and notices
+// pictures of the plane, the end of its lease or term, and the stop. Besides, steps
+// make calls that have a bound of their own:
+//
+//	step                what it waits for                            at most
+//	any, in await       publish the node's record                    2 s
+//	inspect             see the plane, ask what the store permits     2 s for each call
+//	enter               join, for each attempt                       2 s
+//	                    Config.StillAlive, once                      as long as that takes
+//	joinExclusive       take the plane, for each attempt             2 s
+//	rejoin              revoke the old lease, for each attempt       2 s
+//	leavePlane          revoke the lease                             2 s
+//	order               read the plane; ask what the store permits   2 s for each call
+//	promote             clear and announce, for each attempt         2 s
+//	lead                record a departure, for each vanished node   2 s
+//	resign              end the program and settle writes            5 s
+//	                    the transaction that ends the term           2 s
+//	transfer            all of it                                    2 s
+//	                    withdraw the offer, if it failed             1 s
+//	leave               end or transfer the term                     4 s
+//	                    the transaction that ends the term           2 s
+//	                    revoke each of two leases                    2 s
+//
+// A call that is attempted again is so between two rounds of await. A loop that does not
+// come round for [driver.StallLimit] loses its lease, whatever holds it up.
+//
+// # Goroutines
+//
+//	goroutine                    begins                  ends, and who waits for it
+//	the loop                     Run                     Run returns
+//	follow, poll (scope.go)      Run                     with the loop; Run waits
+//	journal.tell (status.go)     Run                     with the loop; Run waits 2 s
+//	a campaign (campaign.go)     standBy                 withdraw or leave waits; so does Run
+//	a mirror, watchLoad          startReplica            dropReplica waits; so does Run
+//	a wait for a revision        awaitRevision, promote  with the mirror or the term; Run waits
+//	closing a persister          endLeadership           once writes are settled; Run waits
+//	the program (program.go)     promote                 its context ends; resign and transfer
+//	                                                     wait as long as the table says
 
 // loop is what only the loop of a node touches: the goroutine that is in [Node.Run].
 // Nobody else has a loop in hand. What others may know it puts into the node.
@@ -113,7 +161,7 @@ func (l *loop) live(ctx context.Context) error {
 // then blocks until done is closed (ready), or something happened after which the caller
 // looks again (neither), or something that takes the node elsewhere (next): a request, a
 // lost lease, the end of the term, or the stop. So a node heeds all of these in any step.
-// doc.go lists what else a step may wait for, and for how long.
+// The top of this file lists what else a step may wait for, and for how long.
 func (l *loop) await(done <-chan struct{}) (ready bool, next step) {
 	l.refresh()
 	return l.wait(done)

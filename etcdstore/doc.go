@@ -1,5 +1,27 @@
-// Package etcdstore keeps a plane in etcd. [Open] returns a store for a node of package
-// coordinator; it implements the interfaces of package driver.
+// Package etcdstore keeps a plane in etcd. [Open] returns the store that a node of package
+// coordinator needs:
+//
+//	store, err := etcdstore.Open(ctx, etcdstore.Config{
+//		Endpoints: []string{"https://etcd-1:2379", "https://etcd-2:2379", "https://etcd-3:2379"},
+//		Prefix:    "/coordinator", Plane: "jobs", TTL: 6 * time.Second,
+//		TLS:       etcdstore.TLSFiles("ca.crt", "node.crt", "node.key"), // read again when they change
+//	})
+//	…
+//	defer store.Close() // after the node's Run has returned
+//
+// What it promises:
+//
+//   - etcd itself refuses the writes of a former master: each carries a fence.
+//   - A write whose answer was lost is settled by reading, and never made twice.
+//   - A restore of etcd from a backup is noticed, even if later writes have overtaken it.
+//   - One etcd member that hangs or is cut off is left out, as long as others answer.
+//   - An idle plane writes nothing.
+//
+// It needs etcd 3.4.25, 3.5.8, 3.6 or newer. A [Store] belongs to one node; its methods, which package driver
+// explains, may be called from any goroutine. Package embedded, below this one, runs an etcd
+// in the process, and etcdauth makes etcd enforce which keys a node writes in its mode.
+//
+// # Keys
 //
 // The keys of a plane, all under {prefix}/{plane}/ (file keys.go):
 //
@@ -13,6 +35,8 @@
 //	pause            no automatic promotion; on a lease if the pause has an end
 //	left/{node}      the last record of a node that departed, on a lease of an hour
 //	guard            a disabled node has the plane to itself, on its lease
+//
+// # Transactions
 //
 // The comparisons of etcd transactions decide who writes what; an earlier read
 // alone never does:
@@ -64,6 +88,4 @@
 //	seclusion                                a disabled node
 //	term, fence, fencedtxn, commit           what a term writes
 //	operate, writes                          what operators change; what a mode may write
-//
-// Package etcdauth makes etcd enforce which keys a node writes in its mode.
 package etcdstore

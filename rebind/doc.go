@@ -1,23 +1,37 @@
-// Package rebind holds the state that the nodes of a plane share, and how it
-// travels between the store and memory.
+// Package rebind is the state of a plane as programs read and write it.
 //
-// State is made of mementos. A [Memento] is one persisted document under a
-// [Name]; a [Delta] puts and deletes mementos together, all or nothing. What a
-// reader holds is a [View]: all mementos at one revision of the store,
-// immutable, read without a lock. A [replica.Mirror] keeps the newest View: it loads
-// everything at one revision, then follows the store's changes from the next.
-// The master reads from a Mirror too, so a promotion throws nothing away and a
-// demotion keeps what it has.
+//	type Job struct{ Owner string }
 //
-// Writing goes the other way. A [replica.Persister] takes deltas from callers, keeps
-// those that touch the same memento apart, hands them to a [driver.Writer] (a term of
-// mastership, which fences them) and acknowledges one when the store has it and
-// the mirror shows it.
+//	var jobs = rebind.JSON[Job]("job")
 //
-// A stored value that cannot be read never stops the others: it is quarantined,
-// listed, answered with an error of its own, and left untouched in the store
-// until somebody puts or deletes that memento.
+//	nightly, err := jobs.Get(node.View(), "nightly")               // from memory, on any hot node
+//	_, err = jobs.Put(ctx, leader, "nightly", Job{"ann"})          // durable when it returns
+//	_, err = jobs.Update(ctx, leader, "nightly", func(j Job) (Job, error) { … })
+//	byOwner := jobs.Index(func(id string, j Job) []string { return []string{j.Owner} })
 //
-// What is ordered: revisions, and the writes to one memento. What is not: two
-// deltas of concurrent callers that touch different mementos.
+// State is made of mementos. A [Memento] is one stored document under a [Name], type/id. A
+// [Kind] reads and writes those of one type as Go values, in JSON or in a format of your own,
+// and reads old versions of them through upgrades. A [Delta] puts and deletes several
+// mementos together, all or nothing.
+//
+// What a reader holds is a [View]: all mementos at one revision of the store. It never
+// changes, is read without a lock, and costs nothing to keep for a while. A node publishes a
+// new one for each change of the store. What a program writes to is [Shared]: a Leader or a
+// Node of package coordinator.
+//
+// # What a program can rely on
+//
+//   - A view holds whole deltas: no view shows half of one.
+//   - When a commit returns without an error, the delta is durable, and the master's view has
+//     it. After an error nothing was written, except after [ErrUnknown].
+//   - Revisions only rise. Two writes to one memento have an order. Two deltas of concurrent
+//     callers that touch different mementos may be stored in either.
+//   - A stored value that cannot be read never stops the others: it is quarantined, listed,
+//     answered with [ErrQuarantined], and left in the store until it is put or deleted.
+//
+// What a standby or backup reads is a state that was: coordinator.Node.Read tells how old it
+// can be, and coordinator.Node.Confirm waits for the present one.
+//
+// How state travels between the store and memory is in package internal/replica. Package
+// coalesce, below this one, is for mementos that change often.
 package rebind

@@ -1,6 +1,28 @@
-// Package driver is what a store of planes implements, and what it and a node tell each
-// other: [Store], [Presence], [Term], [Source], and the picture of a [Plane]. Authors
-// of programs need it for what they read of a plane, such as [Member] and
-// [HistoryEntry]; package etcdstore implements it, and so does the plane in memory that
-// tests use. The contract that every store keeps is a test suite.
+// Package driver is for authors of stores: it declares what a store of planes implements,
+// and what it and a node tell each other. Package etcdstore implements it for etcd, and
+// package memstore, below coordtest, in memory. Programs that embed a node need it only for
+// what a node tells them, such as a [Member] or a [HistoryEntry].
+//
+// The handles nest, so that a wrong order does not compile:
+//
+//	presence, err := store.Join(ctx, record)   // a lease with the node's record on it
+//	…                                          // the presence takes part in the election, which gives
+//	receipt, err := term.Commit(ctx, d, base)  // a term: only that can write
+//
+// A [Store] is also the [Source] from which mementos are loaded and watched. A [Plane] is
+// the picture of all nodes, a [NearPlane] that of one node and the holder of the term.
+//
+// # What a store promises
+//
+//   - A term begins in one transaction, while no other one lasts, and its number rises.
+//   - Every write of a term carries a condition that fails once the term is over: the store
+//     enforces it, whatever the caller believes.
+//   - A delta is stored whole or not at all, at a revision of its own.
+//   - An outcome that is not known is told as [rebind.ErrUnknown], never as success or as
+//     refusal.
+//   - A presence relies on its lease by its own clock, and ends before the store can give the
+//     lease up.
+//
+// Package storetest, below coordtest, is this contract as tests, to run on your store. The
+// comments of the interfaces here say for each method what blocks, and which errors it returns.
 package driver
