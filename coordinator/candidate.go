@@ -2,7 +2,7 @@ package coordinator
 
 // This file is a node's part in one election: everything that a candidate decides. The
 // store keeps the queue and the term transaction, see [driver.Candidacy]; package policy
-// ranks the candidates. The role loop starts a candidate, may tell it to step forward, and
+// ranks the candidates. The loop starts a candidate, may tell it to step forward, and
 // takes up what it ends with; the rest belongs to the candidate's own goroutine.
 
 import (
@@ -40,7 +40,7 @@ type candidate struct {
 	here      bool          // this node was here when the term before ended
 	prevEnded time.Time     // when it saw that; zero if it did not
 
-	// Of the role loop.
+	// Of the loop.
 	given   clock.Moment // when this node was seen to hold the term; zero if it does not
 	stepped int64        // the term after which it last stepped forward as the one who was named
 	overdue time.Time    // when a vacancy that is in sight has lasted too long; zero without one
@@ -233,7 +233,7 @@ func (c *candidate) decide(ctx context.Context, s *driver.Situation, turn bool) 
 	planeID, after := c.cache.memory()
 	c.see(p.Holder.Term)
 	if foreign(planeID, &p.PlaneCore) != nil {
-		c.hold(nil) // the role loop is about to say so
+		c.hold(nil) // the loop is about to say so
 		return waits, nil
 	}
 	if c.alone {

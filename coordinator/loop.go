@@ -17,9 +17,9 @@ import (
 )
 
 // This file holds the loop of a node: its fields, the wait, and what changes the node's
-// state and shows it. life.go holds the steps from joining to stopping, campaign.go the
-// election, promote.go and demote.go the beginning and the end of a term, handover.go
-// giving it to another node, and orders.go what operators ask.
+// state and shows it. life.go holds the steps from joining to stopping, standby.go and
+// candidate.go the election, promote.go and demote.go the beginning and the end of a term,
+// handover.go giving it to another node, and orders.go what operators ask.
 //
 // # The loop
 //
@@ -62,7 +62,7 @@ import (
 //	the loop                     Run                     Run returns
 //	follow, poll (scope.go)      Run                     with the loop; Run waits
 //	journal.tell (status.go)     Run                     with the loop; Run waits 2 s
-//	a campaign (campaign.go)     standBy                 withdraw or leave waits; so does Run
+//	a candidate (candidate.go)   campaign, in standBy    withdraw or leave waits; so does Run
 //	a mirror, watchLoad          startReplica            dropReplica waits; so does Run
 //	a wait for a revision        awaitRevision, promote  with the mirror or the term; Run waits
 //	closing a persister          endLeadership           once writes are settled; Run waits

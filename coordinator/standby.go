@@ -14,6 +14,10 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/policy"
 )
 
+// This file holds the loop's part in the election: when the node stands for election and when it
+// withdraws, and the step in which it waits. What a candidate decides is in candidate.go. All
+// of it belongs to the loop.
+
 // campaign stands for election if the mode allows it, the store knows the node
 // as it is, and no program of an earlier term is still running.
 func (l *loop) campaign() {

@@ -66,10 +66,11 @@
 //
 //	lease.keep, watchDeadline, watchSilence  one each per lease, until it ends
 //	memberProber.probe, inspect              for each member of etcd, until Close
-//	etcd's wait in the election              per candidacy, until the lease ends
-//	the watch of a candidacy                 per campaign
-//	the watch of a term, and one that ends   per term
-//	it with its presence
+//	the wait in etcd's queue                 per election key, until the lease ends
+//	the watch of a candidacy                 until that is over
+//	the watch of a term, and what ends       until that is over
+//	the term with its presence
+//	revocation of a lease                    after a join or an exclusive start that failed
 //
 // A follower, a load and a stream of mementos start goroutines that end before the
 // call that started them returns.
@@ -84,7 +85,7 @@
 //	plane, follow                            reading and following the plane
 //	load, watch, meter                       reading and following mementos
 //	lease, membership                        a node's presence
-//	election, claim, vacancy, withdraw       standing for election
+//	candidacy, queue, withdraw               a candidate in the election
 //	seclusion                                a disabled node
 //	term, fence, fencedtxn, commit           what a term writes
 //	operate, writes                          what operators change; what a mode may write

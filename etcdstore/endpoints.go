@@ -8,6 +8,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/hostport"
 )
 
+// This file checks the configured endpoints before anything is sent to them.
+
 // checkEndpoints returns what is wrong with the configured endpoints. etcd's client takes what
 // it cannot parse for a host name, and finds no server there.
 func checkEndpoints(endpoints []string) error {

@@ -5,6 +5,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
+// This file is the fence: what every write of a term compares. No write of a term is sent
+// without it, and no other file builds it.
+
 // fence returns what every write of a term compares in its own transaction: the term record is
 // still the one that began this term, and the election key that won it is still there. The key
 // alone is not enough, because waiting candidates have keys too; the record alone outlives its

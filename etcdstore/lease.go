@@ -16,10 +16,10 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file keeps leases alive and decides how long they can be relied on.
+
 // errDeadline is the cause of a lease's end by the local clock.
 var errDeadline = fmt.Errorf("%w: not renewed in time", driver.ErrLeaseLost)
-
-// This file keeps leases alive and decides how long they can be relied on.
 
 // lease is one lease. etcd's own keep-alive counts the TTL from when an answer arrived, and
 // checks once a second; this one counts from before the request was sent, and checks at every

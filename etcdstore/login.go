@@ -20,6 +20,8 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/pemfile"
 )
 
+// This file logs in to etcd with user and password.
+
 // PasswordFile is a [Config.Password] from a file or a pipe, without the end of its line.
 // It is read for each login, so that a file can be replaced while the store is open. A
 // file that has no end, or a pipe that delivers nothing, is an error after two seconds.
@@ -36,8 +38,6 @@ func PasswordFile(path string) func() (string, error) {
 		return password, nil
 	}
 }
-
-// This file logs in to etcd with user and password.
 
 // login is a user's session with etcd: the token that is sent with each request. etcd's client
 // would log in again for every stream; each renewal of a lease is a stream, and for each login

@@ -15,6 +15,9 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
+// This file holds the presence of a node: how it joins, what it publishes, and how it leaves. Its
+// lease is in lease.go, its candidacy in candidacy.go.
+
 // membership is one lease with what hangs on it: the node's record and, while it
 // stands for election, its election key.
 type membership struct {

@@ -7,6 +7,8 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
+// This file waits in etcd's own queue of candidates.
+
 // The election is etcd's own, entered under the lease of the presence, and its result is a
 // hint. concurrency.Election waits for the keys before its own to vanish and does not look
 // whether its own still exists, so it also "elects" a candidate whose lease has died. A

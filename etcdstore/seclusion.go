@@ -10,6 +10,8 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
+// This file is how a disabled node takes a plane exclusively, and the term that it then has.
+
 // A disabled node has the plane to itself. Its guard and the records of others
 // exclude each other: the guard is created by a transaction that finds no key
 // under nodes/ and election/, and records by transactions that find no guard.

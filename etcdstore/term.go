@@ -15,6 +15,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file is a term from its beginning to its end, and what it writes besides deltas
+// (commit.go). Any goroutine of its node may use it; each write is fenced (fence.go).
+
 // term is one mastership.
 type term struct {
 	m         *membership

@@ -5,6 +5,8 @@ import (
 	"strings"
 )
 
+// This file holds what an operator asks of a node.
+
 // Mode is what an operator asks a node to be. The text forms are part of the
 // contract with operators and are stored in etcd: add values, never rename or
 // reuse them. The zero Mode is not valid.

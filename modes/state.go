@@ -2,6 +2,8 @@ package modes
 
 import "fmt"
 
+// This file holds what a node is.
+
 // State is what a node is, as opposed to [Mode], what it was asked to be. A node
 // has exactly one State and publishes it; there is no second, "internal" one.
 // The text forms are stored in etcd: add values, never rename or reuse them. The

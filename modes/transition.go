@@ -2,6 +2,8 @@ package modes
 
 import "slices"
 
+// This file holds which state may follow which.
+
 // The states that may follow each state. What is not listed is forbidden.
 var followers = map[State][]State{
 	StateInitializing: {

@@ -1,5 +1,7 @@
 package rebind
 
+// This file holds what happened to mementos: one change, and all changes of one revision.
+
 // Change is one memento put or deleted.
 type Change struct {
 	Name Name

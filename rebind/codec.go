@@ -2,6 +2,8 @@ package rebind
 
 import "encoding/json"
 
+// This file holds how values of a kind become payloads and payloads values.
+
 // Codec turns values into payloads and back. Its methods may be called from any
 // goroutine, several at a time.
 type Codec[T any] interface {

@@ -2,6 +2,8 @@ package rebind
 
 import "fmt"
 
+// This file holds what programs write: operations, the deltas that they make up, and receipts.
+
 // What [Op.Expect] can say besides a revision.
 const (
 	// Absent expects that there is no such memento.

@@ -2,6 +2,8 @@ package rebind
 
 import "errors"
 
+// This file declares the errors that a program meets when it reads or writes mementos.
+
 // Errors of reading and writing mementos. All but [ErrUnknown] mean that nothing
 // was changed.
 var (

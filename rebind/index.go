@@ -2,6 +2,9 @@ package rebind
 
 import "hash/maphash"
 
+// This file holds the index of a view by name. It belongs to the draft that changes it; the
+// views that share it only read.
+
 // index finds mementos by their names. The tree keeps them in order, but a search in
 // it meets twenty names that are nowhere near each other in memory. The index is a
 // trie over the bits of a hash: of a million mementos, one is five small branches away.

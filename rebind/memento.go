@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 )
 
+// This file holds mementos: their names, their content, and the rules for both.
+
 // Revision is a position in the store's history. Each committed change of the
 // store moves it up by one; 0 means none.
 type Revision int64

@@ -2,6 +2,8 @@ package driver
 
 import "context"
 
+// This file declares what a candidate asks of a store.
+
 // Candidacy is a node's part in one election, on the lease of its [Presence]. The store
 // keeps the candidates in a queue and says what it knows. The node decides: when to look,
 // whether to begin a term, to go to the end of the queue, or to leave.

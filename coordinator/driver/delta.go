@@ -7,6 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file holds the limits of a delta, which all stores share.
+
 // MaxOps is the most operations one delta may hold: etcd's default of 128 in a
 // transaction, less the fence and room to grow.
 const MaxOps = 120

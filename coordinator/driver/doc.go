@@ -5,9 +5,11 @@
 //
 // The handles nest, so that a wrong order does not compile:
 //
-//	presence, err := store.Join(ctx, record)   // a lease with the node's record on it
-//	…                                          // the presence takes part in the election, which gives
-//	receipt, err := term.Commit(ctx, d, base)  // a term: only that can write
+//	presence, err := store.Join(ctx, record)             // a lease with the node's record on it
+//	candidacy, err := presence.Stand(ctx)                // a place in the election, on that lease
+//	situation, err := candidacy.Look(ctx)                // what the node decides on
+//	term, err := candidacy.Begin(ctx, situation, …)      // one transaction: a term, or not
+//	receipt, err := term.Commit(ctx, delta, base)        // only a term can write
 //
 // A [Store] is also the [Source] from which mementos are loaded and watched. A [Plane] is
 // the picture of all nodes, a [NearPlane] that of one node and the holder of the term.

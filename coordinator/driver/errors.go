@@ -6,6 +6,8 @@ import (
 	"time"
 )
 
+// This file declares the errors of joining a plane, of the election and of a term.
+
 // Errors that a [Store] returns. The reasons for a refusal are wrapped around them.
 var (
 	// ErrNodeTaken is returned when another live process has this node id.

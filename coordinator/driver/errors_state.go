@@ -7,6 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares the errors of reading and writing state, beside those of package rebind.
+
 // Errors of a store beside those of package rebind.
 var (
 	// ErrDenied is returned when the store answers and denies this node access: its

@@ -5,6 +5,8 @@ import (
 	"regexp"
 )
 
+// This file holds the rules for the names of planes and nodes.
+
 var (
 	planePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 	nodePattern  = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)

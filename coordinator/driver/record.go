@@ -7,6 +7,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares what is stored of a plane besides mementos, and the pictures of it. The
+// JSON forms are stored in etcd: add fields, never rename or reuse them.
+
 // Record is what a node publishes about itself, under its lease. The text forms
 // are stored in etcd.
 type Record struct {

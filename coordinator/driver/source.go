@@ -6,6 +6,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares how mementos are read: loaded at one revision, and watched from the next.
+
 // Source is where mementos are read from.
 type Source interface {
 	// Load reads all mementos at one revision that is not older than the call,

@@ -2,6 +2,8 @@ package driver
 
 import "time"
 
+// This file says how long a node may be in the way of others.
+
 // stallOverTTL covers what a store takes to end a lapsed lease, and one slow call.
 const stallOverTTL = 3 * time.Second
 

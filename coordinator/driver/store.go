@@ -7,6 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares what a store implements: the store itself, a node's presence, and a term.
+
 // Store is where a plane lives. Its methods return the errors above and those of
 // package rebind; a call whose context has no deadline is bounded by the store.
 type Store interface {

@@ -7,6 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares how deltas are written.
+
 // Writer commits deltas to the store, one transaction each. It is what a term of
 // mastership offers.
 type Writer interface {

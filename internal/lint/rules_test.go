@@ -234,7 +234,7 @@ func isSentinel(x ast.Expr) bool {
 // no entry.
 var mayStart = allow{
 	"coordinator/loop.go":                          "an observer that hangs is left behind after a time; Run waits until then",
-	"coordinator/program.go":                       "a program that does not heed its context is left behind; the role loop waits for returned",
+	"coordinator/program.go":                       "a program that does not heed its context is left behind; the loop waits for returned",
 	"cmd/coordinator/datadir.go":                   "a call that hangs in the kernel is left behind after a time",
 	"coordinator/failover_test.go":                 "a write outlives the term of its node; the test receives its outcome",
 	"coordinator/handover_fault_test.go":           "a write goes on beside a handover; the test receives its outcome",
@@ -288,7 +288,7 @@ func exits(files []*source) []string {
 
 // mayPanic lists the files that may panic, and why an error would not do.
 var mayPanic = allow{
-	"coordinator/loop.go":           "a step against the rule book is a defect of the role loop",
+	"coordinator/loop.go":           "a step against the rule book is a defect of the loop",
 	"coordinator/program_test.go":   "the program under test panics",
 	"coordinator/rules_test.go":     "the check under test panics",
 	"coordinator/node_test.go":      "the observer under test panics",

@@ -8,6 +8,8 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
+// This file says what a candidate does that sees a vacant term.
+
 // YieldFor is how long a candidate that makes way waits for a better one. After that it
 // may take a term that is still vacant out of its turn.
 const YieldFor = time.Second

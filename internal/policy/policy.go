@@ -11,6 +11,8 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
+// This file says who can be promoted, who is better than another, and who is next.
+
 // Promotable reports whether m could be promoted as it is, and if not why not.
 // Of the present master it reports whether it could be elected again.
 func Promotable(m driver.Member) (ok bool, why string) {

@@ -13,6 +13,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file is how a mirror knows that it is current: it asks the store for its revision, and
+// for progress where that is ahead.
+
 const (
 	// confirmEvery is how often a mirror asks the store whether it is current.
 	confirmEvery = time.Second

@@ -9,6 +9,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file holds the recent past of a mirror, which those who follow it read. The mirror's
+// goroutine writes it, under the mirror's lock; any goroutine reads.
+
 const (
 	// feedSteps and feedBytes bound what a mirror keeps of the past for those who
 	// follow it: a follower that falls further behind has to begin anew.

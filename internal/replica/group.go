@@ -10,6 +10,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file commits groups of deltas, and settles each delta of a group by itself.
+
 // A group is what a [Persister] commits in one transaction: deltas that touch
 // different mementos, each with a caller that waits for it. They share the
 // transaction and its revision, and nothing else: one whose expectations are not

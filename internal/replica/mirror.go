@@ -17,6 +17,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file is the mirror: it loads all mementos, follows the store, and publishes views.
+// confirm.go keeps it current, proof.go proves its past, feed.go and replay.go tell of it.
+
 // Mirror is a copy of all mementos that follows the store. It reads and never
 // writes. [Mirror.Run] keeps it current; the other methods may be called from
 // any goroutine, before, while and after it runs.

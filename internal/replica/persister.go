@@ -12,6 +12,9 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file is the persister: which deltas wait, which go together, and when they are sent.
+// group.go commits them. Any goroutine may commit; the loop of the node closes it.
+
 const (
 	// eagerGroups are the transactions that a persister has under way even if little
 	// waits, so that a lone delta is sent at once. Beyond that deltas wait and go

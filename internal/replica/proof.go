@@ -11,6 +11,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file is how a mirror finds out whether the store still has the past that it copied.
+
 // A store that was restored from an older copy of its data goes on from there, and may
 // soon be at the same revisions again with other content. So once a stream has broken,
 // or the store was not heard of for a while, a copy is in doubt until the store has

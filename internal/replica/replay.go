@@ -10,6 +10,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file tells of what is older than a mirror's feed, by short watches of the store.
+
 const (
 	// maxReplays bounds how many come from the past at a time; further ones wait.
 	maxReplays = 4

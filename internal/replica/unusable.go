@@ -7,6 +7,8 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
+// This file declares the error of a load that a program's rules refuse.
+
 // ErrUnusable is returned for a load that the [rebind.Rules] refuse.
 var ErrUnusable = errors.New("stored state cannot be used")
 
