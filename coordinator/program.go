@@ -22,9 +22,10 @@ type program struct {
 	stopped  bool          // the loop has ended its context
 }
 
-// startProgram calls the program for the term that the node now leads.
+// startProgram calls the program for the term that the node now leads, unless the term is
+// over by now: the loop may have hung, and is about to find out.
 func (l *loop) startProgram() {
-	if l.cfg.Lead == nil {
+	if l.cfg.Lead == nil || l.leadership.Context().Err() != nil || l.presence.lease.Remaining() <= 0 {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(l.leadership.Context())

@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
 	"github.com/coordinator-ha/coordinator/coordinator"
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/modes"
@@ -225,5 +229,37 @@ func TestProgram_IsCalledAgainWhenItsHandoverIsUndone(t *testing.T) {
 			t.Errorf("called for term %d, state %s, want term %d to go on", got, a.Status().State, term)
 		}
 		put(t, a, "entity/x", "1")
+	})
+}
+
+// A handover is undone, and the node hangs until its lease has lapsed: the program that was
+// stopped for the handover must not be called for a term that is over.
+func TestProgram_IsNotCalledForATermThatIsOver(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		c := newCalls()
+		a := l.start("a", modes.Auto, func(cfg *coordinator.Config) {
+			cfg.Lead = func(ctx context.Context, ld *coordinator.Leader) error {
+				err := c.program(ctx, ld)
+				l.server.Revoke("b") // the target dies at the worst moment
+				return err
+			}
+			cfg.Logger = zaptest.NewLogger(t).WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+				if strings.HasPrefix(e.Message, "handover undone") {
+					<-time.After(3 * ttl) // nobody reads the log
+				}
+				return nil
+			}))
+		})
+		settle()
+		l.start("b", modes.HotStandby)
+		settle()
+		term := <-c.begun
+		_, _ = handover(t, a, "b")
+		pass(4 * ttl)
+		for len(c.begun) > 0 {
+			if again := <-c.begun; again == term {
+				t.Errorf("called again for term %d, which is over", again)
+			}
+		}
 	})
 }
