@@ -1,26 +1,26 @@
 package rebind
 
-// This file holds what happened to mementos: one change, and all changes of one revision.
+// This file holds Change and Step: the changes of one memento, and of one revision.
 
 // Change is one memento put or deleted.
 type Change struct {
 	Name Name
-	// Memento is what was put; nil for a deletion and for a value that cannot be
-	// read.
+	// Memento is the memento that was put; nil for a deletion and for a value that
+	// cannot be read.
 	Memento *Memento
-	// Fault says why the stored value cannot be read; empty if it can.
+	// Fault is the reason why the stored value cannot be read; empty if it can.
 	Fault string
-	// Revision is when it happened.
+	// Revision is the revision of the change.
 	Revision Revision
 }
 
-// Step is what happened to mementos at one revision.
+// Step holds the changes of mementos at one revision.
 type Step struct {
 	Revision Revision
 	Changes  []Change
 }
 
-// Size is what a change counts in sums of memory.
+// Size is the number of bytes of the name and the payload, as sums of memory count them.
 func (c *Change) Size() int64 {
 	if c.Memento == nil {
 		return int64(len(c.Name))

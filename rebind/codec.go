@@ -2,7 +2,7 @@ package rebind
 
 import "encoding/json"
 
-// This file holds how values of a kind become payloads and payloads values.
+// This file holds how values of a kind are made into payloads, and payloads into values.
 
 // Codec turns values into payloads and back. Its methods may be called from any
 // goroutine, several at a time.

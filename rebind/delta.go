@@ -4,27 +4,27 @@ import "fmt"
 
 // This file holds what programs write: operations, the deltas that they make up, and receipts.
 
-// What [Op.Expect] can say besides a revision.
+// The values of [Op.Expect] that are not a revision.
 const (
-	// Absent expects that there is no such memento.
+	// Absent requires that there is no such memento.
 	Absent Revision = -1
-	// Present expects that there is one, whatever its revision.
+	// Present requires that there is one, at any revision.
 	Present Revision = -2
 )
 
 // Op puts or deletes one memento.
 type Op struct {
 	Name Name
-	// Put replaces the whole memento; nil deletes it. Deleting a memento that does not
-	// exist changes nothing and is no error, unless Expect says otherwise.
+	// Put replaces the whole memento; nil deletes it. To delete a memento that does not
+	// exist changes nothing and is not an error, unless Expect requires one.
 	Put *Content
 	// Expect is what the operation requires of the memento: the revision that last
 	// modified it, [Absent] or [Present]. 0 requires nothing.
 	Expect Revision
 }
 
-// Met reports whether a memento that was last modified at a revision, 0 if there is
-// none, is as the operation expects.
+// Met reports whether a memento meets the operation's Expect; actual is the revision that
+// last modified it, 0 if there is none.
 func (o *Op) Met(actual Revision) bool {
 	switch o.Expect {
 	case 0:
@@ -41,10 +41,10 @@ func (o *Op) Met(actual Revision) bool {
 // Delta is a set of operations that take effect together or not at all, at one
 // revision.
 type Delta struct {
-	// ID names the delta as an operation: it is stored with each put, so that a
-	// delta whose answer was lost can be recognised. Who commits it again under the
-	// same ID, while a memento that it put still carries that, gets the first result
-	// and nothing is written. Empty means that whoever commits it chooses one.
+	// ID identifies the delta as an operation. It is stored with each put, so that a
+	// delta whose answer was lost can be recognised: a second commit under the same ID
+	// writes nothing and returns the first result, as long as a memento that the delta
+	// put still has that ID. If ID is empty, Commit chooses one.
 	ID  string
 	Ops []Op
 
@@ -87,8 +87,8 @@ func (d *Delta) Size() int {
 // maxDeltaID bounds the operation id, which is stored with every put.
 const maxDeltaID = 128
 
-// Check tells whether d follows the rules, whatever a store holds and however much it
-// takes. The error wraps [ErrInvalid].
+// Check returns an error if d breaks a rule that does not depend on what a store holds or
+// how much it accepts. The error wraps [ErrInvalid].
 func (d *Delta) Check() error {
 	if len(d.Ops) == 0 {
 		return fmt.Errorf("%w: a delta needs at least one operation", ErrInvalid)
@@ -119,7 +119,7 @@ func (d *Delta) Check() error {
 	return nil
 }
 
-// checkOpID tells whether id can be a [Delta.ID].
+// checkOpID returns an error if id cannot be a [Delta.ID].
 func checkOpID(id string) error {
 	if len(id) > maxDeltaID {
 		return fmt.Errorf("%w: operation id is longer than %d bytes", ErrInvalid, maxDeltaID)
@@ -135,9 +135,9 @@ func checkOpID(id string) error {
 // Receipt is the proof that a delta is stored.
 type Receipt struct {
 	Revision Revision
-	// Replaced holds, for each operation, the modified revision of the memento it
-	// replaced or deleted, 0 if there was none. Of a delta that was stored before,
-	// by an earlier commit of the same [Delta.ID], that is no longer known: it then
-	// is 0 for a memento that the delta is seen to have created, and -1 otherwise.
+	// Replaced holds, for each operation, the modified revision of the memento that it
+	// replaced or deleted, 0 if there was none. If the delta was stored before, by an
+	// earlier commit of the same [Delta.ID], that is no longer known: it then is 0 for a
+	// memento that the delta is known to have created, and -1 otherwise.
 	Replaced []Revision
 }

@@ -10,12 +10,12 @@ var (
 	// ErrInvalid is returned for a name, content or delta that breaks the rules,
 	// whatever the store holds.
 	ErrInvalid = errors.New("invalid")
-	// ErrNotFound is returned for a memento that is not there.
+	// ErrNotFound is returned for a memento that does not exist.
 	ErrNotFound = errors.New("no such memento")
 	// ErrQuarantined is returned for a memento whose stored value cannot be read.
 	// Putting or deleting it ends the quarantine.
 	ErrQuarantined = errors.New("memento is quarantined")
-	// ErrConflict is returned when a memento is not as an operation expected it.
+	// ErrConflict is returned when a memento is not as an operation requires.
 	ErrConflict = errors.New("memento changed")
 	// ErrUnavailable is returned when the store cannot be reached or has no leader.
 	ErrUnavailable = errors.New("store is not available")

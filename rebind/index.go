@@ -2,14 +2,14 @@ package rebind
 
 import "hash/maphash"
 
-// This file holds the index of a view by name. It belongs to the draft that changes it; the
-// views that share it only read.
+// This file holds the index of a view by name. It belongs to the draft that changes it; the views
+// that share it only read it.
 
-// index finds mementos by their names. The tree keeps them in order, but a search in
-// it meets twenty names that are nowhere near each other in memory. The index is a
-// trie over the bits of a hash: of a million mementos, one is five small branches away.
-// Views share what has not changed between them, as they do with the tree. Branches
-// that deletions have emptied stay until the next load.
+// index finds mementos by their names. The tree keeps them in order, but a search in it
+// compares about twenty names that lie far apart in memory. The index is a trie over the
+// bits of a hash: among a million mementos, each is five small branches away. Views share
+// the branches that did not change between them, as they do with the tree. Branches that
+// deletions have emptied stay until the next load.
 type index struct {
 	seed  maphash.Seed
 	root  *branch
@@ -22,14 +22,14 @@ type index struct {
 type owner struct{ _ byte }
 
 const (
-	// branchBits makes branches small: an update copies each that leads to what it
-	// changes.
+	// branchBits keeps branches small: an update copies each branch on the path to the
+	// slot that it changes.
 	branchBits = 4
 	branchFan  = 1 << branchBits
-	// maxChain is how many mementos share a slot before it becomes a branch. With
-	// fewer there would be branches for few, with more the search in a slot is long.
+	// maxChain is how many mementos share a slot before it becomes a branch. A smaller
+	// limit would make branches for few mementos, a larger one long searches in a slot.
 	maxChain = 12
-	// meanChain is how many mementos slots may come to on average while many are added.
+	// meanChain is how many mementos a slot may have on average while many are added.
 	meanChain = 8
 )
 
@@ -39,7 +39,7 @@ type branch struct {
 	slots [branchFan]slot
 }
 
-// slot leads to a branch or to some mementos, or to nothing.
+// slot holds a branch or some mementos, or nothing.
 type slot struct {
 	down  *branch
 	chain *link
@@ -77,7 +77,7 @@ func (x *index) get(name Name) *Memento {
 	}
 }
 
-// put adds a memento, in the place of one of the same name.
+// put adds a memento. It replaces one of the same name.
 func (x *index) put(m *Memento) {
 	hash := x.hash(m.Name)
 	s, depth := x.slot(hash)
@@ -87,9 +87,9 @@ func (x *index) put(m *Memento) {
 	}
 }
 
-// add is put for one of many mementos, each of another name, in a new index. It does not
-// look into the slot, whose mementos are anywhere in memory: how many these are it infers
-// from the number of all.
+// add is put for a new index to which many mementos are added, each of a different name.
+// It does not read the mementos of the slot, which lie far apart in memory, but estimates
+// their number from the number of all.
 func (x *index) add(m *Memento) {
 	if x.added++; x.added > meanChain<<(x.depth*branchBits) {
 		x.depth++
@@ -102,14 +102,14 @@ func (x *index) add(m *Memento) {
 	}
 }
 
-// remove takes out the memento of that name.
+// remove removes the memento of that name.
 func (x *index) remove(name Name) {
 	hash := x.hash(name)
 	s, _ := x.slot(hash)
 	s.chain = s.chain.without(hash, name)
 }
 
-// slot returns the slot of a hash, to be changed, and how many branches lead to it.
+// slot returns the slot of a hash, for a change, and how many branches lead to it.
 func (x *index) slot(hash uint64) (s *slot, depth int) {
 	at := &x.root
 	for {
@@ -127,7 +127,7 @@ func (x *index) slot(hash uint64) (s *slot, depth int) {
 	}
 }
 
-// split makes a branch of what is in a slot to which depth branches lead.
+// split makes a branch of the mementos of a slot to which depth branches lead.
 func (s *slot) split(by *owner, depth int) {
 	down := &branch{owner: by}
 	for l := s.chain; l != nil; l = l.next {
@@ -146,7 +146,7 @@ func (l *link) find(hash uint64, name Name) *Memento {
 	return nil
 }
 
-// without returns the chain less the memento of that name.
+// without returns the chain without the memento of that name.
 func (l *link) without(hash uint64, name Name) *link {
 	switch {
 	case l == nil:
@@ -156,7 +156,7 @@ func (l *link) without(hash uint64, name Name) *link {
 	}
 	rest := l.next.without(hash, name)
 	if rest == l.next {
-		return l // it is not there
+		return l // there is none
 	}
 	return &link{l.hash, l.memento, rest}
 }

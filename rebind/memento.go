@@ -10,8 +10,8 @@ import (
 
 // This file holds mementos: their names, their content, and the rules for both.
 
-// Revision is a position in the store's history. Each committed change of the
-// store moves it up by one; 0 means none.
+// Revision is a position in the store's history. Each committed change of the store raises
+// it by one; 0 means none.
 type Revision int64
 
 // Name identifies a memento as "type/id". Neither part can hold a slash, so the
@@ -31,8 +31,9 @@ func NewName(typ, id string) (Name, error) {
 	return Name(typ + "/" + id), nil
 }
 
-// checkName tells what is wrong with the parts of a name. It looks at each byte, since a
-// load checks a million names: a regular expression took an eighth of that.
+// checkName returns an error if the parts of a name break the rules. It looks at each byte
+// itself: a load checks a million names, and with a regular expression that was an eighth
+// of its time.
 func checkName(typ, id string) error {
 	if len(typ) == 0 || len(typ) > maxType || !lower(typ[0]) || !all(typ, inType) {
 		return fmt.Errorf("%w: memento type %q: use up to 63 of a-z 0-9 _ - and begin with a letter", ErrInvalid, clip(typ))
@@ -59,7 +60,7 @@ func all(s string, in func(byte) bool) bool {
 	return true
 }
 
-// Check tells whether n is a name. The error wraps [ErrInvalid].
+// Check returns an error if n is not a valid name. The error wraps [ErrInvalid].
 func (n Name) Check() error {
 	typ, id, ok := strings.Cut(string(n), "/")
 	if !ok {
@@ -68,7 +69,7 @@ func (n Name) Check() error {
 	return checkName(typ, id)
 }
 
-// clip bounds what an error repeats of somebody's input.
+// clip shortens input that is quoted in an error.
 func clip(s string) string {
 	const most = 64
 	if len(s) <= most {
@@ -89,24 +90,24 @@ func (n Name) ID() string {
 	return id
 }
 
-// Content is what a memento says, apart from its name and its place in the
-// store's history.
+// Content is what a program stores in a memento: all of it but the name and the place in
+// the store's history.
 type Content struct {
-	// Parent names the memento this one belongs to, or is empty. Whether that
-	// memento exists is nobody's promise.
+	// Parent is the name of the memento that this one belongs to, or empty. It is not
+	// checked that the parent exists.
 	Parent Name
 	// ContentType is a media type; empty means application/octet-stream.
 	ContentType string
-	// Schema is the version of the payload's own format, as its program counts.
+	// Schema is the version of the payload's format, as the program counts it.
 	Schema int64
-	// Payload is the document itself. Views share it: never change its bytes.
+	// Payload is the document itself. Views share it: do not change its bytes.
 	Payload []byte
 }
 
 // maxContentType bounds the media type, which is stored beside every payload.
 const maxContentType = 200
 
-// check tells what is wrong with c apart from its size.
+// check returns an error if c breaks a rule other than the limit of its size.
 func (c *Content) check() error {
 	if c.Parent != "" {
 		if err := c.Parent.Check(); err != nil {
@@ -129,13 +130,13 @@ func (c *Content) check() error {
 	}
 	base, _, err := mime.ParseMediaType(c.ContentType)
 	if err != nil || !strings.Contains(base, "/") {
-		return fmt.Errorf("%w: content type %q is no media type", ErrInvalid, clip(c.ContentType))
+		return fmt.Errorf("%w: content type %q is not a media type", ErrInvalid, clip(c.ContentType))
 	}
 	return nil
 }
 
-// Memento is one persisted document as the store holds it. It is shared between
-// readers and never changes.
+// Memento is one persisted document, as the store holds it. Readers share it, and it never
+// changes.
 type Memento struct {
 	Name Name
 	Content
@@ -144,13 +145,13 @@ type Memento struct {
 	// Version counts the puts since it was created, from 1.
 	Version int64
 	// By is a hash of the [Delta.ID] that last put it, as the store's driver computes it.
-	// It means nothing outside this process.
+	// It has no meaning outside this process.
 	By uint64
 
-	decoded atomic.Pointer[decoded] // what a [Kind] has made of the payload
+	decoded atomic.Pointer[decoded] // the payload as a [Kind] has decoded it
 }
 
-// Equal reports whether two mementos are the same in all that their fields tell.
+// Equal reports whether all exported fields of two mementos are equal.
 func (m *Memento) Equal(to *Memento) bool {
 	if m == nil || to == nil {
 		return m == to
@@ -160,5 +161,5 @@ func (m *Memento) Equal(to *Memento) bool {
 		m.Created == to.Created && m.Modified == to.Modified && m.Version == to.Version && m.By == to.By
 }
 
-// Size is what a memento counts in sums of memory: the bytes of its name and its payload.
+// Size is the number of bytes of the name and the payload, as sums of memory count them.
 func (m *Memento) Size() int64 { return int64(len(m.Name) + len(m.Payload)) }

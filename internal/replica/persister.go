@@ -12,39 +12,38 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file is the persister: which deltas wait, which go together, and when they are sent.
-// group.go commits them. Any goroutine may commit; the loop of the node closes it.
+// This file holds Persister: which deltas wait, which go together, and how intake is closed and
+// opened. persister_group.go commits them. Any goroutine may commit; the loop of the node closes it.
 
 const (
-	// eagerGroups are the transactions that a persister has under way even if little
-	// waits, so that a lone delta is sent at once. Beyond that deltas wait and go
-	// together: etcd spends on each transaction what it could spend on a hundred
-	// writes. Measured: see docs/PERFORMANCE.md.
+	// eagerGroups is how many transactions a persister has under way even if few deltas
+	// wait, so that a single delta is sent at once. Beyond that deltas wait and go
+	// together: a transaction costs etcd as much as a hundred writes. Measured: see
+	// docs/PERFORMANCE.md.
 	eagerGroups = 2
-	// maxGroups bounds the transactions under way when so much waits that each of
-	// them is worth it.
+	// maxGroups bounds the transactions under way when many deltas wait.
 	maxGroups = 12
 	// groupBytes bounds the payloads that go together, so that no delta waits for
 	// the transfer of many others. A larger delta goes alone.
 	groupBytes = 256 << 10
-	// maxWaiting bounds the deltas that wait; further callers wait for room.
+	// maxWaiting bounds the deltas that wait. Further callers wait until there is room.
 	maxWaiting = 4096
 )
 
-// Persister takes the deltas of one term. Those that come together are committed
-// together, each whole, in one transaction. At most one delta that touches a given
-// memento is under way at a time, and only when its outcome is known and the
-// mirror shows it does the next one start. Those that wait are served in order,
-// but for what can overtake without touching what they wait for.
+// Persister takes the deltas of one term. Those that come together are committed in one
+// transaction. At most one delta that touches a given memento is under way at a time; the
+// next one starts when the outcome of the first is known and the mirror shows it. Deltas
+// are served in order of arrival, but one that touches none of the mementos that an earlier
+// one waits for can overtake it.
 type Persister struct {
 	ctx        context.Context // the term's
 	writer     driver.Writer
 	mirror     *Mirror
 	maxPayload int
-	room       chan struct{} // holds a token for each delta that waits
+	slots      chan struct{} // holds a token for each delta that waits
 	workers    sync.WaitGroup
-	again      chan struct{} // to one that has committed a group and is idle
-	end        chan struct{} // closed by Close
+	nextGroup  chan struct{} // to a worker that has committed a group and is idle
+	closing    chan struct{} // closed by Close
 
 	mu        sync.Mutex // guards the fields below
 	waiting   []*request // in order of arrival
@@ -53,46 +52,44 @@ type Persister struct {
 	gathering bool // one of them has still to be gathered
 	held      bool
 	closed    bool
-	settled   chan struct{} // closed when active falls to 0; nil while nobody waits
+	settled   chan struct{} // closed when active falls to 0; nil while no caller waits for that
 }
 
-// request is a delta on its way.
+// request is a delta whose caller waits for the outcome.
 type request struct {
 	delta rebind.Delta
-	named bool              // by its caller, who may have sent it before
-	base  []rebind.Revision // that it was last tried on
-	done  chan struct{}     // closed with one of the next set
+	named bool              // its caller has set the id, and may have sent it before
+	base  []rebind.Revision // the revisions that it was last tried on
+	done  chan struct{}     // closed when the receipt or err is set
 	rebind.Receipt
 	err error
 }
 
-// NewPersister returns a persister that writes through writer until ctx, which
-// is the term's, ends. The mirror must be loaded. maxPayload is the most bytes a
-// payload may have.
+// NewPersister returns a persister that writes through writer until ctx, which is the
+// term's, ends. The mirror must be loaded. maxPayload is the most bytes a payload may have.
 func NewPersister(ctx context.Context, writer driver.Writer, mirror *Mirror, maxPayload int) *Persister {
 	return &Persister{
 		ctx:        ctx,
 		writer:     writer,
 		mirror:     mirror,
 		maxPayload: maxPayload,
-		room:       make(chan struct{}, maxWaiting),
-		again:      make(chan struct{}),
-		end:        make(chan struct{}),
+		slots:      make(chan struct{}, maxWaiting),
+		nextGroup:  make(chan struct{}),
+		closing:    make(chan struct{}),
 		busy:       make(map[rebind.Name]struct{}),
 	}
 }
 
-// Commit stores d and returns when the store has it and the mirror shows it. It
-// stores nothing, and returns the first result, if it finds that d was stored before
-// under its [rebind.Delta.ID].
+// Commit stores d and returns when the store has it and the mirror shows it. If d was
+// stored before under its [rebind.Delta.ID], Commit stores nothing and returns the first
+// result.
 //
 // It returns an [rebind.ErrInvalid] or [driver.ErrTooLarge] for a delta that can never be
-// stored, a [*driver.ConflictError] for one whose expectations are not met, [driver.ErrClosed]
-// for one that was not sent because this master writes no more, and what the
-// [driver.Writer] returns.
-// If ctx ends while the delta waits for its turn Commit returns the cause, and
-// nothing was written. If it ends while the delta is under way the error is
-// [rebind.ErrUnknown], and the delta goes on.
+// stored, a [*driver.ConflictError] for one whose expectations are not met,
+// [driver.ErrClosed] for one that was not sent because this master writes no more, and
+// otherwise the error of the [driver.Writer]. If ctx ends while the delta waits for its
+// turn, Commit returns the cause, and nothing was written. If ctx ends while the delta is
+// under way, the error is [rebind.ErrUnknown], and the delta goes on.
 func (p *Persister) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error) {
 	if err := driver.CheckDelta(&d, p.maxPayload); err != nil {
 		return rebind.Receipt{}, err
@@ -104,52 +101,56 @@ func (p *Persister) Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt,
 	if err := p.enqueue(ctx, r); err != nil {
 		return rebind.Receipt{}, err
 	}
-	over := p.ctx.Done()
+	termEnd := p.ctx.Done()
 	for {
 		select {
 		case <-r.done:
 			return r.Receipt, r.err
-		case <-over:
+		case <-termEnd:
 			if p.withdraw(r) {
-				return rebind.Receipt{}, p.over()
+				return rebind.Receipt{}, p.closedError()
 			}
-			over = nil // it is under way, and what becomes of it will be known
+			termEnd = nil // it is under way, so its outcome will be known
 		case <-ctx.Done():
 			if p.withdraw(r) {
-				return rebind.Receipt{}, gaveUp(ctx)
+				return rebind.Receipt{}, waitError(ctx)
 			}
 			return rebind.Receipt{}, fmt.Errorf("%w: gave up waiting: %w", rebind.ErrUnknown, context.Cause(ctx))
 		}
 	}
 }
 
-func gaveUp(ctx context.Context) error {
+// waitError is the error of a caller whose ctx ended before its delta was started.
+func waitError(ctx context.Context) error {
 	return fmt.Errorf("wait for a turn to write: %w", context.Cause(ctx))
 }
 
-func (p *Persister) over() error { return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(p.ctx)) }
+// closedError is the error of a delta that was not sent before the term ended.
+func (p *Persister) closedError() error {
+	return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(p.ctx))
+}
 
-// enqueue puts r behind those that wait, when there is room.
+// enqueue appends r to the deltas that wait, when there is room.
 func (p *Persister) enqueue(ctx context.Context, r *request) error {
 	select {
-	case p.room <- struct{}{}:
+	case p.slots <- struct{}{}:
 	case <-ctx.Done():
-		return gaveUp(ctx)
+		return waitError(ctx)
 	case <-p.ctx.Done():
-		return p.over()
+		return p.closedError()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closed:
-		<-p.room
+		<-p.slots
 		return driver.ErrClosed
 	case ctx.Err() != nil:
-		<-p.room
-		return gaveUp(ctx)
+		<-p.slots
+		return waitError(ctx)
 	}
 	p.waiting = append(p.waiting, r)
-	p.serve()
+	p.startGroup()
 	return nil
 }
 
@@ -162,31 +163,31 @@ func (p *Persister) withdraw(r *request) bool {
 		return false
 	}
 	p.waiting = slices.Delete(p.waiting, i, i+1)
-	<-p.room
-	p.serve()
+	<-p.slots
+	p.startGroup()
 	return true
 }
 
-// serve sees that what waits is gathered, if another transaction may be under way;
-// the caller holds mu.
-func (p *Persister) serve() {
+// startGroup has a worker gather a group of the deltas that wait, if another transaction
+// may be under way. The caller holds mu.
+func (p *Persister) startGroup() {
 	if p.held || p.gathering || len(p.waiting) == 0 {
 		return
 	}
-	if p.active < eagerGroups || p.active < maxGroups && p.crowded() {
+	if p.active < eagerGroups || p.active < maxGroups && p.halfFull() {
 		p.active++
 		p.gathering = true
 		select {
-		case p.again <- struct{}{}:
+		case p.nextGroup <- struct{}{}:
 		default:
-			p.workers.Go(p.work)
+			p.workers.Go(p.workLoop)
 		}
 	}
 }
 
-// crowded reports whether what waits fills at least half a transaction; the caller
-// holds mu.
-func (p *Persister) crowded() bool {
+// halfFull reports whether the deltas that wait fill at least half a transaction. The
+// caller holds mu.
+func (p *Persister) halfFull() bool {
 	ops := 0
 	for _, r := range p.waiting {
 		if ops += len(r.delta.Ops); ops >= driver.MaxOps/2 {
@@ -196,16 +197,15 @@ func (p *Persister) crowded() bool {
 	return false
 }
 
-// gather takes a group from those that wait: in order, as many as fit together
-// and touch nothing that is under way. A delta that has to wait keeps its
-// mementos from those behind it, so that nobody waits for ever. The caller holds
-// mu.
+// gather takes a group from the deltas that wait: in order, as many as fit together and
+// touch nothing that is under way. A delta that has to wait keeps its mementos from those
+// behind it, so that none waits for ever. The caller holds mu.
 func (p *Persister) gather() []*request {
 	if p.held {
 		return nil
 	}
 	var group []*request
-	var wanted map[rebind.Name]struct{} // by those that have to wait
+	var wanted map[rebind.Name]struct{} // by the deltas that have to wait
 	ops, bytes := 0, 0
 	left := p.waiting[:0]
 	for i, r := range p.waiting {
@@ -225,14 +225,14 @@ func (p *Persister) gather() []*request {
 		mark(p.busy, &r.delta)
 		group = append(group, r)
 		ops, bytes = ops+len(r.delta.Ops), bytes+size
-		<-p.room
+		<-p.slots
 	}
 	clear(p.waiting[len(left):])
 	p.waiting = left
 	return group
 }
 
-// free reports whether nobody has, or waits longer for, a memento of d.
+// free reports whether no other delta has, or waits longer for, a memento of d.
 func (p *Persister) free(d *rebind.Delta, wanted map[rebind.Name]struct{}) bool {
 	for i := range d.Ops {
 		_, busy := p.busy[d.Ops[i].Name]
@@ -244,20 +244,22 @@ func (p *Persister) free(d *rebind.Delta, wanted map[rebind.Name]struct{}) bool 
 	return true
 }
 
+// mark adds the mementos of d to names.
 func mark(names map[rebind.Name]struct{}, d *rebind.Delta) {
 	for i := range d.Ops {
 		names[d.Ops[i].Name] = struct{}{}
 	}
 }
 
-// work commits groups until the term, or the persister, ends. One goroutine goes on from
-// group to group: another would have its stack grown several times on the way to the store.
-func (p *Persister) work() {
+// workLoop commits groups until the term or the persister ends. One goroutine goes on from
+// group to group: a new one would have its stack grown several times on the way to the
+// store.
+func (p *Persister) workLoop() {
 	for {
-		p.run()
+		p.runGroup()
 		select {
-		case <-p.again:
-		case <-p.end:
+		case <-p.nextGroup:
+		case <-p.closing:
 			return
 		case <-p.ctx.Done():
 			return
@@ -265,20 +267,20 @@ func (p *Persister) work() {
 	}
 }
 
-// run gathers a group, commits it and lets the next one go. Before it gathers it
-// stands back once for whoever can run: an answer to many wakes many, and those that
-// write again at once then go together, not the first of them alone.
-func (p *Persister) run() {
+// runGroup gathers a group, commits it and starts the next one. Before it gathers it yields
+// the processor once: one answer wakes many callers, and those that write again at once
+// then go together, not the first of them alone.
+func (p *Persister) runGroup() {
 	runtime.Gosched()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gathering = false
 	if group := p.gather(); len(group) > 0 {
-		p.serve() // for what was too much for one
+		p.startGroup() // for the deltas that did not fit into one
 		p.mu.Unlock()
-		p.commit(group)
+		p.commitGroup(group)
 		p.mu.Lock()
-		defer p.serve() // what waited for these mementos, or for its turn
+		defer p.startGroup() // the deltas that waited for these mementos, or for their turn
 	}
 	p.active--
 	if p.active == 0 && p.settled != nil {
@@ -295,8 +297,8 @@ func (p *Persister) Shut() {
 	p.held = true
 }
 
-// Hold is [Persister.Shut] and blocks until every delta under way is settled. If ctx
-// ends first it returns its cause, with intake still closed.
+// Hold is [Persister.Shut], and blocks until every delta under way is settled. If ctx ends
+// first it returns its cause, with intake still closed.
 func (p *Persister) Hold(ctx context.Context) error {
 	p.Shut()
 	p.mu.Lock()
@@ -322,21 +324,21 @@ func (p *Persister) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = false
-	p.serve()
+	p.startGroup()
 }
 
-// Close ends intake for good: deltas that wait and those that come later get
+// Close ends intake for good: deltas that wait, and those that come later, get
 // [driver.ErrClosed]. It blocks until the deltas under way are settled or ctx ends.
 func (p *Persister) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
-		close(p.end)
+		close(p.closing)
 	}
 	p.closed = true
 	for _, r := range p.waiting {
 		r.err = driver.ErrClosed
 		close(r.done)
-		<-p.room
+		<-p.slots
 	}
 	p.waiting = nil
 	p.mu.Unlock()

@@ -7,12 +7,12 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file declares the error of a load that a program's rules refuse.
+// This file holds the error of a load that the rules of the program refuse.
 
 // ErrUnusable is returned for a load that the [rebind.Rules] refuse.
 var ErrUnusable = errors.New("stored state cannot be used")
 
-// UnusableError is the [ErrUnusable] that names what was found.
+// UnusableError is the [ErrUnusable] of a load, with the mementos that caused it.
 type UnusableError struct {
 	// Faults are the mementos for which the load fails: the first of a type that is to fail
 	// fast, or all of the types that are to fail at the end.

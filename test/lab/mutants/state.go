@@ -29,8 +29,8 @@ func mirrors() []Mutant {
 			Name: "one-by-one", Invariant: "I-14", Rule: "what happened at one revision becomes visible together",
 			Edits: []Edit{{
 				mirror,
-				"\t\tm.draft.Apply(news.Changes[i])\n",
-				"\t\tm.draft.Apply(news.Changes[i])\n\t\tm.publish(m.draft.View(news.Changes[i].Revision, m.changes), nil, clock.Moment{})\n",
+				"\t\tm.draft.Apply(newer.Changes[i])\n",
+				"\t\tm.draft.Apply(newer.Changes[i])\n\t\tm.publish(m.draft.View(newer.Changes[i].Revision, m.stepsAfter), nil, clock.Moment{})\n",
 			}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_NeverShowsHalfADelta"}},
 		},
@@ -75,14 +75,14 @@ func mirrors() []Mutant {
 
 // restores make a store that went back in time go unnoticed.
 func restores() []Mutant {
-	const proof, seen = "internal/replica/proof.go", "etcdstore/seen.go"
+	const mirror, seen = "internal/replica/mirror.go", "etcdstore/seen.go"
 	overtaken := Catcher{Package: copies, Test: "TestMirror_RestoreThatIsOvertaken"}
 	return []Mutant{
 		{
 			Name: "overtaken-restore-unnoticed", Invariant: "I-12", Rule: "a copy whose stream broke proves that its past is the store's",
 			Edits: []Edit{
-				{"internal/replica/mirror.go", "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
-				{proof, "\tm.ask()\n\tv := m.View()\n", "\tv := m.View()\n\tm.setDoubt(false)\n\tif v != nil {\n\t\treturn nil\n\t}\n"},
+				{mirror, "m.source.Watch(ctx, m.resume(old))", "m.source.Watch(ctx, m.resume(false))"},
+				{mirror, "\tm.requestConfirm()\n\tv := m.View()\n", "\tv := m.View()\n\tm.setDoubt(false)\n\tif v != nil {\n\t\treturn nil\n\t}\n"},
 			},
 			Catchers: []Catcher{
 				overtaken,
@@ -93,17 +93,17 @@ func restores() []Mutant {
 		},
 		{
 			Name: "lost-delete-unnoticed", Invariant: "I-12", Rule: "the store must have as many mementos as a copy",
-			Edits:    []Edit{{proof, "case count != has:", "case count != has && v == nil:"}},
+			Edits:    []Edit{{mirror, "case count != has:", "case count != has && v == nil:"}},
 			Catchers: []Catcher{overtaken},
 		},
 		{
 			Name: "current-in-doubt", Invariant: "I-12", Rule: "a copy in doubt is not called current",
-			Edits:    []Edit{{"internal/replica/mirror.go", "v.Revision() >= to && !m.InDoubt() &&", "v.Revision() >= to &&"}},
+			Edits:    []Edit{{"internal/replica/mirror_read.go", "v.Revision() >= to && !m.InDoubt() &&", "v.Revision() >= to &&"}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_InDoubtIsNotCurrent"}},
 		},
 		{
 			Name: "late-change-dropped", Invariant: "I-12", Rule: "a change that a copy should have had is not dropped",
-			Edits:    []Edit{{proof, "\t\tif !ok {\n", "\t\tif !ok && v == nil {\n"}},
+			Edits:    []Edit{{mirror, "\t\tif !same {\n", "\t\tif !same && v == nil {\n"}},
 			Catchers: []Catcher{{Package: copies, Test: "TestMirror_ChangeThatComesTooLate"}},
 		},
 		{
@@ -149,7 +149,7 @@ func deltas() []Mutant {
 		{
 			Name: "retry-with-new-id", Invariant: "I-8", Rule: "a write whose outcome is unknown is not sent as another",
 			Edits: []Edit{{
-				"internal/replica/group.go",
+				"internal/replica/persister_group.go",
 				"\t\tvar moved *driver.BaseError\n\t\tswitch {\n",
 				"\t\tvar moved *driver.BaseError\n\t\tswitch {\n\t\tcase errors.Is(err, ErrUnknown):\n\t\t\tfor _, r := range group {\n" +
 					"\t\t\t\tr.delta.ID += \"-again\"\n\t\t\t\tr.rebase(p.mirror.View())\n\t\t\t}\n\t\t\tcontinue\n",
@@ -195,7 +195,7 @@ func deltas() []Mutant {
 		{
 			Name: "group-shares-fate", Invariant: "I-14", Rule: "deltas that go together fail each for itself",
 			Edits: []Edit{{
-				"internal/replica/group.go",
+				"internal/replica/persister_group.go",
 				"\t\tif err != nil {\n\t\t\tp.finish(r, rebind.Receipt{}, err)\n\t\t\tcontinue\n",
 				"\t\tif err != nil {\n\t\t\tfor _, other := range group {\n\t\t\t\tp.finish(other, rebind.Receipt{}, err)\n\t\t\t}\n\t\t\treturn nil\n",
 			}},
