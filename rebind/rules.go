@@ -8,7 +8,7 @@ import (
 )
 
 // Rules say which mementos a program can use, and when a node that cannot use some of them
-// is not to run at all. The zero value accepts all that can be read, and quarantines the
+// must not run at all. The zero value accepts all that can be read, and quarantines the
 // others.
 //
 // The lists name types. They count for the first load of a node; a memento that becomes

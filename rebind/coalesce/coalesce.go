@@ -17,32 +17,32 @@ import (
 // maxDirty bounds the mementos that wait in a [Writer].
 const maxDirty = 10_000
 
-// batchBytes bounds the payloads that are stored together, so that nothing waits for the
+// batchBytes bounds the payloads that are stored together, so that no memento waits for the
 // transfer of many others.
 const batchBytes = 256 << 10
 
-// Committer stores deltas. A Leader of package coordinator is one, and so is a Node.
+// Committer stores deltas. A Leader or a Node of package coordinator is one.
 type Committer interface {
 	Commit(ctx context.Context, d rebind.Delta) (rebind.Receipt, error)
 }
 
-// Writer writes mementos for a program that changes the same ones often: of
-// several changes of a memento it stores the latest. It acknowledges nothing that is
-// not stored: Set only takes note, and [Writer.Flush] returns when what was set
-// before it is in the store. Its methods may be called from any goroutine.
+// Writer writes mementos for a program that changes the same ones often: of several changes
+// of a memento it stores the latest. Set returns before the change is stored;
+// [Writer.Flush] returns when all changes that were set before it are. The methods of a
+// Writer may be called from any goroutine.
 type Writer struct {
 	to Committer
 
 	mu     sync.Mutex // guards the fields below
 	dirty  map[rebind.Name]*rebind.Content
-	order  []noted       // what is in dirty, the oldest first
-	set    uint64        // changes ever noted
+	order  []noted       // the mementos in dirty, the oldest first
+	set    uint64        // how many changes were set
 	stored uint64        // all changes up to this one are stored, or failed
-	failed error         // of those that no Flush has told of yet
-	moved  chan struct{} // closed at each change of the above
+	failed error         // the errors that no Flush has returned yet
+	moved  chan struct{} // closed at each change of the fields above
 }
 
-// noted is a memento that waits, since the change of that number.
+// noted is a memento that waits, and the number of the change that it waits since.
 type noted struct {
 	name rebind.Name
 	set  uint64
@@ -53,9 +53,10 @@ func New(to Committer) *Writer {
 	return &Writer{to: to, dirty: make(map[rebind.Name]*rebind.Content), moved: make(chan struct{})}
 }
 
-// Set notes what a memento is to be; nil deletes it. It blocks while too many others
-// wait, and returns the cause of ctx if that ends first. The payload must not be
-// changed afterwards.
+// Set sets the content that a memento is to have; nil deletes it. It blocks while too many
+// other mementos wait, and returns the cause of ctx if that ends first. The payload must not
+// be changed afterwards. The error wraps [rebind.ErrInvalid] if the name or the content is
+// not valid.
 func (c *Writer) Set(ctx context.Context, name rebind.Name, content *rebind.Content) error {
 	if err := (&rebind.Delta{Ops: []rebind.Op{{Name: name, Put: content}}}).Check(); err != nil {
 		return err
@@ -69,7 +70,7 @@ func (c *Writer) Set(ctx context.Context, name rebind.Name, content *rebind.Cont
 				c.order = append(c.order, noted{name, c.set})
 			}
 			c.dirty[name] = content
-			c.stir()
+			c.wakeWaiters()
 			c.mu.Unlock()
 			return nil
 		}
@@ -81,9 +82,9 @@ func (c *Writer) Set(ctx context.Context, name rebind.Name, content *rebind.Cont
 	}
 }
 
-// Flush blocks until everything set before the call is stored. It returns what could
-// not be stored since the last Flush and why, each once, or the cause of ctx if that
-// ends first; then nothing is known.
+// Flush blocks until all changes that were set before the call are stored, or have failed.
+// It returns the errors of those that have failed since the last Flush, each once. If ctx
+// ends first it returns the cause, and which changes are stored is not known.
 func (c *Writer) Flush(ctx context.Context) error {
 	c.mu.Lock()
 	until := c.set
@@ -104,9 +105,9 @@ func (c *Writer) Flush(ctx context.Context) error {
 	}
 }
 
-// Run stores what is set until ctx ends or the store takes no more writes of this
-// term; it returns why. What is then not stored is lost, and no Flush says
-// otherwise. A store that is away is tried again.
+// Run stores the changes that are set until ctx ends, or until the store accepts no more
+// writes of this term; it returns the reason. Changes that are not stored by then are lost,
+// and no Flush returns for them. While the store cannot be reached Run tries again.
 func (c *Writer) Run(ctx context.Context) error {
 	pause := retry.NewPause(time.Second)
 	for {
@@ -137,7 +138,7 @@ func (c *Writer) Run(ctx context.Context) error {
 	}
 }
 
-// store commits ops together or, if the store will not have them so, one by one.
+// store commits ops together or, if the store does not accept them together, one by one.
 func (c *Writer) store(ctx context.Context, ops []rebind.Op) error {
 	_, err := c.to.Commit(ctx, rebind.Delta{Ops: ops})
 	if len(ops) == 1 || (!errors.Is(err, driver.ErrTooLarge) && !errors.Is(err, driver.ErrStoreFull)) {
@@ -152,7 +153,8 @@ func (c *Writer) store(ctx context.Context, ops []rebind.Op) error {
 	return err
 }
 
-// take takes the oldest that wait, as many as fit into a delta; the caller holds mu.
+// take returns the oldest changes that wait, as many as fit into a delta. The caller holds
+// mu.
 func (c *Writer) take() (ops []rebind.Op) {
 	size := 0
 	for _, n := range c.order {
@@ -172,8 +174,8 @@ func (c *Writer) take() (ops []rebind.Op) {
 	return ops
 }
 
-// putBack has ops wait again, but for those that were set anew meanwhile. They are
-// the oldest still: nothing is stored before them.
+// putBack lets ops wait again, except those that were set anew meanwhile. They are still the
+// oldest: nothing is stored before them.
 func (c *Writer) putBack(ops []rebind.Op) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +189,7 @@ func (c *Writer) putBack(ops []rebind.Op) {
 	c.order = append(again, c.order...)
 }
 
-// settle says that what was taken is stored, or failed with err.
+// settle records that the changes that were taken are stored, or have failed with err.
 func (c *Writer) settle(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,11 +198,11 @@ func (c *Writer) settle(err error) {
 	if len(c.order) > 0 {
 		c.stored = c.order[0].set - 1
 	}
-	c.stir()
+	c.wakeWaiters()
 }
 
-// stir wakes all who wait; the caller holds mu.
-func (c *Writer) stir() {
+// wakeWaiters wakes all callers that wait. The caller holds mu.
+func (c *Writer) wakeWaiters() {
 	close(c.moved)
 	c.moved = make(chan struct{})
 }
