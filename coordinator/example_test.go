@@ -142,3 +142,85 @@ func ExampleStatus() {
 	fmt.Println(s.ID, s.Version, s.Mode, s.State, "with", s.Mirror.Count, "mementos")
 	// Output: a 1.2.0 auto MASTER with 0 mementos
 }
+
+// A config needs an id, a plane and a mode. New reports all mistakes at once.
+func ExampleConfig() {
+	server := memstore.New(6 * time.Second)
+	defer server.Close()
+	_, err := coordinator.New(coordinator.Config{ID: "a b", Plane: "default", WaitForMaster: -time.Second}, server.Node("a"))
+	fmt.Println(err)
+
+	states := make(chan coordinator.Transition, 100)
+	node, stop := run(coordinator.Config{
+		ID: "a", Plane: "default", Mode: modes.Auto, Priority: 10,
+		Rules:   rebind.Rules{FailFast: []string{"job"}}, // a job that cannot be read ends the start
+		Observe: func(t coordinator.Transition) { states <- t },
+	}, server.Node("a"))
+	await(node, modes.StateMaster)
+	stop()
+	for t := range states {
+		fmt.Println(t.From, "to", t.To)
+		if t.To == modes.StateTerminated {
+			break
+		}
+	}
+	// Output:
+	// configuration of node: node id "a b": use 1 to 64 of A-Z a-z 0-9 . _ ~ - and more than one or two dots
+	// mode mode(0) is not valid
+	// wait for master -1s is negative
+	// INITIALIZING to HOT_STANDBY
+	// HOT_STANDBY to MASTER
+	// MASTER to HOT_STANDBY
+	// HOT_STANDBY to TERMINATED
+}
+
+// A leader is what a program leads with: the number of its term, the state, and writes that
+// fail once the term is over.
+func ExampleLeader() {
+	server := memstore.New(6 * time.Second)
+	defer server.Close()
+	leaders := make(chan *coordinator.Leader)
+	node, stop := run(coordinator.Config{
+		ID: "a", Plane: "default", Mode: modes.Auto,
+		Lead: func(ctx context.Context, l *coordinator.Leader) error {
+			leaders <- l
+			<-ctx.Done()
+			return nil
+		},
+	}, server.Node("a"))
+	defer stop()
+	leader := <-leaders
+	fmt.Println("its term is the node's:", leader.Term() == node.Status().Term)
+
+	ctx, colors := context.Background(), rebind.JSON[string]("color")
+	_, err := colors.Put(ctx, leader, "sky", "blue")
+	sky, _ := colors.Get(leader.View(), "sky") // the view has what was committed
+	fmt.Println(sky.Value, err)
+
+	if _, err := node.ChangeMode(ctx, modes.HotBackup); err != nil { // ends the term
+		fmt.Println(err)
+	}
+	_, err = colors.Put(ctx, leader, "sky", "grey")
+	fmt.Println("after the term:", errors.Is(err, coordinator.ErrNotMaster))
+	// Output:
+	// its term is the node's: true
+	// blue <nil>
+	// after the term: true
+}
+
+// A change of mode that does not change the state tells both as they were.
+func ExampleModeChange() {
+	server := memstore.New(6 * time.Second)
+	defer server.Close()
+	node, stop := run(coordinator.Config{ID: "a", Plane: "default", Mode: modes.Auto}, server.Node("a"))
+	defer stop()
+	await(node, modes.StateMaster)
+	var change coordinator.ModeChange
+	change, err := node.ChangeMode(context.Background(), modes.Master)
+	fmt.Printf("%s to %s, state %s to %s, %v\n", change.PreviousMode, change.Mode, change.PreviousState, change.State, err)
+	change, err = node.ChangeMode(context.Background(), modes.Mode(99))
+	fmt.Println(change == coordinator.ModeChange{}, err)
+	// Output:
+	// auto to master, state MASTER to MASTER, <nil>
+	// true invalid: mode mode(99)
+}
