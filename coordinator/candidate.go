@@ -46,17 +46,17 @@ type candidate struct {
 	overdue time.Time    // when a vacancy that is in sight has lasted too long; zero without one
 
 	// Of its own goroutine.
-	election driver.Candidacy
-	attempts policy.Attempts
-	quiet    bool             // the present series of failures has been logged
-	jump     bool             // it may take a vacant term out of its turn
-	vacant   int64            // the last term when it decided to jump or to make way
-	holding  bool             // it could take the term, and waits for the plane to change
-	lifts    <-chan time.Time // fires when the pause is over for which it holds; nil without one
-	patience <-chan time.Time // fires when it has made way for long enough; nil while it does not
-	vacancy  int64            // the vacancy for which the next two count: the one after this term
-	since    time.Time        // when it first saw that; zero before it has
-	yields   int              // how often it has made way in it
+	election  driver.Candidacy
+	attempts  policy.Attempts
+	quiet     bool             // the present series of failures has been logged
+	jump      bool             // it may take a vacant term out of its turn
+	vacant    int64            // the last term when it decided to jump or to make way
+	holding   bool             // it could take the term, and waits for the plane to change
+	lifts     <-chan time.Time // fires when the pause is over for which it holds; nil without one
+	yieldOver <-chan time.Time // fires when it has made way for long enough; nil while it does not
+	vacancy   int64            // the vacancy for which the next two count: the one after this term
+	since     time.Time        // when it first saw that; zero before it has
+	yields    int              // how often it has made way in it
 }
 
 // move is what a candidate does next.
@@ -98,7 +98,7 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 			pause.Reset()
 		}
 		var again <-chan time.Time
-		lifts, patience, forward := c.lifts, c.patience, c.forward
+		lifts, patience, forward := c.lifts, c.yieldOver, c.forward
 		if err != nil {
 			c.complain(err)
 			again, lifts, patience, forward = time.After(pause.Next()), nil, nil, nil
@@ -282,7 +282,7 @@ func (c *candidate) hold(until *time.Time) {
 
 // makeWay goes to the end of the queue, and waits for the better candidate for a while.
 func (c *candidate) makeWay(ctx context.Context) error {
-	c.patience = time.After(policy.YieldFor)
+	c.yieldOver = time.After(policy.YieldFor)
 	return c.election.Requeue(ctx)
 }
 
@@ -290,7 +290,7 @@ func (c *candidate) makeWay(ctx context.Context) error {
 func (c *candidate) stepForward() { c.jump, c.vacant = true, c.election.Position().Term }
 
 // waitTurn has the candidate wait for its turn again.
-func (c *candidate) waitTurn() { c.jump, c.patience = c.ordered, nil }
+func (c *candidate) waitTurn() { c.jump, c.yieldOver = c.ordered, nil }
 
 // see begins to count for the vacancy after the given term, if that is a new one.
 func (c *candidate) see(term int64) {

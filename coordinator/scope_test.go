@@ -144,7 +144,7 @@ func TestScope_IsNotWaitedForByAPromotion(t *testing.T) {
 		pass(time.Minute) // b no longer follows the whole plane
 		var recorded atomic.Bool
 		l.server.Before(func(node string, call memstore.Call) error {
-			if call == memstore.CallBury {
+			if call == memstore.CallRecordDeparture {
 				recorded.Store(true)
 			}
 			return nil

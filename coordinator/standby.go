@@ -45,7 +45,7 @@ func (l *loop) campaign() {
 // to others: two of them can have tried by then.
 const asideFor = 2
 
-// heed lets others go first if that is what the end of a campaign or a membership says.
+// heed lets others go first if that is what the end of a campaign or a presence says.
 func (l *loop) heed(why error) {
 	if !errors.Is(why, driver.ErrStuck) || l.presence.exclusive {
 		return

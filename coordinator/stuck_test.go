@@ -72,9 +72,9 @@ func TestStuck_AnotherNodeLeads(t *testing.T) {
 		{"it may not announce itself", patience, func(l *lab) { l.deny("b", memstore.CallAnnounce) }, "denies"},
 		{"nor give its term up", patience + ttl, func(l *lab) { l.deny("b", memstore.CallAnnounce, memstore.CallResign) }, "denies"},
 		{"it gets no state", patience, func(l *lab) { l.server.Stall("b", true) }, "state has not arrived"},
-		{"it hears nothing but that its lease is renewed", patience, func(l *lab) { l.server.Hush("b", true) }, ""},
+		{"it hears nothing but that its lease is renewed", patience, func(l *lab) { l.server.Starve("b", true) }, ""},
 		{"and that only since it was elected", patience + ttl, func(l *lab) {
-			l.at("b", memstore.CallAnnounce, 1, func() error { l.server.Hush("b", true); return rebind.ErrUnavailable })
+			l.at("b", memstore.CallAnnounce, 1, func() error { l.server.Starve("b", true); return rebind.ErrUnavailable })
 		}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestStuck_AnotherNodeLeads(t *testing.T) {
 				}
 				l.server.Before(func(string, memstore.Call) error { return nil })
 				l.server.Stall("b", false)
-				l.server.Hush("b", false)
+				l.server.Starve("b", false)
 				pass(2 * patience)
 				if s := b.Status(); s.State != modes.StateHotStandby || !s.InElection {
 					t.Errorf("b is %s in the end, in the election: %t", s.State, s.InElection)

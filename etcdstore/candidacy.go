@@ -24,7 +24,7 @@ import (
 // record, in which a handover names a candidate that has won no election; its own key; and
 // the pause.
 type candidacy struct {
-	m       *membership
+	m       *presence
 	changed chan struct{} // holds a token when something has changed
 	stop    context.CancelFunc
 	told    atomic.Pointer[told]
@@ -63,7 +63,7 @@ func (p *picture) awarded(key string) *award {
 }
 
 // Stand enters the election; see [driver.Presence].
-func (m *membership) Stand(context.Context) (driver.Candidacy, error) {
+func (m *presence) Stand(context.Context) (driver.Candidacy, error) {
 	if !m.live() {
 		return nil, m.Cause()
 	}
@@ -77,7 +77,7 @@ func (m *membership) Stand(context.Context) (driver.Candidacy, error) {
 		m.store.watchHolder(ctx, key, func(p *picture) bool {
 			now := told{term: p.holder.Term, recorded: p.termMod, made: c.told.Load().made, award: p.awarded(key)}
 			if made := p.candidates[key]; made != 0 {
-				now.present, now.made, now.overtaken = true, made, p.outlived(made)
+				now.present, now.made, now.overtaken = true, made, p.overtaken(made)
 			}
 			c.told.Store(&now)
 			c.wake()
@@ -196,7 +196,7 @@ func (c *candidacy) Begin(ctx context.Context, seen driver.Situation, conditions
 // has led nor one made before the last term, which a handover took past it.
 func (p *picture) openTo(key string, created int64) bool {
 	hasLed := p.holder.Key == key && created <= p.termMod
-	return created != 0 && !p.held() && !hasLed && !p.outlived(created)
+	return created != 0 && !p.held() && !hasLed && !p.overtaken(created)
 }
 
 // unchanged compares, for the term transaction, everything that openTo and the choice of a
@@ -210,7 +210,7 @@ func (p *picture) openTo(key string, created int64) bool {
 //   - there is no pause, or the one that was looked at, which is over, unless the term may
 //     begin in a pause
 //   - nobody else is in the plane, where the term is to begin only then
-func (p *picture) unchanged(m *membership, created int64, conditions *driver.Conditions) []clientv3.Cmp {
+func (p *picture) unchanged(m *presence, created int64, conditions *driver.Conditions) []clientv3.Cmp {
 	key := m.candidateKey()
 	compares := []clientv3.Cmp{
 		createdAt(key, created),

@@ -84,7 +84,7 @@
 //	keys, codec                              where things are stored, and how
 //	plane, follow                            reading and following the plane
 //	load, watch, meter                       reading and following mementos
-//	lease, membership                        a node's presence
+//	lease, presence                        a node's presence
 //	candidacy, queue, withdraw               a candidate in the election
 //	seclusion                                a disabled node
 //	term, fence, fencedtxn, commit           what a term writes

@@ -30,17 +30,17 @@ func Blind(t driver.Term) driver.Term {
 	was := seeing.m
 	l := &lease{store: was.store, id: was.lease.id, ctx: was.store.ctx, end: func(error) {}}
 	l.until.Store(math.MaxInt64)
-	m := &membership{lease: l, node: was.node, key: was.key, session: was.session}
+	m := &presence{lease: l, node: was.node, key: was.key, session: was.session}
 	return &term{
 		m: m, number: seeing.number, recorded: seeing.recorded, stakes: seeing.stakes,
 		history: seeing.history, announced: seeing.announced, ctx: m.store.ctx, over: func(error) {},
 	}
 }
 
-// Forge makes a term that nobody has given to a membership, and that no fence binds.
+// Forge makes a term that nobody has given to a presence, and that no fence binds.
 // What its holder does is refused by nothing but etcd's permissions.
 func Forge(m driver.Presence) driver.Term {
-	t := m.(*membership).newTerm(1)
+	t := m.(*presence).newTerm(1)
 	t.readHistory()
 	return t
 }

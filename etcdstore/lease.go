@@ -32,7 +32,7 @@ type lease struct {
 	store          *Store
 	id             clientv3.LeaseID
 	until          atomic.Int64 // by the store's clock; nanoseconds
-	heartbeatUntil atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
+	heartbeatUntil atomic.Int64 // until when the node has sent a heartbeat, likewise; 0: never yet
 	ctx            context.Context
 	end            context.CancelCauseFunc
 

@@ -42,7 +42,7 @@ func TestLease_SleptThroughItsDeadline(t *testing.T) {
 	select {
 	case <-m.Lost():
 	case <-l.ctx().Done():
-		t.Fatal("membership is not lost")
+		t.Fatal("presence is not lost")
 	}
 	select {
 	case <-term.Context().Done():

@@ -259,10 +259,10 @@ func (p *picture) held() bool {
 	return ok && p.termMod != 0 && created <= p.termMod
 }
 
-// outlived reports whether a candidate's key of that revision is older than the last term. If
+// overtaken reports whether a candidate's key of that revision is older than the last term. If
 // the store was restored, the term's number may be higher than any revision, and says nothing
 // about age.
-func (p *picture) outlived(created int64) bool {
+func (p *picture) overtaken(created int64) bool {
 	restored := p.holder.Term > p.termMod
 	return !restored && created <= p.holder.Term
 }

@@ -38,7 +38,7 @@ func (q *queue) ended() (bool, error) {
 // come, by a handover or a step forward, and even the presence: cancelling it deletes the
 // key, and a node that has led would be followed while its record still says that it
 // leads. It ends with the lease.
-func (m *membership) enqueue(after int64, wake func()) {
+func (m *presence) enqueue(after int64, wake func()) {
 	m.stood.Store(true)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(m.exists))
 	q := &queue{
@@ -54,7 +54,7 @@ func (m *membership) enqueue(after int64, wake func()) {
 }
 
 // leaveQueue ends a wait whose key is gone, if there is one.
-func (m *membership) leaveQueue() {
+func (m *presence) leaveQueue() {
 	if m.queue != nil {
 		m.queue.cancel()
 		m.queue = nil
@@ -63,7 +63,7 @@ func (m *membership) leaveQueue() {
 
 // noteDoubt remembers that etcd has not answered the creation of a key: only an answer
 // gives the election a revision.
-func (m *membership) noteDoubt(q *queue) {
+func (m *presence) noteDoubt(q *queue) {
 	if q.err != nil && q.election.Rev() == 0 && !notApplied(q.err) {
 		m.doubt = true
 	}

@@ -157,7 +157,7 @@ func within(t *testing.T, what string, done <-chan struct{}) {
 // go on rising.
 func TestStore_RestoredOrReplaced(t *testing.T) {
 	cases := map[string]struct {
-		withLease bool // the backup has the membership's lease
+		withLease bool // the backup has the presence's lease
 		empty     bool // there is none: everything is lost
 	}{
 		"a backup from before the node joined": {},
@@ -230,7 +230,7 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, bac
 
 	f.replace(backup)
 
-	within(t, "the end of the membership", m.Lost())
+	within(t, "the end of the presence", m.Lost())
 	within(t, "the end of the term", term.Context().Done())
 	if cause := m.Cause(); !errors.Is(cause, driver.ErrLeaseLost) || !errors.Is(cause, driver.ErrRestored) {
 		t.Errorf("cause = %v, want ErrLeaseLost for ErrRestored", cause)
@@ -289,7 +289,7 @@ func TestStore_AnotherClusterEndsWhatRestsOnTheFirst(t *testing.T) {
 	if _, err := l.node("a").Head(l.ctx()); !errors.Is(err, driver.ErrRestored) {
 		t.Errorf("head = %v, want ErrRestored", err)
 	}
-	within(t, "the end of the membership", m.Lost())
+	within(t, "the end of the presence", m.Lost())
 	within(t, "the end of the term", term.Context().Done())
 	if _, err := l.commit(term, "op", 0, put("entity/x", "1")); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit = %v, want that it is not even sent", err)
@@ -346,7 +346,7 @@ func TestStore_BusyIsNotRestored(t *testing.T) {
 }
 
 // Promise: a store whose new history has overtaken the old one's revision before anybody
-// asks is found by those who hold a copy of the old one: the membership and the term end,
+// asks is found by those who hold a copy of the old one: the presence and the term end,
 // and the copy is made anew. Nothing else shows: the revision has only grown.
 func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 	const x, y, z = rebind.Name("entity/x"), rebind.Name("entity/y"), rebind.Name("entity/z")
@@ -400,7 +400,7 @@ func TestStore_RestoreThatIsOvertaken(t *testing.T) {
 			}
 			f.up(backup)
 
-			within(t, "the end of the membership", m.Lost())
+			within(t, "the end of the presence", m.Lost())
 			within(t, "the end of the term", term.Context().Done())
 			if cause := m.Cause(); !errors.Is(cause, driver.ErrRestored) {
 				t.Errorf("cause = %v, want ErrRestored", cause)

@@ -27,7 +27,7 @@ func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID stri
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &membership{lease: l, node: r.ID, key: s.keys.guard()}
+	m := &presence{lease: l, node: r.ID, key: s.keys.guard()}
 	made, planeID, err := m.guard(ctx, r, planeID)
 	if err != nil {
 		l.end(driver.ErrLeaseLost)
@@ -49,7 +49,7 @@ func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID stri
 }
 
 // guard creates the guard and returns its create revision, and the plane's id.
-func (m *membership) guard(ctx context.Context, r driver.Record, planeID string) (int64, string, error) {
+func (m *presence) guard(ctx context.Context, r driver.Record, planeID string) (int64, string, error) {
 	s := m.store
 	s.cfg.OnLease(int64(m.id))
 	p, err := s.look(ctx)
@@ -111,7 +111,7 @@ func (t *soloTerm) Publish(context.Context, driver.Record) error { return nil }
 // RecordDeparture knows of nobody.
 func (t *soloTerm) RecordDeparture(context.Context, driver.Departed) error { return nil }
 
-// CheckHandover has nothing to rehearse.
+// CheckHandover has nothing to check.
 func (t *soloTerm) CheckHandover(context.Context, driver.Member) error { return errSolo }
 
 // Offer has nobody to offer to.

@@ -145,7 +145,7 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 			select {
 			case <-m.Lost():
 			case <-time.After(3 * time.Second):
-				t.Fatal("membership goes on")
+				t.Fatal("presence goes on")
 			}
 			if cause := m.Cause(); !errors.Is(cause, driver.ErrRestored) {
 				t.Errorf("cause = %v, want ErrRestored", cause)

@@ -20,7 +20,7 @@ import (
 
 // term is one mastership.
 type term struct {
-	m         *membership
+	m         *presence
 	number    int64
 	planeID   string
 	recorded  int64        // the revision at which the term began
@@ -58,8 +58,8 @@ func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
 	}
 }
 
-// begin makes the term that is given to this membership.
-func (m *membership) begin(a *award) *term {
+// begin makes the term that is given to this presence.
+func (m *presence) begin(a *award) *term {
 	key, recorded, created := m.candidateKey(), a.recorded, a.created
 	t := m.newTerm(a.holder.Term,
 		stake{key: m.store.keys.term(), modified: recorded}, stake{key: key, created: created})
@@ -82,8 +82,8 @@ func (m *membership) begin(a *award) *term {
 	return t
 }
 
-// newTerm makes a term that ends with the membership.
-func (m *membership) newTerm(number int64, stakes ...stake) *term {
+// newTerm makes a term that ends with the presence.
+func (m *presence) newTerm(number int64, stakes ...stake) *term {
 	t := &term{m: m, number: number, stakes: stakes}
 	t.ctx, t.over = context.WithCancelCause(m.store.ctx)
 	t.fresh, t.announced = context.WithTimeout(t.ctx, watchAfter)

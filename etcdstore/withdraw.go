@@ -20,20 +20,20 @@ const leaveFor = 2 * callTimeout
 
 // during returns a context for one call of a candidate: it is bounded, and ends with the
 // presence.
-func (m *membership) during(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *presence) during(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := m.store.bound(ctx)
 	stop := context.AfterFunc(m.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-func (m *membership) candidateKey() string { return m.store.keys.candidate(m.id) }
+func (m *presence) candidateKey() string { return m.store.keys.candidate(m.id) }
 
 // deleteKey deletes the own election key, whichever revision made it, and reports whether
 // there was one, and the store's revision then. It deletes the candidacy that it has seen
 // and no other: what it sends may arrive when the key is another's, which may even lead by
 // then. It returns [driver.ErrChanged] if the given comparisons do not hold: then the key
 // stays.
-func (m *membership) deleteKey(ctx context.Context, also ...clientv3.Cmp) (deleted bool, at int64, err error) {
+func (m *presence) deleteKey(ctx context.Context, also ...clientv3.Cmp) (deleted bool, at int64, err error) {
 	key := m.candidateKey()
 	found, err := m.store.client.Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *candidacy) Leave(ctx context.Context, why error) error {
 }
 
 // endWait ends the wait in the election, if there is one, and blocks until it has ended.
-func (m *membership) endWait(ctx context.Context) error {
+func (m *presence) endWait(ctx context.Context) error {
 	q := m.queue
 	if q == nil {
 		return nil

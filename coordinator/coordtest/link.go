@@ -226,7 +226,7 @@ func (l *faultyStore) Join(ctx context.Context, r driver.Record) (driver.Presenc
 
 // JoinExclusive takes the plane, with a presence and a term that have the same faults.
 func (l *faultyStore) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.Term, err error) {
-	err = l.do(ctx, memstore.CallSeclude, func() error {
+	err = l.do(ctx, memstore.CallJoinExclusive, func() error {
 		inner, won, err := l.Store.JoinExclusive(ctx, r, planeID)
 		if err != nil {
 			return err
@@ -421,7 +421,7 @@ func (t *faultyTerm) Clear(ctx context.Context) (rebind.Revision, error) {
 
 // RecordDeparture keeps what is known of a node that vanished.
 func (t *faultyTerm) RecordDeparture(ctx context.Context, d driver.Departed) error {
-	return t.link.do(ctx, memstore.CallBury, func() error { return t.Term.RecordDeparture(ctx, d) })
+	return t.link.do(ctx, memstore.CallRecordDeparture, func() error { return t.Term.RecordDeparture(ctx, d) })
 }
 
 // CheckHandover asks whether a handover may be made.

@@ -37,7 +37,7 @@ var (
 	ErrTermOver = errors.New("term is over")
 )
 
-// ErrHung is the [ErrLeaseLost] of a node that has not vouched for itself in time.
+// ErrHung is the [ErrLeaseLost] of a node that has not sent a heartbeat in time.
 var ErrHung = fmt.Errorf("%w: the node's own loop has not come round", ErrLeaseLost)
 
 // TakenError is the [ErrNodeTaken] that names the holder.

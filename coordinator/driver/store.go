@@ -51,7 +51,7 @@ type Store interface {
 	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
 
 	// Join publishes r on a new lease and keeps that lease alive until the
-	// membership is lost or left. It returns a [*TakenError] if the node id has
+	// presence is lost or left. It returns a [*TakenError] if the node id has
 	// a live record, or if the lease that an earlier process of this node is said to
 	// have left behind is a living one's, and [ErrExclusive] while a disabled node has the
 	// plane. After any other error nothing is left behind, or it lapses with its lease.

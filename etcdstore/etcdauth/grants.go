@@ -83,13 +83,13 @@ func (g *Grants) Apply(ctx context.Context, cfg etcdstore.Config, told func(Step
 	if err != nil {
 		return false, fmt.Errorf("ask etcd whether its auth is enabled: %w", explain(err))
 	}
-	if err := g.apply(ctx, client.Auth, told); err != nil {
+	if err := g.applyTo(ctx, client.Auth, told); err != nil {
 		return status.Enabled, explain(err)
 	}
 	return status.Enabled, nil
 }
 
-func (g *Grants) apply(ctx context.Context, auth clientv3.Auth, told func(Step)) error {
+func (g *Grants) applyTo(ctx context.Context, auth clientv3.Auth, told func(Step)) error {
 	take := func(steps []Step) error {
 		for _, s := range steps {
 			if err := s.take(ctx, auth); err != nil {

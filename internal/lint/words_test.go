@@ -69,15 +69,14 @@ func members(typ ast.Expr) (names []*ast.Ident) {
 // homonyms lists the names, in lower case, that types of several packages may
 // have, and why no reader takes one for the other.
 var homonyms = map[string]string{
-	"config":     "the settings of the package that declares it",
-	"candidacy":  "an interface, and those that implement it",
-	"membership": "an interface, and those that implement it",
-	"node":       "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
-	"plane":      "coordtest's is a whole one under test, the driver's is the picture of one",
-	"presence":   "the interface, those that implement it, and what a node keeps of its own",
-	"store":      "an interface, and those that implement it",
-	"term":       "an interface, and those that implement it",
-	"watcher":    "an interface, and those that implement it",
+	"config":    "the settings of the package that declares it",
+	"candidacy": "an interface, and those that implement it",
+	"node":      "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
+	"plane":     "coordtest's is a whole one under test, the driver's is the picture of one",
+	"presence":  "the interface, those that implement it, and what a node keeps of its own",
+	"store":     "an interface, and those that implement it",
+	"term":      "an interface, and those that implement it",
+	"watcher":   "an interface, and those that implement it",
 }
 
 // apart lists directories whose types may be called as others are: a reader of the

@@ -86,13 +86,13 @@ func (s store) Load(ctx context.Context, page func(driver.Page) error) (rebind.R
 	return at, err
 }
 
-// Join returns a membership whose terms are observed.
+// Join returns a presence whose terms are observed.
 func (s store) Join(ctx context.Context, r driver.Record) (driver.Presence, error) {
 	m, err := s.Store.Join(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return membership{Presence: m, t: s.t}, nil
+	return presence{Presence: m, t: s.t}, nil
 }
 
 // JoinExclusive returns a term that is observed.
@@ -101,16 +101,16 @@ func (s store) JoinExclusive(ctx context.Context, r driver.Record, planeID strin
 	if err != nil {
 		return nil, nil, err
 	}
-	return membership{Presence: m, t: s.t}, s.t.elected(won), nil
+	return presence{Presence: m, t: s.t}, s.t.elected(won), nil
 }
 
-type membership struct {
+type presence struct {
 	driver.Presence
 	t *Telemetry
 }
 
 // Stand returns a candidacy whose term is observed.
-func (m membership) Stand(ctx context.Context) (driver.Candidacy, error) {
+func (m presence) Stand(ctx context.Context) (driver.Candidacy, error) {
 	c, err := m.Presence.Stand(ctx)
 	if err != nil {
 		return nil, err

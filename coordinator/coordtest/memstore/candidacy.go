@@ -15,14 +15,14 @@ import (
 
 // candidacy is one candidate's part in it. The server's mu guards its fields.
 type candidacy struct {
-	m        *membership
+	m        *presence
 	made     rebind.Revision // when its key was made; 0 if the store had no room for it
 	term     rebind.Revision // the revision of the term record when it was told of last
 	position driver.Position // as it was told last
 }
 
 // Stand enters the node into the election.
-func (m *membership) Stand(ctx context.Context) (driver.Candidacy, error) {
+func (m *presence) Stand(ctx context.Context) (driver.Candidacy, error) {
 	if m.ctx.Err() != nil {
 		return nil, m.Cause()
 	}
@@ -214,7 +214,7 @@ const (
 	retryEvery = 500 * time.Millisecond
 )
 
-// Leave deletes the candidacy, or ends the membership where that cannot be done.
+// Leave deletes the candidacy, or ends the presence where that cannot be done.
 func (c *candidacy) Leave(ctx context.Context, why error) error {
 	m := c.m
 	ctx, cancel := context.WithTimeout(ctx, leaveFor)
@@ -245,7 +245,7 @@ func (c *candidacy) Leave(ctx context.Context, why error) error {
 }
 
 // begin makes the term that the record gives to m; the caller holds mu.
-func (m *membership) begin() *term {
+func (m *presence) begin() *term {
 	s := m.store.server
 	t := &term{m: m, number: s.holder.Term, planeID: s.planeID, recorded: s.termMod, made: s.queue[m.lease.key]}
 	t.ctx, t.over = context.WithCancelCause(s.ctx)

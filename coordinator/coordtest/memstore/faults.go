@@ -13,9 +13,9 @@ func (s *Server) Cut(node string) { s.set(s.cut, node, true) }
 // Heal ends Cut.
 func (s *Server) Heal(node string) { s.set(s.cut, node, false) }
 
-// Hush has the node's calls and watches go unanswered, while its lease is renewed on, or
+// Starve has the node's calls and watches go unanswered, while its lease is renewed on, or
 // ends that.
-func (s *Server) Hush(node string, on bool) { s.set(s.hushed, node, on) }
+func (s *Server) Starve(node string, on bool) { s.set(s.starved, node, on) }
 
 // Stall has the node's watches of mementos bring nothing more, while its calls go on
 // as before, or ends that.
@@ -26,28 +26,28 @@ type Call string
 
 // The calls that a test can wait for.
 const (
-	CallJoin     Call = "join"
-	CallLeave    Call = "leave"
-	CallPlane    Call = "plane"
-	CallSize     Call = "size"
-	CallHistory  Call = "history"
-	CallHead     Call = "head"
-	CallLoad     Call = "load"
-	CallOperate  Call = "operate" // pause, resume and forget
-	CallSeclude  Call = "seclude"
-	CallStand    Call = "stand"    // the entry into the election
-	CallLook     Call = "look"     // a candidate's look at the plane
-	CallRequeue  Call = "requeue"  // a candidate's move to the end of the queue
-	CallClaim    Call = "claim"    // the transaction that begins a term
-	CallWithdraw Call = "withdraw" // the deletion of the own candidacy
-	CallPublish  Call = "publish"
-	CallCommit   Call = "commit"
-	CallAnnounce Call = "announce"
-	CallClear    Call = "clear"
-	CallBury     Call = "bury"
-	CallOffer    Call = "offer"
-	CallPass     Call = "pass"
-	CallResign   Call = "resign"
+	CallJoin            Call = "join"
+	CallLeave           Call = "leave"
+	CallPlane           Call = "plane"
+	CallSize            Call = "size"
+	CallHistory         Call = "history"
+	CallHead            Call = "head"
+	CallLoad            Call = "load"
+	CallOperate         Call = "operate" // pause, resume and forget
+	CallJoinExclusive   Call = "seclude"
+	CallStand           Call = "stand"    // the entry into the election
+	CallLook            Call = "look"     // a candidate's look at the plane
+	CallRequeue         Call = "requeue"  // a candidate's move to the end of the queue
+	CallClaim           Call = "claim"    // the transaction that begins a term
+	CallWithdraw        Call = "withdraw" // the deletion of the own candidacy
+	CallPublish         Call = "publish"
+	CallCommit          Call = "commit"
+	CallAnnounce        Call = "announce"
+	CallClear           Call = "clear"
+	CallRecordDeparture Call = "bury"
+	CallOffer           Call = "offer"
+	CallPass            Call = "pass"
+	CallResign          Call = "resign"
 )
 
 // writes reports whether a call changes the store.
@@ -183,7 +183,7 @@ func (s *Server) DeleteMeta() { s.SetMeta("", 0) }
 func (s *Server) Put(name rebind.Name, c rebind.Content, fault string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(s.step(), name, c, fault, "")
+	s.putAt(s.step(), name, c, fault, "")
 	s.announce()
 }
 

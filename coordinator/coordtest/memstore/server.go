@@ -26,7 +26,7 @@ import (
 // for.
 type Server struct {
 	ttl  time.Duration
-	ctx  context.Context // ends all memberships
+	ctx  context.Context // ends all presences
 	halt context.CancelFunc
 
 	mu sync.Mutex // guards all below
@@ -37,7 +37,7 @@ type Server struct {
 	corrupt bool
 	breaks  int               // how often all streams broke
 	cut     map[string]bool   // nodes that cannot reach the store
-	hushed  map[string]bool   // nodes that hear no more than that their lease is renewed
+	starved map[string]bool   // nodes that hear nothing but that their lease is renewed
 	mute    map[string]func() // nodes whose next commit's answer is lost, and what happens meanwhile
 	unheard map[string]bool   // nodes whose next term's answer is lost
 	stalled map[string]bool   // nodes whose watches bring nothing
@@ -65,7 +65,7 @@ func New(ttl time.Duration) *Server {
 		},
 		moved:   make(chan struct{}),
 		cut:     make(map[string]bool),
-		hushed:  make(map[string]bool),
+		starved: make(map[string]bool),
 		mute:    make(map[string]func()),
 		unheard: make(map[string]bool),
 		stalled: make(map[string]bool),
@@ -74,7 +74,7 @@ func New(ttl time.Duration) *Server {
 	}
 }
 
-// Close ends all memberships as the end of their processes would, and lets no
+// Close ends all presences as the end of their processes would, and lets no
 // lease lapse any more.
 func (s *Server) Close() {
 	s.halt()
@@ -119,7 +119,7 @@ func (s *Server) changes() map[rebind.Name]rebind.Change {
 }
 
 // put and remove change one memento at a revision; the caller holds mu.
-func (s *Server) put(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
+func (s *Server) putAt(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
 	old := s.mementos[name]
 	c.Payload = slices.Clone(c.Payload) // the caller's own
 	m := &rebind.Memento{Name: name, Content: c, Created: at, Modified: at, Version: 1, By: driver.MarkOf(op)}
@@ -152,7 +152,7 @@ func (s *Server) held() bool {
 }
 
 // away reports whether a node's calls go unanswered; the caller holds mu.
-func (s *Server) away(node string) bool { return s.cut[node] || s.hushed[node] }
+func (s *Server) away(node string) bool { return s.cut[node] || s.starved[node] }
 
 // unqueue deletes a key in the election; the caller holds mu.
 func (s *Server) unqueue(key string) {
@@ -171,7 +171,7 @@ func (s *Server) candidacy(key string) rebind.Revision {
 
 // stray names what is no node's candidacy, and a term record that cannot be read; the
 // caller holds mu.
-func (s *Server) stray() []driver.Stray {
+func (s *Server) strays() []driver.Stray {
 	behind := make(map[string]bool)
 	for _, e := range s.nodes {
 		behind[e.lease.key] = true
@@ -196,7 +196,7 @@ func (s *Server) plane() driver.Plane {
 		pause := *s.pause
 		p.Pause = &pause
 	}
-	p.Strays = s.stray()
+	p.Strays = s.strays()
 	if s.guard != nil {
 		by := s.guard.Guard
 		p.Exclusive = &by
@@ -297,7 +297,7 @@ func (s *Server) apply(d *rebind.Delta) rebind.Revision {
 	changed := false
 	for i, op := range d.Ops {
 		if op.Put != nil {
-			s.put(at, op.Name, *op.Put, "", d.OpID(i))
+			s.putAt(at, op.Name, *op.Put, "", d.OpID(i))
 			changed = true
 		} else if _, ok := s.mementos[op.Name]; ok {
 			s.remove(at, op.Name)

@@ -282,11 +282,11 @@ func (s *Store) Incarnation() uint64 {
 func (s *Store) Restored(life uint64, how string) error {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
-	return s.restored(life, how)
+	return s.restoredSince(life, how)
 }
 
 // restored is Restored for who holds the server.
-func (s *Store) restored(life uint64, how string) error {
+func (s *Store) restoredSince(life uint64, how string) error {
 	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	if old := s.life; old.number == life {
 		s.life = s.server.newLife(life + 1)
@@ -299,7 +299,7 @@ func (s *Store) restored(life uint64, how string) error {
 func (s *Store) look() error {
 	now := s.server.revision
 	if now < s.life.seen {
-		return s.restored(s.life.number, fmt.Sprintf("it is at revision %d and was at %d", now, s.life.seen))
+		return s.restoredSince(s.life.number, fmt.Sprintf("it is at revision %d and was at %d", now, s.life.seen))
 	}
 	s.life.seen = now
 	return nil

@@ -18,7 +18,7 @@ const settleFor = 2 * time.Second
 
 // term is one mastership.
 type term struct {
-	m        *membership
+	m        *presence
 	number   int64
 	planeID  string
 	recorded rebind.Revision
@@ -28,7 +28,7 @@ type term struct {
 	over     context.CancelCauseFunc
 }
 
-// watch ends the term with the membership or with what it rests on.
+// watch ends the term with the presence or with what it rests on.
 func (t *term) watch() {
 	s := t.m.store.server
 	for t.ctx.Err() == nil {
@@ -211,7 +211,7 @@ func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
 
 // RecordDeparture keeps what is known of a node that vanished.
 func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
-	return t.change(ctx, CallBury, func(s *Server) error {
+	return t.change(ctx, CallRecordDeparture, func(s *Server) error {
 		_, left := s.left[l.ID]
 		if _, back := s.nodes[l.ID]; !back && !left {
 			s.step()
@@ -222,12 +222,12 @@ func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 }
 
 // errSolo is what a disabled node is told that wants to share.
-var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
+var errNotShared = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
 
 // CheckHandover finds everything allowed that there is room for.
 func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
 	if t.solo {
-		return errSolo
+		return errNotShared
 	}
 	return t.change(ctx, CallPlane, func(s *Server) error {
 		switch {
@@ -243,7 +243,7 @@ func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
 // Offer publishes a handover or withdraws it.
 func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 	if t.solo {
-		return errSolo
+		return errNotShared
 	}
 	return t.change(ctx, CallOffer, func(s *Server) error {
 		at := s.step()
@@ -259,7 +259,7 @@ func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 // Pass gives the term to a candidate.
 func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
 	if t.solo {
-		return errSolo
+		return errNotShared
 	}
 	err := t.change(ctx, CallPass, func(s *Server) error {
 		if s.candidacy(to.CandidateKey) != to.Candidacy || to.Candidacy == 0 || s.handover == nil {

@@ -119,7 +119,7 @@ func deletedCandidacyReappears(t *testing.T, lab Lab) {
 	queued(t, lab, "b")
 }
 
-func rehearsalWritesNothing(t *testing.T, lab Lab) {
+func checkWritesNothing(t *testing.T, lab Lab) {
 	term := elect(t, join(t, lab, "a"))
 	start(t, join(t, lab, "b"), Candidate{})
 	queued(t, lab, "b")

@@ -73,24 +73,24 @@ func leaveOfAnotherLease(t *testing.T, lab Lab) {
 	}
 }
 
-func buryOnlyTheDead(t *testing.T, lab Lab) {
+func recordOnlyTheDeparted(t *testing.T, lab Lab) {
 	term := elect(t, join(t, lab, "a"))
 	join(t, lab, "b")
 	lost := farewell("b", driver.DepartureLost)
-	bury := func(l driver.Departed) {
+	recordDeparture := func(l driver.Departed) {
 		t.Helper()
 		if err := term.RecordDeparture(limit(t), l); err != nil {
-			t.Fatalf("bury: %v", err)
+			t.Fatalf("record departure: %v", err)
 		}
 	}
-	bury(lost)
+	recordDeparture(lost)
 	wantLeft(t, lab)
 	lab.Revoke("b")
-	bury(lost)
+	recordDeparture(lost)
 	wantLeft(t, lab, lost)
 	other := lost
 	other.URI = "http://elsewhere"
-	bury(other)
+	recordDeparture(other)
 	wantLeft(t, lab, lost) // the first word stands
 	commit(t, term, "op", []rebind.Revision{0}, put("entity/x", "1"))
 	lab.Revoke("a")

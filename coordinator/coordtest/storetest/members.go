@@ -68,7 +68,7 @@ func leaveDeletes(t *testing.T, lab Lab) {
 	select {
 	case <-m.Lost():
 	default:
-		t.Error("membership is not lost after Leave")
+		t.Error("presence is not lost after Leave")
 	}
 	if !errors.Is(m.Cause(), driver.ErrLeaseLost) || m.Remaining() > 0 {
 		t.Errorf("cause = %v, remaining = %s", m.Cause(), m.Remaining())
@@ -78,13 +78,13 @@ func leaveDeletes(t *testing.T, lab Lab) {
 	}
 }
 
-func revokedLeaseEndsMembership(t *testing.T, lab Lab) {
+func revokedLeaseEndsPresence(t *testing.T, lab Lab) {
 	m := join(t, lab, "a")
 	lab.Revoke("a")
 	select {
 	case <-m.Lost():
 	case <-limit(t).Done():
-		t.Fatal("membership is not lost")
+		t.Fatal("presence is not lost")
 	}
 	if err := m.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrLeaseLost) {
 		t.Errorf("publish = %v, want ErrLeaseLost", err)
@@ -113,7 +113,7 @@ func deletedRecordIsRepublished(t *testing.T, lab Lab) {
 	}
 }
 
-// A lease is kept for a node that vouches for itself, and not for one that has ceased to.
+// A lease is kept for a node that sends heartbeats, and not for one that has ceased to.
 func hungNodeLosesItsLease(t *testing.T, lab Lab) {
 	ttl := lab.Node("a").TTL()
 	m := join(t, lab, "a")

@@ -33,7 +33,7 @@ func writers() []Mutant {
 		{
 			Name: "trustcampaign", Invariant: "I-2", Lab: "I-2", Rule: "the return of etcd's Campaign is a hint",
 			Edits: []Edit{
-				{"etcdstore/candidacy.go", "\treturn created != 0 && !p.held() && !hasLed && !p.outlived(created)\n", "\t_ = hasLed\n\treturn true\n"},
+				{"etcdstore/candidacy.go", "\treturn created != 0 && !p.held() && !hasLed && !p.overtaken(created)\n", "\t_ = hasLed\n\treturn true\n"},
 				{"etcdstore/candidacy.go", "known && !now.present,", "false,"},
 				{"etcdstore/candidacy.go", "\treturn compares\n", "\treturn nil\n"},
 			},
@@ -120,7 +120,7 @@ func leases() []Mutant {
 		{
 			Name: "record-without-lease", Invariant: "I-24", Lab: "I-24", Rule: "a record has its node's lease",
 			Edits: []Edit{{
-				"etcdstore/membership.go",
+				"etcdstore/presence.go",
 				"return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))", "return clientv3.OpPut(m.key, encodeJSON(r))",
 			}},
 			Catchers: []Catcher{contract("Join_publishes_a_record")},

@@ -9,13 +9,13 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
-// membership is a lease as its holder sees it, with a deadline of its own.
-type membership struct {
+// presence is a lease as its holder sees it, with a deadline of its own.
+type presence struct {
 	store *Store
 	lease *lease
 	until atomic.Int64 // Unix nanoseconds
 	held  atomic.Int64 // the last revision at which the record was put here by its holder
-	well  atomic.Int64 // until when the node has vouched for itself, likewise; 0: never yet
+	well  atomic.Int64 // until when the node has sent a heartbeat, likewise; 0: never yet
 	ctx   context.Context
 	end   context.CancelCauseFunc
 	led   int64
@@ -44,9 +44,9 @@ func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, err
 	return m, nil
 }
 
-// member makes a membership on a new lease; the caller holds the server.
-func (s *Store) member() *membership {
-	m := &membership{store: s, lease: s.server.grant()}
+// member makes a presence on a new lease; the caller holds the server.
+func (s *Store) member() *presence {
+	m := &presence{store: s, lease: s.server.grant()}
 	m.ctx, m.end = context.WithCancelCause(s.server.ctx)
 	life := s.life.ctx
 	stop := context.AfterFunc(life, func() { m.end(fmt.Errorf("%w: %w", driver.ErrLeaseLost, context.Cause(life))) })
@@ -56,14 +56,14 @@ func (s *Store) member() *membership {
 	return m
 }
 
-func (m *membership) renewed(sent time.Time) {
+func (m *presence) renewed(sent time.Time) {
 	ttl := m.store.server.ttl
 	m.until.Store(sent.Add(ttl - driver.Margin(ttl)).UnixNano())
 }
 
-// keep renews until the membership is over: by the server, or by the holder's own
+// keep renews until the presence is over: by the server, or by the holder's own
 // deadline while it is cut off.
-func (m *membership) keep() {
+func (m *presence) keep() {
 	s := m.store.server
 	tick := time.NewTicker(s.ttl / 6)
 	defer tick.Stop()
@@ -83,11 +83,11 @@ func (m *membership) keep() {
 			return
 		}
 		s.mu.Lock()
-		if !s.hushed[m.store.node] {
+		if !s.starved[m.store.node] {
 			heard = time.Now()
 		}
 		switch {
-		case s.cut[m.store.node], m.store.look() != nil: // which ends the membership
+		case s.cut[m.store.node], m.store.look() != nil: // which ends the presence
 		case time.Since(heard) >= driver.StallLimit(s.ttl):
 			m.end(fmt.Errorf("%w: %w: the store renews it and answers nothing else", driver.ErrLeaseLost, driver.ErrStuck))
 		case m.lease.gone:
@@ -101,7 +101,7 @@ func (m *membership) keep() {
 }
 
 // Remaining is the time left before the deadline.
-func (m *membership) Remaining() time.Duration {
+func (m *presence) Remaining() time.Duration {
 	left := time.Until(time.Unix(0, m.until.Load()))
 	if well := m.well.Load(); well != 0 {
 		left = min(left, time.Until(time.Unix(0, well)))
@@ -113,7 +113,7 @@ func (m *membership) Remaining() time.Duration {
 }
 
 // overdue is why the deadline has passed.
-func (m *membership) overdue() error {
+func (m *presence) overdue() error {
 	if well := m.well.Load(); well != 0 && well < m.until.Load() {
 		return driver.ErrHung
 	}
@@ -121,18 +121,18 @@ func (m *membership) overdue() error {
 }
 
 // Heartbeat has the lease kept for [driver.StallLimit] from now on.
-func (m *membership) Heartbeat() {
+func (m *presence) Heartbeat() {
 	m.well.Store(time.Now().Add(driver.StallLimit(m.store.server.ttl)).UnixNano())
 }
 
-// Lost returns a channel that is closed when the membership is over.
-func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
+// Lost returns a channel that is closed when the presence is over.
+func (m *presence) Lost() <-chan struct{} { return m.ctx.Done() }
 
-// Cause says why the membership is over.
-func (m *membership) Cause() error { return context.Cause(m.ctx) }
+// Cause says why the presence is over.
+func (m *presence) Cause() error { return context.Cause(m.ctx) }
 
 // Publish replaces the record.
-func (m *membership) Publish(ctx context.Context, r driver.Record) error {
+func (m *presence) Publish(ctx context.Context, r driver.Record) error {
 	if err := m.store.reach(ctx, CallPublish); err != nil {
 		return err
 	}
@@ -162,10 +162,10 @@ func (m *membership) Publish(ctx context.Context, r driver.Record) error {
 }
 
 // Owns reports whether the record of a member hangs on this lease.
-func (m *membership) Owns(of driver.Member) bool { return of.CandidateKey == m.lease.key }
+func (m *presence) Owns(of driver.Member) bool { return of.CandidateKey == m.lease.key }
 
-// Leave ends the membership.
-func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
+// Leave ends the presence.
+func (m *presence) Leave(ctx context.Context, last *driver.Departed) error {
 	m.end(fmt.Errorf("%w: left the plane", driver.ErrLeaseLost))
 	if err := m.store.reach(ctx, CallLeave); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
 
 // JoinExclusive takes the plane for the node of r.
 func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
-	if err := s.reach(ctx, CallSeclude); err != nil {
+	if err := s.reach(ctx, CallJoinExclusive); err != nil {
 		return nil, nil, err
 	}
 	defer s.server.mu.Unlock()

@@ -18,9 +18,9 @@ import (
 // This file holds the presence of a node: how it joins, what it publishes, and how it leaves. Its
 // lease is in lease.go, its candidacy in candidacy.go.
 
-// membership is one lease with what hangs on it: the node's record and, while it
+// presence is one lease with what hangs on it: the node's record and, while it
 // stands for election, its election key.
-type membership struct {
+type presence struct {
 	*lease
 	node string // whose it is
 	key  string // its record's key
@@ -38,7 +38,7 @@ type membership struct {
 	looked  int64  // the revision at which the plane was looked at last
 }
 
-var _ driver.Presence = (*membership)(nil)
+var _ driver.Presence = (*presence)(nil)
 
 // Join publishes r on a new lease, by a transaction that finds no process's record
 // of that node. The record and its lease come into being together: a process that dies
@@ -53,7 +53,7 @@ func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, err
 	if err != nil {
 		return nil, err
 	}
-	m := &membership{lease: l, node: r.ID, key: s.keys.node(r.ID)}
+	m := &presence{lease: l, node: r.ID, key: s.keys.node(r.ID)}
 	if err := m.enter(ctx, r); err != nil {
 		l.end(driver.ErrLeaseLost)
 		l.gone()                                   // nothing rests on it
@@ -136,7 +136,7 @@ func (s *Store) setLastLease(last lastLease) {
 	s.lastLease = last
 }
 
-func (m *membership) enter(ctx context.Context, r driver.Record) error {
+func (m *presence) enter(ctx context.Context, r driver.Record) error {
 	s := m.store
 	s.cfg.OnLease(int64(m.id))
 	session, err := concurrency.NewSession(s.client, concurrency.WithLease(m.id), concurrency.WithContext(s.ctx))
@@ -170,22 +170,22 @@ func (m *membership) enter(ctx context.Context, r driver.Record) error {
 
 // nobodys compares that the record's key is no process's: it is not there, or on no
 // lease, as no process ever puts it.
-func (m *membership) nobodys() clientv3.Cmp {
+func (m *presence) nobodys() clientv3.Cmp {
 	return clientv3.Compare(clientv3.LeaseValue(m.key), "=", clientv3.NoLease)
 }
 
-func (m *membership) putRecord(r driver.Record) clientv3.Op {
+func (m *presence) putRecord(r driver.Record) clientv3.Op {
 	return clientv3.OpPut(m.key, encodeJSON(r), clientv3.WithLease(m.id))
 }
 
 // Publish replaces the record, unless it has become another process's.
-func (m *membership) Publish(ctx context.Context, r driver.Record) error {
+func (m *presence) Publish(ctx context.Context, r driver.Record) error {
 	if !m.live() {
 		return m.Cause()
 	}
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
-	err := m.publish(ctx, r)
+	err := m.writeRecord(ctx, r)
 	switch {
 	case err == nil:
 		return nil
@@ -200,7 +200,7 @@ func (m *membership) Publish(ctx context.Context, r driver.Record) error {
 }
 
 // publish returns etcd's errors as they are.
-func (m *membership) publish(ctx context.Context, r driver.Record) error {
+func (m *presence) writeRecord(ctx context.Context, r driver.Record) error {
 	put := m.putRecord(r)
 	free := single(m.store.keys.guard()).empty()
 	resp, err := m.store.client.Txn(ctx).
@@ -237,16 +237,16 @@ func (m *membership) publish(ctx context.Context, r driver.Record) error {
 }
 
 // Owns reports whether the record of a member hangs on this lease.
-func (m *membership) Owns(of driver.Member) bool { return of.CandidateKey == m.candidateKey() }
+func (m *presence) Owns(of driver.Member) bool { return of.CandidateKey == m.candidateKey() }
 
-// Lost returns a channel that is closed when the membership is over.
-func (m *membership) Lost() <-chan struct{} { return m.ctx.Done() }
+// Lost returns a channel that is closed when the presence is over.
+func (m *presence) Lost() <-chan struct{} { return m.ctx.Done() }
 
-// Cause says why the membership is over.
-func (m *membership) Cause() error { return context.Cause(m.ctx) }
+// Cause says why the presence is over.
+func (m *presence) Cause() error { return context.Cause(m.ctx) }
 
-// Leave ends the membership and revokes the lease.
-func (m *membership) Leave(ctx context.Context, last *driver.Departed) error {
+// Leave ends the presence and revokes the lease.
+func (m *presence) Leave(ctx context.Context, last *driver.Departed) error {
 	m.end(errLeft)
 	if last != nil {
 		if err := m.remember(ctx, *last); err != nil {
@@ -260,7 +260,7 @@ var errLeft = fmt.Errorf("%w: left the plane", driver.ErrLeaseLost)
 
 // remember replaces the record by what is kept of a node that left, and deletes
 // the candidacy, so that all of it happens at one revision.
-func (m *membership) remember(ctx context.Context, last driver.Departed) error {
+func (m *presence) remember(ctx context.Context, last driver.Departed) error {
 	ctx, cancel := m.store.bound(ctx)
 	defer cancel()
 	put, err := m.store.leftOp(ctx, last)
