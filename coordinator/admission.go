@@ -42,7 +42,7 @@ func (l *loop) identify() step {
 // inspect looks at the plane before anything is written, and returns nil if this
 // node may start in it.
 func (l *loop) inspect() step {
-	for pause := retry.NewPause(maxPause); ; {
+	for pause := retry.NewBackoff(maxPause); ; {
 		refusal, err := l.refusal()
 		if errors.Is(err, driver.ErrDenied) { // at start nothing suggests that this will change, so it is not tried again
 			refusal = err

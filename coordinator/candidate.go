@@ -78,7 +78,7 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 		return err
 	}
 	c.waitTurn()
-	pause := retry.NewPause(maxPause)
+	pause := retry.NewBackoff(maxPause)
 	for {
 		changed := c.election.Changed()
 		position, did, err := c.act(ctx)
@@ -98,10 +98,10 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 			pause.Reset()
 		}
 		var again <-chan time.Time
-		lifts, patience, forward := c.lifts, c.yieldOver, c.forward
+		lifts, yieldOver, forward := c.lifts, c.yieldOver, c.forward
 		if err != nil {
 			c.complain(err)
-			again, lifts, patience, forward = time.After(pause.Next()), nil, nil, nil
+			again, lifts, yieldOver, forward = time.After(pause.Next()), nil, nil, nil
 			if !c.election.Position().Awarded { // as it is where only the answer was lost
 				changed = nil
 			}
@@ -110,7 +110,7 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 		case <-changed:
 		case <-again:
 		case <-lifts:
-		case <-patience:
+		case <-yieldOver:
 			c.stepForward()
 		case <-forward:
 			c.stepForward()

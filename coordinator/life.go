@@ -30,7 +30,7 @@ func (l *loop) start() step {
 	}
 	switch {
 	case l.mode == modes.Master:
-		return l.order(&change{to: modes.Master, first: true, result: make(chan changeResult, 1)})
+		return l.order(&modeRequest{to: modes.Master, first: true, result: make(chan modeResult, 1)})
 	case l.mode.NeedsMaster():
 		return l.findMaster
 	default:
@@ -59,7 +59,7 @@ func (l *loop) findMaster() step {
 // enter joins the plane. It returns nil when the node is in it, or where else it is to
 // go. A store that does not answer is tried again for ever.
 func (l *loop) enter(first bool) step {
-	pause := retry.NewPause(maxPause)
+	pause := retry.NewBackoff(maxPause)
 	var taken time.Time // when the node id was first found taken
 	for {
 		r := l.record()
@@ -121,7 +121,7 @@ func (l *loop) rejoin() step {
 		l.heed(l.presence.lease.Cause())
 		l.presence.lose()
 	}
-	for pause := retry.NewPause(maxPause); l.presence.former != nil; {
+	for pause := retry.NewBackoff(maxPause); l.presence.former != nil; {
 		err := l.presence.leaveFormer(l.ctx)
 		if err == nil {
 			break
@@ -222,7 +222,7 @@ func (l *loop) failed() step {
 // not in it.
 func (l *loop) joinExclusive() step {
 	var taken time.Time // when this node's own key was first found there
-	for pause := retry.NewPause(maxPause); ; {
+	for pause := retry.NewBackoff(maxPause); ; {
 		planeID, _ := l.cache.memory()
 		ctx, cancel := context.WithTimeout(l.ctx, callTimeout)
 		m, term, err := l.store.JoinExclusive(ctx, l.record(), planeID)

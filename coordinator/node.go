@@ -142,7 +142,7 @@ func (n *Node) ChangeMode(ctx context.Context, to modes.Mode) (ModeChange, error
 	}
 	defer done()
 	before := n.me().record
-	c := &change{to: to, result: make(chan changeResult, 1)}
+	c := &modeRequest{to: to, result: make(chan modeResult, 1)}
 	if err := n.do(ctx, func(l *loop) step { return l.takeModeChange(c) }); err != nil {
 		return ModeChange{}, err
 	}

@@ -20,16 +20,16 @@ import (
 type orders struct {
 	// pending is a change of mode without an answer yet. While there is one the loop
 	// takes up no other request.
-	pending *change
+	pending *modeRequest
 }
 
-// change is an operator's change of mode on its way.
-type change struct {
+// modeRequest is an operator's change of mode on its way.
+type modeRequest struct {
 	to            modes.Mode
 	previousMode  modes.Mode
 	previousState modes.State
-	refused       error             // why it failed, if it did
-	result        chan changeResult // takes one
+	refused       error           // why it failed, if it did
+	result        chan modeResult // takes one
 
 	// order is a change to mode master: to lead at once or not at all.
 	order bool
@@ -38,7 +38,7 @@ type change struct {
 	until time.Time       // when it has failed; zero until the node is at rest
 }
 
-type changeResult struct {
+type modeResult struct {
 	change ModeChange
 	err    error
 }
@@ -48,7 +48,7 @@ func (o *orders) ordered() bool { return o.pending != nil && o.pending.order }
 
 // takeModeChange takes up a change of mode. Where the node cannot act on it at once
 // it sets the mode, and the step that the node is in ends as the new mode says.
-func (l *loop) takeModeChange(c *change) step {
+func (l *loop) takeModeChange(c *modeRequest) step {
 	c.previousMode, c.previousState = l.mode, l.state
 	l.orders.pending = c
 	if l.presence.exclusive && c.to != l.mode {
@@ -91,12 +91,12 @@ func (l *loop) takeModeChange(c *change) step {
 }
 
 // order has the node lead at once or not at all.
-func (l *loop) order(c *change) step {
+func (l *loop) order(c *modeRequest) step {
 	c.order = true
 	c.previousMode, c.previousState = l.mode, l.state
 	l.orders.pending = c
 	p, err := l.node.Plane(l.ctx)
-	for pause := retry.NewPause(maxPause); c.first && err != nil; p, err = l.node.Plane(l.ctx) {
+	for pause := retry.NewBackoff(maxPause); c.first && err != nil; p, err = l.node.Plane(l.ctx) {
 		l.log.Warn("plane not read, retrying", zap.Error(err))
 		if next := l.pause(pause.Next()); next != nil {
 			return next
@@ -150,7 +150,7 @@ func (l *loop) review() step {
 }
 
 // reviewOrder ends an order whose election did not go as ordered.
-func (l *loop) reviewOrder(c *change) step {
+func (l *loop) reviewOrder(c *modeRequest) step {
 	p := l.cache.current()
 	var why error
 	switch {
@@ -199,7 +199,7 @@ func (l *loop) answer(err error) {
 	}
 	l.orders.pending = nil
 	l.show() // whoever has the answer sees the node as it says
-	c.result <- changeResult{
+	c.result <- modeResult{
 		change: ModeChange{l.mode, c.previousMode, l.state, c.previousState},
 		err:    err,
 	}

@@ -20,9 +20,9 @@ func showsMaster(t *testing.T, n *running) (at []string) {
 	if st.LeaseRemaining < 0 {
 		t.Errorf("its lease can be relied on for %s", st.LeaseRemaining)
 	}
-	glimpse := n.CachedPlane()
-	if m, ok := glimpse.Master(); ok && m.ID == st.ID {
-		at = append(at, "glimpse")
+	cached := n.CachedPlane()
+	if m, ok := cached.Master(); ok && m.ID == st.ID {
+		at = append(at, "cached plane")
 	}
 	plane, _ := n.Plane(t.Context())
 	if m, ok := plane.Master(); ok && m.ID == st.ID {

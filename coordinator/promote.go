@@ -79,7 +79,7 @@ func (l *loop) promote(c *candidate) step {
 // that state must have come to before the node leads.
 func (l *loop) clear() (rebind.Revision, step) {
 	began := time.Now()
-	for pause := retry.NewPause(maxPause); l.clean; {
+	for pause := retry.NewBackoff(maxPause); l.clean; {
 		ctx, cancel := context.WithTimeout(l.leadership.Context(), callTimeout)
 		at, err := l.leadership.Clear(ctx)
 		cancel()
@@ -125,7 +125,7 @@ func (l *loop) origin(c *candidate) (e driver.HistoryEntry, prevEnded time.Time)
 func (l *loop) announce() step {
 	entry, began := l.leadership.entry, time.Now()
 	var announced driver.Record
-	for pause := retry.NewPause(maxPause); ; {
+	for pause := retry.NewBackoff(maxPause); ; {
 		entry.Since = now()
 		announced = l.recordAs(modes.StateMaster, entry.Since)
 		if !l.leadership.prevEnded.IsZero() {

@@ -42,7 +42,7 @@ type scope struct {
 // follow follows the plane until ctx ends. onTerm is called with each term that is higher
 // than told and all before.
 func (c *planeCache) follow(ctx context.Context, store driver.Store, told int64, onTerm func(int64), log *zap.Logger) {
-	pause := retry.NewPause(maxPause)
+	pause := retry.NewBackoff(maxPause)
 	level := zap.WarnLevel // log the first failure of a series as a warning, the rest at debug
 	seen := func() {
 		if _, now := c.memory(); now > told { // it may also have risen by pictures that were read

@@ -297,7 +297,7 @@ func (n *Node) Confirm(ctx context.Context) error {
 // Steps tells what happened to mementos after a revision, as [replica.Mirror.Steps]
 // does. It returns [ErrNotReadable] on a node that holds no state, also when that
 // comes to be so while Steps waits.
-func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error) {
+func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Changeset, rebind.Revision, error) {
 	m, ctx, done, err := n.following(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -308,7 +308,7 @@ func (n *Node) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step,
 
 // Replay tells what happened to mementos after a revision from which Steps no longer
 // does, as [replica.Mirror.Replay] does, and otherwise as Steps.
-func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error) {
+func (n *Node) Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Changeset) error) (rebind.Revision, error) {
 	m, ctx, done, err := n.following(ctx)
 	if err != nil {
 		return 0, err

@@ -60,20 +60,20 @@ func (l *lab) led(id string, within time.Duration) time.Duration {
 // Whatever keeps one node from leading, another one leads: within TTL + 3 s of the moment
 // at which it was that node's turn, or of a lapse more where it cannot even give up its key.
 func TestStuck_AnotherNodeLeads(t *testing.T) {
-	const patience, little = ttl + 3*time.Second, 3 * time.Second
+	const limit, little = ttl + 3*time.Second, 3 * time.Second
 	for _, test := range []struct {
 		name    string
 		within  time.Duration
 		breakIt func(l *lab)
 		says    string // b's last error, empty if it has nothing to say
 	}{
-		{"it may not begin a term", patience, func(l *lab) { l.deny("b", memstore.CallClaim) }, "denies"},
-		{"nor give its candidacy up", patience, func(l *lab) { l.deny("b", memstore.CallClaim, memstore.CallWithdraw) }, "denies"},
-		{"it may not announce itself", patience, func(l *lab) { l.deny("b", memstore.CallAnnounce) }, "denies"},
-		{"nor give its term up", patience + ttl, func(l *lab) { l.deny("b", memstore.CallAnnounce, memstore.CallResign) }, "denies"},
-		{"it gets no state", patience, func(l *lab) { l.server.Stall("b", true) }, "state has not arrived"},
-		{"it hears nothing but that its lease is renewed", patience, func(l *lab) { l.server.Starve("b", true) }, ""},
-		{"and that only since it was elected", patience + ttl, func(l *lab) {
+		{"it may not begin a term", limit, func(l *lab) { l.deny("b", memstore.CallClaim) }, "denies"},
+		{"nor give its candidacy up", limit, func(l *lab) { l.deny("b", memstore.CallClaim, memstore.CallWithdraw) }, "denies"},
+		{"it may not announce itself", limit, func(l *lab) { l.deny("b", memstore.CallAnnounce) }, "denies"},
+		{"nor give its term up", limit + ttl, func(l *lab) { l.deny("b", memstore.CallAnnounce, memstore.CallResign) }, "denies"},
+		{"it gets no state", limit, func(l *lab) { l.server.Stall("b", true) }, "state has not arrived"},
+		{"it hears nothing but that its lease is renewed", limit, func(l *lab) { l.server.Starve("b", true) }, ""},
+		{"and that only since it was elected", limit + ttl, func(l *lab) {
 			l.at("b", memstore.CallAnnounce, 1, func() error { l.server.Starve("b", true); return rebind.ErrUnavailable })
 		}, ""},
 	} {
@@ -86,14 +86,14 @@ func TestStuck_AnotherNodeLeads(t *testing.T) {
 				l.kill("a")
 				took := l.led("c", test.within+little)
 				t.Logf("c led after %s", took)
-				pass(2 * patience)
+				pass(2 * limit)
 				if s := b.Status(); s.State == modes.StateMaster || !contains(s.LastError, test.says) {
 					t.Errorf("b is %s and says %q", s.State, s.LastError)
 				}
 				l.server.Before(func(string, memstore.Call) error { return nil })
 				l.server.Stall("b", false)
 				l.server.Starve("b", false)
-				pass(2 * patience)
+				pass(2 * limit)
 				if s := b.Status(); s.State != modes.StateHotStandby || !s.InElection {
 					t.Errorf("b is %s in the end, in the election: %t", s.State, s.InElection)
 				}

@@ -13,8 +13,8 @@ import (
 // alone is not enough, because waiting candidates have keys too; the record alone outlives its
 // holder. The term of a disabled node compares its guard instead.
 func (t *term) fence() []clientv3.Cmp {
-	compares := make([]clientv3.Cmp, len(t.stakes))
-	for i, st := range t.stakes {
+	compares := make([]clientv3.Cmp, len(t.conditions))
+	for i, st := range t.conditions {
 		if st.created != 0 {
 			compares[i] = createdAt(st.key, st.created)
 		} else {

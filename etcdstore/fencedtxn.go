@@ -77,7 +77,7 @@ func (t *term) write(ctx context.Context, w fencedTxn) (int64, error) {
 	if w.judge == nil {
 		defer context.AfterFunc(t.ctx, cancel)()
 	}
-	for pause := retry.NewPause(maxPause); ; {
+	for pause := retry.NewBackoff(maxPause); ; {
 		if err := t.acting(); err != nil && !doubt {
 			return 0, err
 		} else if err == nil && (!doubt || ctx.Err() == nil) {
@@ -173,8 +173,8 @@ func (t *term) lookUp(ctx, caller context.Context, w *fencedTxn) (revision int64
 
 // fenceReads returns the reads of what the fence compares.
 func (t *term) fenceReads() []clientv3.Op {
-	reads := make([]clientv3.Op, len(t.stakes))
-	for i, st := range t.stakes {
+	reads := make([]clientv3.Op, len(t.conditions))
+	for i, st := range t.conditions {
 		reads[i] = clientv3.OpGet(st.key, clientv3.WithKeysOnly())
 	}
 	return reads
@@ -195,9 +195,9 @@ func (t *term) finding(revision int64, responses []*pb.ResponseOp) *readBack {
 	for _, r := range responses {
 		f.kvs = append(f.kvs, r.GetResponseRange().Kvs)
 	}
-	for i := range t.stakes {
-		f.fenced = f.fenced || !t.stakes[i].holds(f.kvs[i])
+	for i := range t.conditions {
+		f.fenced = f.fenced || !t.conditions[i].holds(f.kvs[i])
 	}
-	f.kvs = f.kvs[len(t.stakes):]
+	f.kvs = f.kvs[len(t.conditions):]
 	return f
 }

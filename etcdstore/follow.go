@@ -229,7 +229,7 @@ func (s *Store) watchHolder(ctx context.Context, key string, see func(*picture) 
 		}
 	}
 	spans := []span{single(s.keys.term()), single(key), single(s.keys.pause())}
-	for pause := retry.NewPause(maxPause); ctx.Err() == nil; {
+	for pause := retry.NewBackoff(maxPause); ctx.Err() == nil; {
 		f, err := s.followSpans(ctx, spans)
 		if err == nil {
 			pause.Reset()

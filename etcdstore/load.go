@@ -102,7 +102,7 @@ const maxFruitless = 5
 // load fails if the store is restored meanwhile.
 func (l *load) readAll(ctx context.Context) error {
 	read, broken := l.readStream, false
-	for tries, pause := 1, retry.NewPause(maxPause); ; tries++ {
+	for tries, pause := 1, retry.NewBackoff(maxPause); ; tries++ {
 		had := l.number
 		err := read(ctx)
 		if status.Code(err) == codes.Unimplemented {
@@ -158,7 +158,7 @@ func (l *load) prove(ctx context.Context) error {
 // readStream reads the rest by one request. With pages etcd counts the rest of the span each
 // time; with a stream it does not.
 func (l *load) readStream(ctx context.Context) error {
-	ctx, patience, done := l.store.withSilenceTimer(ctx)
+	ctx, silence, done := l.store.withSilenceTimer(ctx)
 	defer done()
 	stream, err := l.store.loads.GetStream(ctx, l.rest.from, clientv3.WithRange(l.rest.to), clientv3.WithRev(l.revision))
 	if err != nil {
@@ -170,7 +170,7 @@ func (l *load) readStream(ctx context.Context) error {
 		}
 	}()
 	for resp := range stream {
-		patience.pause() // whoever takes the page has the time it needs
+		silence.pause() // whoever takes the page has the time it needs
 		switch {
 		case resp.Err() != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -184,7 +184,7 @@ func (l *load) readStream(ctx context.Context) error {
 		if err := l.send(ctx, resp.Kvs); err != nil {
 			return err
 		}
-		patience.resume()
+		silence.resume()
 	}
 	return nil
 }

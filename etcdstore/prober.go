@@ -297,13 +297,13 @@ func (sc *memberProber) stream(ctx context.Context, desc *grpc.StreamDesc, cc *g
 // checkedStream is a stream whose messages count only if they come from the store's cluster.
 type checkedStream struct {
 	grpc.ClientStream
-	scout *memberProber
+	prober *memberProber
 }
 
 // RecvMsg implements [grpc.ClientStream].
 func (h *checkedStream) RecvMsg(m any) error {
 	err := h.ClientStream.RecvMsg(m)
-	if err == nil && h.scout.foreign(clusterOf(m)) {
+	if err == nil && h.prober.foreign(clusterOf(m)) {
 		return errForeign
 	}
 	return err

@@ -35,7 +35,7 @@ func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID stri
 		s.setLastLease(lastLease{id: l.id, ours: true}) // the guard may be there all the same: the next try ends it first
 		return nil, nil, fmt.Errorf("take the guard: %w", err)
 	}
-	t := m.newTerm(made, stake{key: m.key, created: made})
+	t := m.newTerm(made, condition{key: m.key, created: made})
 	t.recorded, t.planeID = made, planeID
 	s.group.Go(func() {
 		t.watch(func(p *picture) string {

@@ -270,7 +270,7 @@ func (c *Config) where() string {
 
 // probe reads until something answers, because the client connects lazily.
 func (s *Store) probe(ctx context.Context) error {
-	for pause := retry.NewPause(maxPause); ; {
+	for pause := retry.NewBackoff(maxPause); ; {
 		err := s.readOnce(ctx)
 		if err == nil || errors.Is(err, driver.ErrDenied) || errors.Is(err, errNotEtcd) {
 			return s.access.explain(ctx, s.client, err)

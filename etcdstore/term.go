@@ -20,17 +20,17 @@ import (
 
 // term is one mastership.
 type term struct {
-	m         *presence
-	number    int64
-	planeID   string
-	recorded  int64        // the revision at which the term began
-	stakes    []stake      // what it rests on
-	offered   atomic.Int64 // mod revision of the handover last offered
-	history   *history
-	fresh     context.Context // ends when the term is watched
-	announced context.CancelFunc
-	ctx       context.Context
-	over      context.CancelCauseFunc
+	m          *presence
+	number     int64
+	planeID    string
+	recorded   int64        // the revision at which the term began
+	conditions []condition  // what it rests on
+	offered    atomic.Int64 // mod revision of the handover last offered
+	history    *history
+	fresh      context.Context // ends when the term is watched
+	announced  context.CancelFunc
+	ctx        context.Context
+	over       context.CancelCauseFunc
 }
 
 // watchAfter is how long a term that is not announced goes unwatched. Its announcement is
@@ -39,15 +39,15 @@ const watchAfter = 100 * time.Millisecond
 
 var _ driver.Term = (*term)(nil)
 
-// stake is a key that a term rests on, in the revision that created it or, if
+// condition is a key that a term rests on, in the revision that created it or, if
 // that is 0, in the one that last modified it.
-type stake struct {
+type condition struct {
 	key               string
 	created, modified int64
 }
 
 // holds reports whether the key is as it was.
-func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
+func (st *condition) holds(kvs []*mvccpb.KeyValue) bool {
 	switch {
 	case len(kvs) != 1:
 		return false
@@ -62,7 +62,7 @@ func (st *stake) holds(kvs []*mvccpb.KeyValue) bool {
 func (m *presence) begin(a *award) *term {
 	key, recorded, created := m.candidateKey(), a.recorded, a.created
 	t := m.newTerm(a.holder.Term,
-		stake{key: m.store.keys.term(), modified: recorded}, stake{key: key, created: created})
+		condition{key: m.store.keys.term(), modified: recorded}, condition{key: key, created: created})
 	t.recorded, t.planeID = recorded, a.planeID
 	m.lastLed = t.number
 	t.readHistory()
@@ -83,8 +83,8 @@ func (m *presence) begin(a *award) *term {
 }
 
 // newTerm makes a term that ends with the presence.
-func (m *presence) newTerm(number int64, stakes ...stake) *term {
-	t := &term{m: m, number: number, stakes: stakes}
+func (m *presence) newTerm(number int64, conditions ...condition) *term {
+	t := &term{m: m, number: number, conditions: conditions}
 	t.ctx, t.over = context.WithCancelCause(m.store.ctx)
 	t.fresh, t.announced = context.WithTimeout(t.ctx, watchAfter)
 	m.store.group.Go(func() {
@@ -101,7 +101,7 @@ func (m *presence) newTerm(number int64, stakes ...stake) *term {
 // then says what. The fence would find out with the next write; a master that
 // writes nothing should know as well.
 func (t *term) watch(lost func(*picture) string) {
-	own := t.stakes[len(t.stakes)-1].key
+	own := t.conditions[len(t.conditions)-1].key
 	t.m.store.watchHolder(t.ctx, own, func(p *picture) bool {
 		if why := lost(p); why != "" {
 			t.over(fmt.Errorf("%w: %s", driver.ErrTermOver, why))
@@ -256,7 +256,7 @@ func (t *term) CheckHandover(ctx context.Context, to driver.Member) error {
 			clientv3.OpDelete(t.m.candidateKey()), clientv3.OpPut(t.m.key, to.ID, clientv3.WithLease(t.m.id))).
 		Commit()
 	if err != nil {
-		return fmt.Errorf("rehearse the writes of a handover: %w", translate(err))
+		return fmt.Errorf("check the writes of a handover: %w", translate(err))
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (c *candidacy) Leave(ctx context.Context, why error) error {
 		m.end(fmt.Errorf("%w: given up, since its candidacy cannot be: %w: %w", driver.ErrLeaseLost, err, why))
 		return m.Cause()
 	}
-	for pause := retry.NewPause(maxPause); m.live(); {
+	for pause := retry.NewBackoff(maxPause); m.live(); {
 		try, done := context.WithTimeout(limit, callTimeout)
 		deleted, _, err := m.deleteKey(try)
 		done()

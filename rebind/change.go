@@ -1,6 +1,6 @@
 package rebind
 
-// This file holds Change and Step: the changes of one memento, and of one revision.
+// This file holds Change and Changeset: the changes of one memento, and of one revision.
 
 // Change is one memento put or deleted.
 type Change struct {
@@ -14,8 +14,8 @@ type Change struct {
 	Revision Revision
 }
 
-// Step holds the changes of mementos at one revision.
-type Step struct {
+// Changeset holds the changes of mementos at one revision.
+type Changeset struct {
 	Revision Revision
 	Changes  []Change
 }

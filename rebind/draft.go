@@ -35,7 +35,7 @@ func (d *Draft) init() {
 // View returns the present content as that of revision at. Later changes of the draft do not
 // change the view. changes returns the steps after a revision, and false if it does not know
 // them all; an [Index] calls it, from any goroutine. nil knows none.
-func (d *Draft) View(at Revision, changes func(after Revision) ([]Step, bool)) *View {
+func (d *Draft) View(at Revision, changes func(after Revision) ([]Changeset, bool)) *View {
 	d.init()
 	if d.first == nil {
 		d.first = firstOf(&d.faults)

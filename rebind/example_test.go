@@ -15,12 +15,12 @@ import (
 type memory struct {
 	draft rebind.Draft
 	at    rebind.Revision
-	steps []rebind.Step
+	steps []rebind.Changeset
 }
 
 // View returns the newest view.
 func (m *memory) View() *rebind.View {
-	return m.draft.View(m.at, func(after rebind.Revision) ([]rebind.Step, bool) { return m.steps[after:], true })
+	return m.draft.View(m.at, func(after rebind.Revision) ([]rebind.Changeset, bool) { return m.steps[after:], true })
 }
 
 // Commit applies d if its expectations are met.
@@ -28,7 +28,7 @@ func (m *memory) Commit(_ context.Context, d rebind.Delta) (rebind.Receipt, erro
 	if err := d.Check(); err != nil {
 		return rebind.Receipt{}, err
 	}
-	receipt, step, view := rebind.Receipt{Revision: m.at + 1}, rebind.Step{Revision: m.at + 1}, m.View()
+	receipt, step, view := rebind.Receipt{Revision: m.at + 1}, rebind.Changeset{Revision: m.at + 1}, m.View()
 	for i := range d.Ops {
 		op := &d.Ops[i]
 		base := view.Modified(op.Name)

@@ -146,7 +146,7 @@ func (k *Kind[T]) Delete(ctx context.Context, to Shared, id string, expect ...Re
 // If there is no value the error is an [ErrNotFound]. An [ErrUnknown] is returned and not
 // tried again, since the change may have been made.
 func (k *Kind[T]) Update(ctx context.Context, state Shared, id string, change func(T) (T, error)) (Receipt, error) {
-	for pause := retry.NewPause(maxUpdatePause); ; {
+	for pause := retry.NewBackoff(maxUpdatePause); ; {
 		old, err := k.Get(state.View(), id)
 		if err != nil {
 			return Receipt{}, err

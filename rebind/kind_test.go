@@ -49,7 +49,7 @@ type scripted struct {
 
 // View returns the newest view.
 func (s *scripted) View() *rebind.View {
-	return s.draft.View(s.at, func(after rebind.Revision) ([]rebind.Step, bool) {
+	return s.draft.View(s.at, func(after rebind.Revision) ([]rebind.Changeset, bool) {
 		if after < s.known {
 			return nil, false
 		}
@@ -62,7 +62,7 @@ func (s *scripted) fault(name rebind.Name) {
 	s.at++
 	c := rebind.Change{Name: name, Fault: "no header", Revision: s.at}
 	s.draft.Apply(c)
-	s.steps = append(s.steps, rebind.Step{Revision: s.at, Changes: []rebind.Change{c}})
+	s.steps = append(s.steps, rebind.Changeset{Revision: s.at, Changes: []rebind.Change{c}})
 }
 
 // reload makes another draft of the same content, as a node does that has lost its watch.

@@ -21,7 +21,7 @@ type View struct {
 	first       []Change                   // of faults, at most maxFirstFaults
 	bytes       int64
 	past        replaced
-	changes     func(after Revision) (steps []Step, ok bool) // what came after a revision, from the copy that showed the view
+	changes     func(after Revision) (steps []Changeset, ok bool) // what came after a revision, from the copy that showed the view
 }
 
 // replaced is what a copy held before a view and does not hold any more.

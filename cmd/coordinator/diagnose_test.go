@@ -97,7 +97,7 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 			f.peers, f.dryRun = f.peers[:1], nil
 		}, "disabled"},
 		"a disabled node of an older version": {func(f *facts) {
-			f.plane = wire.Plane{Seclusion: &driver.Guard{Node: "a", URI: "http://a"}}
+			f.plane = wire.Plane{FormerExclusive: &driver.Guard{Node: "a", URI: "http://a"}}
 			f.peers, f.dryRun = f.peers[:1], nil
 		}, "disabled"},
 	} {

@@ -58,15 +58,15 @@ func parseSettings(path string, text []byte, settings *pflag.FlagSet) error {
 	return wrong
 }
 
-// entry is one key of a settings file.
-type entry struct {
+// settingLine is one key of a settings file.
+type settingLine struct {
 	key   string
 	line  int
 	value *yaml.Node
 }
 
 // readEntries returns the keys of a settings file in order.
-func readEntries(path string, text []byte) ([]entry, error) {
+func readEntries(path string, text []byte) ([]settingLine, error) {
 	var document, more yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	err := dec.Decode(&document)
@@ -89,13 +89,13 @@ func readEntries(path string, text []byte) ([]entry, error) {
 		}
 		return nil, fmt.Errorf("%s:%d: a second document begins here: keep all settings in one", path, more.Line)
 	}
-	var entries []entry
+	var entries []settingLine
 	for i := 0; i < len(top.Content); i += 2 {
 		key, value := top.Content[i], top.Content[i+1]
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
 		}
-		entries = append(entries, entry{key.Value, key.Line, value})
+		entries = append(entries, settingLine{key.Value, key.Line, value})
 	}
 	return entries, nil
 }
@@ -129,7 +129,7 @@ func cutLine(said string) (line, what string, ok bool) {
 
 // apply sets the flag that the key names, unless it has a value of higher precedence. The
 // value is checked in any case: it may count one day.
-func (e entry) apply(path string, settings *pflag.FlagSet) error {
+func (e settingLine) apply(path string, settings *pflag.FlagSet) error {
 	f := settings.Lookup(e.key)
 	switch {
 	case e.key == flagOnly:
@@ -162,7 +162,7 @@ func (e entry) apply(path string, settings *pflag.FlagSet) error {
 
 // read returns the values as they are written, so that YAML's meaning of a plane named "on"
 // or 007 does not matter.
-func (e entry) read() (values []string, list bool, err error) {
+func (e settingLine) read() (values []string, list bool, err error) {
 	items := []*yaml.Node{e.value}
 	switch e.value.Kind {
 	case yaml.MappingNode:

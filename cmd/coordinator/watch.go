@@ -47,7 +47,7 @@ mementos then, and watch from the revision of that listing.`,
 	}
 	cmd.Flags().Int64Var(&from, "from", 0, "show changes after this revision (default: the current one)")
 	return operating(s, cmd, func(_ context.Context, o *operator, args []string) error {
-		w := &watch{operator: o, query: make(url.Values)}
+		w := &mementoWatch{operator: o, query: make(url.Values)}
 		if len(args) > 0 {
 			w.query.Set("type", args[0])
 		}
@@ -63,8 +63,8 @@ mementos then, and watch from the revision of that listing.`,
 	})
 }
 
-// watch is one watch of mementos, over as many connections as needed.
-type watch struct {
+// mementoWatch is one watch of mementos, over as many connections as needed.
+type mementoWatch struct {
 	*operator
 	query url.Values
 	last  string // the id of the last event; empty before the first
@@ -73,7 +73,7 @@ type watch struct {
 // run shows changes until ctx ends. It ends earlier only for an error that will not go
 // away: a node that was never reached may be a usage error, one that was reached may come
 // back.
-func (w *watch) run(ctx context.Context) error {
+func (w *mementoWatch) run(ctx context.Context) error {
 	c, err := w.client()
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 // follow shows what one connection sends until the connection ends.
-func (w *watch) follow(ctx context.Context, c *client.Client) error {
+func (w *mementoWatch) follow(ctx context.Context, c *client.Client) error {
 	ctx, silence, done := withStallTimer(ctx, w.timeout) // for the stream to begin
 	defer done()
 	header := make(http.Header)
@@ -141,7 +141,7 @@ func (w *watch) follow(ctx context.Context, c *client.Client) error {
 }
 
 // show prints what happened at one revision.
-func (w *watch) show(body []byte) error {
+func (w *mementoWatch) show(body []byte) error {
 	var step wire.Step
 	if err := json.Unmarshal(body, &step); err != nil {
 		return fmt.Errorf("%w: decode event: %w", client.ErrLost, err)

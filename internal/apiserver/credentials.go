@@ -46,8 +46,8 @@ func (f *Files) Controlled() bool { return f.Tokens != "" || f.ClientCA != "" }
 
 // Security is what [Files] contain.
 type Security struct {
-	Server *credentials.Server // nil: plain HTTP
-	Peers  *credentials.Client
+	Server *credentials.ServerTLS // nil: plain HTTP
+	Peers  *credentials.ClientTLS
 	Access httpapi.Access
 }
 

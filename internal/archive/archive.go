@@ -55,7 +55,7 @@ type Summary struct {
 	SHA256 string `json:"sha256"`
 }
 
-type entry struct {
+type mementoLine struct {
 	Name        rebind.Name `json:"name"`
 	Parent      rebind.Name `json:"parent,omitempty"`
 	ContentType string      `json:"content_type,omitempty"`
@@ -89,7 +89,7 @@ func (w *Writer) line(prefix string, v any) error {
 
 // Add writes one memento. Mementos must be added in the order of their names.
 func (w *Writer) Add(name rebind.Name, c *rebind.Content) error {
-	err := w.line("", entry{Name: name, Parent: c.Parent, ContentType: c.ContentType, Schema: c.Schema, Size: len(c.Payload)})
+	err := w.line("", mementoLine{Name: name, Parent: c.Parent, ContentType: c.ContentType, Schema: c.Schema, Size: len(c.Payload)})
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (r *Reader) Next() (rebind.Name, *rebind.Content, error) {
 	if text, ok := strings.CutPrefix(line, ending); ok {
 		return "", nil, r.end(text)
 	}
-	var e entry
+	var e mementoLine
 	if err := decode(line, &e); err != nil {
 		return "", nil, err
 	}
@@ -181,7 +181,7 @@ func (r *Reader) Next() (rebind.Name, *rebind.Content, error) {
 	}, nil
 }
 
-func (r *Reader) check(e *entry) error {
+func (r *Reader) check(e *mementoLine) error {
 	switch err := e.Name.Check(); {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, err)

@@ -17,20 +17,20 @@ import (
 // one request at a time, so limiting connections limits requests.
 var onlyHTTP1 = []string{"http/1.1"}
 
-// Server is a server's certificate and the CAs of its clients.
-type Server struct {
+// ServerTLS is a server's certificate and the CAs of its clients.
+type ServerTLS struct {
 	pair    *source[tls.Certificate]
 	clients *source[*x509.CertPool] // nil: clients are not asked for certificates
 }
 
 // OpenServer reads a server's certificate and key and, if caFile is given, the CAs of its
 // clients' certificates. The error is an [ErrUnusable].
-func OpenServer(cert, key, clientCA string, log *zap.Logger) (*Server, error) {
+func OpenServer(cert, key, clientCA string, log *zap.Logger) (*ServerTLS, error) {
 	pair, err := open(log, parsePair, cert, key)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{pair: pair}
+	s := &ServerTLS{pair: pair}
 	if clientCA != "" {
 		if s.clients, err = open(log, parsePool, clientCA); err != nil {
 			return nil, err
@@ -42,7 +42,7 @@ func OpenServer(cert, key, clientCA string, log *zap.Logger) (*Server, error) {
 // Config is the configuration for a listener; each connection uses the current content of
 // the files. A client certificate must be trusted if one is presented, but need not be
 // presented: health checks need none.
-func (s *Server) Config() *tls.Config {
+func (s *ServerTLS) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -59,11 +59,11 @@ func (s *Server) Config() *tls.Config {
 }
 
 // Certificate returns the current certificate.
-func (s *Server) Certificate() *x509.Certificate { return s.pair.get().Leaf }
+func (s *ServerTLS) Certificate() *x509.Certificate { return s.pair.get().Leaf }
 
 // CheckAsClient returns why a server that requires client certificates of the same CA would
 // reject this certificate. Nodes use one certificate both as server and as client.
-func (s *Server) CheckAsClient() error {
+func (s *ServerTLS) CheckAsClient() error {
 	if s.clients == nil {
 		return nil
 	}
@@ -80,17 +80,17 @@ func (s *Server) CheckAsClient() error {
 	return err
 }
 
-// Client is a client's certificate and the CAs that it trusts. The zero value has no
+// ClientTLS is a client's certificate and the CAs that it trusts. The zero value has no
 // certificate and trusts the system's CAs.
-type Client struct {
+type ClientTLS struct {
 	pair  *source[tls.Certificate] // nil: no certificate
 	roots *source[*x509.CertPool]  // nil: the system's CAs
 }
 
 // OpenClient reads a client's certificate and key, and the CAs that it trusts; each may be
 // left out. The error is an [ErrUnusable].
-func OpenClient(cert, key, ca string, log *zap.Logger) (*Client, error) {
-	c := new(Client)
+func OpenClient(cert, key, ca string, log *zap.Logger) (*ClientTLS, error) {
+	c := new(ClientTLS)
 	var err error
 	if cert != "" {
 		if c.pair, err = open(log, parsePair, cert, key); err != nil {
@@ -107,7 +107,7 @@ func OpenClient(cert, key, ca string, log *zap.Logger) (*Client, error) {
 
 // DialTLS makes a TLS connection with the current content of the files. It is meant for the
 // field of that name in [net/http.Transport].
-func (c *Client) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+func (c *ClientTLS) DialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: onlyHTTP1}
 	if c.pair != nil {
 		// The certificate is sent even if it matches none of the CAs that the server names:

@@ -43,7 +43,7 @@ func issue(t *testing.T, ca *certtest.CA, p certtest.Pair) (cert, key string) {
 
 // listen serves over TLS with the content of the files, and answers with the name in the
 // client's certificate.
-func listen(t *testing.T, cert, key, clientCA string) (url string, server *credentials.Server) {
+func listen(t *testing.T, cert, key, clientCA string) (url string, server *credentials.ServerTLS) {
 	t.Helper()
 	server, err := credentials.OpenServer(cert, key, clientCA, zap.NewNop())
 	if err != nil {
@@ -73,7 +73,7 @@ func ask(t *testing.T, url, cert, key, ca string) (string, error) {
 	return get(url, c)
 }
 
-func get(url string, c *credentials.Client) (string, error) {
+func get(url string, c *credentials.ClientTLS) (string, error) {
 	transport := &http.Transport{DialTLSContext: c.DialTLS, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Get(url)
 	if err != nil {

@@ -49,15 +49,15 @@ func ParseRole(text string) (Role, error) {
 	return Nobody, fmt.Errorf("unknown role %.50q: use viewer, operator or admin", text)
 }
 
-// Holder is the owner of a token and the owner's role.
-type Holder struct {
+// TokenOwner is the owner of a token and the owner's role.
+type TokenOwner struct {
 	Name string
 	Role Role
 }
 
 // entry is one line of a token file.
 type tokenEntry struct {
-	holder Holder
+	holder TokenOwner
 	digest [sha256.Size]byte
 }
 
@@ -79,9 +79,9 @@ func OpenTokens(path string, log *zap.Logger) (*Tokens, error) {
 
 // Holder returns the owner of a token. It compares the token with all known tokens, each in
 // constant time.
-func (t *Tokens) Holder(token string) (Holder, bool) {
+func (t *Tokens) Holder(token string) (TokenOwner, bool) {
 	digest := sha256.Sum256([]byte(token))
-	var holder Holder
+	var holder TokenOwner
 	known := false
 	for _, e := range t.entries.get() {
 		if subtle.ConstantTimeCompare(digest[:], e.digest[:]) == 1 {

@@ -44,7 +44,7 @@ func TestTokens_SayWhoseTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for token, want := range map[string]credentials.Holder{
+	for token, want := range map[string]credentials.TokenOwner{
 		alice: {Name: "alice", Role: credentials.Admin},
 		again: {Name: "alice", Role: credentials.Viewer},
 		bot:   {Name: "bot@ci", Role: credentials.Operator},
@@ -55,7 +55,7 @@ func TestTokens_SayWhoseTheyAre(t *testing.T) {
 	}
 	_, digest, _ := strings.Cut(aliceLine, "sha256:")
 	for _, token := range []string{"", alice + " ", alice[1:], strings.ToLower(alice), digest, "sha256:" + digest} {
-		if got, known := tokens.Holder(token); known || got != (credentials.Holder{}) {
+		if got, known := tokens.Holder(token); known || got != (credentials.TokenOwner{}) {
 			t.Errorf("%q is accepted as the token of %v", token, got)
 		}
 	}

@@ -33,7 +33,7 @@ type Access struct {
 
 // TokenLookup looks up the holder of a bearer token.
 type TokenLookup interface {
-	Holder(token string) (credentials.Holder, bool)
+	Holder(token string) (credentials.TokenOwner, bool)
 }
 
 // requiredRole returns the role that a route requires. Routes that only read require viewer; a

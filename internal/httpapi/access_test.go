@@ -19,10 +19,10 @@ import (
 )
 
 // tokens are the tokens that a node knows. The token of each role is the role's name.
-type tokens map[string]credentials.Holder
+type tokens map[string]credentials.TokenOwner
 
 // Holder implements [httpapi.Tokens].
-func (t tokens) Holder(token string) (credentials.Holder, bool) {
+func (t tokens) Holder(token string) (credentials.TokenOwner, bool) {
 	h, known := t[token]
 	return h, known
 }

@@ -59,7 +59,7 @@ func newForwarder(s *Server) *forwarder {
 	t.DialContext = (&net.Dialer{Timeout: masterTimeout}).DialContext
 	peers := s.cfg.Peers
 	if peers == nil {
-		peers = new(credentials.Client)
+		peers = new(credentials.ClientTLS)
 	}
 	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, masterTimeout)

@@ -40,8 +40,8 @@ type NodeReads interface {
 	WaitRevision(ctx context.Context, to rebind.Revision) error
 	Confirm(ctx context.Context) error
 	Past(ctx context.Context, at rebind.Revision, start rebind.Name, limit int) (found []rebind.Change, more bool, err error)
-	Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error)
-	Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Step) error) (rebind.Revision, error)
+	Steps(ctx context.Context, after rebind.Revision) ([]rebind.Changeset, rebind.Revision, error)
+	Replay(ctx context.Context, after rebind.Revision, tell func([]rebind.Changeset) error) (rebind.Revision, error)
 }
 
 // NodeWrites stores mementos.

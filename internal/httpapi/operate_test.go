@@ -223,8 +223,8 @@ func TestDisabled_IsMasterOfItselfAlone(t *testing.T) {
 	if shown.Master != nil || shown.Next != nil || len(shown.Nodes) != 0 || shown.Exclusive == nil || *shown.Exclusive != want {
 		t.Errorf("master %s, next %s, nodes %v, exclusive %+v", idOf(shown.Master), idOf(shown.Next), shown.Nodes, shown.Exclusive)
 	}
-	if shown.Seclusion == nil || *shown.Seclusion != want {
-		t.Errorf("under its former name: %+v, want %+v", shown.Seclusion, want)
+	if shown.FormerExclusive == nil || *shown.FormerExclusive != want {
+		t.Errorf("under its former name: %+v, want %+v", shown.FormerExclusive, want)
 	}
 	if n := a.shown(t); n.Term < 1 || n.PlaneID == "" || n.LeaseRemainingMS < 1 {
 		t.Errorf("term %d, plane id %q, lease for %d ms", n.Term, n.PlaneID, n.LeaseRemainingMS)
@@ -281,7 +281,7 @@ func TestDisabled_AtRunTimeIsFailedAndSaysWhy(t *testing.T) {
 	if n := a.shown(t); n.State != modes.StateFailed || !strings.Contains(n.LastError, "disabled") {
 		t.Errorf("state %s, last error %q", n.State, n.LastError)
 	}
-	if shown := a.plane(t); shown.Master != nil || shown.Exclusive != nil || shown.Seclusion != nil || len(shown.Nodes) != 0 {
+	if shown := a.plane(t); shown.Master != nil || shown.Exclusive != nil || shown.FormerExclusive != nil || len(shown.Nodes) != 0 {
 		t.Errorf("plane %+v", shown)
 	}
 	a.send(t, http.MethodPut, wire.PathMode, `{"mode":"auto"}`).want(http.StatusOK)

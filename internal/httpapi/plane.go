@@ -81,7 +81,7 @@ func (s *Server) showPlane(ctx context.Context) wire.Plane {
 func wirePlane(name string, p *driver.Plane) wire.Plane {
 	shown := wire.Plane{
 		Plane: name, PlaneID: p.ID, Term: p.Holder.Term, Revision: int64(p.Revision),
-		Paused: p.Pause != nil, Pause: p.Pause, Exclusive: p.Exclusive, Seclusion: p.Exclusive,
+		Paused: p.Pause != nil, Pause: p.Pause, Exclusive: p.Exclusive, FormerExclusive: p.Exclusive,
 		Nodes: make([]wire.PlaneNode, len(p.Members)),
 		Left:  append([]driver.Departed{}, p.Departed...), // never null
 

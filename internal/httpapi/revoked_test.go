@@ -24,11 +24,11 @@ import (
 type revocableToken struct{ gone atomic.Bool }
 
 // Holder implements [httpapi.Tokens].
-func (r *revocableToken) Holder(token string) (credentials.Holder, bool) {
+func (r *revocableToken) Holder(token string) (credentials.TokenOwner, bool) {
 	if token != "secret" || r.gone.Load() {
-		return credentials.Holder{}, false
+		return credentials.TokenOwner{}, false
 	}
-	return credentials.Holder{Name: "vera", Role: credentials.Viewer}, true
+	return credentials.TokenOwner{Name: "vera", Role: credentials.Viewer}, true
 }
 
 // slowRecorder is a client that reads one part each second.

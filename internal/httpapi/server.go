@@ -38,7 +38,7 @@ type Config struct {
 	Names []string
 	// Peers is what this node shows to nodes to which it forwards, and which CAs it trusts. Nil
 	// means no certificate, and the system's CAs.
-	Peers *credentials.Client
+	Peers *credentials.ClientTLS
 	// Metrics answers GET /metrics; nil means 404.
 	Metrics http.Handler
 	// Standstill reports when the process was suspended; nil means that it never was.

@@ -219,7 +219,7 @@ func (t *watchStream) sendBookmark() error {
 }
 
 // sendSteps sends the changes of steps that the client wants.
-func (t *watchStream) sendSteps(steps []rebind.Step) error {
+func (t *watchStream) sendSteps(steps []rebind.Changeset) error {
 	if err := t.start(); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (t *watchStream) sendSteps(steps []rebind.Step) error {
 
 // sendStep sends the changes of one step that the client wants. The event is written as a
 // [wire.Step] without being encoded as a whole: one revision may have any number of changes.
-func (t *watchStream) sendStep(s *rebind.Step) error {
+func (t *watchStream) sendStep(s *rebind.Changeset) error {
 	wanted := func(c *rebind.Change) bool { return t.typ == "" || c.Name.Type() == t.typ }
 	if !slices.ContainsFunc(s.Changes, func(c rebind.Change) bool { return wanted(&c) }) {
 		return nil

@@ -20,7 +20,7 @@ const (
 // the mirror's revision. However many callers follow it, the store has one watch.
 type feed struct {
 	base  rebind.Revision
-	steps []rebind.Step
+	steps []rebind.Changeset
 	bytes int64
 }
 
@@ -52,7 +52,7 @@ func (f *feed) full(first int) bool {
 }
 
 // between returns the steps after a revision, up to another.
-func (f *feed) between(after, to rebind.Revision) []rebind.Step {
+func (f *feed) between(after, to rebind.Revision) []rebind.Changeset {
 	steps := f.steps[f.search(after):]
 	for len(steps) > 0 && steps[len(steps)-1].Revision > to {
 		steps = steps[:len(steps)-1]
@@ -61,7 +61,7 @@ func (f *feed) between(after, to rebind.Revision) []rebind.Step {
 }
 
 // after returns the steps after a revision; ok is false if some of them are no longer kept.
-func (f *feed) after(r rebind.Revision) (steps []rebind.Step, ok bool) {
+func (f *feed) after(r rebind.Revision) (steps []rebind.Changeset, ok bool) {
 	if r < f.base {
 		return nil, false
 	}
@@ -75,12 +75,12 @@ func (f *feed) search(r rebind.Revision) int {
 }
 
 // appendSteps appends changes, which are of whole revisions and in order, to steps.
-func appendSteps(steps []rebind.Step, changes []rebind.Change) []rebind.Step {
+func appendSteps(steps []rebind.Changeset, changes []rebind.Change) []rebind.Changeset {
 	for _, c := range changes {
 		if last := len(steps) - 1; last >= 0 && steps[last].Revision == c.Revision {
 			steps[last].Changes = append(steps[last].Changes, c)
 		} else {
-			steps = append(steps, rebind.Step{Revision: c.Revision, Changes: []rebind.Change{c}})
+			steps = append(steps, rebind.Changeset{Revision: c.Revision, Changes: []rebind.Change{c}})
 		}
 	}
 	return steps

@@ -84,7 +84,7 @@ func NewMirror(source driver.Source, rules rebind.Rules, log *zap.Logger) *Mirro
 // the store cannot be reached Run tries again without limit, and keeps the copy. It returns
 // an [ErrUnusable] if the rules refuse the first load. Call it once.
 func (m *Mirror) Run(ctx context.Context) error {
-	pause := retry.NewPause(confirmEvery)
+	pause := retry.NewBackoff(confirmEvery)
 	level := zap.WarnLevel // of the first failure of a series; the rest are logged at debug
 	for {
 		began := m.Revision()
@@ -314,7 +314,7 @@ func (m *Mirror) publish(v *rebind.View, changes []rebind.Change, sent clock.Mom
 
 // stepsAfter returns the steps after a revision; ok is false if some of them are no longer
 // kept.
-func (m *Mirror) stepsAfter(after rebind.Revision) (steps []rebind.Step, ok bool) {
+func (m *Mirror) stepsAfter(after rebind.Revision) (steps []rebind.Changeset, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.feed.after(after)

@@ -138,7 +138,7 @@ func (m *Mirror) Confirm(ctx context.Context) error {
 // mirror was loaded anew since. The caller then reads the view and begins again from its
 // revision, or calls [Mirror.Replay]. It returns [driver.ErrRestored] while the mirror
 // shows a store that was replaced, and the cause of ctx if that ends first.
-func (m *Mirror) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Step, rebind.Revision, error) {
+func (m *Mirror) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Changeset, rebind.Revision, error) {
 	for {
 		m.mu.Lock()
 		moved, refused := m.moved, m.refused
@@ -174,7 +174,7 @@ func (m *Mirror) Steps(ctx context.Context, after rebind.Revision) ([]rebind.Ste
 // It returns [driver.ErrCompacted] if the store no longer has everything after that
 // revision, [driver.ErrRestored] as Steps does, the error of each, and the cause of ctx if
 // that ends first.
-func (m *Mirror) Replay(ctx context.Context, after rebind.Revision, each func([]rebind.Step) error) (rebind.Revision, error) {
+func (m *Mirror) Replay(ctx context.Context, after rebind.Revision, each func([]rebind.Changeset) error) (rebind.Revision, error) {
 	m.mu.Lock()
 	_, kept := m.feed.after(after)
 	to := m.Revision()
@@ -214,7 +214,7 @@ func (m *Mirror) Replay(ctx context.Context, after rebind.Revision, each func([]
 // replayPart returns the changes after a revision, up to another or until they are large,
 // and how far they go. Its watch has ended when it returns: the store's client may buffer
 // without bound what is not read, and each may be slow.
-func (m *Mirror) replayPart(ctx context.Context, after, to rebind.Revision) (steps []rebind.Step, at rebind.Revision, err error) {
+func (m *Mirror) replayPart(ctx context.Context, after, to rebind.Revision) (steps []rebind.Changeset, at rebind.Revision, err error) {
 	select {
 	case m.replayWatches <- struct{}{}:
 		defer func() { <-m.replayWatches }()
@@ -259,7 +259,7 @@ func requestProgress(ctx context.Context, watch driver.Watcher) {
 }
 
 // judgedSteps makes steps of the changes up to a revision, as this mirror would show them.
-func (m *Mirror) judgedSteps(changes []rebind.Change, to rebind.Revision) []rebind.Step {
+func (m *Mirror) judgedSteps(changes []rebind.Change, to rebind.Revision) []rebind.Changeset {
 	fit := make([]rebind.Change, 0, len(changes))
 	for _, c := range changes {
 		if c.Revision <= to {

@@ -18,8 +18,8 @@ import (
 
 func entity(i int) rebind.Name { return rebind.Name(fmt.Sprintf("entity/%d", i)) }
 
-// crowd has n writers commit to mementos of their own while the gate is closed.
-func (l *lab) crowd(p *replica.Persister, n int) []*attempt {
+// commitMany has n writers commit to mementos of their own while the gate is closed.
+func (l *lab) commitMany(p *replica.Persister, n int) []*attempt {
 	attempts := make([]*attempt, n)
 	for i := range attempts {
 		attempts[i] = l.begin(l.ctx, p, putOp(entity(i), "v"))
@@ -35,7 +35,7 @@ func TestPersister_DeltasGoTogether(t *testing.T) {
 		const writers = 300
 		g := l.gate()
 		p := l.through(g)
-		attempts := l.crowd(p, writers)
+		attempts := l.commitMany(p, writers)
 		under := g.held()
 		if under < 1 || under > 16 {
 			t.Errorf("%d transactions under way, want a few", under)
@@ -63,7 +63,7 @@ func TestPersister_OneConflictLeavesTheOthers(t *testing.T) {
 		l.load()
 		g := l.gate()
 		p := l.through(g)
-		first := l.crowd(p, 8)
+		first := l.commitMany(p, 8)
 		good := l.begin(l.ctx, p, putOp("policy/a", "1"))
 		bad := l.begin(l.ctx, p, putOp("policy/b", "1"), expecting(7, putOp("policy/c", "1")))
 		also := l.begin(l.ctx, p, expecting(rebind.Absent, putOp("policy/d", "1")), putOp("policy/e", "1"))
@@ -104,7 +104,7 @@ func TestPersister_WhatIsRefusedTogetherIsTriedAlone(t *testing.T) {
 			})
 			g.to = picky
 			p := l.through(g)
-			l.crowd(p, 8)
+			l.commitMany(p, 8)
 			remove := l.begin(l.ctx, p, deleteOp("policy/old"))
 			big := l.begin(l.ctx, p, putOp("policy/big", "1"))
 			small := l.begin(l.ctx, p, putOp("policy/small", "1"))
@@ -124,7 +124,7 @@ func TestPersister_GroupWithALostAnswer(t *testing.T) {
 		l.load()
 		g := l.gate()
 		p := l.through(g)
-		attempts := l.crowd(p, 60)
+		attempts := l.commitMany(p, 60)
 		l.server.LoseAnswer("writer", func() {})
 		g.release()
 		l.group.Wait()

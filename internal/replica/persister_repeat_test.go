@@ -96,7 +96,7 @@ func TestPersister_RepeatsAtOnceAreStoredOnce(t *testing.T) {
 				}
 			})
 		}
-		l.crowd(p, 50) // beside them, others go on
+		l.commitMany(p, 50) // beside them, others go on
 		g.release()
 		l.group.Wait()
 		m := l.stored("entity/x")

@@ -56,7 +56,7 @@ func (r *pastCheck) add(v *rebind.View, c *rebind.Change) bool {
 }
 
 // complete reports whether everything was repeated, given the steps since the load.
-func (r *pastCheck) complete(since []rebind.Step) bool {
+func (r *pastCheck) complete(since []rebind.Changeset) bool {
 	for i := range since {
 		for j := range since[i].Changes {
 			delete(r.undone, since[i].Changes[j].Name)
@@ -75,7 +75,7 @@ func split(b *driver.Batch, at rebind.Revision) (past, newer driver.Batch) {
 }
 
 // compare checks that the copy's steps and the repeated ones are the same.
-func compare(r *rebind.Rules, kept, repeated []rebind.Step) error {
+func compare(r *rebind.Rules, kept, repeated []rebind.Changeset) error {
 	for i := range max(len(kept), len(repeated)) {
 		switch {
 		case i == len(repeated), i < len(kept) && kept[i].Revision < repeated[i].Revision:
@@ -105,8 +105,8 @@ func mismatch(name rebind.Name, at rebind.Revision) error {
 }
 
 // containsChange reports whether a change is in some steps.
-func containsChange(steps []rebind.Step, c *rebind.Change) bool {
-	i, found := slices.BinarySearchFunc(steps, c.Revision, func(s rebind.Step, at rebind.Revision) int { return int(s.Revision - at) })
+func containsChange(steps []rebind.Changeset, c *rebind.Change) bool {
+	i, found := slices.BinarySearchFunc(steps, c.Revision, func(s rebind.Changeset, at rebind.Revision) int { return int(s.Revision - at) })
 	return found && slices.ContainsFunc(steps[i].Changes, func(have rebind.Change) bool { return have.Name == c.Name && sameChange(c, have) })
 }
 

@@ -21,7 +21,7 @@ import (
 // replayed collects what a replay tells, as text.
 func (l *lab) replayed(after rebind.Revision) (told []string, to rebind.Revision, err error) {
 	last := after
-	to, err = l.mirror.Replay(l.ctx, after, func(steps []rebind.Step) error {
+	to, err = l.mirror.Replay(l.ctx, after, func(steps []rebind.Changeset) error {
 		for _, s := range steps {
 			if s.Revision <= last {
 				return fmt.Errorf("step %d is told after %d", s.Revision, last)
@@ -116,7 +116,7 @@ func TestReplay_TellsWithoutAStream(t *testing.T) {
 		<-mirror.Loaded()
 		synctest.Wait()
 		told := 0
-		to, err := mirror.Replay(l.ctx, from, func(steps []rebind.Step) error {
+		to, err := mirror.Replay(l.ctx, from, func(steps []rebind.Changeset) error {
 			pass(time.Second) // the client takes its time
 			if n := source.now.Load(); n != 1 {
 				t.Errorf("%d streams are open while a client is told, want the mirror's alone", n)
@@ -175,7 +175,7 @@ func TestReplay_TakesTurns(t *testing.T) {
 		hold := make(chan struct{})
 		for range replica.MaxReplays {
 			l.group.Go(func() {
-				_, _ = l.mirror.Replay(l.ctx, from, func([]rebind.Step) error { <-hold; return nil })
+				_, _ = l.mirror.Replay(l.ctx, from, func([]rebind.Changeset) error { <-hold; return nil })
 			})
 		}
 		pass(time.Second)

@@ -109,7 +109,7 @@ func (c *Writer) Flush(ctx context.Context) error {
 // writes of this term; it returns the reason. Changes that are not stored by then are lost,
 // and no Flush returns for them. While the store cannot be reached Run tries again.
 func (c *Writer) Run(ctx context.Context) error {
-	pause := retry.NewPause(time.Second)
+	pause := retry.NewBackoff(time.Second)
 	for {
 		c.mu.Lock()
 		moved, ops := c.moved, c.take()

@@ -66,7 +66,7 @@ func TestStore_AuthEnabledUnderALivePlane(t *testing.T) {
 	began, asked := time.Now(), c.requests()
 	for _, p := range c.nodes {
 		p.says("credentials")
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "credentials") {
 				return fmt.Errorf("%s does not say that it lacks credentials: %+v, %w", p.name, v, err)
 			}

@@ -26,10 +26,10 @@ func TestPersistClean_DeletesNothingOfALivingPlane(t *testing.T) {
 	y.await("MASTER")
 	y.mustPut("entity/x", "acknowledged")
 	_, _, _ = command(t, "handover", "--to", "x", "--server", y.url) // refused, or x declines
-	if code := x.exit(patience); code != 3 {
+	if code := x.exit(maxWait); code != 3 {
 		t.Errorf("x exits with %d, want 3\n%s", code, x.output())
 	}
-	eventually(t, patience, func() error { return y.reads("entity/x", "acknowledged") })
+	eventually(t, maxWait, func() error { return y.reads("entity/x", "acknowledged") })
 	for _, ev := range c.record().Events {
 		if ev.Deleted && ev.Key == "mementos/entity/x" {
 			t.Errorf("revision %d: the acknowledged memento was deleted", ev.Revision)

@@ -24,9 +24,9 @@ import (
 	"github.com/coordinator-ha/coordinator/internal/freeport"
 )
 
-// patience bounds what has no bound of its own. It is generous: these machines
+// maxWait bounds what has no bound of its own. It is generous: these machines
 // are slow and noisy.
-const patience = 60 * time.Second
+const maxWait = 60 * time.Second
 
 // process is a program at work, with what it wrote.
 type process struct {
@@ -177,7 +177,7 @@ func (c *cluster) startEtcd() {
 		"--listen-client-urls", c.etcdURL(), "--advertise-client-urls", c.etcdURL(),
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
 	}, c.etcdArgs...)...)
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		conn, err := net.Dial("tcp", c.endpoint)
 		if err == nil {
 			conn.Close()
@@ -221,7 +221,7 @@ func (c *cluster) runArgs(id, mode string, args ...string) []string {
 
 func (c *cluster) served(p *process) {
 	c.t.Helper()
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		select {
 		case <-p.done:
 			c.t.Fatalf("%s has ended:\n%s", p.name, p.output())
@@ -321,7 +321,7 @@ func (p *process) is(state string) error {
 // await waits for a state.
 func (p *process) await(state string) {
 	p.t.Helper()
-	eventually(p.t, patience, func() error { return p.is(state) })
+	eventually(p.t, maxWait, func() error { return p.is(state) })
 }
 
 // reads returns nil when the node has the memento with that payload.

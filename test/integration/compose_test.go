@@ -51,7 +51,7 @@ func TestCompose_SurvivesWhatHappensToContainers(t *testing.T) {
 
 	c.compose("kill")
 	c.compose("up", "--no-build", "--detach")
-	eventually(t, patience, func() error { return whole(auto, 4) })
+	eventually(t, maxWait, func() error { return whole(auto, 4) })
 	j.more("after all were killed at once")
 	j.close()
 	for _, n := range []*process{auto, hot, backup} {
@@ -87,7 +87,7 @@ func (c *composition) cutOff(master string, other *process) {
 	id := c.container(master)
 	c.node(master).await("MASTER")
 	c.run("docker", "network", "disconnect", c.network(), id)
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		if c.says(master, "health", "master") == 0 {
 			return fmt.Errorf("%s is cut off and says that it leads", master)
 		}
@@ -152,7 +152,7 @@ func (j *journal) count() int {
 func (j *journal) more(when string) {
 	j.t.Helper()
 	before := j.count()
-	eventually(j.t, patience, func() error {
+	eventually(j.t, maxWait, func() error {
 		if n := j.count(); n < before+20 {
 			return fmt.Errorf("%d writes acknowledged %s", n-before, when)
 		}
@@ -164,7 +164,7 @@ func (j *journal) more(when string) {
 func (j *journal) none(when string) {
 	j.t.Helper()
 	last, since := j.count(), time.Now()
-	eventually(j.t, patience, func() error {
+	eventually(j.t, maxWait, func() error {
 		if n := j.count(); n != last {
 			last, since = n, time.Now()
 		}

@@ -147,7 +147,7 @@ func (c *composition) node(service string) *process {
 // healthy waits until Docker itself says so.
 func (c *composition) healthy(service string) {
 	c.t.Helper()
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		id := strings.TrimSpace(c.compose("ps", "-q", service))
 		state := strings.TrimSpace(c.run("docker", "inspect", "-f", "{{.State.Health.Status}}", id))
 		if state != "healthy" {
@@ -199,7 +199,7 @@ func (c *composition) follow(s step) {
 		return nil
 	}
 	if len(s.output) > 0 {
-		eventually(c.t, patience, once)
+		eventually(c.t, maxWait, once)
 	} else if err := once(); err != nil {
 		c.t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func TestDisk_Full(t *testing.T) {
 	c := newCluster(t, 4*time.Second)
 	a := c.node("a", "auto", "--data-dir", dir)
 	a.await("MASTER")
-	eventually(t, patience, func() error { return a.trouble("no space left") })
+	eventually(t, maxWait, func() error { return a.trouble("no space left") })
 	if code, said, _ := command(t, "doctor", "--server", a.url); code != 1 || !strings.Contains(said, "no space left") {
 		t.Errorf("doctor: exit %d\n%s", code, said)
 	}
@@ -107,7 +107,7 @@ func TestDisk_Full(t *testing.T) {
 	if _, err := c.raw.Revoke(t.Context(), clientv3.LeaseID(lost)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		resp, err := c.raw.Get(t.Context(), "/coordinator/p/nodes/a")
 		if err != nil || len(resp.Kvs) != 1 || resp.Kvs[0].Lease == lost {
 			return fmt.Errorf("a has not joined again: %w", err)
@@ -117,12 +117,12 @@ func TestDisk_Full(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() error { return a.trouble("") })
+	eventually(t, maxWait, func() error { return a.trouble("") })
 	if got := a.bringIn(archiveOf(t, "entity/x", "1")); got.status != http.StatusOK {
 		t.Errorf("import with room again: %d %s", got.status, got.body)
 	}
 	a.signal(syscall.SIGTERM)
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -157,11 +157,11 @@ func TestDisk_Unusable(t *testing.T) {
 	}
 	a.signal(syscall.SIGTERM)
 	b.await("MASTER")
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	b.signal(syscall.SIGTERM)
-	if code := b.exit(patience); code != 0 {
+	if code := b.exit(maxWait); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -174,7 +174,7 @@ func TestDisk_Copied(t *testing.T) {
 	a := c.node("a", "auto")
 	a.await("MASTER")
 	own, clone := filepath.Join(c.etcdDir, "nodes-a"), filepath.Join(t.TempDir(), "clone")
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		_, err := os.Stat(filepath.Join(own, "nodes", "p", "a", "lease"))
 		return err
 	})
@@ -182,7 +182,7 @@ func TestDisk_Copied(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := spawn(t, "clone", coordinatorBin, c.runArgs("a", "auto", "--data-dir", clone)...)
-	if code := second.exit(patience); code != 3 || !strings.Contains(second.output(), a.url) {
+	if code := second.exit(maxWait); code != 3 || !strings.Contains(second.output(), a.url) {
 		t.Errorf("exit code %d, want 3 and %s named:\n%s", code, a.url, second.output())
 	}
 	if err := a.is("MASTER"); err != nil {

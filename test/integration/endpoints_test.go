@@ -25,7 +25,7 @@ func startsWrong(t *testing.T, says []string, args ...string) {
 	p := spawn(t, "a", coordinatorBin, append([]string{
 		"run", "--node-id", "a", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--store-timeout", "5m",
 	}, args...)...)
-	if code := p.exit(patience); code != 2 {
+	if code := p.exit(maxWait); code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
 	_, told, _ := strings.Cut(p.output(), "Error: ")
@@ -132,7 +132,7 @@ func TestEndpoints_ProxyOfEtcd(t *testing.T) {
 	c := newCluster(t, 6*time.Second)
 	proxy := freeAddress(t)
 	spawn(t, "grpc-proxy", etcdBin, "grpc-proxy", "start", "--endpoints", c.endpoint, "--listen-addr", proxy)
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		conn, err := net.Dial("tcp", proxy)
 		if err == nil {
 			conn.Close()
@@ -172,7 +172,7 @@ func TestEndpoints_AnotherClusterComesUp(t *testing.T) {
 	if strings.Contains(a.output(), "store restored") {
 		t.Error("it takes the other cluster for a store restored")
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if !strings.Contains(a.output(), "member of etcd cannot be relied on") {
 			return fmt.Errorf("%s does not tell of the other cluster", a.name)
 		}
@@ -212,7 +212,7 @@ func TestEndpoints_Learner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer learner.Close()
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		_, err := learner.Get(t.Context(), "x", clientv3.WithSerializable())
 		return err
 	})
@@ -245,7 +245,7 @@ func TestCorrupt(t *testing.T) {
 		t.Errorf("refused after %s", took)
 	}
 	writable := func(want int) {
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			got, err := call(t.Context(), http.MethodGet, a.url+"/role/writable", nil, nil)
 			if err == nil && got.status != want {
 				err = fmt.Errorf("/role/writable: %d %s, want %d", got.status, got.body, want)
@@ -317,7 +317,7 @@ func TestEndpoints_OldEtcd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		_, err := raw.Get(t.Context(), "x")
 		return err
 	})
@@ -383,7 +383,7 @@ func TestEndpoints_ProxyOfTheEnvironment(t *testing.T) {
 	a.await("MASTER")
 	a.says("etcd is reached by way of a proxy that the environment names")
 	b := start("HTTPS_PROXY=" + strings.Replace(closed, "http://", "http://user:secret@", 1))
-	if code := b.exit(patience); code != 6 {
+	if code := b.exit(maxWait); code != 6 {
 		t.Errorf("exit code %d, want 6", code)
 	}
 	_, told, _ := strings.Cut(b.output(), "Error: ")
@@ -392,7 +392,7 @@ func TestEndpoints_ProxyOfTheEnvironment(t *testing.T) {
 	}
 	before := refused.Load()
 	d := start("HTTPS_PROXY="+closed, "NO_PROXY=etcd.invalid")
-	if code := d.exit(patience); code != 6 || refused.Load() != before || strings.Contains(d.output(), "proxy") {
+	if code := d.exit(maxWait); code != 6 || refused.Load() != before || strings.Contains(d.output(), "proxy") {
 		t.Errorf("exit code %d, %d requests of the proxy, want 6 and none", code, refused.Load()-before)
 	}
 }

@@ -39,7 +39,7 @@ func TestFailover_NoAcknowledgedWriteIsLost(t *testing.T) {
 			fault: func(_ *cluster, m *process) { m.signal(syscall.SIGTERM) },
 			limit: time.Second,
 			after: func(c *cluster, m *process) {
-				if code := m.exit(patience); code != 0 {
+				if code := m.exit(maxWait); code != 0 {
 					c.t.Errorf("clean stop exits with %d", code)
 				}
 			},
@@ -92,7 +92,7 @@ func shown(t *testing.T, latest map[string]string, master, backup *process) {
 		if err := master.reads(name, payload); err != nil {
 			t.Error(err)
 		}
-		eventually(t, patience, func() error { return backup.reads(name, payload) })
+		eventually(t, maxWait, func() error { return backup.reads(name, payload) })
 	}
 }
 
@@ -111,7 +111,7 @@ func TestStop_SuccessorDoesNotWaitForTheTTL(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second+slack {
 		t.Errorf("b leads after %s with a TTL of 30s", took)
 	}
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if err := b.reads("entity/x", "unique"); err != nil {
@@ -150,7 +150,7 @@ func TestStop_SecondSignalEndsAtOnce(t *testing.T) {
 	a.await("MASTER")
 	c.etcd.signal(syscall.SIGSTOP) // so that the first one takes its time
 	a.signal(syscall.SIGTERM)
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if a.field("stopping, a second signal ends the process at once", "signal") == "" {
 			return fmt.Errorf("first signal not heeded yet")
 		}
@@ -158,7 +158,7 @@ func TestStop_SecondSignalEndsAtOnce(t *testing.T) {
 	})
 	began := time.Now()
 	a.signal(syscall.SIGTERM)
-	if code := a.exit(patience); code == 0 {
+	if code := a.exit(maxWait); code == 0 {
 		t.Error("exit code 0 although nothing was handed over")
 	}
 	if took := time.Since(began); took > time.Second+slack {
@@ -208,7 +208,7 @@ func TestStore_RestartUnderALivePlane(t *testing.T) {
 				}
 			}
 			for name, payload := range found.Latest {
-				eventually(t, patience, func() error { return backup.reads(name, payload) })
+				eventually(t, maxWait, func() error { return backup.reads(name, payload) })
 			}
 		})
 	}

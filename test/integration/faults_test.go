@@ -38,7 +38,7 @@ func (c *cluster) led() (*process, int64) {
 	c.t.Helper()
 	var master *process
 	var term int64
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		master, term = nil, 0
 		for id, p := range c.nodes {
 			v, err := p.plane()
@@ -140,7 +140,7 @@ func (p *process) worked() time.Duration {
 // says waits until the node's log holds a text.
 func (p *process) says(text string) {
 	p.t.Helper()
-	eventually(p.t, patience, func() error {
+	eventually(p.t, maxWait, func() error {
 		if !strings.Contains(p.output(), text) {
 			return fmt.Errorf("%s does not say %q", p.name, text)
 		}

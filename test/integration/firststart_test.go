@@ -64,7 +64,7 @@ func (c *cluster) killedAt(at milestone) {
 	a := behind.spawnNode("a", "auto")
 	select {
 	case <-g.shut:
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		c.t.Fatalf("it does not come to be %s", at.name)
 	}
 	a.kill()
@@ -186,7 +186,7 @@ func TestFirstStart_KilledWithItsEmbeddedStore(t *testing.T) {
 // appears waits for a file, and looks often: it is there for a moment only.
 func appears(t *testing.T, pattern string) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(maxWait)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -102,7 +102,7 @@ func (f *fortress) must(p *process, args ...string) string {
 
 func (f *fortress) await(p *process, role string) {
 	f.t.Helper()
-	eventually(f.t, patience, func() error {
+	eventually(f.t, maxWait, func() error {
 		if code, _, stderr := f.asks(p, "health", role); code != 0 {
 			return fmt.Errorf("%s: %s", p.name, stderr)
 		}
@@ -150,7 +150,7 @@ func TestSecure_PlaneWithCertificatesAndTokens(t *testing.T) {
 	f.must(b, "memento", "get", "entity/x")
 	f.must(a, "doctor")
 
-	anybody := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	anybody := &http.Client{Timeout: maxWait, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer anybody.CloseIdleConnections()
 	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/role/hot": 200, "/role/master": 503, "/v1/node": 403, "/v1/plane": 403} {
 		resp, err := anybody.Get(b.url + path)
@@ -167,7 +167,7 @@ func TestSecure_PlaneWithCertificatesAndTokens(t *testing.T) {
 	// nothing else.
 	twin := f.spawnNode("b", "hot_standby", append(f.secure("b"), "--data-dir", t.TempDir())...)
 	f.nodes["b"] = b
-	if code := twin.exit(patience); code != 3 || !strings.Contains(twin.output(), b.url) {
+	if code := twin.exit(maxWait); code != 3 || !strings.Contains(twin.output(), b.url) {
 		t.Errorf("the twin of b ends with %d, want 3, and names %s:\n%s", code, b.url, twin.output())
 	}
 

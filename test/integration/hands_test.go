@@ -137,7 +137,7 @@ func TestHands_EditThePlane(t *testing.T) {
 	}
 	for name, payload := range found.Latest {
 		for p := range maps.Values(c.nodes) {
-			eventually(t, patience, func() error { return p.reads(name, payload) })
+			eventually(t, maxWait, func() error { return p.reads(name, payload) })
 		}
 	}
 }
@@ -146,7 +146,7 @@ func TestHands_EditThePlane(t *testing.T) {
 // change, and each live node's record is there, on a lease.
 func (h *hand) mended(d deed, before int64) {
 	h.t.Helper()
-	eventually(h.t, patience, func() error {
+	eventually(h.t, maxWait, func() error {
 		if v, err := h.nodes["d"].plane(); err != nil || (d.ends && v.Term == before) {
 			return fmt.Errorf("%s: term is %d as before, %w", d.name, v.Term, err)
 		}

@@ -35,7 +35,7 @@ func TestHello_IsOperatedAsTheDaemonIs(t *testing.T) {
 	// count is what the typed state says at a node, once it is more than before.
 	count := func(p *process, before int) (now int) {
 		t.Helper()
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			resp, err := http.Get(p.url + "/v1/mementos/greetings/world")
 			if err != nil {
 				return err
@@ -60,7 +60,7 @@ func TestHello_IsOperatedAsTheDaemonIs(t *testing.T) {
 			t.Fatalf("%v: exit code %d, want 0 and %q:\n%s%s", args, code, want, out, stderr)
 		}
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if code, out, _ := command(t, "handover", "--dry-run", "--server", b.url); code != 0 {
 			return fmt.Errorf("exit code %d: %s", code, out)
 		}

@@ -12,7 +12,7 @@ import (
 // record reads everything that ever happened under the plane's keys.
 func (c *cluster) record() *evidence.Run {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(c.t.Context(), maxWait)
 	defer cancel()
 	run := &evidence.Run{Layer: "process", TTL: c.ttl}
 	history := evidence.Observe(ctx, c.raw, "/coordinator/"+c.plane+"/")

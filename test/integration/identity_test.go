@@ -39,7 +39,7 @@ func TestIdentity_ForeignPlanesAreLeftAlone(t *testing.T) {
 		}
 		before := c.quiet()
 		late := c.spawnNode("b", "auto", "--plane-id", "MINE")
-		if code := late.exit(patience); code != 3 {
+		if code := late.exit(maxWait); code != 3 {
 			t.Errorf("%s: a node of another plane exits with %d, want 3\n%s", name, code, late.output())
 		}
 		if now := c.revision(); now != before {
@@ -52,7 +52,7 @@ func TestIdentity_ForeignPlanesAreLeftAlone(t *testing.T) {
 			t.Errorf("%s: mode auto afterwards: %d %s", name, code, stderr)
 		}
 		a.await("MASTER")
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			if err := a.reads("entity/x", "1"); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}

@@ -92,7 +92,7 @@ func (h *house) node(id string, mode modes.Mode, change ...func(*coordinator.Con
 
 func (h *house) await(n *coordinator.Node, state modes.State) {
 	h.t.Helper()
-	eventually(h.t, patience, func() error {
+	eventually(h.t, maxWait, func() error {
 		if s := n.Status(); s.State != state {
 			return fmt.Errorf("%s is %s, not %s", s.ID, s.State, state)
 		}
@@ -108,7 +108,7 @@ func TestElection_TwentyNodesInOneProcess(t *testing.T) {
 	for i := range nodes {
 		nodes[i] = h.node(fmt.Sprintf("n%02d", i), modes.Auto, func(c *coordinator.Config) { c.Priority = i })
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		counts := make(map[modes.State]int)
 		for _, n := range nodes {
 			counts[n.Status().State]++
@@ -138,14 +138,14 @@ func TestElection_HighestRankedCandidateLeads(t *testing.T) {
 	h.await(h.node("old", modes.HotStandby, ranked(0, "0.9.0")), modes.StateHotStandby)
 	best := h.node("best", modes.HotStandby, ranked(0, "1.0.0"))
 	h.await(best, modes.StateHotStandby)
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		p, err := a.Plane(t.Context())
 		if c := policy.Candidates(p); err != nil || len(c) != 4 || c[0].ID != "best" {
 			return fmt.Errorf("candidates %v, %w", c, err)
 		}
 		return nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	if _, err := a.ChangeMode(ctx, modes.HotBackup); err != nil {
 		t.Fatal(err)

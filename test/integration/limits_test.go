@@ -51,9 +51,9 @@ func (n nuisance) plague(ctx context.Context, address string) (kept time.Duratio
 	}
 }
 
-// crowd plagues a node with clients that never come to their request, each again and
+// flood plagues a node with clients that never come to their request, each again and
 // again until ctx ends, and counts those that were cut.
-func (p *process) crowd(ctx context.Context, size int, cut *atomic.Int64) (wait func()) {
+func (p *process) flood(ctx context.Context, size int, cut *atomic.Int64) (wait func()) {
 	kinds := []nuisance{
 		{"GET /v1/node HTTP/1.1\r\nHost: a\r\n", "X-More: 1\r\n"}, // a header without end
 		{"GET /v1/no", ""}, // half a line
@@ -117,7 +117,7 @@ func TestLimits_NuisancesKeepNobodyOut(t *testing.T) {
 	ctx, enough := context.WithCancel(t.Context())
 	defer enough()
 	var cut atomic.Int64
-	gone := a.crowd(ctx, size, &cut)
+	gone := a.flood(ctx, size, &cut)
 	over := a.endless(ctx, 20)
 
 	served, slowest := 0, time.Duration(0)

@@ -62,7 +62,7 @@ func (e *ensemble) start(m *member) {
 		"--listen-client-urls", "http://"+m.client, "--advertise-client-urls", "http://"+m.client,
 		"--listen-peer-urls", "http://"+m.peer, "--initial-advertise-peer-urls", "http://"+m.peer,
 		"--initial-cluster", strings.Join(all, ","))
-	eventually(e.t, patience, func() error {
+	eventually(e.t, maxWait, func() error {
 		conn, err := net.Dial("tcp", m.client)
 		if err == nil {
 			conn.Close()
@@ -86,7 +86,7 @@ func (m *member) resume() {
 func (e *ensemble) leader() *member {
 	e.t.Helper()
 	var leader *member
-	eventually(e.t, patience, func() error {
+	eventually(e.t, maxWait, func() error {
 		var id uint64
 		for _, m := range e.members {
 			if m.stopped {
@@ -130,7 +130,7 @@ func (e *ensemble) follower() *member {
 func (e *ensemble) move() {
 	e.t.Helper()
 	from, to := e.leader(), e.follower()
-	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(e.t.Context(), maxWait)
 	defer cancel()
 	status, err := e.raw.Status(ctx, to.client)
 	if err != nil {

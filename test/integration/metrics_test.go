@@ -83,7 +83,7 @@ func everythingExported(t *testing.T) exported {
 		t.Fatal(err)
 	}
 	shown := make(exported)
-	eventually(t, patience, func() error { // a renewal is due each third of a second
+	eventually(t, maxWait, func() error { // a renewal is due each third of a second
 		families := a.metrics()
 		if families["coordinator_lease_renew_duration_seconds"].GetMetric()[0].GetHistogram().GetSampleCount() == 0 {
 			return fmt.Errorf("no renewal of the lease is counted")

@@ -18,13 +18,13 @@ func TestMirror_ReloadsWhenItsChangesWereCompacted(t *testing.T) {
 	backup.await("HOT_BACKUP")
 	a.mustPut("entity/old", "1")
 	a.mustPut("entity/gone", "1")
-	eventually(t, patience, func() error { return backup.reads("entity/gone", "1") })
+	eventually(t, maxWait, func() error { return backup.reads("entity/gone", "1") })
 
 	backup.signal(syscall.SIGSTOP)
 	// A restart of etcd cuts the stream, so that what follows is not on its way.
 	c.etcd.kill()
 	c.startEtcd()
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if got, err := a.put("entity/new", []byte("1")); err != nil || got.status/100 != 2 {
 			return fmt.Errorf("put: %+v %w", got, err)
 		}
@@ -38,7 +38,7 @@ func TestMirror_ReloadsWhenItsChangesWereCompacted(t *testing.T) {
 	}
 	backup.signal(syscall.SIGCONT)
 
-	eventually(t, patience, func() error { return backup.reads("entity/new", "1") })
+	eventually(t, maxWait, func() error { return backup.reads("entity/new", "1") })
 	if err := backup.reads("entity/old", "1"); err != nil {
 		t.Error(err)
 	}

@@ -82,7 +82,7 @@ func (c *cluster) revision() int64 {
 func (c *cluster) quiet() int64 {
 	c.t.Helper()
 	last, since := c.revision(), time.Now()
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		if now := c.revision(); now != last {
 			last, since = now, time.Now()
 		}
@@ -106,7 +106,7 @@ func TestElection_ManyAtOnce(t *testing.T) {
 	for _, p := range c.nodes {
 		c.served(p)
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		masters, standing := 0, 0
 		for _, p := range c.nodes {
 			if p.is("MASTER") == nil {
@@ -160,7 +160,7 @@ func TestQuarantine_GarbageInAMementoKey(t *testing.T) {
 		return nil
 	}
 	for _, p := range []*process{a, b} {
-		eventually(t, patience, func() error { return check(p) })
+		eventually(t, maxWait, func() error { return check(p) })
 	}
 	a.kill()
 	b.await("MASTER") // content never stands in the way of a promotion

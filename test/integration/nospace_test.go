@@ -75,7 +75,7 @@ func TestStoreFull(t *testing.T) {
 	a.want(http.MethodDelete, "/v1/mementos/entity/y", "", http.StatusNoContent)
 	a.says("store is full")
 	for _, p := range c.nodes {
-		eventually(t, patience, func() error { // the store is asked once a second
+		eventually(t, maxWait, func() error { // the store is asked once a second
 			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "full") {
 				return fmt.Errorf("%s does not say in /v1/plane that the store is full: %+v, %w", p.name, v, err)
 			}
@@ -121,7 +121,7 @@ func (c *cluster) stops(id string) {
 	p := c.nodes[id]
 	began := time.Now()
 	p.signal(syscall.SIGTERM)
-	if code := p.exit(patience); code != 0 {
+	if code := p.exit(maxWait); code != 0 {
 		c.t.Errorf("%s exits with %d", id, code)
 	}
 	c.t.Logf("%s stopped after %s", id, time.Since(began).Round(time.Millisecond))

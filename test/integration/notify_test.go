@@ -86,21 +86,21 @@ func TestNotify_TellsTheServiceManager(t *testing.T) {
 	c := newCluster(t, 2*time.Second)
 	m, socket := newManager(t)
 	a := c.supervised("a", "auto", socket, 3*time.Second)
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if m.count("READY=1") != 1 || m.count("STATUS=MASTER in plane p, term ") == 0 || m.count("WATCHDOG=1") == 0 {
 			return fmt.Errorf("told %v", m.heard())
 		}
 		return nil
 	})
 	c.etcd.kill()
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if m.count("STATUS=INITIALIZING")+m.count("STATUS=HOT_STANDBY") == 0 {
 			return fmt.Errorf("told %v", m.heard())
 		}
 		return nil
 	})
 	before := m.count("WATCHDOG=1")
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if m.count("WATCHDOG=1") < before+3 {
 			return fmt.Errorf("the watchdog hears nothing while the store is away: %v", m.heard())
 		}
@@ -115,10 +115,10 @@ func TestNotify_TellsTheServiceManager(t *testing.T) {
 	}
 	a.signal(syscall.SIGCONT)
 	a.signal(syscall.SIGTERM)
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("exit %d", code)
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if m.count("STOPPING=1") != 1 {
 			return fmt.Errorf("told %v", m.heard())
 		}
@@ -132,7 +132,7 @@ func TestNotify_ARefusedStartIsNoStart(t *testing.T) {
 	c := newCluster(t, 2*time.Second)
 	m, socket := newManager(t)
 	b := c.supervised("b", "standby", socket, 3*time.Second, "--wait-for-master", "2s")
-	if code := b.exit(patience); code != 3 {
+	if code := b.exit(maxWait); code != 3 {
 		t.Errorf("exit %d, want 3", code)
 	}
 	if m.count("READY=1") != 0 || m.count("STATUS=INITIALIZING in plane p") != 1 {

@@ -172,7 +172,7 @@ func (e *ensemble) without(begin, end func(*ensemble)) {
 	lost := time.Now()
 	begin(e)
 	for _, p := range e.nodes {
-		eventually(e.t, patience, func() error { return p.role("writable", http.StatusServiceUnavailable) })
+		eventually(e.t, maxWait, func() error { return p.role("writable", http.StatusServiceUnavailable) })
 	}
 	took := time.Since(lost)
 	e.t.Logf("nobody acts %s after the store was lost", took.Round(time.Millisecond))
@@ -190,7 +190,7 @@ func (e *ensemble) without(begin, end func(*ensemble)) {
 	found := e.judge(told...)
 	for name, payload := range found.Latest {
 		for _, p := range e.nodes {
-			eventually(e.t, patience, func() error { return p.reads(name, payload) })
+			eventually(e.t, maxWait, func() error { return p.reads(name, payload) })
 		}
 	}
 }

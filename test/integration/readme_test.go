@@ -152,7 +152,7 @@ func (v *visitor) background(args []string) {
 	p.cmd.Path = filepath.Join(v.dir, args[0])
 	p.begin()
 	if args[1] == "store" {
-		eventually(v.t, patience, func() error {
+		eventually(v.t, maxWait, func() error {
 			if p.field("store is ready", "client_url") == "" {
 				return fmt.Errorf("store is not ready:\n%s", p.output())
 			}
@@ -160,7 +160,7 @@ func (v *visitor) background(args []string) {
 		})
 		return
 	}
-	eventually(v.t, patience, func() error {
+	eventually(v.t, maxWait, func() error {
 		p.url = p.field("API is served", "advertise_url")
 		return p.is(v.states[p.field("joined", "node")])
 	})
@@ -169,7 +169,7 @@ func (v *visitor) background(args []string) {
 // foreground runs a command until it prints what the README shows.
 func (v *visitor) foreground(s step, args []string) {
 	v.t.Helper()
-	eventually(v.t, patience, func() error {
+	eventually(v.t, maxWait, func() error {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir, cmd.Env = v.dir, v.env
 		if args[0] == "bin/coordinator" {
@@ -216,12 +216,12 @@ func TestReadme_FirstCommand(t *testing.T) {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run and what it runs
 	t.Cleanup(func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) })
 	p.begin()
-	eventually(t, 5*patience, func() error {
+	eventually(t, 5*maxWait, func() error {
 		p.url = p.field("API is served", "advertise_url")
 		return p.is("MASTER")
 	})
 	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	p.exit(patience)
+	p.exit(maxWait)
 }

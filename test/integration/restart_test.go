@@ -76,7 +76,7 @@ func TestNodeID_SecondProcessIsRefused(t *testing.T) {
 	a.await("MASTER")
 	second := spawn(t, "second a", coordinatorBin, "run", "--node-id", "a", "--plane", c.plane, "--endpoints", c.endpoint,
 		"--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--lease-ttl", "2s")
-	if code := second.exit(patience); code != 3 {
+	if code := second.exit(maxWait); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
 	if !bytes.Contains([]byte(second.output()), []byte(a.url)) {
@@ -84,7 +84,7 @@ func TestNodeID_SecondProcessIsRefused(t *testing.T) {
 	}
 	same := spawn(t, "same directory", coordinatorBin, "run", "--node-id", "a", "--plane", c.plane, "--endpoints", c.endpoint,
 		"--listen", "127.0.0.1:0", "--data-dir", filepath.Join(c.etcdDir, "nodes-a"))
-	if code := same.exit(patience); code != 2 {
+	if code := same.exit(maxWait); code != 2 {
 		t.Errorf("exit code %d with the directory in use, want 2:\n%s", code, same.output())
 	}
 	if err := a.is("MASTER"); err != nil {

@@ -112,7 +112,7 @@ func TestStore_GoesBackInTimeUnderALivePlane(t *testing.T) {
 				p.says("store restored")
 			}
 			var after int64
-			eventually(t, patience, func() error {
+			eventually(t, maxWait, func() error {
 				if master, after = c.led(); after <= before {
 					return fmt.Errorf("term %d follows %d", after, before)
 				}
@@ -129,7 +129,7 @@ func TestStore_GoesBackInTimeUnderALivePlane(t *testing.T) {
 			}
 			master.mustPut("entity/new", "after all")
 			for _, p := range c.nodes {
-				eventually(t, patience, func() error { return p.reads("entity/new", "after all") })
+				eventually(t, maxWait, func() error { return p.reads("entity/new", "after all") })
 			}
 			c.live()
 			calm()
@@ -153,7 +153,7 @@ func (c *cluster) holdsOnly(want map[string]string) {
 		}
 	}
 	for id, p := range c.nodes {
-		eventually(c.t, patience, func() error { // the old copy is served until the new one is complete
+		eventually(c.t, maxWait, func() error { // the old copy is served until the new one is complete
 			for name, payload := range want {
 				if err := p.reads(name, payload); err != nil {
 					return err

@@ -44,7 +44,7 @@ func TestSecure_SessionsLapseAndNothingElse(t *testing.T) {
 		}
 		name := fmt.Sprintf("entity/x%d", i)
 		want[name] = "after a freeze"
-		eventually(t, patience, func() error { // a node that stood still begins no write at first
+		eventually(t, maxWait, func() error { // a node that stood still begins no write at first
 			a, err := master.put(name, []byte(want[name]))
 			if err == nil && a.status/100 != 2 {
 				err = fmt.Errorf("put %s: %d %s", name, a.status, a.body)
@@ -77,7 +77,7 @@ func TestSecure_SessionsLapseAndNothingElse(t *testing.T) {
 // renewed waits until the node's lease holds for that long.
 func (p *process) renewed(least time.Duration) {
 	p.t.Helper()
-	eventually(p.t, patience, func() error {
+	eventually(p.t, maxWait, func() error {
 		var n struct {
 			Remaining int64 `json:"lease_remaining_ms"`
 		}
@@ -108,7 +108,7 @@ func TestSecure_AuthEnabledAndEtcdRestarted(t *testing.T) {
 	}
 	s.etcd.kill()
 	s.startEtcd()
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		a, err := s.nodes["b"].put("entity/y", []byte("2"))
 		if err != nil || a.status/100 != 2 {
 			return fmt.Errorf("put: %+v %w", a, err)
@@ -144,7 +144,7 @@ func TestSecure_RightsTakenAwayAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, asked := range []*process{a, c} {
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			_, out, _ := command(t, "doctor", "--server", asked.url)
 			if !slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool {
 				return strings.HasPrefix(line, "permission") && strings.Contains(line, "FAILS") && strings.Contains(line, "store denies access")
@@ -199,14 +199,14 @@ func TestSecure_ABackupThatStandsForElectionIsRefusedByEtcd(t *testing.T) {
 		}
 	}
 	c.signal(syscall.SIGTERM)
-	if code := c.exit(patience); code != 0 {
+	if code := c.exit(maxWait); code != 0 {
 		t.Errorf("it exits with %d when stopped", code)
 	}
 
 	// With root's rights nothing but the program's own rules would stop it, and it has
 	// broken those.
 	start("another", "d", as(issue(t, s.ca, "root", soon()))...)
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		found, err := s.raw.Get(t.Context(), "/coordinator/another/term")
 		if err == nil && len(found.Kvs) == 0 {
 			err = fmt.Errorf("the mutant does not lead where etcd lets it, so it shows nothing")

@@ -257,7 +257,7 @@ func TestSecure_WhatIsWrongIsToldAtStart(t *testing.T) {
 				all = append([]string{"run", "--etcd-cacert", s.ca.File()}, all[1:]...)
 			}
 			p := spawn(t, "a", coordinatorBin, all...)
-			if code := p.exit(patience); code != 2 {
+			if code := p.exit(maxWait); code != 2 {
 				t.Errorf("exit code %d, want 2", code)
 			}
 			if !strings.Contains(p.output(), "Error: ") || !strings.Contains(p.output(), c.says) {
@@ -291,7 +291,7 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	s.startEtcd()
 	for _, p := range s.nodes {
 		p.says("which is not trusted here: name that CA with Config.TLS (--etcd-cacert)")
-		eventually(t, patience, func() error {
+		eventually(t, maxWait, func() error {
 			if v, err := p.plane(); err != nil || !strings.Contains(v.StoreError, "store denies access") {
 				return fmt.Errorf("%s does not say in its status what is wrong: %+v, %w", p.name, v, err)
 			}
@@ -309,7 +309,7 @@ func TestSecure_RenewedFilesAreTakenUp(t *testing.T) {
 	if _, err := s.raw.UserChangePassword(t.Context(), userOf("b"), "second"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if strings.Count(s.nodes["b"].output(), "login refused by etcd") == before {
 			return errors.New("b goes on with a password that was changed")
 		}

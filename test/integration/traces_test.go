@@ -91,7 +91,7 @@ func (r *receiver) find(node, name string, kind trace.Span_SpanKind, parent []by
 func (r *receiver) has(t *testing.T, node, name string, kind trace.Span_SpanKind, parent []byte) span {
 	t.Helper()
 	var found span
-	eventually(t, patience, func() (err error) {
+	eventually(t, maxWait, func() (err error) {
 		found, err = r.find(node, name, kind, parent)
 		return err
 	})
@@ -160,7 +160,7 @@ func TestTraces_FollowAWriteToTheMaster(t *testing.T) {
 	// What is not sent yet is sent at the end, and that is soon.
 	for _, p := range []*process{a, b} {
 		p.signal(syscall.SIGTERM)
-		if code := p.exit(patience); code != 0 {
+		if code := p.exit(maxWait); code != 0 {
 			t.Errorf("%s exits with %d", p.name, code)
 		}
 	}
@@ -187,7 +187,7 @@ func TestTraces_CollectorIsAway(t *testing.T) {
 	a.mustPut("t/x", "1")
 	began := time.Now()
 	a.signal(syscall.SIGTERM)
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("it exits with %d", code)
 	}
 	if took := time.Since(began); took > 10*time.Second {

@@ -70,7 +70,7 @@ func (c *cluster) nodeLogging(id, mode string, log *os.File, args ...string) *pr
 	at := freeAddress(c.t)
 	p := spawnLogging(c.t, id, log, c.runArgs(id, mode, append(args, "--listen", at)...)...)
 	p.url = "http://" + at
-	eventually(c.t, patience, func() error {
+	eventually(c.t, maxWait, func() error {
 		select {
 		case <-p.done:
 			return fmt.Errorf("%s has ended", id)
@@ -98,7 +98,7 @@ func TestLog_ThatNobodyReads(t *testing.T) {
 	b.await("MASTER")
 	b.mustPut("entity/x", "2")
 	b.signal(syscall.SIGTERM)
-	if code := b.exit(patience); code != 0 {
+	if code := b.exit(maxWait); code != 0 {
 		t.Errorf("a clean stop whose log nobody reads exits with %d", code)
 	}
 	d.await("MASTER")
@@ -129,7 +129,7 @@ func TestLog_WhoseReaderHasGone(t *testing.T) {
 	}
 	a.signal(syscall.SIGTERM)
 	b.await("MASTER")
-	if code := a.exit(patience); code != 0 {
+	if code := a.exit(maxWait); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if found := c.judge(); len(found.Terms) != 2 {
@@ -145,7 +145,7 @@ func TestLog_OfTheStoreThatNobodyReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			at := freeAddress(t)
 			p := spawnLogging(t, "store", w, "store", "--data-dir", filepath.Join(t.TempDir(), "data"), "--embed-client-url", "http://"+at)
-			eventually(t, patience, func() error {
+			eventually(t, maxWait, func() error {
 				conn, err := net.Dial("tcp", at)
 				if err == nil {
 					conn.Close()
@@ -155,7 +155,7 @@ func TestLog_OfTheStoreThatNobodyReads(t *testing.T) {
 			for range signals {
 				_ = p.cmd.Process.Signal(syscall.SIGTERM)
 			}
-			if code := p.exit(patience); code != 0 && signals == 1 {
+			if code := p.exit(maxWait); code != 0 && signals == 1 {
 				t.Errorf("exit code %d", code)
 			}
 		})

@@ -32,7 +32,7 @@ func (p *process) sends(method, path, body string) net.Conn {
 func (p *process) freeze() {
 	p.t.Helper()
 	p.signal(syscall.SIGSTOP)
-	eventually(p.t, patience, func() error {
+	eventually(p.t, maxWait, func() error {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
 		if err != nil || len(threads) == 0 {
 			return fmt.Errorf("threads %v: %w", threads, err)
@@ -53,7 +53,7 @@ func (p *process) freeze() {
 // notBegun wants the answer to be that the write was not begun.
 func notBegun(t *testing.T, conn net.Conn) {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(maxWait))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestWaking_WritesThatWaitedAreNotBegun(t *testing.T) {
 		for _, conn := range waiting {
 			notBegun(t, conn)
 		}
-		eventually(t, patience, func() error { // what comes now is taken
+		eventually(t, maxWait, func() error { // what comes now is taken
 			if got, err := frozen.put(fmt.Sprintf("entity/after%d", round), []byte("1")); err != nil || got.status/100 != 2 {
 				return fmt.Errorf("%+v %w", got, err)
 			}

@@ -100,7 +100,7 @@ func TestWatch_AThousandWatchersCostOneWatch(t *testing.T) {
 	write(10)
 	b := h.node("b", modes.HotBackup)
 	h.await(b, modes.StateHotBackup)
-	eventually(t, patience, func() error { // after that an idle plane writes nothing
+	eventually(t, maxWait, func() error { // after that an idle plane writes nothing
 		p, err := a.Plane(t.Context())
 		if m, ok := p.Member("b"); err != nil || !ok || m.State != modes.StateHotBackup {
 			return fmt.Errorf("the store has b as %s, %w", m.State, err)
@@ -144,7 +144,7 @@ func TestWatch_AThousandWatchersCostOneWatch(t *testing.T) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatalf("%.2000v", err)
 	}
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if got := h.watchers(); got != none {
 			return fmt.Errorf("etcd serves %d watches when all have caught up, and %d with none", got, none)
 		}

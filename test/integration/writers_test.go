@@ -104,7 +104,7 @@ func (w *writers) count() int {
 func (w *writers) more(t *testing.T, n int) {
 	t.Helper()
 	want := w.count() + n
-	eventually(t, patience, func() error {
+	eventually(t, maxWait, func() error {
 		if got := w.count(); got < want {
 			return fmt.Errorf("%d writes acknowledged, want %d", got, want)
 		}

@@ -137,7 +137,7 @@ func (s *Server) DeleteRecord(node string) {
 func (s *Server) Forge(node string, r driver.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := &entry{record: r, joined: s.step(), lease: s.grant()}
+	e := &recordKey{record: r, joined: s.step(), lease: s.grant()}
 	if was, ok := s.nodes[node]; ok {
 		e.joined = was.joined
 	}

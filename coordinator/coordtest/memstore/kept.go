@@ -10,7 +10,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-type entry struct {
+type recordKey struct {
 	record driver.Record
 	joined rebind.Revision
 	lease  *lease
@@ -56,7 +56,7 @@ type kept struct {
 	holder   driver.Holder
 	termMod  rebind.Revision // revision of the term record, 0: none
 	handover *offerKey
-	nodes    map[string]*entry             // by node id
+	nodes    map[string]*recordKey         // by node id
 	queue    map[string]rebind.Revision    // candidates: when they were made
 	mementos map[rebind.Name]stored        // what is there
 	log      []rebind.Change               // what happened to mementos, in order
@@ -72,7 +72,7 @@ func (k *kept) clone() kept {
 	c.left, c.queue, c.loose = maps.Clone(k.left), maps.Clone(k.queue), maps.Clone(k.loose)
 	c.mementos, c.base, c.writers = maps.Clone(k.mementos), maps.Clone(k.base), maps.Clone(k.writers)
 	c.log, c.history = slices.Clone(k.log), slices.Clone(k.history)
-	c.nodes = make(map[string]*entry, len(k.nodes))
+	c.nodes = make(map[string]*recordKey, len(k.nodes))
 	for id, e := range k.nodes {
 		same := *e
 		c.nodes[id] = &same

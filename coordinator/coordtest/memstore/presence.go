@@ -37,7 +37,7 @@ func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, err
 		return nil, driver.ErrStoreFull
 	}
 	m := s.member()
-	s.server.nodes[r.ID] = &entry{record: r, joined: s.server.step(), lease: m.lease}
+	s.server.nodes[r.ID] = &recordKey{record: r, joined: s.server.step(), lease: m.lease}
 	m.held.Store(int64(s.server.revision))
 	delete(s.server.left, r.ID)
 	s.server.announce()
@@ -146,11 +146,11 @@ func (m *presence) Publish(ctx context.Context, r driver.Record) error {
 	case s.full:
 		return driver.ErrStoreFull
 	case !ok:
-		s.nodes[r.ID] = &entry{record: r, joined: s.step(), lease: m.lease}
+		s.nodes[r.ID] = &recordKey{record: r, joined: s.step(), lease: m.lease}
 	case e.lease != m.lease && e.record.ID == r.ID && e.record.Instance != r.Instance && int64(e.joined) > m.held.Load():
 		return driver.ErrNodeTaken
 	case e.lease != m.lease: // somebody has put it over this one, or has written what no process writes
-		s.nodes[r.ID] = &entry{record: r, joined: e.joined, lease: m.lease}
+		s.nodes[r.ID] = &recordKey{record: r, joined: e.joined, lease: m.lease}
 		s.step()
 	default:
 		e.record = r

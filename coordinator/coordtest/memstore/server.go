@@ -55,7 +55,7 @@ func New(ttl time.Duration) *Server {
 		ttl:  ttl,
 		kept: kept{
 			revision: 1,
-			nodes:    make(map[string]*entry),
+			nodes:    make(map[string]*recordKey),
 			left:     make(map[string]driver.Departed),
 			queue:    make(map[string]rebind.Revision),
 			mementos: make(map[rebind.Name]stored),
@@ -118,7 +118,7 @@ func (s *Server) changes() map[rebind.Name]rebind.Change {
 	return all
 }
 
-// put and remove change one memento at a revision; the caller holds mu.
+// putAt and remove change one memento at a revision; the caller holds mu.
 func (s *Server) putAt(at rebind.Revision, name rebind.Name, c rebind.Content, fault, op string) {
 	old := s.mementos[name]
 	c.Payload = slices.Clone(c.Payload) // the caller's own
@@ -169,7 +169,7 @@ func (s *Server) candidacy(key string) rebind.Revision {
 	return s.queue[key]
 }
 
-// stray names what is no node's candidacy, and a term record that cannot be read; the
+// strays names what is no node's candidacy, and a term record that cannot be read; the
 // caller holds mu.
 func (s *Server) strays() []driver.Stray {
 	behind := make(map[string]bool)
@@ -231,7 +231,7 @@ func (s *Server) expire(l *lease) {
 	l.gone = true
 	l.timer.Stop()
 	delete(s.alive, l)
-	maps.DeleteFunc(s.nodes, func(_ string, e *entry) bool { return e.lease == l })
+	maps.DeleteFunc(s.nodes, func(_ string, e *recordKey) bool { return e.lease == l })
 	if !s.loose[l.key] {
 		delete(s.queue, l.key)
 	}

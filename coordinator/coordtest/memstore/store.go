@@ -285,7 +285,7 @@ func (s *Store) Restored(life uint64, how string) error {
 	return s.restoredSince(life, how)
 }
 
-// restored is Restored for who holds the server.
+// restoredSince is Restored for a caller that holds the server.
 func (s *Store) restoredSince(life uint64, how string) error {
 	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	if old := s.life; old.number == life {

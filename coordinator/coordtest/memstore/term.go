@@ -143,14 +143,14 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 	return 0, rebind.ErrUnknown
 }
 
-// publish changes this node's record; the caller holds mu.
-func (t *term) publish(r driver.Record) {
+// putRecord changes this node's record; the caller holds mu.
+func (t *term) putRecord(r driver.Record) {
 	s := t.m.store.server
 	joined := s.revision
 	if e, ok := s.nodes[r.ID]; ok {
 		joined = e.joined
 	}
-	s.nodes[r.ID] = &entry{record: r, joined: joined, lease: t.m.lease}
+	s.nodes[r.ID] = &recordKey{record: r, joined: joined, lease: t.m.lease}
 }
 
 // change runs one fenced transaction that puts something. A disabled node has
@@ -178,7 +178,7 @@ func (t *term) change(ctx context.Context, call Call, write func(s *Server) erro
 func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
 	return t.change(ctx, CallAnnounce, func(s *Server) error {
 		s.step()
-		t.publish(r)
+		t.putRecord(r)
 		s.history = append(s.history, h)
 		s.history = s.history[max(0, len(s.history)-maxHistory):]
 		return nil
@@ -189,7 +189,7 @@ func (t *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEn
 func (t *term) Publish(ctx context.Context, r driver.Record) error {
 	return t.change(ctx, CallPublish, func(s *Server) error {
 		s.step()
-		t.publish(r)
+		t.putRecord(r)
 		return nil
 	})
 }
@@ -272,7 +272,7 @@ func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) erro
 		s.termMod = s.step()
 		s.unqueue(t.m.lease.key)
 		s.handover = nil
-		t.publish(r)
+		t.putRecord(r)
 		return nil
 	})
 	if err == nil {
@@ -292,7 +292,7 @@ func (t *term) Resign(ctx context.Context, r driver.Record) error {
 		s.step()
 		s.unqueue(t.m.lease.key)
 		s.handover = nil
-		t.publish(r)
+		t.putRecord(r)
 		return nil
 	})
 	if err == nil {

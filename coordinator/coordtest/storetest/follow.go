@@ -11,8 +11,8 @@ import (
 	"github.com/coordinator-ha/coordinator/modes"
 )
 
-// sight is a following under way.
-type sight struct {
+// observed is a following under way.
+type observed struct {
 	t    *testing.T
 	node string
 	seen chan driver.Plane
@@ -20,10 +20,10 @@ type sight struct {
 }
 
 // follow begins to follow the plane for a node, or the whole of it for none.
-func follow(t *testing.T, lab Lab, node string) *sight {
+func follow(t *testing.T, lab Lab, node string) *observed {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &sight{t: t, node: node, seen: make(chan driver.Plane, 1000)}
+	s := &observed{t: t, node: node, seen: make(chan driver.Plane, 1000)}
 	store := lab.Node("observer")
 	done := make(chan error, 1)
 	go func() { done <- followFor(ctx, store, node, func(p driver.Plane) { s.seen <- p }) }()
@@ -43,7 +43,7 @@ func followFor(ctx context.Context, store driver.Store, node string, see func(dr
 }
 
 // await waits until the plane is shown so.
-func (s *sight) await(what string, ok func(driver.Plane) bool) {
+func (s *observed) await(what string, ok func(driver.Plane) bool) {
 	s.t.Helper()
 	last := driver.Plane{}
 	for {
@@ -60,7 +60,7 @@ func (s *sight) await(what string, ok func(driver.Plane) bool) {
 }
 
 // check wants nothing shown that is not to be.
-func (s *sight) check(p *driver.Plane) {
+func (s *observed) check(p *driver.Plane) {
 	s.t.Helper()
 	if s.node == "" {
 		return
@@ -157,7 +157,7 @@ func followHolder(t *testing.T, lab Lab) {
 		t.Fatal(err)
 	}
 	s.await("a's announcement", func(p driver.Plane) bool { m, ok := p.Master(); return ok && m.ID == "a" })
-	heir := start(t, b, Candidate{})
+	successor := start(t, b, Candidate{})
 	queued(t, lab, "b")
 	p := plane(t, lab)
 	to, _ := p.Member("b")
@@ -167,7 +167,7 @@ func followHolder(t *testing.T, lab Lab) {
 	if err := old.Pass(limit(t), to, record("a")); err != nil {
 		t.Fatal(err)
 	}
-	next, err := heir.wait(t)
+	next, err := successor.wait(t)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,8 +105,8 @@ func pauseForbidsTerms(t *testing.T, lab Lab) {
 
 func heldCandidateGoesOn(t *testing.T, lab Lab) {
 	pause(t, lab, driver.Pause{By: "operator"})
-	patient, shown := counted(holdInPause)
-	b := start(t, join(t, lab, "b"), patient)
+	holding, shown := counted(holdInPause)
+	b := start(t, join(t, lab, "b"), holding)
 	asked(t, shown, 1)
 	queued(t, lab, "b")
 	before := plane(t, lab)
@@ -126,8 +126,8 @@ func heldCandidateGoesOn(t *testing.T, lab Lab) {
 func pauseLapses(t *testing.T, lab Lab) {
 	until := time.Now().Add(time.Second)
 	pause(t, lab, driver.Pause{Until: &until, By: "operator"})
-	patient, shown := counted(holdInPause)
-	b := start(t, join(t, lab, "b"), patient)
+	holding, shown := counted(holdInPause)
+	b := start(t, join(t, lab, "b"), holding)
 	asked(t, shown, 1)
 	if _, err := b.wait(t); err != nil {
 		t.Fatal(err)

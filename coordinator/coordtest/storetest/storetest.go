@@ -137,12 +137,12 @@ func Cases() []Case {
 	}...)
 }
 
-// patience bounds every wait; it is generous, since machines are slow.
-const patience = 20 * time.Second
+// maxWait bounds every wait; it is generous, since machines are slow.
+const maxWait = 20 * time.Second
 
 func limit(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -55,7 +55,7 @@ type Client struct {
 // Credentials are what a client shows to nodes, and which CAs it trusts. The zero value shows
 // nothing and trusts the system's CAs.
 type Credentials struct {
-	TLS   *credentials.Client
+	TLS   *credentials.ClientTLS
 	Token *credentials.ClientToken
 }
 
@@ -88,7 +88,7 @@ func newClient(servers []*url.URL, shown Credentials) *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil
 	if shown.TLS == nil {
-		shown.TLS = new(credentials.Client)
+		shown.TLS = new(credentials.ClientTLS)
 	}
 	t.DialTLSContext = shown.TLS.DialTLS
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -165,10 +165,10 @@ type Plane struct {
 	// Exclusive is the disabled node that has the plane to itself, nil if there is none. It
 	// is not one of Nodes.
 	Exclusive *driver.Guard `json:"exclusive"`
-	// Seclusion is the former name of Exclusive, with the same value. It is removed in 0.2; older
-	// nodes send no other.
-	Seclusion *driver.Guard `json:"seclusion"`
-	Nodes     []PlaneNode   `json:"nodes"`
+	// FormerExclusive is Exclusive under its former name, seclusion, with the same value. It
+	// is removed in 0.2; older nodes send no other.
+	FormerExclusive *driver.Guard `json:"seclusion"`
+	Nodes           []PlaneNode   `json:"nodes"`
 	// Left are the nodes that left or vanished recently.
 	Left []driver.Departed `json:"left"`
 	// Strays are keys under the plane's prefix that are not valid where they are. They are
@@ -183,7 +183,7 @@ type Plane struct {
 
 // ExclusiveNode returns the disabled node that has the plane to itself, under whichever
 // name the answering node sent it, or nil if there is none.
-func (p *Plane) ExclusiveNode() *driver.Guard { return cmp.Or(p.Exclusive, p.Seclusion) }
+func (p *Plane) ExclusiveNode() *driver.Guard { return cmp.Or(p.Exclusive, p.FormerExclusive) }
 
 // PlaneNode is a live node's record, and whether it could be promoted.
 type PlaneNode struct {

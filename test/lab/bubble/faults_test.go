@@ -122,8 +122,8 @@ func (s *step) rule() (rule, bool) {
 		return rule{starve: true}, true
 	case "mute":
 		return rule{mute: true}, true
-	case "hush":
-		return rule{hush: true}, true
+	case "only renewals":
+		return rule{onlyRenewals: true}, true
 	case "deny":
 		keys := []string{"term", "election/", "history/", "nodes/", "meta", "handover"}
 		return rule{deny: keys[s.More%len(keys)]}, true

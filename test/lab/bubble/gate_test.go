@@ -17,16 +17,16 @@ import (
 
 // rule is a fault of the connection between a process and etcd.
 type rule struct {
-	requests bool          // requests are held until the rule ends
-	answers  bool          // answers are held until the rule ends
-	refuse   bool          // connections are refused
-	slow     time.Duration // the largest delay of a message, each way
-	loss     float64       // probability that a message is delayed by a retransmission
-	starve   bool          // renewals of leases are refused
-	mute     bool          // watches deliver nothing until the rule ends
-	lose     *int          // how many answers to writes are lost, with the connection
-	hush     bool          // everything except lease renewals is held until the rule ends
-	deny     string        // writes of the plane's keys with this prefix are refused
+	requests     bool          // requests are held until the rule ends
+	answers      bool          // answers are held until the rule ends
+	refuse       bool          // connections are refused
+	slow         time.Duration // the largest delay of a message, each way
+	loss         float64       // probability that a message is delayed by a retransmission
+	starve       bool          // renewals of leases are refused
+	mute         bool          // watches deliver nothing until the rule ends
+	lose         *int          // how many answers to writes are lost, with the connection
+	onlyRenewals bool          // everything except lease renewals is held until the rule ends
+	deny         string        // writes of the plane's keys with this prefix are refused
 }
 
 const (
@@ -118,7 +118,7 @@ func (g *gate) look() weather {
 		w.refuse = w.refuse || r.refuse
 		w.starve = w.starve || r.starve
 		w.mute = w.mute || r.mute
-		w.hush = w.hush || r.hush
+		w.onlyRenewals = w.onlyRenewals || r.onlyRenewals
 		if r.deny != "" {
 			w.deny = r.deny
 		}
@@ -163,9 +163,9 @@ func wait(ctx context.Context, d time.Duration) error {
 // held reports whether messages of a direction are held.
 type held func(*weather) bool
 
-func requestsHeld(w *weather) bool { return w.requests || w.hush }
-func answersHeld(w *weather) bool  { return w.answers || w.hush }
-func watchesHeld(w *weather) bool  { return w.answers || w.hush || w.mute }
+func requestsHeld(w *weather) bool { return w.requests || w.onlyRenewals }
+func answersHeld(w *weather) bool  { return w.answers || w.onlyRenewals }
+func watchesHeld(w *weather) bool  { return w.answers || w.onlyRenewals || w.mute }
 func renewalsHeld(w *weather) bool { return w.requests }
 func renewedHeld(w *weather) bool  { return w.answers }
 

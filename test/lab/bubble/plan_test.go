@@ -81,7 +81,7 @@ var kinds = []kind{
 	{what: "flap", weight: 2},
 	{what: "starve", weight: 4},
 	{what: "mute", weight: 4},
-	{what: "hush", weight: 4},
+	{what: "only renewals", weight: 4},
 	{what: "deny", weight: 6},
 	{what: "break", weight: 4, brief: true},
 	{what: "lose", weight: 8},

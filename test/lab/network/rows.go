@@ -20,7 +20,7 @@ import (
 const (
 	quick   = 2 * time.Second
 	steady  = 6 * time.Second
-	patient = 10 * time.Second
+	longest = 10 * time.Second
 )
 
 // Rows returns the rows of the fault matrix about the network.
@@ -36,7 +36,7 @@ func Rows() []*Row {
 		{19, "slow, short lease", quick, false, 0, undisturbed(members, wire.Rule{Delay: 250 * time.Millisecond})},
 		{19, "slow", steady, true, 3 * time.Second, undisturbed(members, wire.Rule{Delay: 250 * time.Millisecond})},
 		{20, "lossy", steady, true, 0, lossy},
-		{20, "lossy, long lease", patient, false, 0, undisturbed(members, wire.Rule{Loss: 0.3})},
+		{20, "lossy, long lease", longest, false, 0, undisturbed(members, wire.Rule{Loss: 0.3})},
 		{21, "backup cut off", steady, false, 0, backupCutOff},
 		{22, "one member cut off", steady, true, 3 * time.Second, undisturbed(members[:1], drop)},
 		{23, "flapping", steady, false, 0, flapping},
