@@ -10,7 +10,7 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file commits deltas.
+// This file commits the writes of deltas.
 
 // maxRequest is the largest request that etcd takes by default. etcd measures the request as it
 // passes it on, so what is sent has to be a little smaller.
@@ -20,9 +20,9 @@ const maxRequest = driver.MaxPayload + 16<<10 // 1.5 MiB
 // rather more than was measured.
 const opOverhead = 96
 
-// Commit writes one delta; see [driver.Writer].
-func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-	w, err := t.delta(&d, base)
+// Commit makes writes; see [driver.Writer].
+func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	w, err := t.mementoTxn(writes)
 	if err != nil {
 		return 0, err
 	}
@@ -33,41 +33,41 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	return rebind.Revision(revision), nil
 }
 
-// delta makes the transaction of a delta. Because it compares each memento's modified revision
-// it is safe to send twice.
-func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error) {
-	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(d.Ops)), ops: make([]clientv3.Op, 0, len(d.Ops))}
+// mementoTxn makes the transaction of writes. Because it compares each memento's modified
+// revision it is safe to send twice.
+func (t *term) mementoTxn(writes []driver.Write) (fencedTxn, error) {
+	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(writes)), ops: make([]clientv3.Op, 0, len(writes))}
 	size := opOverhead
-	for i := range d.Ops {
-		op := &d.Ops[i]
+	for i := range writes {
+		op := &writes[i]
 		key := t.m.store.keys.memento(op.Name)
 		size += 4*len(key) + opOverhead
-		w.compares = append(w.compares, modifiedAt(key, int64(base[i])))
+		w.compares = append(w.compares, modifiedAt(key, int64(op.Base)))
 		if op.Put == nil {
 			w.ops = append(w.ops, clientv3.OpDelete(key))
 			continue
 		}
-		value := encodeMemento(op.Put, stamp{node: t.m.node, term: t.number, op: d.OpID(i)})
+		value := encodeMemento(op.Put, stamp{node: t.m.node, term: t.number, op: op.ID})
 		size += len(value)
 		w.ops = append(w.ops, clientv3.OpPut(key, value))
 	}
 	if size > maxRequest {
-		return fencedTxn{}, fmt.Errorf("%w: the delta makes a request of about %d bytes, the store takes %d", driver.ErrTooLarge, size, maxRequest)
+		return fencedTxn{}, fmt.Errorf("%w: it makes a request of about %d bytes, the store takes %d", driver.ErrTooLarge, size, maxRequest)
 	}
 	w.size = size
 	w.readOps = func(how ...clientv3.OpOption) []clientv3.Op {
-		reads := make([]clientv3.Op, len(d.Ops))
-		for i := range d.Ops {
-			reads[i] = clientv3.OpGet(t.m.store.keys.memento(d.Ops[i].Name), how...)
+		reads := make([]clientv3.Op, len(writes))
+		for i := range writes {
+			reads[i] = clientv3.OpGet(t.m.store.keys.memento(writes[i].Name), how...)
 		}
 		return reads
 	}
-	w.judge = func(f *readBack) (txnOutcome, int64) { return judgeDelta(t.number, d, base, f) }
+	w.judge = func(f *readBack) (txnOutcome, int64) { return judgeWrites(t.number, writes, f) }
 	w.refuse = func(f *readBack) error { return &driver.BaseError{Actual: modRevisions(f)} }
 	return w, nil
 }
 
-// judgeDelta tells what became of a term's delta by what its mementos are now. A negative base,
+// judgeWrites finds whether a term's writes were made, by what their mementos are now. A negative base,
 // which no memento has, was sent to learn the true one.
 //
 // A put carries the term and the delta's id. The id alone proves nothing: the caller may have
@@ -77,25 +77,26 @@ func (t *term) delta(d *rebind.Delta, base []rebind.Revision) (fencedTxn, error)
 //
 // If everything is as before the delta was not applied, with one exception: after the term is
 // over, something that the delta created may have been there, and deleted by the next master.
-func judgeDelta(term int64, d *rebind.Delta, base []rebind.Revision, f *readBack) (txnOutcome, int64) {
+func judgeWrites(term int64, writes []driver.Write, f *readBack) (txnOutcome, int64) {
 	actual := modRevisions(f)
 	same, deleted, makes, changes := true, true, false, false
-	for i := range d.Ops {
-		if base[i] < 0 {
+	for i := range writes {
+		base := writes[i].Base
+		if base < 0 {
 			return never, 0
 		}
-		same = same && actual[i] == base[i]
-		changes = changes || base[i] != 0
-		if d.Ops[i].Put == nil {
+		same = same && actual[i] == base
+		changes = changes || base != 0
+		if writes[i].Put == nil {
 			deleted = deleted && actual[i] == 0
 			continue
 		}
 		deleted = false
-		makes = makes || base[i] == 0
-		if actual[i] == 0 || actual[i] == base[i] {
+		makes = makes || base == 0
+		if actual[i] == 0 || actual[i] == base {
 			continue // what was there before may have the same id
 		}
-		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.term == term && by.op == d.OpID(i) {
+		if _, by, err := decodeMemento(f.kvs[i][0].Value); err == nil && by.term == term && by.op == writes[i].ID {
 			return applied, int64(actual[i])
 		}
 	}

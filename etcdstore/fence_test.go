@@ -41,7 +41,7 @@ func (l *lab) commit(term driver.Term, op string, base rebind.Revision, ops ...r
 	for i := range bases {
 		bases[i] = base
 	}
-	return term.Commit(l.ctx(), rebind.Delta{ID: op, Ops: ops}, bases)
+	return term.Commit(l.ctx(), driver.Writes(rebind.Delta{ID: op, Ops: ops}, bases))
 }
 
 // payload reads a memento past the store; empty if there is none.

@@ -167,7 +167,7 @@ func (l *lab) writeState(term driver.Term) {
 		c := state[name]
 		d.Ops = append(d.Ops, rebind.Op{Name: name, Put: &c})
 	}
-	_, err := term.Commit(l.ctx(), d, make([]rebind.Revision, len(d.Ops)))
+	_, err := term.Commit(l.ctx(), driver.Writes(d, make([]rebind.Revision, len(d.Ops))))
 	l.must(err)
 }
 

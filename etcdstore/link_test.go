@@ -149,7 +149,7 @@ func TestCommit_OverASlowLink(t *testing.T) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := term.Commit(context.WithoutCancel(ctx), rebind.Delta{ID: "large", Ops: []rebind.Op{put("entity/large", strings.Repeat("x", 1<<20))}}, []rebind.Revision{0})
+	_, err := term.Commit(context.WithoutCancel(ctx), driver.Writes(rebind.Delta{ID: "large", Ops: []rebind.Op{put("entity/large", strings.Repeat("x", 1<<20))}}, []rebind.Revision{0}))
 	if err != nil || time.Since(began) < 3*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}

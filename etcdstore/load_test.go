@@ -39,7 +39,7 @@ func TestLoad_ByStreamAndByPages(t *testing.T) {
 		for i := from; i < from+100; i++ {
 			ops = append(ops, put(rebind.Name(fmt.Sprintf("entity/%05d", i)), value))
 		}
-		if _, err := term.Commit(l.ctx(), rebind.Delta{ID: fmt.Sprint("op", from), Ops: ops}, make([]rebind.Revision, len(ops))); err != nil {
+		if _, err := term.Commit(l.ctx(), driver.Writes(rebind.Delta{ID: fmt.Sprint("op", from), Ops: ops}, make([]rebind.Revision, len(ops)))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -204,7 +204,7 @@ func restored(t *testing.T, f *front, s *etcdstore.Store, m driver.Presence, bac
 	}
 	for i := range 20 {
 		name := rebind.Name(fmt.Sprintf("entity/x%d", i))
-		if _, err := term.Commit(ctx, rebind.Delta{ID: "op", Ops: []rebind.Op{put(name, "1")}}, []rebind.Revision{0}); err != nil {
+		if _, err := term.Commit(ctx, driver.Writes(rebind.Delta{ID: "op", Ops: []rebind.Op{put(name, "1")}}, []rebind.Revision{0})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -312,7 +312,7 @@ func TestStore_BusyIsNotRestored(t *testing.T) {
 	for w := range 4 {
 		group.Go(func() {
 			for base := rebind.Revision(0); ctx.Err() == nil; writes.Add(1) {
-				rev, err := term.Commit(t.Context(), rebind.Delta{ID: "op", Ops: []rebind.Op{put(rebind.Name(fmt.Sprintf("entity/w%d", w)), "v")}}, []rebind.Revision{base})
+				rev, err := term.Commit(t.Context(), driver.Writes(rebind.Delta{ID: "op", Ops: []rebind.Op{put(rebind.Name(fmt.Sprintf("entity/w%d", w)), "v")}}, []rebind.Revision{base}))
 				if err != nil {
 					t.Errorf("commit: %v", err)
 					return
@@ -438,7 +438,7 @@ func (c *committer) remove(t *testing.T, name rebind.Name) {
 
 func (c *committer) commit(t *testing.T, op rebind.Op) {
 	t.Helper()
-	rev, err := c.term.Commit(t.Context(), rebind.Delta{ID: rand.Text(), Ops: []rebind.Op{op}}, []rebind.Revision{c.base[op.Name]})
+	rev, err := c.term.Commit(t.Context(), driver.Writes(rebind.Delta{ID: rand.Text(), Ops: []rebind.Op{op}}, []rebind.Revision{c.base[op.Name]}))
 	if err != nil {
 		t.Fatal(err)
 	}

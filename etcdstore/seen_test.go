@@ -121,11 +121,11 @@ func TestStore_EveryAnswerIsLookedAt(t *testing.T) {
 		"clear":    func(ctx context.Context, o on) error { _, err := o.term.Clear(ctx); return err },
 		"rehearse": func(ctx context.Context, o on) error { return o.term.CheckHandover(ctx, driver.Member{}) },
 		"commit": func(ctx context.Context, o on) error {
-			_, err := o.term.Commit(ctx, rebind.Delta{ID: "op", Ops: []rebind.Op{put("entity/x", "1")}}, []rebind.Revision{0})
+			_, err := o.term.Commit(ctx, driver.Writes(rebind.Delta{ID: "op", Ops: []rebind.Op{put("entity/x", "1")}}, []rebind.Revision{0}))
 			return err
 		},
 		"refused commit": func(ctx context.Context, o on) error {
-			_, err := o.term.Commit(ctx, rebind.Delta{ID: "op", Ops: []rebind.Op{put("entity/x", "1")}}, []rebind.Revision{7})
+			_, err := o.term.Commit(ctx, driver.Writes(rebind.Delta{ID: "op", Ops: []rebind.Op{put("entity/x", "1")}}, []rebind.Revision{7}))
 			return err
 		},
 	}

@@ -47,30 +47,6 @@ type Delta struct {
 	// put still has that ID. If ID is empty, Commit chooses one.
 	ID  string
 	Ops []Op
-
-	ids []string // of each operation, where several deltas are joined
-}
-
-// OpID returns the id of the delta that operation i belongs to: ID, except where several deltas
-// were joined by [Join].
-func (d *Delta) OpID(i int) string {
-	if d.ids != nil {
-		return d.ids[i]
-	}
-	return d.ID
-}
-
-// Join makes one delta of several, each operation under the id of its own.
-func Join(deltas ...Delta) Delta {
-	var all Delta
-	for i := range deltas {
-		d := &deltas[i]
-		for j := range d.Ops {
-			all.Ops = append(all.Ops, d.Ops[j])
-			all.ids = append(all.ids, d.OpID(j))
-		}
-	}
-	return all
 }
 
 // Size is the sum of the payloads, in bytes.

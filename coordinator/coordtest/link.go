@@ -400,8 +400,8 @@ func (l *faultyStore) term(inner driver.Term) *faultyTerm {
 func (t *faultyTerm) Context() context.Context { return t.ctx }
 
 // Commit writes a delta.
-func (t *faultyTerm) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.Term.Commit(ctx, d, base) })
+func (t *faultyTerm) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.Term.Commit(ctx, writes) })
 }
 
 // Announce announces the master.

@@ -9,7 +9,7 @@
 //	candidacy, err := presence.Stand(ctx)                // a place in the election, on that lease
 //	situation, err := candidacy.Look(ctx)                // what the node decides on
 //	term, err := candidacy.Begin(ctx, situation, …)      // one transaction: a term, or not
-//	receipt, err := term.Commit(ctx, delta, base)        // only a term can write
+//	revision, err := term.Commit(ctx, writes)            // only a term can write
 //
 // A [Store] is also the [Source] from which mementos are loaded and watched. A [Plane] is
 // the picture of all nodes, a [NearPlane] that of one node and the holder of the term.

@@ -68,9 +68,9 @@ func TestCoalescer_FlushUnderConstantChange(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		slow := l.gate()
-		slow.to = writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+		slow.to = writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 			<-time.After(10 * time.Millisecond)
-			return l.term.Commit(ctx, d, base)
+			return l.term.Commit(ctx, writes)
 		})
 		slow.release()
 		c, _ := l.coalescing(slow)
@@ -126,11 +126,11 @@ func TestCoalescer_StoreAwayAndTermOver(t *testing.T) {
 		l.load()
 		away := 3
 		g := l.gate()
-		g.to = writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+		g.to = writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 			if away--; away >= 0 {
 				return 0, rebind.ErrUnavailable
 			}
-			return l.term.Commit(ctx, d, base)
+			return l.term.Commit(ctx, writes)
 		})
 		g.release()
 		c, ended := l.coalescing(g)

@@ -139,7 +139,7 @@ func (l *lab) commit(ops ...rebind.Op) rebind.Revision {
 	l.t.Helper()
 	base := make([]rebind.Revision, len(ops))
 	for {
-		rev, err := l.term.Commit(l.ctx, rebind.Delta{ID: "op", Ops: ops}, base)
+		rev, err := l.term.Commit(l.ctx, driver.Writes(rebind.Delta{ID: "op", Ops: ops}, base))
 		var moved *driver.BaseError
 		if errors.As(err, &moved) {
 			copy(base, moved.Actual)

@@ -250,13 +250,13 @@ func (m *Mirror) applyBatch(batch driver.Batch) error {
 	return nil
 }
 
-// Advance applies a delta that the store has committed at revision at on the given base, so
-// that nobody has to wait for the watch to bring it. It does so only if the copy has
-// everything before that revision and is not in doubt; otherwise the watch brings the
-// delta. A delta that only deletes is always left to the watch: if the answer to it was
-// lost, its revision is only an upper bound, and may be that of another write.
-func (m *Mirror) Advance(d *rebind.Delta, base []rebind.Revision, at rebind.Revision) {
-	if !slices.ContainsFunc(d.Ops, func(op rebind.Op) bool { return op.Put != nil }) {
+// Advance applies writes that the store has made at revision at, so that nobody has to wait
+// for the watch to bring them. It does so only if the copy has everything before that
+// revision and is not in doubt; otherwise the watch brings them. Deletions alone are always
+// left to the watch: if the answer to them was lost, their revision is only an upper bound,
+// and may be that of another write.
+func (m *Mirror) Advance(writes []driver.Write, at rebind.Revision) {
+	if !slices.ContainsFunc(writes, func(w driver.Write) bool { return w.Put != nil }) {
 		return
 	}
 	m.writing.Lock()
@@ -264,16 +264,16 @@ func (m *Mirror) Advance(d *rebind.Delta, base []rebind.Revision, at rebind.Revi
 	if m.draft == nil || m.Revision() != at-1 || m.storeReplaced() || !m.mayAdvance() {
 		return
 	}
-	changes := make([]rebind.Change, 0, len(d.Ops))
-	for i := range d.Ops {
-		op := &d.Ops[i]
-		c := rebind.Change{Name: op.Name, Revision: at}
-		if op.Put != nil {
+	changes := make([]rebind.Change, 0, len(writes))
+	for i := range writes {
+		w := &writes[i]
+		c := rebind.Change{Name: w.Name, Revision: at}
+		if w.Put != nil {
 			var ok bool
-			if c.Memento, ok = m.draft.Next(op, driver.MarkOf(d.OpID(i)), base[i], at); !ok {
+			if c.Memento, ok = m.draft.Next(&w.Op, driver.MarkOf(w.ID), w.Base, at); !ok {
 				return
 			}
-		} else if base[i] == 0 {
+		} else if w.Base == 0 {
 			continue // nothing was deleted
 		}
 		changes = append(changes, m.rules.Judge(c))

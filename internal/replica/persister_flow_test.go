@@ -15,11 +15,11 @@ import (
 )
 
 // writeFunc is a Writer for what the in-memory store cannot show.
-type writeFunc func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error)
+type writeFunc func(ctx context.Context, writes []driver.Write) (rebind.Revision, error)
 
 // Commit implements [driver.Writer].
-func (f writeFunc) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-	return f(ctx, d, base)
+func (f writeFunc) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	return f(ctx, writes)
 }
 
 // gate is a Writer that holds every delta until it is opened, and sees who is in
@@ -47,18 +47,18 @@ func (l *lab) gate() *gate {
 	return g
 }
 
-func (g *gate) enter(d *rebind.Delta, step int) {
+func (g *gate) enter(writes []driver.Write, step int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.now += step
 	g.most = max(g.most, g.now)
 	if step > 0 {
 		g.entered++
-		g.ops += len(d.Ops)
+		g.ops += len(writes)
 	}
-	for _, op := range d.Ops {
-		if g.inside[op.Name] += step; g.inside[op.Name] > 1 {
-			g.doubled = append(g.doubled, op.Name)
+	for _, w := range writes {
+		if g.inside[w.Name] += step; g.inside[w.Name] > 1 {
+			g.doubled = append(g.doubled, w.Name)
 		}
 	}
 }
@@ -71,11 +71,11 @@ func (g *gate) held() int {
 }
 
 // Commit implements [driver.Writer].
-func (g *gate) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-	g.enter(&d, 1)
-	defer g.enter(&d, -1)
+func (g *gate) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	g.enter(writes, 1)
+	defer g.enter(writes, -1)
 	<-g.open
-	return g.to.Commit(ctx, d, base)
+	return g.to.Commit(ctx, writes)
 }
 
 func TestPersister_WritersOfOneMementoTakeTurns(t *testing.T) {
@@ -171,7 +171,7 @@ func TestPersister_PassesOnWhatTheWriterSays(t *testing.T) {
 		inLab(t, func(t *testing.T, l *lab) {
 			l.load()
 			var sent int
-			p := l.through(writeFunc(func(context.Context, rebind.Delta, []rebind.Revision) (rebind.Revision, error) {
+			p := l.through(writeFunc(func(context.Context, []driver.Write) (rebind.Revision, error) {
 				sent++
 				return 0, fmt.Errorf("the store: %w", want)
 			}))
@@ -188,12 +188,12 @@ func TestPersister_ForeignWriteUnderIt(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		meddle := 3
-		p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+		p := l.through(writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 			if meddle > 0 {
 				meddle--
 				l.put("entity/x", "foreign "+strconv.Itoa(meddle))
 			}
-			return l.term.Commit(ctx, d, base)
+			return l.term.Commit(ctx, writes)
 		}))
 		r := l.must(p, putOp("entity/x", "mine"), putOp("entity/y", "mine"))
 		if r.Replaced[0] != r.Revision-1 || r.Replaced[1] != 0 {
@@ -216,9 +216,9 @@ func TestPersister_ForeignWriteUnderIt(t *testing.T) {
 func TestPersister_GivesUpAgainstAStrangerWhoNeverStops(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
-		p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+		p := l.through(writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 			l.put("entity/x", "foreign")
-			return l.term.Commit(ctx, d, base)
+			return l.term.Commit(ctx, writes)
 		}))
 		if _, err := p.Commit(l.ctx, delta(putOp("entity/x", "mine"))); !errors.Is(err, rebind.ErrConflict) {
 			t.Errorf("commit = %v, want ErrConflict", err)
@@ -260,7 +260,7 @@ func TestPersister_WriterWorksUnderTheTermsContext(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		var given context.Context
-		p := l.through(writeFunc(func(ctx context.Context, _ rebind.Delta, _ []rebind.Revision) (rebind.Revision, error) {
+		p := l.through(writeFunc(func(ctx context.Context, _ []driver.Write) (rebind.Revision, error) {
 			given = ctx
 			<-ctx.Done()
 			return 0, driver.ErrFenced

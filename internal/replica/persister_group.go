@@ -30,8 +30,8 @@ func (p *Persister) commitGroup(group []*request) {
 		return
 	}
 	for range maxRebase {
-		d, base := joinDeltas(group)
-		rev, err := p.writer.Commit(p.ctx, d, base)
+		writes := writesOf(group)
+		rev, err := p.writer.Commit(p.ctx, writes)
 		var moved *driver.BaseError
 		switch {
 		case errors.As(err, &moved):
@@ -40,8 +40,8 @@ func (p *Persister) commitGroup(group []*request) {
 			}
 			continue
 		case err == nil:
-			if changesAnything(&d, base) {
-				p.mirror.Advance(&d, base, rev)
+			if changesAnything(writes) {
+				p.mirror.Advance(writes, rev)
 				// The answer waits for the mirror, so that a reader here finds what was
 				// acknowledged. A term that ends meanwhile does not undo the write.
 				_ = p.mirror.Reach(p.ctx, rev)
@@ -164,18 +164,16 @@ func (r *request) rebase(v *rebind.View) {
 	}
 }
 
-// joinDeltas makes one delta of a group.
-func joinDeltas(group []*request) (rebind.Delta, []rebind.Revision) {
+// writesOf returns the writes of a group, in the order of its deltas.
+func writesOf(group []*request) []driver.Write {
 	if len(group) == 1 {
-		return group[0].delta, group[0].base
+		return driver.Writes(group[0].delta, group[0].base)
 	}
-	deltas := make([]rebind.Delta, 0, len(group))
-	var base []rebind.Revision
+	var writes []driver.Write
 	for _, r := range group {
-		deltas = append(deltas, r.delta)
-		base = append(base, r.base...)
+		writes = append(writes, driver.Writes(r.delta, r.base)...)
 	}
-	return rebind.Join(deltas...), base
+	return writes
 }
 
 // noBase is a base that no memento has: the store answers with the true one.
@@ -192,11 +190,11 @@ func baseOf(op *rebind.Op, seen rebind.Revision) rebind.Revision {
 	return seen
 }
 
-// changesAnything reports whether d changed anything: deleting a memento that does not
+// changesAnything reports whether writes changed anything: deleting a memento that does not
 // exist does not.
-func changesAnything(d *rebind.Delta, base []rebind.Revision) bool {
-	for i := range d.Ops {
-		if d.Ops[i].Put != nil || base[i] != 0 {
+func changesAnything(writes []driver.Write) bool {
+	for i := range writes {
+		if writes[i].Put != nil || writes[i].Base != 0 {
 			return true
 		}
 	}

@@ -94,13 +94,13 @@ func TestPersister_WhatIsRefusedTogetherIsTriedAlone(t *testing.T) {
 			l.put("policy/old", "1")
 			l.nudge()
 			g := l.gate()
-			picky := writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-				for _, op := range d.Ops {
-					if op.Name == "policy/big" {
+			picky := writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+				for _, w := range writes {
+					if w.Name == "policy/big" {
 						return 0, refusal
 					}
 				}
-				return l.term.Commit(ctx, d, base)
+				return l.term.Commit(ctx, writes)
 			})
 			g.to = picky
 			p := l.through(g)

@@ -8,6 +8,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
@@ -119,9 +120,9 @@ func TestPersister_RepeatOfAnUnknownOutcome(t *testing.T) {
 			inLab(t, func(t *testing.T, l *lab) {
 				l.load()
 				doubt := true
-				p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+				p := l.through(writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 					if !doubt || applied {
-						rev, err := l.term.Commit(ctx, d, base)
+						rev, err := l.term.Commit(ctx, writes)
 						if err != nil || !doubt {
 							return rev, err
 						}

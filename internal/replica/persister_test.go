@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -246,9 +245,13 @@ func TestPersister_SendsNoDeletionOnARevisionThatIsOver(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		var sent [][]rebind.Revision
-		p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-			sent = append(sent, slices.Clone(base))
-			return l.term.Commit(ctx, d, base)
+		p := l.through(writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+			var base []rebind.Revision
+			for _, w := range writes {
+				base = append(base, w.Base)
+			}
+			sent = append(sent, base)
+			return l.term.Commit(ctx, writes)
 		}))
 		old := l.must(p, putOp("entity/x", "1")).Revision
 		l.must(p, deleteOp("entity/x"))
@@ -303,7 +306,7 @@ func TestPersister_EndsAQuarantine(t *testing.T) {
 func TestPersister_RefusesWhatCanNeverBeStored(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
-		p := l.through(writeFunc(func(context.Context, rebind.Delta, []rebind.Revision) (rebind.Revision, error) {
+		p := l.through(writeFunc(func(context.Context, []driver.Write) (rebind.Revision, error) {
 			t.Error("it was sent")
 			return 0, rebind.ErrUnknown
 		}))
@@ -322,9 +325,9 @@ func TestPersister_NamesEachOperation(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
 		var seen []string
-		p := l.through(writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
-			seen = append(seen, d.ID)
-			return l.term.Commit(ctx, d, base)
+		p := l.through(writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+			seen = append(seen, writes[0].ID)
+			return l.term.Commit(ctx, writes)
 		}))
 		for range 3 {
 			l.must(p, putOp("entity/x", "1"))

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -16,9 +17,9 @@ import (
 func TestPersister_DeltaOverSeveralMementosIsNotStarved(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.load()
-		slow := writeFunc(func(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+		slow := writeFunc(func(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 			<-time.After(10 * time.Millisecond)
-			return l.term.Commit(ctx, d, base)
+			return l.term.Commit(ctx, writes)
 		})
 		p := l.through(slow)
 		ctx := l.within(5 * time.Second)

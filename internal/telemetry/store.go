@@ -183,22 +183,22 @@ func (m *term) Announce(ctx context.Context, r driver.Record, h driver.HistoryEn
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // Commit counts one transaction of mementos.
-func (m *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+func (m *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	began := time.Now()
-	at, err := m.Term.Commit(ctx, d, base)
+	at, err := m.Term.Commit(ctx, writes)
 	m.t.store.transaction.Observe(time.Since(began).Seconds())
-	m.t.store.batch.Observe(float64(deltas(&d)))
+	m.t.store.batch.Observe(float64(deltas(writes)))
 	if errors.Is(err, driver.ErrFenced) {
 		m.t.store.fenced.Inc()
 	}
 	return at, err
 }
 
-// deltas returns how many deltas were merged into d: their ids differ.
-func deltas(d *rebind.Delta) int {
+// deltas returns how many deltas the writes are of: their ids differ.
+func deltas(writes []driver.Write) int {
 	n := 1
-	for i := 1; i < len(d.Ops); i++ {
-		if d.OpID(i) != d.OpID(i-1) {
+	for i := 1; i < len(writes); i++ {
+		if writes[i].ID != writes[i-1].ID {
 			n++
 		}
 	}

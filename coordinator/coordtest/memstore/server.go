@@ -291,16 +291,17 @@ func (s *Server) alone(l *lease) bool {
 	return true
 }
 
-// apply brings the delta in and returns its revision; the caller holds mu.
-func (s *Server) apply(d *rebind.Delta) rebind.Revision {
+// apply makes writes and returns their revision; the caller holds mu.
+func (s *Server) apply(writes []driver.Write) rebind.Revision {
 	at := s.revision + 1
 	changed := false
-	for i, op := range d.Ops {
-		if op.Put != nil {
-			s.putAt(at, op.Name, *op.Put, "", d.OpID(i))
+	for i := range writes {
+		w := &writes[i]
+		if w.Put != nil {
+			s.putAt(at, w.Name, *w.Put, "", w.ID)
 			changed = true
-		} else if _, ok := s.mementos[op.Name]; ok {
-			s.remove(at, op.Name)
+		} else if _, ok := s.mementos[w.Name]; ok {
+			s.remove(at, w.Name)
 			changed = true
 		}
 	}

@@ -86,18 +86,19 @@ func (t *term) reach(ctx context.Context, call Call) error {
 	return nil
 }
 
-// Commit writes one delta.
-func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revision) (rebind.Revision, error) {
+// Commit makes writes; see [driver.Writer].
+func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	if err := t.reach(ctx, CallCommit); err != nil {
 		return 0, err
 	}
 	s := t.m.store.server
-	actual := make([]rebind.Revision, len(d.Ops))
+	actual := make([]rebind.Revision, len(writes))
 	same, puts := true, false
-	for i, op := range d.Ops {
-		actual[i] = s.mementos[op.Name].at
-		same = same && actual[i] == base[i]
-		puts = puts || op.Put != nil
+	for i := range writes {
+		w := &writes[i]
+		actual[i] = s.mementos[w.Name].at
+		same = same && actual[i] == w.Base
+		puts = puts || w.Put != nil
 	}
 	if !same {
 		s.mu.Unlock()
@@ -107,7 +108,7 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 		s.mu.Unlock()
 		return 0, driver.ErrStoreFull
 	}
-	at := s.apply(&d)
+	at := s.apply(writes)
 	_ = t.m.store.look() // it has just gone on
 	meanwhile, lost := s.mute[t.m.store.node]
 	delete(s.mute, t.m.store.node)
@@ -115,13 +116,13 @@ func (t *term) Commit(ctx context.Context, d rebind.Delta, base []rebind.Revisio
 	s.mu.Unlock()
 	if lost {
 		meanwhile()
-		return t.settle(ctx, &d)
+		return t.settle(ctx, writes)
 	}
 	return at, nil
 }
 
-// settle finds out what became of a delta whose answer was lost.
-func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, error) {
+// settle finds out whether writes whose answer was lost were made.
+func (t *term) settle(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
 	if err := t.m.store.reach(ctx, CallCommit); err != nil {
@@ -130,12 +131,13 @@ func (t *term) settle(ctx context.Context, d *rebind.Delta) (rebind.Revision, er
 	s := t.m.store.server
 	defer s.mu.Unlock()
 	deleted := true
-	for i, op := range d.Ops {
-		if op.Put != nil && s.writers[op.Name] == d.OpID(i) {
-			return s.mementos[op.Name].at, nil
+	for i := range writes {
+		w := &writes[i]
+		if w.Put != nil && s.writers[w.Name] == w.ID {
+			return s.mementos[w.Name].at, nil
 		}
-		_, there := s.mementos[op.Name]
-		deleted = deleted && op.Put == nil && !there
+		_, there := s.mementos[w.Name]
+		deleted = deleted && w.Put == nil && !there
 	}
 	if deleted && !t.fenced() {
 		return s.revision, nil // who else could have

@@ -25,7 +25,7 @@ func commitAtomic(t *testing.T, lab Lab) {
 	if x.ContentType != "text/plain; charset=utf-8" || x.Parent != "entity/p" || x.Schema != 3 {
 		t.Fatalf("content = %+v", x.Content)
 	}
-	_, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2"), {Name: "entity/y"}}}, []rebind.Revision{first, first - 1})
+	_, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2"), {Name: "entity/y"}}}, []rebind.Revision{first, first - 1}))
 	var moved *driver.BaseError
 	if !errors.As(err, &moved) || len(moved.Actual) != 2 || moved.Actual[0] != first || moved.Actual[1] != first {
 		t.Fatalf("commit on a wrong base = %v, want a BaseError with %d twice", err, first)
@@ -58,12 +58,12 @@ func commitFenced(t *testing.T, lab Lab) {
 	}
 	late := rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "late")}}
 	// Whether it is sent depends on whether the news has arrived.
-	_, err := old.Commit(limit(t), late, []rebind.Revision{at})
+	_, err := old.Commit(limit(t), driver.Writes(late, []rebind.Revision{at}))
 	if !errors.Is(err, driver.ErrFenced) && !errors.Is(err, driver.ErrClosed) {
 		t.Fatalf("commit of a former term = %v, want ErrFenced or ErrClosed", err)
 	}
 	over(t, old)
-	if _, err := old.Commit(limit(t), late, []rebind.Revision{at}); !errors.Is(err, driver.ErrClosed) {
+	if _, err := old.Commit(limit(t), driver.Writes(late, []rebind.Revision{at})); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit of a term known to be over = %v, want ErrClosed: not sent", err)
 	}
 	if err := old.Publish(limit(t), record("a")); !errors.Is(err, driver.ErrClosed) {

@@ -36,7 +36,7 @@ func lostAnswers(t *testing.T, lab Lab) {
 		}
 		at = commit(t, term, "first", []rebind.Revision{at}, put("entity/x", "1"))
 		lab.LoseAnswer("a", c.meanwhile)
-		rev, err := term.Commit(limit(t), rebind.Delta{ID: "second", Ops: []rebind.Op{c.op}}, []rebind.Revision{at})
+		rev, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: "second", Ops: []rebind.Op{c.op}}, []rebind.Revision{at}))
 		if !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
 			t.Fatalf("%s = %v, want %v", c.name, err, c.want)
 		}
@@ -63,7 +63,7 @@ func fullStore(t *testing.T, lab Lab) {
 	lab.Fill(true)
 	defer lab.Fill(false)
 	late := rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2"), {Name: "entity/y"}}}
-	if _, err := term.Commit(limit(t), late, []rebind.Revision{at, at}); !errors.Is(err, driver.ErrStoreFull) {
+	if _, err := term.Commit(limit(t), driver.Writes(late, []rebind.Revision{at, at})); !errors.Is(err, driver.ErrStoreFull) {
 		t.Fatalf("put = %v, want ErrStoreFull", err)
 	}
 	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, driver.ErrStoreFull) {
@@ -89,11 +89,11 @@ func corruptStore(t *testing.T, lab Lab) {
 	began := time.Now()
 	for name, write := range map[string]func() error{
 		"a put": func() error {
-			_, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2")}}, []rebind.Revision{at})
+			_, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/x", "2")}}, []rebind.Revision{at}))
 			return err
 		},
 		"a deletion": func() error {
-			_, err := term.Commit(limit(t), rebind.Delta{ID: "op3", Ops: []rebind.Op{{Name: "entity/x"}}}, []rebind.Revision{at})
+			_, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: "op3", Ops: []rebind.Op{{Name: "entity/x"}}}, []rebind.Revision{at}))
 			return err
 		},
 		"a record": func() error { return m.Publish(limit(t), record("a")) },

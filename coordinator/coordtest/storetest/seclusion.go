@@ -72,7 +72,7 @@ func secludedTermWrites(t *testing.T, lab Lab) {
 	}
 	lab.DeleteGuard()
 	over(t, term)
-	if _, err := term.Commit(limit(t), rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/y", "late")}}, []rebind.Revision{0}); !errors.Is(err, driver.ErrClosed) {
+	if _, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: "op2", Ops: []rebind.Op{put("entity/y", "late")}}, []rebind.Revision{0})); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("commit without a guard = %v, want that it is not even sent", err)
 	}
 	if found, _ := load(t, lab); len(found) != 0 {

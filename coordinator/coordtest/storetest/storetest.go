@@ -258,7 +258,7 @@ func put(name rebind.Name, payload string) rebind.Op {
 
 func commit(t *testing.T, term driver.Term, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
 	t.Helper()
-	rev, err := term.Commit(limit(t), rebind.Delta{ID: id, Ops: ops}, base)
+	rev, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: id, Ops: ops}, base))
 	if err != nil {
 		t.Fatalf("commit %s: %v", id, err)
 	}

@@ -160,7 +160,7 @@ func deltas() []Mutant {
 			Name: "doubt-is-failure", Invariant: "I-8", Rule: "a write without an answer is looked up",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
-				"by.op == d.OpID(i) {", "by.op == \"\" {",
+				"by.op == writes[i].ID {", "by.op == \"\" {",
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestCommit_LostAnswer"}},
 		},
@@ -168,7 +168,7 @@ func deltas() []Mutant {
 			Name: "found-by-id-alone", Invariant: "I-6", Rule: "what another term stored under an id is not this one's",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
-				"by.term == term && by.op == d.OpID(i) {", "by.op == d.OpID(i) {",
+				"by.term == term && by.op == writes[i].ID {", "by.op == writes[i].ID {",
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestCommit_LostAndStoredByTheNextMaster"}},
 		},
@@ -176,7 +176,7 @@ func deltas() []Mutant {
 			Name: "blind-write", Invariant: "I-7", Rule: "a delta compares the mementos it was made on",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
-				`modifiedAt(key, int64(base[i]))`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(base[i]-base[i]-1))`,
+				`modifiedAt(key, int64(op.Base))`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(op.Base-op.Base-1))`,
 			}},
 			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
 		},
@@ -184,11 +184,11 @@ func deltas() []Mutant {
 			Name: "split-batch", Invariant: "I-14", Rule: "a delta is one transaction",
 			Edits: []Edit{{
 				"etcdstore/commit.go",
-				"\tw, err := t.delta(&d, base)\n",
-				"\tif len(d.Ops) > 1 {\n\t\tvar last rebind.Revision\n\t\tfor i := range d.Ops {\n" +
-					"\t\t\trev, err := t.Commit(ctx, rebind.Delta{ID: d.OpID(i), Ops: d.Ops[i : i+1]}, base[i:i+1])\n" +
+				"\tw, err := t.mementoTxn(writes)\n",
+				"\tif len(writes) > 1 {\n\t\tvar last rebind.Revision\n\t\tfor i := range writes {\n" +
+					"\t\t\trev, err := t.Commit(ctx, writes[i:i+1])\n" +
 					"\t\t\tif err != nil {\n\t\t\t\treturn 0, err\n\t\t\t}\n\t\t\tlast = rev\n\t\t}\n\t\treturn last, nil\n\t}\n" +
-					"\tw, err := t.delta(&d, base)\n",
+					"\tw, err := t.mementoTxn(writes)\n",
 			}},
 			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
 		},
