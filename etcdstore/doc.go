@@ -81,12 +81,12 @@
 //	diagnose
 //	prober, memberstatus                     which members of etcd can be relied on
 //	incarnation, seen                        noticing that etcd was restored
-//	keys, codec                              where things are stored, and how
+//	keys, codec                              where things are stored, how, and by whom
 //	plane, follow                            reading and following the plane
 //	load, watch, meter                       reading and following mementos
 //	lease, presence                        a node's presence
-//	candidacy, queue, withdraw               a candidate in the election
+//	candidacy                                a candidate in the election
 //	seclusion                                a disabled node
 //	term, fence, fencedtxn, commit           what a term writes
-//	operate, writes                          what operators change; what a mode may write
+//	operate                                  what operators change
 package etcdstore

@@ -121,7 +121,7 @@ func (f *follower) take(a *arrival, each func(*picture)) error {
 			continue
 		}
 		f.picture.apply(ev)
-		f.store.saw(f.picture.incarnation, ev.Kv.ModRevision)
+		f.store.incarnations.saw(f.picture.incarnation, ev.Kv.ModRevision)
 		f.picture.revision = max(f.picture.revision, ev.Kv.ModRevision)
 		if each != nil {
 			each(f.picture)

@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
@@ -18,6 +19,15 @@ import (
 // each linearizable answer is compared with what was known before the request was sent, from
 // answers to reads and writes and from watches. If the new history has already passed the
 // revision of the old one, only a copy of the old one can tell: see [replica.Mirror].
+
+// incarnations knows which incarnation is the current one. It is a part of the store.
+type incarnations struct {
+	base context.Context // ends with the store, and each incarnation with it
+	log  *zap.Logger
+
+	mu      sync.Mutex // guards current and its fields
+	current *incarnation
+}
 
 // incarnation is the store between two restores. Presences and streams rely on what was read
 // in it, and end with its context.
@@ -43,7 +53,7 @@ type question struct {
 }
 
 // ask is called before a linearizable request. Pass the result to answered.
-func (s *Store) ask() question {
+func (s *incarnations) ask() question {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return question{s.current, s.current.cluster, s.current.revision}
@@ -51,7 +61,7 @@ func (s *Store) ask() question {
 
 // answered checks the header of a linearizable answer. It returns a [driver.ErrRestored] if
 // the store is not the one that was asked.
-func (s *Store) answered(q question, h *pb.ResponseHeader) error {
+func (s *incarnations) answered(q question, h *pb.ResponseHeader) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := q.incarnation
@@ -68,14 +78,14 @@ func (s *Store) answered(q question, h *pb.ResponseHeader) error {
 }
 
 // saw notes the revision of an event that a watch of an incarnation has brought.
-func (s *Store) saw(a *incarnation, revision int64) {
+func (s *incarnations) saw(a *incarnation, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a.revision = max(a.revision, revision)
 }
 
-// Restored begins a new incarnation, unless somebody else has done so since the given one.
-func (s *Store) Restored(life uint64, how string) error {
+// endedBy begins a new incarnation, unless somebody else has done so since the given one.
+func (s *incarnations) endedBy(life uint64, how string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.number != life {
@@ -85,18 +95,15 @@ func (s *Store) Restored(life uint64, how string) error {
 }
 
 // begin begins a new incarnation, of which nothing is known yet; the caller holds mu.
-func (s *Store) begin(how string) error {
+func (s *incarnations) begin(how string) error {
 	err := fmt.Errorf("%w: %s", driver.ErrRestored, how)
 	s.log.Error("store restored", zap.Error(err))
 	old := s.current
-	s.current = newIncarnation(s.ctx)
+	s.current = newIncarnation(s.base)
 	s.current.number = old.number + 1
 	old.end(err)
 	return err
 }
-
-// Incarnation counts how often the store turned out to be restored.
-func (s *Store) Incarnation() uint64 { return s.ask().incarnation.number }
 
 // suspect reports whether an answer is reason to ask again by a linearizable read. It may
 // merely come from a member that lags behind.

@@ -8,10 +8,14 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file is the key layout: no other file spells a key.
+// This file is the key layout, and which keys a node writes: no other file spells a key. All
+// nodes read everything in the plane. etcd enforces what they write if its auth is enabled and
+// nodes have the roles of package etcdauth: then a node in mode hot_backup cannot lead,
+// whatever it does.
 
 // keys is the layout of one plane. Everything under root belongs to the plane; root ends with a
 // slash, so that a plane whose name begins alike lies outside.
@@ -140,4 +144,32 @@ func (s span) without(keys ...string) []span {
 		s.from = key + "\x00"
 	}
 	return append(between, s)
+}
+
+// written returns the spans that a node writes in a mode; an empty node stands for any.
+//
+//   - its own record, and what is kept of itself when it has left: every node that is
+//     in the plane
+//   - what is kept of others, a pause, the election, the term, and all that is written
+//     in a term: the nodes that may be promoted
+//   - the guard and the state, and no more: a disabled node
+func (k keys) written(mode modes.Mode, node string) []span {
+	if mode == modes.Disabled {
+		return []span{single(k.guard()), single(k.meta()), prefixed(k.mementos())}
+	}
+	record, left := prefixed(k.nodes()), prefixed(k.left())
+	if node != "" {
+		record = single(k.node(node))
+	}
+	if !mode.Promotable() {
+		if node != "" {
+			left = single(k.leftNode(node))
+		}
+		return []span{record, left}
+	}
+	return []span{
+		record, left, single(k.pause()),
+		prefixed(k.election()), single(k.term()), single(k.meta()), prefixed(k.mementos()),
+		prefixed(k.history()), single(k.handover()),
+	}
 }

@@ -42,12 +42,12 @@ type lease struct {
 
 // grant obtains a lease and keeps it alive until end is called or it is lost.
 func (s *Store) grant(ctx context.Context) (*lease, error) {
-	asked, sent := s.ask(), s.cfg.Clock()
+	asked, sent := s.incarnations.ask(), s.cfg.Clock()
 	resp, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("obtain a lease: %w", s.access.meaning(err))
 	}
-	if err := s.answered(asked, resp.ResponseHeader); err != nil {
+	if err := s.incarnations.answered(asked, resp.ResponseHeader); err != nil {
 		return nil, err // and the lease is left to lapse
 	}
 	l := &lease{store: s, id: resp.ID}
@@ -157,7 +157,7 @@ type renewal struct {
 func (l *lease) renew(answers chan<- renewal) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.store.TTL()/2) // time for others, and to be told of before the lease ends
 	defer cancel()
-	asked, a := l.store.ask(), renewal{sent: l.store.cfg.Clock()}
+	asked, a := l.store.incarnations.ask(), renewal{sent: l.store.cfg.Clock()}
 	resp, err := l.store.renewals.KeepAliveOnce(ctx, l.id)
 	a.err = err
 	if err == nil {

@@ -39,12 +39,12 @@ type load struct {
 // next one is being read. If the connection breaks it goes on at the same revision from where
 // it was.
 func (s *Store) Load(ctx context.Context, page func(driver.Page) error) (rebind.Revision, error) {
-	l := load{store: s, life: s.ask(), rest: prefixed(s.keys.mementos()), limit: firstPage, before: s.loaded.Load()}
+	l := load{store: s, life: s.incarnations.ask(), rest: prefixed(s.keys.mementos()), limit: firstPage, before: s.loaded.Load()}
 	count, err := s.page(ctx, l.rest, clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("count mementos: %w", translate(err))
 	}
-	if err := s.answered(l.life, count.Header); err != nil {
+	if err := s.incarnations.answered(l.life, count.Header); err != nil {
 		return 0, err
 	}
 	l.revision, l.total = count.Header.Revision, count.Count
@@ -141,7 +141,7 @@ func (l *load) prove(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the newest memento: %w", translate(err))
 	}
-	if err := l.store.answered(l.life, found.Header); err != nil {
+	if err := l.store.incarnations.answered(l.life, found.Header); err != nil {
 		return err
 	}
 	newest := int64(0)
@@ -177,7 +177,7 @@ func (l *load) readStream(ctx context.Context) error {
 		case resp.Err() != nil:
 			return resp.Err()
 		case resp.Header != nil: // with the last one
-			if err := l.store.answered(l.life, resp.Header); err != nil {
+			if err := l.store.incarnations.answered(l.life, resp.Header); err != nil {
 				return err
 			}
 		}
@@ -208,7 +208,7 @@ func (l *load) readPages(ctx context.Context) error {
 			l.limit = max(l.limit/2, 1)
 			return err
 		}
-		if err := l.store.answered(l.life, resp.Header); err != nil {
+		if err := l.store.incarnations.answered(l.life, resp.Header); err != nil {
 			return err
 		}
 		l.limit = nextLimit(resp.Kvs, time.Since(began))
@@ -262,12 +262,12 @@ func (s *Store) Tally(ctx context.Context, at rebind.Revision) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadStalls)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	asked, sp := s.ask(), prefixed(s.keys.mementos())
+	asked, sp := s.incarnations.ask(), prefixed(s.keys.mementos())
 	resp, err := s.client.Get(ctx, sp.from, clientv3.WithRange(sp.to), clientv3.WithRev(int64(at)), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("count mementos at revision %d: %w", at, translate(err))
 	}
-	return resp.Count, s.answered(asked, resp.Header)
+	return resp.Count, s.incarnations.answered(asked, resp.Header)
 }
 
 // Past returns mementos as they were at a revision.

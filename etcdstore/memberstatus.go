@@ -88,20 +88,20 @@ func (p *memberStatus) fault() string {
 
 // examine asks each endpoint what it is, and returns an error for those in which no plane can
 // be kept. It passes over endpoints that do not answer: the prober asks them again.
-func (s *Store) examine(ctx context.Context) error {
-	if s.client.Maintenance == nil {
+func (m *memberProber) examine(ctx context.Context) error {
+	if m.store.client.Maintenance == nil {
 		return nil // somebody's own client, which cannot ask
 	}
-	found := make([]*memberStatus, len(s.prober.members))
+	found := make([]*memberStatus, len(m.members))
 	var group errgroup.Group
-	for i, member := range s.prober.members {
+	for i, member := range m.members {
 		group.Go(func() error {
-			client, done, err := s.prober.client(member)
+			client, done, err := m.client(member)
 			if err != nil {
 				return err
 			}
 			defer done()
-			found[i], err = s.examineOne(ctx, member, client)
+			found[i], err = m.examineOne(ctx, member, client)
 			return err
 		})
 	}
@@ -116,14 +116,15 @@ func (s *Store) examine(ctx context.Context) error {
 			first = i
 		case p.cluster != found[first].cluster:
 			return fmt.Errorf("endpoints of two clusters: %s is of cluster %x, %s of cluster %x: name the endpoints of one",
-				s.prober.members[first], found[first].cluster, s.prober.members[i], p.cluster)
+				m.members[first], found[first].cluster, m.members[i], p.cluster)
 		}
 	}
-	s.prober.begin(found)
+	m.begin(found)
 	return nil
 }
 
-func (s *Store) examineOne(ctx context.Context, member string, client *clientv3.Client) (*memberStatus, error) {
+func (m *memberProber) examineOne(ctx context.Context, member string, client *clientv3.Client) (*memberStatus, error) {
+	s := m.store
 	p, err := askStatus(ctx, client)
 	switch {
 	case err != nil && status.Code(err) != codes.Unavailable && status.Code(err) != codes.DeadlineExceeded && ctx.Err() == nil:
@@ -141,7 +142,7 @@ func (s *Store) examineOne(ctx context.Context, member string, client *clientv3.
 	case p.learner:
 		return p, nil
 	}
-	return p, s.answersProgress(ctx, client)
+	return p, m.answersProgress(ctx, client)
 }
 
 // A member is asked for progress this often, at this interval, each time with a read that it
@@ -154,12 +155,12 @@ const (
 // answersProgress returns an error if a member that answers reads and opens watches does not
 // answer requests for progress, as a grpc-proxy does not. Without them no copy is known to be
 // current. It returns nil if it cannot tell.
-func (s *Store) answersProgress(ctx context.Context, client *clientv3.Client) error {
+func (m *memberProber) answersProgress(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	defer context.AfterFunc(m.store.ctx, cancel)()
 	ctx = metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text())
-	watch := client.Watch(ctx, s.keys.meta(), clientv3.WithCreatedNotify())
+	watch := client.Watch(ctx, m.store.keys.meta(), clientv3.WithCreatedNotify())
 	select {
 	case resp := <-watch:
 		if !resp.Created {
@@ -174,7 +175,7 @@ func (s *Store) answersProgress(ctx context.Context, client *clientv3.Client) er
 		if client.RequestProgress(ctx) != nil {
 			return nil
 		}
-		if _, err := client.Get(ctx, s.keys.meta(), clientv3.WithCountOnly()); err != nil {
+		if _, err := client.Get(ctx, m.store.keys.meta(), clientv3.WithCountOnly()); err != nil {
 			return nil
 		}
 		wait, stop := context.WithTimeout(ctx, progressEvery)

@@ -41,8 +41,8 @@ type meter struct {
 	bytes *atomic.Int64
 }
 
-// bulk makes a client whose bytes are counted.
-func (s *Store) bulk(bytes *atomic.Int64) (*clientv3.Client, error) {
+// bulkClient makes a client whose bytes are counted.
+func bulkClient(s *Store, bytes *atomic.Int64) (*clientv3.Client, error) {
 	creds := insecure.NewCredentials()
 	if s.access.secure != nil {
 		creds = s.access.secure

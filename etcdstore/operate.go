@@ -11,11 +11,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
+	"github.com/coordinator-ha/coordinator/modes"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file makes the changes that an operator makes to a plane through any of its nodes. They
-// need no term.
+// This file makes the changes that an operator makes to a plane through any of its nodes, which
+// need no term, and asks whether etcd takes what a node writes.
 
 // Pause puts p in force. If it has an end, it is put on a lease of its own that lasts at least
 // as long.
@@ -85,4 +86,25 @@ func unsettled(err error) error {
 		return translate(err)
 	}
 	return fmt.Errorf("%w: %w", rebind.ErrUnknown, err)
+}
+
+// Writable sends what the node of r writes in its mode behind a comparison that never
+// holds: etcd checks all the same whether it is permitted, and whether there is room.
+func (s *Store) Writable(ctx context.Context, r driver.Record) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	spans := s.keys.written(r.Mode, r.ID)
+	if r.Mode == modes.Disabled && r.State == modes.StateFailed {
+		spans = []span{single(s.keys.leftNode(r.ID))} // it was disabled while it ran, and took no guard
+	}
+	// The first span is of one key. It stands for all as to the room for a put.
+	writes := []clientv3.Op{clientv3.OpPut(spans[0].from, "")}
+	for _, sp := range spans[1:] {
+		writes = append(writes, sp.delete())
+	}
+	_, err := s.client.Txn(ctx).If(s.keys.never()).Then(writes...).Commit()
+	if err != nil {
+		return fmt.Errorf("see whether the store takes this node's writes: %w", s.access.explain(ctx, s.client, s.access.meaning(err)))
+	}
+	return nil
 }

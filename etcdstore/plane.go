@@ -340,12 +340,12 @@ func (s *Store) read(ctx context.Context, spans []span) (*picture, error) {
 	for _, sp := range spans {
 		reads = append(reads, clientv3.OpGet(sp.from, clientv3.WithRange(sp.to)))
 	}
-	asked := s.ask()
+	asked := s.incarnations.ask()
 	resp, err := s.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
 		return nil, s.access.meaning(err)
 	}
-	if err := s.answered(asked, resp.Header); err != nil {
+	if err := s.incarnations.answered(asked, resp.Header); err != nil {
 		return nil, err
 	}
 	p := s.newPicture()
@@ -372,10 +372,10 @@ func (s *Store) Plane(ctx context.Context) (driver.Plane, error) {
 func (s *Store) Size(ctx context.Context) (int, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	asked := s.ask()
+	asked := s.incarnations.ask()
 	resp, err := s.client.Get(ctx, s.keys.nodes(), clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("count nodes: %w", translate(err))
 	}
-	return int(resp.Count), s.answered(asked, resp.Header)
+	return int(resp.Count), s.incarnations.answered(asked, resp.Header)
 }

@@ -13,7 +13,7 @@ import (
 
 // guardClient makes a client check each answer, and makes streams of watches end when their
 // connection breaks.
-func (s *Store) guardClient(client *clientv3.Client) {
+func guardClient(s *Store, client *clientv3.Client) {
 	client.KV = seenKV{client.KV, s}
 	if conn := client.ActiveConnection(); conn != nil {
 		client.Watcher = clientv3.NewWatchFromWatchClient(onestream.Client(pb.NewWatchClient(conn)), client)
@@ -29,30 +29,30 @@ type seenKV struct {
 
 // Get implements clientv3.KV.
 func (k seenKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	asked := k.store.ask()
+	asked := k.store.incarnations.ask()
 	resp, err := k.KV.Get(ctx, key, opts...)
 	if op := clientv3.OpGet(key, opts...); err == nil && !op.IsSerializable() {
-		_ = k.store.answered(asked, resp.Header)
+		_ = k.store.incarnations.answered(asked, resp.Header)
 	}
 	return resp, err
 }
 
 // Put implements clientv3.KV.
 func (k seenKV) Put(ctx context.Context, key, value string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
-	asked := k.store.ask()
+	asked := k.store.incarnations.ask()
 	resp, err := k.KV.Put(ctx, key, value, opts...)
 	if err == nil {
-		_ = k.store.answered(asked, resp.Header)
+		_ = k.store.incarnations.answered(asked, resp.Header)
 	}
 	return resp, err
 }
 
 // Delete implements clientv3.KV.
 func (k seenKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
-	asked := k.store.ask()
+	asked := k.store.incarnations.ask()
 	resp, err := k.KV.Delete(ctx, key, opts...)
 	if err == nil {
-		_ = k.store.answered(asked, resp.Header)
+		_ = k.store.incarnations.answered(asked, resp.Header)
 	}
 	return resp, err
 }
@@ -87,10 +87,10 @@ func (t *seenTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 
 // Commit implements clientv3.Txn.
 func (t *seenTxn) Commit() (*clientv3.TxnResponse, error) {
-	asked := t.store.ask()
+	asked := t.store.incarnations.ask()
 	resp, err := t.Txn.Commit()
 	if err == nil {
-		_ = t.store.answered(asked, resp.Header)
+		_ = t.store.incarnations.answered(asked, resp.Header)
 	}
 	return resp, err
 }

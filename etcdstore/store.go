@@ -174,9 +174,10 @@ type Store struct {
 	endWaits context.CancelFunc
 	group    sync.WaitGroup // all goroutines of the store and what it made
 
+	incarnations incarnations
+
 	mu         sync.Mutex // guards the fields below
 	lastLease  lastLease
-	current    *incarnation
 	unreadable map[string]int64 // the revision in which a key was last complained of
 }
 
@@ -202,7 +203,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.ctx, s.halt = context.WithCancel(context.Background())
 	s.waits, s.endWaits = context.WithCancel(context.Background())
-	s.current = newIncarnation(s.ctx)
+	s.incarnations.base, s.incarnations.log = s.ctx, s.log
+	s.incarnations.current = newIncarnation(s.ctx)
 	s.prober = newMemberProber(s)
 	var err error
 	for _, c := range []**clientv3.Client{&s.client, &s.renewals} {
@@ -223,7 +225,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("etcd%s %s: %w", cfg.where(), what, err), s.Close())
 	}
-	if err := s.examine(ctx); err != nil {
+	if err := s.prober.examine(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd%s cannot be used: %w", cfg.where(), err), s.Close())
 	}
 	return s, nil
@@ -241,7 +243,7 @@ func (s *Store) connect() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.guardClient(client)
+	guardClient(s, client)
 	return client, nil
 }
 
@@ -250,9 +252,9 @@ func (s *Store) loader() (*clientv3.Client, error) {
 	if s.cfg.Client != nil {
 		return s.client, nil
 	}
-	client, err := s.bulk(&s.loaded)
+	client, err := bulkClient(s, &s.loaded)
 	if err == nil {
-		s.guardClient(client)
+		guardClient(s, client)
 	}
 	return client, err
 }
@@ -335,16 +337,22 @@ func (s *Store) Health() driver.Health {
 	return driver.Health{Refuses: refuses, Notes: notes}
 }
 
+// Restored begins a new incarnation, unless somebody else has done so since the given one.
+func (s *Store) Restored(life uint64, how string) error { return s.incarnations.endedBy(life, how) }
+
+// Incarnation counts how often the store turned out to be restored.
+func (s *Store) Incarnation() uint64 { return s.incarnations.ask().incarnation.number }
+
 // Head returns the store's present revision by a linearizable read.
 func (s *Store) Head(ctx context.Context) (rebind.Revision, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	asked := s.ask()
+	asked := s.incarnations.ask()
 	resp, err := s.client.Get(ctx, s.keys.meta(), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, s.access.meaning(err)
 	}
-	return rebind.Revision(resp.Header.Revision), s.answered(asked, resp.Header)
+	return rebind.Revision(resp.Header.Revision), s.incarnations.answered(asked, resp.Header)
 }
 
 // History returns the latest terms, newest first.

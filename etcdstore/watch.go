@@ -81,7 +81,7 @@ type watcher struct {
 // the fragment anew for each event that it adds, so a hundred thousand deletions at
 // one revision keep it busy for minutes. In one message they take a third of a second.
 func (s *Store) Watch(ctx context.Context, after rebind.Revision) driver.Watcher {
-	age := s.ask().incarnation
+	age := s.incarnations.ask().incarnation
 	ctx, cancel := s.stream(ctx, age)
 	sp := prefixed(s.keys.mementos())
 	return &watcher{
@@ -102,13 +102,13 @@ func (w *watcher) Next(ctx context.Context) (driver.Batch, error) {
 				return driver.Batch{}, err
 			}
 			if resp.IsProgressNotify() {
-				w.store.saw(w.incarnation, resp.Header.Revision)
+				w.store.incarnations.saw(w.incarnation, resp.Header.Revision)
 				return driver.Batch{Revision: rebind.Revision(resp.Header.Revision)}, nil
 			}
 			if len(resp.Events) == 0 {
 				continue
 			}
-			w.store.saw(w.incarnation, resp.Events[len(resp.Events)-1].Kv.ModRevision)
+			w.store.incarnations.saw(w.incarnation, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			return w.batch(resp.Events), nil
 		case <-ctx.Done():
 			return driver.Batch{}, context.Cause(ctx)
