@@ -137,8 +137,8 @@ func company(node string, inspected int64, p *driver.Plane) error {
 	return nil
 }
 
-// mindCompany ends a node that was started to delete all state once it is not alone.
-func (l *loop) mindCompany() step {
+// checkCompany ends a node that was started to delete all state once it is not alone.
+func (l *loop) checkCompany() step {
 	if !l.clean {
 		return nil
 	}

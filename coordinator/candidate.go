@@ -32,7 +32,7 @@ type candidate struct {
 
 	cancel    context.CancelFunc
 	forward   chan struct{} // holds a token when the candidate is to step forward
-	done      chan struct{} // closed when it is no candidate any more; then the next fields are final:
+	done      chan struct{} // closed when it is no longer a candidate; then the next fields are final:
 	term      driver.Term   // what it has won or was given; nil if nothing
 	err       error         // why it has no term
 	chosen    bool          // it decided to take the term, which was not handed over
@@ -42,8 +42,8 @@ type candidate struct {
 
 	// Of the loop.
 	given   clock.Moment // when this node was seen to hold the term; zero if it does not
-	stepped int64        // the term after which it last stepped forward as the one who was named
-	overdue time.Time    // when a vacancy that is in sight has lasted too long; zero without one
+	stepped int64        // the term after which it last stepped forward because the master had named it
+	overdue time.Time    // when the present vacancy will have lasted too long; zero without one
 
 	// Of its own goroutine.
 	election  driver.Candidacy
@@ -178,7 +178,7 @@ func (c *candidate) act(ctx context.Context) (driver.Position, move, error) {
 		c.waitTurn() // another node has taken it
 	}
 	if position.Term > c.seen.Holder.Term {
-		c.chosen = false // what this candidate began has not come to be a term
+		c.chosen = false // the term that this candidate tried to begin did not begin
 	}
 	switch {
 	case position.Gone, position.Turn && position.Spent:
@@ -233,7 +233,7 @@ func (c *candidate) decide(ctx context.Context, s *driver.Situation, turn bool) 
 	planeID, after := c.cache.memory()
 	c.see(p.Holder.Term)
 	if foreign(planeID, &p.PlaneCore) != nil {
-		c.hold(nil) // the loop is about to say so
+		c.hold(nil) // the loop is about to report it
 		return waits, nil
 	}
 	if c.alone {

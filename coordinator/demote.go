@@ -177,7 +177,7 @@ func (l *loop) resignForMode() step {
 // candidate can try. An order to lead is refused with the reason.
 func (l *loop) resignStuck(why error) step {
 	why = fmt.Errorf("%w in term %d: %w", driver.ErrStuck, l.leadership.Number(), why)
-	l.heed(why)
+	l.makeRoom(why)
 	ordered := l.orders.ordered()
 	if ordered {
 		l.mode = l.orders.pending.previousMode

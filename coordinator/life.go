@@ -118,7 +118,7 @@ func (l *loop) rejoin() step {
 	l.demote()
 	if l.presence.lease != nil {
 		l.log.Warn("lease is lost, joining again", zap.Error(l.presence.lease.Cause()))
-		l.heed(l.presence.lease.Cause())
+		l.makeRoom(l.presence.lease.Cause())
 		l.presence.lose()
 	}
 	for pause := retry.NewBackoff(maxPause); l.presence.former != nil; {

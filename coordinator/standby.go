@@ -41,25 +41,26 @@ func (l *loop) campaign() {
 	l.candidacy = c
 }
 
-// asideFor is for how many times [driver.StallLimit] a node that could not finish leaves the election
-// to others: two of them can have tried by then.
+// asideFor is how many times [driver.StallLimit] a node that could not become master leaves the
+// election to others: two of them can have tried by then.
 const asideFor = 2
 
-// heed lets others go first if that is what the end of a campaign or a presence says.
-func (l *loop) heed(why error) {
+// makeRoom leaves the election to others for a while, if a campaign or a presence ended because
+// this node could not become master.
+func (l *loop) makeRoom(why error) {
 	if !errors.Is(why, driver.ErrStuck) || l.presence.exclusive {
 		return
 	}
 	l.aside = time.Now().Add(asideFor * driver.StallLimit(l.store.TTL()))
 	if l.lastError == why.Error() {
-		return // it has been said
+		return // logged before
 	}
 	l.lastError = why.Error()
 	l.log.Error("could not become master, others go first", zap.Error(why))
 }
 
-// standsAside reports whether the node leaves the election to others. Where nobody else
-// stands it goes on trying.
+// standsAside reports whether the node leaves the election to others. It goes on trying if
+// there is no other candidate.
 func (l *loop) standsAside() bool {
 	if !time.Now().Before(l.aside) || l.orders.pending != nil && l.orders.pending.order {
 		return false
@@ -67,15 +68,15 @@ func (l *loop) standsAside() bool {
 	return slices.ContainsFunc(policy.Candidates(l.cache.estimate()), func(m driver.Member) bool { return m.ID != l.cfg.ID })
 }
 
-// vacantFor is how long a term is vacant at least before candidates take it out of their
-// turn, and how long each waits before it tries that again.
+// vacantFor is the least time for which a term is vacant before candidates take it out of their
+// turn, and for which each of them waits before it tries again.
 const vacantFor = 2 * time.Second
 
-// stepForward has the node take a term that it sees vacant out of its turn: at once and
-// once, if the last master named it as the next, since each one before it in the queue
-// would read the whole plane and make way; and where the vacancy lasts, for who comes
-// before it in the queue may be able to do nothing, or be nobody. What makes a term is its
-// transaction, not the queue.
+// stepForward has the node take a vacant term out of its turn. It does so once and at once if
+// the last master named it as its successor, because each candidate before it in the queue
+// would read the whole plane and make way. It also does so when the vacancy lasts too long,
+// because the candidates before it in the queue may be unable to lead, or may not be nodes
+// at all. The queue does not decide who leads: the term's transaction does.
 func (l *loop) stepForward() {
 	c, p := l.candidacy, l.cache.current()
 	if c == nil {
@@ -115,7 +116,7 @@ func (l *loop) withdraw() step {
 		}
 		term, err := l.candidacy.term, l.candidacy.err
 		l.candidacy = nil
-		l.heed(err)
+		l.makeRoom(err)
 		if term == nil || term.Context().Err() != nil {
 			return nil
 		}
@@ -131,7 +132,7 @@ func (l *loop) withdraw() step {
 	return nil
 }
 
-// stand waits at rest: for the election, a handover or an operator.
+// standBy waits at rest: for the election, a handover or an operator.
 func (l *loop) standBy() step {
 	for {
 		l.campaign()
@@ -154,14 +155,14 @@ func (l *loop) standBy() step {
 			if errors.Is(c.err, driver.ErrRefused) {
 				return l.giveUp(c.err)
 			}
-			l.heed(c.err)
+			l.makeRoom(c.err)
 			l.log.Warn("campaign ended", zap.Error(c.err))
 			if next := l.pause(callTimeout / 10); next != nil {
 				return next
 			}
 			continue
 		}
-		for _, look := range []step{l.identify, l.mindCampaign, l.mindCompany, l.heedOffer, l.review} {
+		for _, look := range []step{l.identify, l.checkCampaign, l.checkCompany, l.prepareForOffer, l.review} {
 			if next := look(); next != nil {
 				return next
 			}
@@ -169,9 +170,9 @@ func (l *loop) standBy() step {
 	}
 }
 
-// mindCampaign gives the lease up under which this node was elected, if the campaign does
-// not say so: what hangs there would keep the plane without a master.
-func (l *loop) mindCampaign() step {
+// checkCampaign gives up the lease under which this node was elected if the campaign hangs and
+// does not report it: the election key on that lease would keep the plane without a master.
+func (l *loop) checkCampaign() step {
 	c, p := l.candidacy, l.cache.current()
 	switch {
 	case c == nil:
@@ -189,14 +190,14 @@ func (l *loop) mindCampaign() step {
 	return l.rejoin
 }
 
-// heedOffer makes the node ready for a handover that names it, and lets go of
-// what it prepared for one that is over.
-func (l *loop) heedOffer() step {
+// prepareForOffer makes the node ready for a handover that names it, and drops what it prepared
+// for one that is over.
+func (l *loop) prepareForOffer() step {
 	p := l.cache.current()
 	offer := p.Offer
-	given := p.Held && p.Holder.Node == l.cfg.ID // the offer may still be in sight
+	given := p.Held && p.Holder.Node == l.cfg.ID // the offer may still be shown
 	if l.readyFor != "" && (given || offer == nil && !p.Held) {
-		return nil // the term has come to this node, and the campaign is about to say so
+		return nil // the term has come to this node, and the campaign is about to report it
 	}
 	if offer == nil || offer.To != l.cfg.ID || !p.Held || offer.From != p.Holder.Node || l.candidacy == nil {
 		l.readyFor = ""

@@ -158,7 +158,7 @@ func (l *load) prove(ctx context.Context) error {
 // readStream reads the rest by one request. With pages etcd counts the rest of the span each
 // time; with a stream it does not.
 func (l *load) readStream(ctx context.Context) error {
-	ctx, silence, done := l.store.withSilenceTimer(ctx)
+	ctx, silence, done := withSilenceTimer(ctx, l.store)
 	defer done()
 	stream, err := l.store.loads.GetStream(ctx, l.rest.from, clientv3.WithRange(l.rest.to), clientv3.WithRev(l.revision))
 	if err != nil {
@@ -248,7 +248,7 @@ func (l *load) send(ctx context.Context, kvs []*mvccpb.KeyValue) error {
 
 // page makes one request for a span, which may take as long as bytes arrive.
 func (s *Store) page(ctx context.Context, sp span, how ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, _, done := s.withSilenceTimer(ctx)
+	ctx, _, done := withSilenceTimer(ctx, s)
 	defer done()
 	resp, err := s.loads.Get(ctx, sp.from, append(how, clientv3.WithRange(sp.to))...)
 	if err != nil && ctx.Err() != nil {

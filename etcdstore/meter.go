@@ -87,7 +87,7 @@ type silenceTimer struct {
 
 // withSilenceTimer returns a context that ends when nothing arrives any more, when a member of
 // etcd is left out, or with the store. Pause the timer while the caller is not reading.
-func (s *Store) withSilenceTimer(ctx context.Context) (context.Context, *silenceTimer, func()) {
+func withSilenceTimer(ctx context.Context, s *Store) (context.Context, *silenceTimer, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	route := s.prober.routeContext() // ends with the store as well
 	stop := context.AfterFunc(route, func() { cancel(context.Cause(route)) })
