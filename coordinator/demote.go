@@ -131,7 +131,7 @@ func (l *loop) resign(ctx context.Context, to modes.State, why driver.Reason, re
 	last, cancelLast := context.WithTimeout(l.ctx, callTimeout)
 	defer cancelLast()
 	l.suppressLeader(true)
-	if err := t.Resign(last, record); err != nil {
+	if err := t.giveUp(last, record); err != nil {
 		return fmt.Errorf("give up term %d: %w", t.Number(), err)
 	}
 	l.log.Info("term given up", zap.Int64("term", t.Number()), zap.String("why", string(why)))
@@ -226,7 +226,7 @@ func (l *loop) failWith(err error, reason string) step {
 func (l *loop) resignToStop() (keepLease bool) {
 	ctx, cancel := context.WithTimeout(l.ctx, stopBudget)
 	defer cancel()
-	if l.presence.exclusive {
+	if l.leadership.exclusive != nil {
 		l.resignExclusive(ctx)
 		return false
 	}
@@ -267,7 +267,7 @@ func (l *loop) resignExclusive(ctx context.Context) {
 	last, cancel := context.WithTimeout(l.ctx, callTimeout)
 	defer cancel()
 	l.suppressLeader(true)
-	if err := t.Resign(last, l.record()); err != nil {
+	if err := t.exclusive.Resign(last); err != nil {
 		l.log.Warn("term not given up, dropping the lease", zap.Error(err))
 	}
 	l.forgetTerm()

@@ -64,7 +64,7 @@ func (h *handover) propose(ctx context.Context, to string, limit time.Duration) 
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	n.log.Info("handover offered", zap.String("handover", offer.ID), zap.String("to", target.ID))
-	if err := r.Offer(wait, &offer); err != nil {
+	if err := r.shared.Offer(wait, &offer); err != nil {
 		if errors.Is(err, driver.ErrClosed) {
 			return driver.Member{}, ErrNotMaster
 		}
@@ -168,7 +168,7 @@ func (l *loop) transfer(target driver.Member) (step, error) {
 	passing := err == nil
 	if passing {
 		l.suppressLeader(true)
-		err = r.Pass(ctx, target, record)
+		err = r.shared.Pass(ctx, target, record)
 	}
 	switch {
 	case err == nil:

@@ -19,10 +19,14 @@ import (
 // program sees of it. The loop makes a leadership and ends it. Others may use what is
 // set before announced is closed: the term, and the persister.
 
-// leadership is a term that this node holds.
+// leadership is a term that this node holds, in one of two kinds of plane.
 type leadership struct {
-	driver.Term
+	driver.AnyTerm
+	shared    driver.Term          // the term, in a plane that nodes share; nil for a disabled node's
+	exclusive driver.ExclusiveTerm // the term of a disabled node; nil in a plane that nodes share
+
 	entry     driver.HistoryEntry
+	began     time.Time // when the promotion began
 	prevEnded time.Time // when the old master's key was seen to go; zero if it was not
 	persister *replica.Persister
 	announced chan struct{} // closed once this node is MASTER
@@ -34,8 +38,23 @@ type leadership struct {
 	unrecorded bool   // the last attempt to record a departure has failed
 }
 
+// errNotShared is the refusal of a disabled node to hand its term over.
+var errNotShared = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
+
 func newLeadership(t driver.Term) *leadership {
-	return &leadership{Term: t, announced: make(chan struct{}), over: make(chan struct{})}
+	return &leadership{AnyTerm: t, shared: t, announced: make(chan struct{}), over: make(chan struct{})}
+}
+
+func newExclusiveLeadership(t driver.ExclusiveTerm) *leadership {
+	return &leadership{AnyTerm: t, exclusive: t, announced: make(chan struct{}), over: make(chan struct{})}
+}
+
+// giveUp ends the term in the store. A plane that nodes share then shows the record r.
+func (t *leadership) giveUp(ctx context.Context, r driver.Record) error {
+	if t.shared == nil {
+		return t.exclusive.Resign(ctx)
+	}
+	return t.shared.Resign(ctx, r)
 }
 
 // begin lets the program and others write: mirror is as new as the term.
@@ -57,7 +76,7 @@ func (t *leadership) hold(ctx context.Context) error {
 func (t *leadership) retract(log *zap.Logger) {
 	ctx, cancel := context.WithTimeout(t.Context(), callTimeout/2)
 	defer cancel()
-	if err := t.Offer(ctx, nil); err != nil {
+	if err := t.shared.Offer(ctx, nil); err != nil {
 		log.Warn("handover offer not withdrawn", zap.Error(err))
 	}
 }
@@ -68,7 +87,7 @@ func (t *leadership) retract(log *zap.Logger) {
 func (t *leadership) syncTarget(ctx context.Context, cache *planeCache, mirror *replica.Mirror, target driver.Member, log *zap.Logger) (driver.Member, error) {
 	t.persister.Shut()
 	offer := driver.Offer{ID: rand.Text(), From: cache.node, To: target.ID, Until: now().Add(passTimeout)}
-	if err := t.Offer(ctx, &offer); err != nil {
+	if err := t.shared.Offer(ctx, &offer); err != nil {
 		return driver.Member{}, err
 	}
 	if err := t.persister.Hold(ctx); err != nil {
@@ -76,7 +95,7 @@ func (t *leadership) syncTarget(ctx context.Context, cache *planeCache, mirror *
 	}
 	if last := mirror.Revision(); offer.Made < last {
 		offer.ID, offer.Revision = rand.Text(), last
-		if err := t.Offer(ctx, &offer); err != nil {
+		if err := t.shared.Offer(ctx, &offer); err != nil {
 			return driver.Member{}, err
 		}
 	}
@@ -95,7 +114,7 @@ func (t *leadership) recordLost(m driver.Member, log *zap.Logger) bool {
 	d.State = modes.StateTerminated
 	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
 	defer cancel()
-	if err := t.RecordDeparture(ctx, d); err != nil {
+	if err := t.shared.RecordDeparture(ctx, d); err != nil {
 		level := zap.WarnLevel
 		if t.unrecorded {
 			level = zap.DebugLevel

@@ -233,7 +233,7 @@ func (l *loop) joinExclusive() step {
 			l.presence.lease, l.presence.exclusive = m, true
 			l.turn()
 			l.log.Info("took the plane for this node alone")
-			return l.promote(&candidate{term: term, chosen: true})
+			return l.promoteExclusive(term)
 		case errors.As(err, &holder):
 			if why := l.conflict(holder, &taken); why != nil {
 				return l.giveUp(fmt.Errorf("mode disabled: %w", why))

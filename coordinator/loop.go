@@ -303,7 +303,7 @@ func (l *loop) publish() {
 	}
 	publish, whole := l.presence.lease.Publish, l.ctx
 	if l.state == modes.StateMaster && l.leadership != nil {
-		publish, whole = l.leadership.Publish, l.leadership.Context() // whose end must not wait for this
+		publish, whole = l.leadership.shared.Publish, l.leadership.Context() // whose end must not wait for this
 	}
 	ctx, cancel := context.WithTimeout(whole, callTimeout)
 	defer cancel()

@@ -206,6 +206,9 @@ func (n *Node) Handover(ctx context.Context, to string) (HandoverResult, error) 
 	if leader == nil {
 		return HandoverResult{}, ErrNotMaster
 	}
+	if leader.leadership.shared == nil {
+		return HandoverResult{}, errNotShared
+	}
 	began := time.Now()
 	h := &handover{n, leader.leadership}
 	target, err := h.propose(ctx, to, readyTimeout)
@@ -240,6 +243,9 @@ func (n *Node) CheckHandover(ctx context.Context, to string) ([]Check, error) {
 	if l == nil {
 		return nil, ErrNotMaster
 	}
+	if l.leadership.shared == nil {
+		return nil, errNotShared
+	}
 	p, err := n.Plane(ctx)
 	if err != nil {
 		return nil, err
@@ -248,10 +254,7 @@ func (n *Node) CheckHandover(ctx context.Context, to string) ([]Check, error) {
 		to, _ = policy.Next(p)
 	}
 	target, live := p.Member(to)
-	allowed := l.leadership.CheckHandover(ctx, target)
-	if errors.Is(allowed, driver.ErrRefused) {
-		return nil, allowed
-	}
+	allowed := l.leadership.shared.CheckHandover(ctx, target)
 	checks := []Check{
 		checkMaster(n.Status()),
 		checkLive(to, live),

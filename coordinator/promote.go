@@ -22,7 +22,7 @@ import (
 //  1. delete all state, if the node was started to
 //  2. have all state in memory, as it was when the term began or later
 //  3. take writes, which are not answered before the fifth
-//  4. announce: record and history, in one fenced transaction
+//  4. announce: record and history, in one fenced transaction, where nodes share the plane
 //  5. be MASTER
 //  6. call the program
 //
@@ -30,21 +30,38 @@ import (
 // cannot be used makes it FAILED, after it has given the term up for the next
 // candidate to try.
 func (l *loop) promote(c *candidate) step {
-	l.cache.setPlaneID(c.term.PlaneID())
-	l.leadership = newLeadership(c.term)
-	l.leadership.entry, l.leadership.prevEnded = l.origin(c)
-	began := time.Now()
-	entry := &l.leadership.entry
-	l.log.Info("elected", zap.Int64("term", entry.Term), zap.String("from", entry.From), zap.String("why", string(entry.Reason)))
-	if !l.state.Hot() {
-		l.become(modes.StateInitializing, now(), "elected")
-	}
+	t := newLeadership(c.term)
+	t.entry, t.prevEnded = l.origin(c)
+	l.beginTerm(t)
 	if l.clean && !c.chosen {
 		// It was handed a term, by a node that leads a living plane.
 		why := fmt.Errorf("%w: all state is to be deleted and node %s has handed its term over", driver.ErrRefused, l.offer.From)
 		_ = l.resignOrDrop(l.ctx, l.rest(), driver.ReasonFailover, "declined")
 		return l.giveUp(why)
 	}
+	return l.complete()
+}
+
+// promoteExclusive makes a disabled node the master of the plane that it has to itself.
+func (l *loop) promoteExclusive(term driver.ExclusiveTerm) step {
+	t := newExclusiveLeadership(term)
+	t.entry = driver.HistoryEntry{Term: term.Number(), Node: l.cfg.ID, Reason: driver.ReasonStart}
+	l.beginTerm(t)
+	return l.complete()
+}
+
+// beginTerm has the node hold the term t.
+func (l *loop) beginTerm(t *leadership) {
+	l.cache.setPlaneID(t.PlaneID())
+	l.leadership, t.began = t, time.Now()
+	l.log.Info("elected", zap.Int64("term", t.entry.Term), zap.String("from", t.entry.From), zap.String("why", string(t.entry.Reason)))
+	if !l.state.Hot() {
+		l.become(modes.StateInitializing, now(), "elected")
+	}
+}
+
+// complete takes a promotion from its first step to its last.
+func (l *loop) complete() step {
 	from, next := l.clear()
 	if next != nil {
 		return next
@@ -64,11 +81,14 @@ func (l *loop) promote(c *candidate) step {
 	if view == nil || view.Revision() < from {
 		return l.resignStuck(fmt.Errorf("state has not arrived for %s", driver.StallLimit(l.store.TTL())))
 	}
-	entry.RebindMS = time.Since(began).Milliseconds()
+	entry := &l.leadership.entry
+	entry.RebindMS = time.Since(l.leadership.began).Milliseconds()
 	entry.Mementos = view.Len()
 
 	l.node.leading.Store(l.leadership.begin(l.replica.Mirror, l.cfg.MaxPayload))
-	if next := l.announce(); next != nil {
+	if l.leadership.shared == nil {
+		l.becomeMaster(l.recordAs(modes.StateMaster, now()), entry.Reason) // there is nobody to tell
+	} else if next := l.announce(); next != nil {
 		return next
 	}
 	l.startProgram()
@@ -133,7 +153,7 @@ func (l *loop) announce() step {
 			entry.GapMS = &gap
 		}
 		ctx, cancel := context.WithTimeout(l.leadership.Context(), callTimeout)
-		err := l.leadership.Announce(ctx, announced, entry)
+		err := l.leadership.shared.Announce(ctx, announced, entry)
 		cancel()
 		if err == nil {
 			break
@@ -216,7 +236,7 @@ func (l *loop) stalled(began time.Time, err error) bool {
 // recordDepartures records the departure of nodes that vanished. Each takes callTimeout
 // at most, and the first that fails ends it; a later round tries again.
 func (l *loop) recordDepartures() {
-	if l.state != modes.StateMaster || l.presence.exclusive {
+	if l.state != modes.StateMaster || l.leadership.shared == nil {
 		return
 	}
 	for _, m := range l.cache.vanished() {

@@ -21,7 +21,7 @@ const maxRequest = driver.MaxPayload + 16<<10 // 1.5 MiB
 const opOverhead = 96
 
 // Commit makes writes; see [driver.Writer].
-func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+func (t *termCore) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	w, err := t.mementoTxn(writes)
 	if err != nil {
 		return 0, err
@@ -33,9 +33,9 @@ func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revisi
 	return rebind.Revision(revision), nil
 }
 
-// mementoTxn makes the transaction of writes. Because it compares each memento's modified
-// revision it is safe to send twice.
-func (t *term) mementoTxn(writes []driver.Write) (fencedTxn, error) {
+// mementoTxn makes the transaction of writes. Because it compares each memento's modified revision
+// it is safe to send twice.
+func (t *termCore) mementoTxn(writes []driver.Write) (fencedTxn, error) {
 	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(writes)), ops: make([]clientv3.Op, 0, len(writes))}
 	size := opOverhead
 	for i := range writes {

@@ -84,9 +84,10 @@
 //	keys, codec                              where things are stored, how, and by whom
 //	plane, follow                            reading and following the plane
 //	load, watch, meter                       reading and following mementos
-//	lease, presence                        a node's presence
+//	lease, presence                          a node's presence
 //	candidacy                                a candidate in the election
-//	seclusion                                a disabled node
-//	term, fence, fencedtxn, commit           what a term writes
+//	exclusive                                a disabled node, and its term
+//	termcore, term, fence, fencedtxn,        what a term writes
+//	commit
 //	operate                                  what operators change
 package etcdstore

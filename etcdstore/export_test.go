@@ -32,8 +32,11 @@ func Blind(t driver.Term) driver.Term {
 	l.until.Store(math.MaxInt64)
 	m := &presence{lease: l, node: was.node, key: was.key, session: was.session}
 	return &term{
-		m: m, number: seeing.number, recorded: seeing.recorded, conditions: seeing.conditions,
-		history: seeing.history, announced: seeing.announced, ctx: m.store.ctx, over: func(error) {},
+		termCore: &termCore{
+			m: m, number: seeing.number, recorded: seeing.recorded, conditions: seeing.conditions,
+			ctx: m.store.ctx, over: func(error) {},
+		},
+		history: seeing.history, announced: seeing.announced,
 	}
 }
 

@@ -11,14 +11,14 @@ import (
 // fence returns what every write of a term compares in its own transaction: the term record is
 // still the one that began this term, and the election key that won it is still there. The key
 // alone is not enough, because waiting candidates have keys too; the record alone outlives its
-// holder. The term of a disabled node compares its guard instead.
-func (t *term) fence() []clientv3.Cmp {
+// holder. The term of a disabled node compares the key guard instead.
+func (t *termCore) fence() []clientv3.Cmp {
 	compares := make([]clientv3.Cmp, len(t.conditions))
-	for i, st := range t.conditions {
-		if st.created != 0 {
-			compares[i] = createdAt(st.key, st.created)
+	for i, c := range t.conditions {
+		if c.created != 0 {
+			compares[i] = createdAt(c.key, c.created)
 		} else {
-			compares[i] = modifiedAt(st.key, st.modified)
+			compares[i] = modifiedAt(c.key, c.modified)
 		}
 	}
 	return compares

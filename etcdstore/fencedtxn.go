@@ -16,7 +16,7 @@ import (
 )
 
 // This file commits the transactions of a term, and finds out what became of one whose answer
-// was lost. Every write of a term goes through term.write and carries the fence (fence.go).
+// was loc. Every write of a term goes through termCore.write and carries the fence (fence.go).
 
 // fencedTxn is one transaction of a term. It commits under the fence; the other fields say
 // what it means if it does not commit.
@@ -29,7 +29,7 @@ type fencedTxn struct {
 	// readOps makes the reads whose results judge and refuse are given, in their order; refuse is
 	// given the keys alone. It is called only if the answer is lost, or is no.
 	readOps func(how ...clientv3.OpOption) []clientv3.Op
-	// judge tells what became of the transaction after its answer was lost. nil says that sending
+	// judge tells what became of the transaction after its answer was loc. nil says that sending
 	// it again does no harm, and that its result does not matter once the term is over.
 	judge func(*readBack) (txnOutcome, int64)
 	// refuse returns the error for compares that do not hold. nil if there are none.
@@ -39,7 +39,7 @@ type fencedTxn struct {
 	resent *bool
 }
 
-// txnOutcome is what is known of a transaction whose answer was lost.
+// txnOutcome is what is known of a transaction whose answer was loc.
 type txnOutcome int
 
 const (
@@ -49,7 +49,7 @@ const (
 	never                       // it did not, and cannot
 )
 
-// readBack is what was read, at one revision, after an answer was lost.
+// readBack is what was read, at one revision, after an answer was loc.
 type readBack struct {
 	revision int64
 	fenced   bool // the fence no longer holds
@@ -70,7 +70,7 @@ const settleFor = 2 * time.Second
 //     ensure that it applies at most once
 //   - unchanged, and the term is over: it will never apply, because the fence refuses it
 //   - anything else: [rebind.ErrUnknown]
-func (t *term) write(ctx context.Context, w fencedTxn) (int64, error) {
+func (t *termCore) write(ctx context.Context, w fencedTxn) (int64, error) {
 	doubt := false
 	settle, cancel := t.settleContext(ctx)
 	defer cancel()
@@ -107,7 +107,7 @@ func (t *term) write(ctx context.Context, w fencedTxn) (int64, error) {
 }
 
 // settleContext returns a context that outlives the caller's by settleFor.
-func (t *term) settleContext(caller context.Context) (context.Context, context.CancelFunc) {
+func (t *termCore) settleContext(caller context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.m.store.ctx)
 	stop := context.AfterFunc(caller, func() { time.AfterFunc(settleFor, cancel) })
 	return ctx, func() { stop(); cancel() }
@@ -115,7 +115,7 @@ func (t *term) settleContext(caller context.Context) (context.Context, context.C
 
 // send sends the transaction once. It has no Else branch to read why it was refused: every
 // write would pay for what few need.
-func (t *term) send(ctx context.Context, w fencedTxn) (*clientv3.TxnResponse, error) {
+func (t *termCore) send(ctx context.Context, w fencedTxn) (*clientv3.TxnResponse, error) {
 	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	return t.m.store.client.Txn(ctx).If(append(t.fence(), w.compares...)...).Then(w.ops...).Commit()
@@ -123,7 +123,7 @@ func (t *term) send(ctx context.Context, w fencedTxn) (*clientv3.TxnResponse, er
 
 // refusal returns why a transaction was refused. That is final, because a revision that is
 // past does not come back.
-func (t *term) refusal(ctx context.Context, w *fencedTxn) error {
+func (t *termCore) refusal(ctx context.Context, w *fencedTxn) error {
 	found, err := t.find(ctx, w, clientv3.WithKeysOnly())
 	if err != nil {
 		return fmt.Errorf("write was refused, see why: %w", translate(err))
@@ -132,7 +132,7 @@ func (t *term) refusal(ctx context.Context, w *fencedTxn) error {
 }
 
 // find reads what the fence compares and what w asks for, at one revision.
-func (t *term) find(ctx context.Context, w *fencedTxn, how ...clientv3.OpOption) (*readBack, error) {
+func (t *termCore) find(ctx context.Context, w *fencedTxn, how ...clientv3.OpOption) (*readBack, error) {
 	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
 	reads := t.fenceReads()
@@ -148,7 +148,7 @@ func (t *term) find(ctx context.Context, w *fencedTxn, how ...clientv3.OpOption)
 
 // lookUp reads once what became of a transaction in doubt. done is false if it has to be sent,
 // or looked up, again.
-func (t *term) lookUp(ctx, caller context.Context, w *fencedTxn) (revision int64, done bool, err error) {
+func (t *termCore) lookUp(ctx, caller context.Context, w *fencedTxn) (revision int64, done bool, err error) {
 	found, err := t.find(ctx, w)
 	if err != nil {
 		return 0, false, nil
@@ -172,16 +172,16 @@ func (t *term) lookUp(ctx, caller context.Context, w *fencedTxn) (revision int64
 }
 
 // fenceReads returns the reads of what the fence compares.
-func (t *term) fenceReads() []clientv3.Op {
+func (t *termCore) fenceReads() []clientv3.Op {
 	reads := make([]clientv3.Op, len(t.conditions))
-	for i, st := range t.conditions {
-		reads[i] = clientv3.OpGet(st.key, clientv3.WithKeysOnly())
+	for i, c := range t.conditions {
+		reads[i] = clientv3.OpGet(c.key, clientv3.WithKeysOnly())
 	}
 	return reads
 }
 
 // refused returns the error of a transaction whose comparisons do not hold.
-func (t *term) refused(w *fencedTxn, found *readBack) error {
+func (t *termCore) refused(w *fencedTxn, found *readBack) error {
 	if found.fenced || w.refuse == nil {
 		t.over(fmt.Errorf("%w: the store refused a write of this term", driver.ErrTermOver))
 		return fmt.Errorf("%w: refused by the store", driver.ErrFenced)
@@ -190,7 +190,7 @@ func (t *term) refused(w *fencedTxn, found *readBack) error {
 }
 
 // finding makes a readBack from the answers to fenceReads and to the reads after them.
-func (t *term) finding(revision int64, responses []*pb.ResponseOp) *readBack {
+func (t *termCore) finding(revision int64, responses []*pb.ResponseOp) *readBack {
 	f := &readBack{revision: revision}
 	for _, r := range responses {
 		f.kvs = append(f.kvs, r.GetResponseRange().Kvs)

@@ -64,11 +64,11 @@ func TestFixture_IsReadInFull(t *testing.T) {
 // Promise: the guard of the first version keeps others out as today's does.
 func TestFixture_GuardKeepsOthersOut(t *testing.T) {
 	l := newFormatLab(t)
-	l.restore(readFixture(t, "solo"))
+	l.restore(readFixture(t, "exclusive"))
 	p, err := l.node("b").Plane(l.ctx())
 	l.must(err)
 	if want := (driver.Guard{Node: "a", URI: "http://a:7400"}); p.Exclusive == nil || *p.Exclusive != want {
-		t.Errorf("seclusion = %+v, want %+v", p.Exclusive, want)
+		t.Errorf("exclusive = %+v, want %+v", p.Exclusive, want)
 	}
 	if m, err := l.node("b").Join(l.ctx(), recordOf("b")); err == nil {
 		t.Errorf("b joins: %v", m)

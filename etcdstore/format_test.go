@@ -158,7 +158,7 @@ func (l *lab) writePlane() {
 	l.must(l.node("a").Pause(l.ctx(), driver.Pause{Since: longAgo, Until: &until, By: "a"}))
 }
 
-func (l *lab) writeState(term driver.Term) {
+func (l *lab) writeState(term driver.AnyTerm) {
 	l.t.Helper()
 	var d rebind.Delta
 	d.ID = "OP7"
@@ -171,8 +171,8 @@ func (l *lab) writeState(term driver.Term) {
 	l.must(err)
 }
 
-// writeSolo has it store what a disabled node leaves in a plane of its own.
-func (l *lab) writeSolo() {
+// writeExclusive has it store what a disabled node leaves in a plane of its own.
+func (l *lab) writeExclusive() {
 	l.t.Helper()
 	_, term, err := l.node("a").JoinExclusive(l.ctx(), recordOfOld("a", modes.StateMaster), "PLANEOFOLD")
 	l.must(err)
@@ -181,7 +181,7 @@ func (l *lab) writeSolo() {
 
 // fixtures are the planes that are kept, and what stores such a plane today.
 func fixtures() map[string]func(*lab) {
-	return map[string]func(*lab){"shared": (*lab).writePlane, "solo": (*lab).writeSolo}
+	return map[string]func(*lab){"shared": (*lab).writePlane, "exclusive": (*lab).writeExclusive}
 }
 
 func readFixture(t testing.TB, name string) (cells []cell) {

@@ -204,7 +204,7 @@ func TestJoin_LeavesALivingProcessItsLease(t *testing.T) {
 		t.Fatalf("join = %v, asked about %+v", err, asked)
 	}
 	if _, _, err := clone.JoinExclusive(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
-		t.Errorf("seclude = %v", err)
+		t.Errorf("joining exclusively = %v", err)
 	}
 	if now := l.get(l.key("term")).Header.Revision; now != before || term.Context().Err() != nil {
 		t.Errorf("revision went from %d to %d, the term is over: %v", before, now, term.Context().Err())
@@ -216,7 +216,7 @@ func TestJoin_LeavesALivingProcessItsLease(t *testing.T) {
 }
 
 // The guard of a disabled node is no different.
-func TestSeclude_LeavesALivingProcessItsGuard(t *testing.T) {
+func TestJoinExclusive_LeavesALivingProcessItsGuard(t *testing.T) {
 	l := newLab(t)
 	var noted int64
 	cfg := l.config()
@@ -231,7 +231,7 @@ func TestSeclude_LeavesALivingProcessItsGuard(t *testing.T) {
 	l.stores["clone"] = clone
 	var taken *driver.TakenError
 	if _, _, err := clone.JoinExclusive(l.ctx(), recordOf("a"), ""); !errors.As(err, &taken) {
-		t.Errorf("seclude = %v, want it to be taken", err)
+		t.Errorf("joining exclusively = %v, want it to be taken", err)
 	}
 	if _, err := clone.Join(l.ctx(), recordOf("a")); !errors.As(err, &taken) {
 		t.Errorf("join = %v, want it to be taken", err)

@@ -40,7 +40,7 @@ func TestStore_PlanesWithLikeNamesNeverMeet(t *testing.T) {
 	cfg.Plane = "p.q"
 	l.stores["p.q"] = l.open(cfg)
 	if _, _, err := l.stores["p.q"].JoinExclusive(l.ctx(), recordOf("x"), ""); err != nil {
-		t.Errorf("seclusion beside other planes: %v", err)
+		t.Errorf("joining exclusively beside other planes: %v", err)
 	}
 	for plane := range terms {
 		found := 0

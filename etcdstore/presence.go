@@ -104,7 +104,7 @@ func (s *Store) endLastLease(ctx context.Context) error {
 	return nil
 }
 
-// holder is the record among some keys, or the guard as one, if there is either.
+// holder is the record among some keys, or the key guard read as one, if there is either.
 func (s *Store) holder(ctx context.Context, keys [][]byte) (r driver.Record, found bool, err error) {
 	for _, key := range keys {
 		guard := string(key) == s.keys.guard()
@@ -159,7 +159,7 @@ func (m *presence) enter(ctx context.Context, r driver.Record) error {
 	}
 	found := resp.Responses[0].GetResponseRange().Kvs
 	if len(found) == 0 {
-		return secluded(resp.Responses[1].GetResponseRange().Kvs)
+		return exclusiveError(resp.Responses[1].GetResponseRange().Kvs)
 	}
 	holder, err := decodeJSON[driver.Record](found[0].Value)
 	if err != nil {

@@ -270,7 +270,7 @@ func TestStray_KeepsADisabledNodeOutAndIsNamed(t *testing.T) {
 	l.Stray("nobody")
 	_, _, err := l.node("a").JoinExclusive(l.ctx(), recordOf("a"), "")
 	if !errors.Is(err, driver.ErrExclusive) || !strings.Contains(err.Error(), l.key("election/nobody")) {
-		t.Errorf("seclude = %v", err)
+		t.Errorf("joining exclusively = %v", err)
 	}
 }
 
@@ -307,12 +307,12 @@ func TestStray_GuardAndPauseAreNamed(t *testing.T) {
 			t.Errorf("join with guard %q = %v", value, err)
 		}
 		if _, _, err := l.node("b").JoinExclusive(l.ctx(), recordOf("b"), ""); !errors.Is(err, driver.ErrExclusive) || !strings.Contains(err.Error(), l.key("guard")) {
-			t.Errorf("seclude with guard %q = %v", value, err)
+			t.Errorf("joining exclusively with guard %q = %v", value, err)
 		}
 		p, err := l.node("c").Plane(l.ctx())
 		l.must(err)
 		if len(p.Strays) != 1 || !strings.Contains(p.Strays[0].Why, "no node can join") || p.Exclusive == nil {
-			t.Errorf("guard %q: strays %+v, seclusion %+v", value, p.Strays, p.Exclusive)
+			t.Errorf("guard %q: strays %+v, exclusive %+v", value, p.Strays, p.Exclusive)
 		}
 	}
 	_, err := l.raw.Delete(l.ctx(), l.key("guard"))

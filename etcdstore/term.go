@@ -8,29 +8,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-// This file is a term from its beginning to its end, and what it writes besides deltas
-// (commit.go). Any goroutine of its node may use it; each write is fenced (fence.go).
+// This file is the term of a shared plane from its beginning to its end, and what it writes
+// besides deltas (commit.go). Any goroutine of its node may use it; each write is fenced
+// (fence.go).
 
-// term is one mastership.
+// term is one mastership of a plane that nodes share.
 type term struct {
-	m          *presence
-	number     int64
-	planeID    string
-	recorded   int64        // the revision at which the term began
-	conditions []condition  // what it rests on
-	offered    atomic.Int64 // mod revision of the handover last offered
-	history    *history
-	fresh      context.Context // ends when the term is watched
-	announced  context.CancelFunc
-	ctx        context.Context
-	over       context.CancelCauseFunc
+	*termCore
+	offered   atomic.Int64 // mod revision of the handover last offered
+	history   *history
+	fresh     context.Context // ends when the term is watched
+	announced context.CancelFunc
 }
 
 // watchAfter is how long a term that is not announced goes unwatched. Its announcement is
@@ -38,25 +32,6 @@ type term struct {
 const watchAfter = 100 * time.Millisecond
 
 var _ driver.Term = (*term)(nil)
-
-// condition is a key that a term rests on, in the revision that created it or, if
-// that is 0, in the one that last modified it.
-type condition struct {
-	key               string
-	created, modified int64
-}
-
-// holds reports whether the key is as it was.
-func (st *condition) holds(kvs []*mvccpb.KeyValue) bool {
-	switch {
-	case len(kvs) != 1:
-		return false
-	case st.created != 0:
-		return kvs[0].CreateRevision == st.created
-	default:
-		return kvs[0].ModRevision == st.modified
-	}
-}
 
 // begin makes the term that is given to this presence.
 func (m *presence) begin(a *award) *term {
@@ -82,55 +57,11 @@ func (m *presence) begin(a *award) *term {
 	return t
 }
 
-// newTerm makes a term that ends with the presence.
+// newTerm makes a term in a shared plane that ends with the presence.
 func (m *presence) newTerm(number int64, conditions ...condition) *term {
-	t := &term{m: m, number: number, conditions: conditions}
-	t.ctx, t.over = context.WithCancelCause(m.store.ctx)
+	t := &term{termCore: newTermCore(m, number, conditions...)}
 	t.fresh, t.announced = context.WithTimeout(t.ctx, watchAfter)
-	m.store.group.Go(func() {
-		select {
-		case <-m.ctx.Done():
-			t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, m.Cause()))
-		case <-t.ctx.Done():
-		}
-	})
 	return t
-}
-
-// watch ends the term when somebody deletes or replaces what it rests on: lost
-// then says what. The fence would find out with the next write; a master that
-// writes nothing should know as well.
-func (t *term) watch(lost func(*picture) string) {
-	own := t.conditions[len(t.conditions)-1].key
-	t.m.store.watchHolder(t.ctx, own, func(p *picture) bool {
-		if why := lost(p); why != "" {
-			t.over(fmt.Errorf("%w: %s", driver.ErrTermOver, why))
-		}
-		return t.ctx.Err() == nil
-	})
-}
-
-// Number is the fencing token.
-func (t *term) Number() int64 { return t.number }
-
-// PlaneID is the id of the plane as the term began.
-func (t *term) PlaneID() string { return t.planeID }
-
-// Revision is that of the term record.
-func (t *term) Revision() rebind.Revision { return rebind.Revision(t.recorded) }
-
-// Context ends with the term.
-func (t *term) Context() context.Context { return t.ctx }
-
-// acting returns nil while this node may act as master by its own clock.
-func (t *term) acting() error {
-	if t.m.live() && t.ctx.Err() == nil {
-		return nil
-	}
-	if t.ctx.Err() == nil { // the lease has just ended: the term does before anybody is told
-		t.over(fmt.Errorf("%w: %w", driver.ErrTermOver, t.m.Cause()))
-	}
-	return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(t.ctx))
 }
 
 // Announce publishes the record of a node that has become master, adds its entry
@@ -210,16 +141,6 @@ func (t *term) Publish(ctx context.Context, r driver.Record) error {
 		return fmt.Errorf("publish record: %w", err)
 	}
 	return nil
-}
-
-// Clear deletes all mementos and returns the revision at which they are gone.
-func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
-	sp := prefixed(t.m.store.keys.mementos())
-	revision, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{clientv3.OpDelete(sp.from, clientv3.WithRange(sp.to))}})
-	if err != nil {
-		return 0, fmt.Errorf("delete all mementos: %w", err)
-	}
-	return rebind.Revision(revision), nil
 }
 
 // RecordDeparture keeps what is known of a node that vanished.

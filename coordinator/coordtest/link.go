@@ -225,13 +225,14 @@ func (l *faultyStore) Join(ctx context.Context, r driver.Record) (driver.Presenc
 }
 
 // JoinExclusive takes the plane, with a presence and a term that have the same faults.
-func (l *faultyStore) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.Term, err error) {
+func (l *faultyStore) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (m driver.Presence, t driver.ExclusiveTerm, err error) {
 	err = l.do(ctx, memstore.CallJoinExclusive, func() error {
 		inner, won, err := l.Store.JoinExclusive(ctx, r, planeID)
 		if err != nil {
 			return err
 		}
-		m, t = l.presence(inner), l.term(won)
+		m = l.presence(inner)
+		t = &faultyExclusiveTerm{faultyTermCore: l.termCore(won), inner: won}
 		return nil
 	})
 	return m, t, err
@@ -379,67 +380,88 @@ func (c *faultyCandidacy) Leave(ctx context.Context, why error) error {
 	return c.link.do(ctx, memstore.CallWithdraw, func() error { return c.Candidacy.Leave(ctx, why) })
 }
 
-// faultyTerm is one of a process that may stand still.
-type faultyTerm struct {
-	driver.Term
+// faultyTermCore is what every term has, of a process that may stand still.
+type faultyTermCore struct {
+	driver.AnyTerm
 	link *faultyStore
 	ctx  context.Context
 }
 
-func (l *faultyStore) term(inner driver.Term) *faultyTerm {
+func (l *faultyStore) termCore(inner driver.AnyTerm) *faultyTermCore {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(inner.Context()))
 	l.tasks.Go(func() {
 		<-inner.Context().Done()
 		l.thawed()
 		end(context.Cause(inner.Context()))
 	})
-	return &faultyTerm{Term: inner, link: l, ctx: ctx}
+	return &faultyTermCore{AnyTerm: inner, link: l, ctx: ctx}
 }
 
 // Context ends when a process that runs learns that the term is over.
-func (t *faultyTerm) Context() context.Context { return t.ctx }
+func (t *faultyTermCore) Context() context.Context { return t.ctx }
 
 // Commit writes a delta.
-func (t *faultyTerm) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
-	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.Term.Commit(ctx, writes) })
+func (t *faultyTermCore) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	return get(ctx, t.link, memstore.CallCommit, func() (rebind.Revision, error) { return t.AnyTerm.Commit(ctx, writes) })
+}
+
+// Clear deletes all mementos.
+func (t *faultyTermCore) Clear(ctx context.Context) (rebind.Revision, error) {
+	return get(ctx, t.link, memstore.CallClear, func() (rebind.Revision, error) { return t.AnyTerm.Clear(ctx) })
+}
+
+// faultyExclusiveTerm is the term of a disabled node.
+type faultyExclusiveTerm struct {
+	*faultyTermCore
+	inner driver.ExclusiveTerm
+}
+
+// Resign gives the plane up.
+func (t *faultyExclusiveTerm) Resign(ctx context.Context) error {
+	return t.link.do(ctx, memstore.CallResign, func() error { return t.inner.Resign(ctx) })
+}
+
+// faultyTerm is the term of a node in a shared plane.
+type faultyTerm struct {
+	*faultyTermCore
+	inner driver.Term
+}
+
+func (l *faultyStore) term(inner driver.Term) *faultyTerm {
+	return &faultyTerm{faultyTermCore: l.termCore(inner), inner: inner}
 }
 
 // Announce announces the master.
 func (t *faultyTerm) Announce(ctx context.Context, r driver.Record, h driver.HistoryEntry) error {
-	return t.link.do(ctx, memstore.CallAnnounce, func() error { return t.Term.Announce(ctx, r, h) })
+	return t.link.do(ctx, memstore.CallAnnounce, func() error { return t.inner.Announce(ctx, r, h) })
 }
 
 // Publish replaces the record.
 func (t *faultyTerm) Publish(ctx context.Context, r driver.Record) error {
-	return t.link.do(ctx, memstore.CallPublish, func() error { return t.Term.Publish(ctx, r) })
-}
-
-// Clear deletes all mementos.
-func (t *faultyTerm) Clear(ctx context.Context) (rebind.Revision, error) {
-	return get(ctx, t.link, memstore.CallClear, func() (rebind.Revision, error) { return t.Term.Clear(ctx) })
+	return t.link.do(ctx, memstore.CallPublish, func() error { return t.inner.Publish(ctx, r) })
 }
 
 // RecordDeparture keeps what is known of a node that vanished.
 func (t *faultyTerm) RecordDeparture(ctx context.Context, d driver.Departed) error {
-	return t.link.do(ctx, memstore.CallRecordDeparture, func() error { return t.Term.RecordDeparture(ctx, d) })
+	return t.link.do(ctx, memstore.CallRecordDeparture, func() error { return t.inner.RecordDeparture(ctx, d) })
 }
 
 // CheckHandover asks whether a handover may be made.
 func (t *faultyTerm) CheckHandover(ctx context.Context, to driver.Member) error {
-	return t.link.do(ctx, memstore.CallPlane, func() error { return t.Term.CheckHandover(ctx, to) })
+	return t.link.do(ctx, memstore.CallPlane, func() error { return t.inner.CheckHandover(ctx, to) })
 }
 
 // Offer offers the term, or withdraws that.
 func (t *faultyTerm) Offer(ctx context.Context, o *driver.Offer) error {
-	return t.link.do(ctx, memstore.CallOffer, func() error { return t.Term.Offer(ctx, o) })
+	return t.link.do(ctx, memstore.CallOffer, func() error { return t.inner.Offer(ctx, o) })
 }
 
 // Pass gives the term to another candidate.
 func (t *faultyTerm) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
-	return t.link.do(ctx, memstore.CallPass, func() error { return t.Term.Pass(ctx, to, r) })
+	return t.link.do(ctx, memstore.CallPass, func() error { return t.inner.Pass(ctx, to, r) })
 }
 
 // Resign gives the term up.
 func (t *faultyTerm) Resign(ctx context.Context, r driver.Record) error {
-	return t.link.do(ctx, memstore.CallResign, func() error { return t.Term.Resign(ctx, r) })
+	return t.link.do(ctx, memstore.CallResign, func() error { return t.inner.Resign(ctx, r) })
 }

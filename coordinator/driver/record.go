@@ -125,7 +125,7 @@ type Stray struct {
 // MaxStrays is how many stray keys a plane names at most.
 const MaxStrays = 100
 
-// Guard is the guard of a disabled node: while it lives nobody joins.
+// Guard names the disabled node that has the plane to itself: while that lives nobody joins.
 type Guard struct {
 	Node string `json:"node"`
 	URI  string `json:"uri"`

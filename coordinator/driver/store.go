@@ -59,11 +59,10 @@ type Store interface {
 
 	// JoinExclusive takes the whole plane for the node of r, which is disabled: on a new
 	// lease, while no other node is here, it keeps all others out. It returns the
-	// lease and a term whose writes rest on it; the term has no record in the
-	// plane, nothing to announce and nobody to pass it to. planeID is for a plane
-	// that has none yet, empty for a random one. It returns [ErrExclusive] where
-	// somebody lives, and a [*TakenError] as Join does.
-	JoinExclusive(ctx context.Context, r Record, planeID string) (Presence, Term, error)
+	// lease and a term whose writes rest on it. planeID is for a plane that has none yet,
+	// empty for a random one. It returns [ErrExclusive] where another node is in the
+	// plane, and a [*TakenError] as Join does.
+	JoinExclusive(ctx context.Context, r Record, planeID string) (Presence, ExclusiveTerm, error)
 
 	// Pause puts p in force, in the place of one that is; Resume ends it.
 	Pause(ctx context.Context, p Pause) error
@@ -122,9 +121,9 @@ type Presence interface {
 	Leave(ctx context.Context, last *Departed) error
 }
 
-// Term is one mastership. It is over when its context ends, at the latest when
-// the lease can no longer be relied on.
-type Term interface {
+// AnyTerm is what every term has. It is over when its context ends, at the latest when the
+// lease can no longer be relied on.
+type AnyTerm interface {
 	Writer
 
 	// Number is the fencing token: higher than that of every earlier term.
@@ -132,19 +131,24 @@ type Term interface {
 	// PlaneID is the id of the plane as the term began, which its transaction may have
 	// founded; empty after a handover, whose target has been in the plane before.
 	PlaneID() string
-	// Revision is that of the term record. State older than it may lack writes
+	// Revision is the one at which the term began. State older than it may lack writes
 	// of the master before.
 	Revision() rebind.Revision
 	// Context ends with the term; its cause says why and is an [ErrTermOver].
 	Context() context.Context
+	// Clear deletes all mementos and returns the revision at which they are gone.
+	Clear(ctx context.Context) (rebind.Revision, error)
+}
+
+// Term is one mastership of a plane that nodes share.
+type Term interface {
+	AnyTerm
 
 	// Announce publishes the record of a node that has become master and its
 	// history entry in one fenced transaction.
 	Announce(ctx context.Context, r Record, h HistoryEntry) error
 	// Publish replaces the record under the fence.
 	Publish(ctx context.Context, r Record) error
-	// Clear deletes all mementos and returns the revision at which they are gone.
-	Clear(ctx context.Context) (rebind.Revision, error)
 	// RecordDeparture keeps what is known of a node that vanished, unless it is back.
 	RecordDeparture(ctx context.Context, l Departed) error
 	// CheckHandover tells whether this node may make the writes of a handover to the
@@ -161,6 +165,15 @@ type Term interface {
 	// Resign ends the term and publishes r as this node's record, in one fenced
 	// transaction.
 	Resign(ctx context.Context, r Record) error
+}
+
+// ExclusiveTerm is the term of a disabled node, which has the plane to itself. The plane
+// shows no record of that node.
+type ExclusiveTerm interface {
+	AnyTerm
+
+	// Resign ends the term and lets other nodes into the plane.
+	Resign(ctx context.Context) error
 }
 
 // Margin is how long before a lease of the given TTL can lapse its holder treats

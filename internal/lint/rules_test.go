@@ -242,7 +242,7 @@ var mayStart = allow{
 	"etcdstore/fence_test.go":                      "a campaign runs until the test receives its end",
 	"etcdstore/embedded/embedded.go":               "watches etcd until Close, which waits for it",
 	"coordinator/coordtest/memstore/presence.go":   "renews a lease until the presence or the server ends",
-	"coordinator/coordtest/memstore/candidacy.go":  "watches a term until it or the server ends",
+	"coordinator/coordtest/memstore/term.go":       "watches a term until it or the server ends",
 	"coordinator/coordtest/storetest/storetest.go": "a campaign runs until its cleanup, which waits for it",
 	"coordinator/coordtest/storetest/deltas.go":    "waits for a batch that the test then receives",
 	"coordinator/coordtest/storetest/follow.go":    "follows a plane until its cleanup, which waits for it",

@@ -69,17 +69,18 @@ func members(typ ast.Expr) (names []*ast.Ident) {
 // homonyms lists the names, in lower case, that types of several packages may
 // have, and why no reader takes one for the other.
 var homonyms = map[string]string{
-	"config":    "the settings of the package that declares it",
-	"candidacy": "an interface, and those that implement it",
-	"node":      "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
-	"plane":     "coordtest's is a whole one under test, the driver's is the picture of one",
-	"presence":  "the interface, those that implement it, and what a node keeps of its own",
-	"role":      "etcdauth's is etcd's word, for what a node may do with etcd; credentials' is what a caller of the API may do",
-	"server":    "each serves what its package is called after",
-	"store":     "an interface, and those that implement it",
-	"term":      "an interface, and those that implement it",
-	"watcher":   "an interface, and those that implement it",
-	"writer":    "the driver's is an interface; the others write what their package is called after",
+	"config":        "the settings of the package that declares it",
+	"candidacy":     "an interface, and those that implement it",
+	"node":          "httpapi's is what it needs of the node, and telemetry's counts what is done with it",
+	"plane":         "coordtest's is a whole one under test, the driver's is the picture of one",
+	"presence":      "the interface, those that implement it, and what a node keeps of its own",
+	"role":          "etcdauth's is etcd's word, for what a node may do with etcd; credentials' is what a caller of the API may do",
+	"server":        "each serves what its package is called after",
+	"store":         "an interface, and those that implement it",
+	"term":          "an interface, and those that implement it",
+	"exclusiveterm": "an interface, and those that implement it",
+	"watcher":       "an interface, and those that implement it",
+	"writer":        "the driver's is an interface; the others write what their package is called after",
 }
 
 // apart lists directories whose types may be called as others are: a reader of the

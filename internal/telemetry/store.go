@@ -95,13 +95,14 @@ func (s store) Join(ctx context.Context, r driver.Record) (driver.Presence, erro
 	return presence{Presence: m, t: s.t}, nil
 }
 
-// JoinExclusive returns a term that is observed.
-func (s store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
+// JoinExclusive returns a term whose writes are observed. There is no promotion to
+// measure: a disabled node is not elected, and announces nothing.
+func (s store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.ExclusiveTerm, error) {
 	m, won, err := s.Store.JoinExclusive(ctx, r, planeID)
 	if err != nil {
 		return nil, nil, err
 	}
-	return presence{Presence: m, t: s.t}, s.t.elected(won), nil
+	return presence{Presence: m, t: s.t}, exclusiveTerm{ExclusiveTerm: won, t: s.t}, nil
 }
 
 type presence struct {
@@ -184,12 +185,28 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 
 // Commit counts one transaction of mementos.
 func (m *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	return m.t.commit(ctx, m.Term, writes)
+}
+
+// exclusiveTerm observes the term of a disabled node.
+type exclusiveTerm struct {
+	driver.ExclusiveTerm
+	t *Telemetry
+}
+
+// Commit counts one transaction of mementos.
+func (m exclusiveTerm) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	return m.t.commit(ctx, m.ExclusiveTerm, writes)
+}
+
+// commit counts one transaction of mementos.
+func (t *Telemetry) commit(ctx context.Context, w driver.Writer, writes []driver.Write) (rebind.Revision, error) {
 	began := time.Now()
-	at, err := m.Term.Commit(ctx, writes)
-	m.t.store.transaction.Observe(time.Since(began).Seconds())
-	m.t.store.batch.Observe(float64(deltas(writes)))
+	at, err := w.Commit(ctx, writes)
+	t.store.transaction.Observe(time.Since(began).Seconds())
+	t.store.batch.Observe(float64(deltas(writes)))
 	if errors.Is(err, driver.ErrFenced) {
-		m.t.store.fenced.Inc()
+		t.store.fenced.Inc()
 	}
 	return at, err
 }

@@ -247,9 +247,9 @@ func (c *candidacy) Leave(ctx context.Context, why error) error {
 // begin makes the term that the record gives to m; the caller holds mu.
 func (m *presence) begin() *term {
 	s := m.store.server
-	t := &term{m: m, number: s.holder.Term, planeID: s.planeID, recorded: s.termMod, made: s.queue[m.lease.key]}
-	t.ctx, t.over = context.WithCancelCause(s.ctx)
+	recorded, made := s.termMod, s.queue[m.lease.key]
+	t := &term{&termCore{m: m, number: s.holder.Term, planeID: s.planeID, recorded: recorded}}
 	m.led = t.number
-	go t.watch()
+	t.begin(func() bool { return s.termMod != recorded || s.candidacy(m.lease.key) != made })
 	return t
 }

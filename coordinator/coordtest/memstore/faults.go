@@ -34,7 +34,7 @@ const (
 	CallHead            Call = "head"
 	CallLoad            Call = "load"
 	CallOperate         Call = "operate" // pause, resume and forget
-	CallJoinExclusive   Call = "seclude"
+	CallJoinExclusive   Call = "join exclusively"
 	CallStand           Call = "stand"    // the entry into the election
 	CallLook            Call = "look"     // a candidate's look at the plane
 	CallRequeue         Call = "requeue"  // a candidate's move to the end of the queue
@@ -167,7 +167,7 @@ func (s *Server) DeleteTerm() {
 	s.announce()
 }
 
-// DeleteGuard deletes the guard of a disabled node.
+// DeleteGuard deletes the key by which a disabled node has the plane to itself.
 func (s *Server) DeleteGuard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,8 +22,8 @@ type guardKey struct {
 	made  rebind.Revision
 }
 
-// secluded is the error of a node that finds the guard.
-func (g *guardKey) secluded() error {
+// exclusiveError is the error of a node that finds the key guard.
+func (g *guardKey) exclusiveError() error {
 	return fmt.Errorf("%w: the disabled node %s at %s has it to itself", driver.ErrExclusive, g.Node, g.URI)
 }
 

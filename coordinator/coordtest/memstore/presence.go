@@ -31,7 +31,7 @@ func (s *Store) Join(ctx context.Context, r driver.Record) (driver.Presence, err
 		return nil, &driver.TakenError{Holder: e.record}
 	}
 	if g := s.server.guard; g != nil {
-		return nil, g.secluded()
+		return nil, g.exclusiveError()
 	}
 	if s.server.full {
 		return nil, driver.ErrStoreFull
@@ -180,13 +180,13 @@ func (m *presence) Leave(ctx context.Context, last *driver.Departed) error {
 }
 
 // JoinExclusive takes the plane for the node of r.
-func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
+func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.ExclusiveTerm, error) {
 	if err := s.reach(ctx, CallJoinExclusive); err != nil {
 		return nil, nil, err
 	}
 	defer s.server.mu.Unlock()
 	if s.server.guard != nil {
-		return nil, nil, s.server.guard.secluded()
+		return nil, nil, s.server.guard.exclusiveError()
 	}
 	if len(s.server.nodes) > 0 || len(s.server.queue) > 0 {
 		return nil, nil, fmt.Errorf("%w: somebody is in this one", driver.ErrExclusive)
@@ -197,8 +197,8 @@ func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID stri
 		Guard: driver.Guard{Node: r.ID, URI: r.URI}, lease: m.lease, made: s.server.step(),
 	}
 	s.server.announce()
-	t := &term{m: m, number: int64(s.server.guard.made), planeID: s.server.planeID, recorded: s.server.guard.made, solo: true}
-	t.ctx, t.over = context.WithCancelCause(s.server.ctx)
-	go t.watch()
+	made := s.server.guard.made
+	t := &exclusiveTerm{&termCore{m: m, number: int64(made), planeID: s.server.planeID, recorded: made}}
+	t.begin(func() bool { return s.server.guard == nil || s.server.guard.made != made })
 	return m, t, nil
 }

@@ -16,20 +16,26 @@ const maxHistory = 200
 // settleFor is how long the outcome of a write is looked for after its term.
 const settleFor = 2 * time.Second
 
-// term is one mastership.
-type term struct {
+// termCore is what every term has.
+type termCore struct {
 	m        *presence
 	number   int64
 	planeID  string
 	recorded rebind.Revision
-	made     rebind.Revision
-	solo     bool // a disabled node's: it rests on the guard
+	fenced   func() bool // whether the term is over as the store sees it; its caller holds mu
 	ctx      context.Context
 	over     context.CancelCauseFunc
 }
 
+// begin has the term end when fenced says so, or with its presence.
+func (t *termCore) begin(fenced func() bool) {
+	t.fenced = fenced
+	t.ctx, t.over = context.WithCancelCause(t.m.store.server.ctx)
+	go t.watch()
+}
+
 // watch ends the term with the presence or with what it rests on.
-func (t *term) watch() {
+func (t *termCore) watch() {
 	s := t.m.store.server
 	for t.ctx.Err() == nil {
 		s.mu.Lock()
@@ -48,30 +54,20 @@ func (t *term) watch() {
 	}
 }
 
-// fenced reports whether the term is over as the store sees it; the caller holds
-// mu.
-func (t *term) fenced() bool {
-	s := t.m.store.server
-	if t.solo {
-		return s.guard == nil || s.guard.made != t.recorded
-	}
-	return s.termMod != t.recorded || s.candidacy(t.m.lease.key) != t.made
-}
-
 // PlaneID is the id of the plane as the term began.
-func (t *term) PlaneID() string { return t.planeID }
+func (t *termCore) PlaneID() string { return t.planeID }
 
 // Number is the fencing token.
-func (t *term) Number() int64 { return t.number }
+func (t *termCore) Number() int64 { return t.number }
 
 // Revision is that of the term record.
-func (t *term) Revision() rebind.Revision { return t.recorded }
+func (t *termCore) Revision() rebind.Revision { return t.recorded }
 
 // Context ends with the term.
-func (t *term) Context() context.Context { return t.ctx }
+func (t *termCore) Context() context.Context { return t.ctx }
 
 // reach is the fence: it returns with the server locked and the term in force.
-func (t *term) reach(ctx context.Context, call Call) error {
+func (t *termCore) reach(ctx context.Context, call Call) error {
 	if t.ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", driver.ErrClosed, context.Cause(t.ctx))
 	}
@@ -87,7 +83,7 @@ func (t *term) reach(ctx context.Context, call Call) error {
 }
 
 // Commit makes writes; see [driver.Writer].
-func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+func (t *termCore) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	if err := t.reach(ctx, CallCommit); err != nil {
 		return 0, err
 	}
@@ -122,7 +118,7 @@ func (t *term) Commit(ctx context.Context, writes []driver.Write) (rebind.Revisi
 }
 
 // settle finds out whether writes whose answer was lost were made.
-func (t *term) settle(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+func (t *termCore) settle(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
 	if err := t.m.store.reach(ctx, CallCommit); err != nil {
@@ -145,6 +141,26 @@ func (t *term) settle(ctx context.Context, writes []driver.Write) (rebind.Revisi
 	return 0, rebind.ErrUnknown
 }
 
+// Clear deletes all mementos.
+func (t *termCore) Clear(ctx context.Context) (rebind.Revision, error) {
+	if err := t.reach(ctx, CallClear); err != nil {
+		return 0, err
+	}
+	s := t.m.store.server
+	defer s.mu.Unlock()
+	at := s.step()
+	for name := range maps.Clone(s.mementos) {
+		s.remove(at, name)
+	}
+	s.announce()
+	return at, nil
+}
+
+// term is one mastership of a plane that nodes share.
+type term struct{ *termCore }
+
+var _ driver.Term = (*term)(nil)
+
 // putRecord changes this node's record; the caller holds mu.
 func (t *term) putRecord(r driver.Record) {
 	s := t.m.store.server
@@ -155,12 +171,8 @@ func (t *term) putRecord(r driver.Record) {
 	s.nodes[r.ID] = &recordKey{record: r, joined: joined, lease: t.m.lease}
 }
 
-// change runs one fenced transaction that puts something. A disabled node has
-// nothing to tell.
+// change runs one fenced transaction that puts something.
 func (t *term) change(ctx context.Context, call Call, write func(s *Server) error) error {
-	if t.solo {
-		return nil
-	}
 	if err := t.reach(ctx, call); err != nil {
 		return err
 	}
@@ -196,21 +208,6 @@ func (t *term) Publish(ctx context.Context, r driver.Record) error {
 	})
 }
 
-// Clear deletes all mementos.
-func (t *term) Clear(ctx context.Context) (rebind.Revision, error) {
-	if err := t.reach(ctx, CallClear); err != nil {
-		return 0, err
-	}
-	s := t.m.store.server
-	defer s.mu.Unlock()
-	at := s.step()
-	for name := range maps.Clone(s.mementos) {
-		s.remove(at, name)
-	}
-	s.announce()
-	return at, nil
-}
-
 // RecordDeparture keeps what is known of a node that vanished.
 func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 	return t.change(ctx, CallRecordDeparture, func(s *Server) error {
@@ -223,14 +220,8 @@ func (t *term) RecordDeparture(ctx context.Context, l driver.Departed) error {
 	})
 }
 
-// errSolo is what a disabled node is told that wants to share.
-var errNotShared = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
-
 // CheckHandover finds everything allowed that there is room for.
 func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
-	if t.solo {
-		return errNotShared
-	}
 	return t.change(ctx, CallPlane, func(s *Server) error {
 		switch {
 		case s.corrupt:
@@ -244,9 +235,6 @@ func (t *term) CheckHandover(ctx context.Context, _ driver.Member) error {
 
 // Offer publishes a handover or withdraws it.
 func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
-	if t.solo {
-		return errNotShared
-	}
 	return t.change(ctx, CallOffer, func(s *Server) error {
 		at := s.step()
 		s.handover = nil
@@ -260,9 +248,6 @@ func (t *term) Offer(ctx context.Context, h *driver.Offer) error {
 
 // Pass gives the term to a candidate.
 func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) error {
-	if t.solo {
-		return errNotShared
-	}
 	err := t.change(ctx, CallPass, func(s *Server) error {
 		if s.candidacy(to.CandidateKey) != to.Candidacy || to.Candidacy == 0 || s.handover == nil {
 			return fmt.Errorf("%w: %s is no longer in the election", driver.ErrRefused, to.ID)
@@ -285,11 +270,6 @@ func (t *term) Pass(ctx context.Context, to driver.Member, r driver.Record) erro
 
 // Resign gives the term up.
 func (t *term) Resign(ctx context.Context, r driver.Record) error {
-	if t.solo {
-		if err := t.m.Leave(ctx, nil); err != nil {
-			return err
-		}
-	}
 	err := t.change(ctx, CallResign, func(s *Server) error {
 		s.step()
 		s.unqueue(t.m.lease.key)
@@ -301,4 +281,18 @@ func (t *term) Resign(ctx context.Context, r driver.Record) error {
 		t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
 	}
 	return err
+}
+
+// exclusiveTerm is the mastership of a disabled node.
+type exclusiveTerm struct{ *termCore }
+
+var _ driver.ExclusiveTerm = (*exclusiveTerm)(nil)
+
+// Resign gives the plane up, with the lease.
+func (t *exclusiveTerm) Resign(ctx context.Context) error {
+	if err := t.m.Leave(ctx, nil); err != nil {
+		return err
+	}
+	t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
+	return nil
 }

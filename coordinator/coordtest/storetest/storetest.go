@@ -33,7 +33,7 @@ type Lab interface {
 	DeleteTerm()
 	// EditTerm writes another number into the term record.
 	EditTerm(number int64)
-	// DeleteGuard deletes the guard of a disabled node.
+	// DeleteGuard deletes the key by which a disabled node has the plane to itself.
 	DeleteGuard()
 	// DeleteMeta deletes the plane's identity.
 	DeleteMeta()
@@ -112,11 +112,11 @@ func Cases() []Case {
 		{"Nobody says farewell for another's lease", leaveOfAnotherLease},
 		{"RecordDeparture keeps who is gone, once", recordOnlyTheDeparted},
 		{"Forget deletes one of those who left", forgetDeletes},
-		{"A disabled node keeps others out", secludeKeepsOthersOut},
-		{"Nobody is disabled where others live", secludeRefusedWhereOthersLive},
-		{"A disabled node writes while its guard stands", secludedTermWrites},
-		{"A disabled node lets others in when it resigns", secludedTermIsGivenUp},
-		{"A disabled node's term ends with its lease", secludedTermEndsWithItsLease},
+		{"A disabled node keeps others out", exclusiveKeepsOthersOut},
+		{"Nobody is disabled where others live", exclusiveRefusedWhereOthersLive},
+		{"A disabled node writes while it has the plane", exclusiveTermWrites},
+		{"A disabled node lets others in when it resigns", exclusiveTermIsGivenUp},
+		{"A disabled node's term ends with its lease", exclusiveTermEndsWithItsLease},
 		{"Clear deletes all mementos in one revision", clearDeletesAll},
 		{"A check of a handover writes nothing", checkWritesNothing},
 		{"Announce writes record and history", announceWrites},
@@ -240,7 +240,7 @@ func queued(t *testing.T, lab Lab, id string) {
 	})
 }
 
-func over(t *testing.T, term driver.Term) {
+func over(t *testing.T, term driver.AnyTerm) {
 	t.Helper()
 	select {
 	case <-term.Context().Done():
@@ -256,7 +256,7 @@ func put(name rebind.Name, payload string) rebind.Op {
 	return rebind.Op{Name: name, Put: &rebind.Content{ContentType: "text/plain; charset=utf-8", Parent: "entity/p", Schema: 3, Payload: []byte(payload)}}
 }
 
-func commit(t *testing.T, term driver.Term, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
+func commit(t *testing.T, term driver.AnyTerm, id string, base []rebind.Revision, ops ...rebind.Op) rebind.Revision {
 	t.Helper()
 	rev, err := term.Commit(limit(t), driver.Writes(rebind.Delta{ID: id, Ops: ops}, base))
 	if err != nil {

@@ -43,7 +43,7 @@ func writers() []Mutant {
 			Name: "fence-on-key-only", Invariant: "I-1", Rule: "the fence compares the term record",
 			Edits: []Edit{{
 				"etcdstore/fence.go",
-				`modifiedAt(st.key, st.modified)`, `clientv3.Compare(clientv3.ModRevision(st.key), ">", 0)`,
+				`modifiedAt(c.key, c.modified)`, `clientv3.Compare(clientv3.ModRevision(c.key), ">", 0)`,
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestFence_RefusesAMasterWhoseTermRecordWasReplaced"}},
 		},
@@ -51,7 +51,7 @@ func writers() []Mutant {
 			Name: "fence-on-record-only", Invariant: "I-1", Rule: "the fence compares the election key",
 			Edits: []Edit{{
 				"etcdstore/fence.go",
-				`createdAt(st.key, st.created)`, `clientv3.Compare(clientv3.CreateRevision(st.key), ">", -1)`,
+				`createdAt(c.key, c.created)`, `clientv3.Compare(clientv3.CreateRevision(c.key), ">", -1)`,
 			}},
 			Catchers: []Catcher{{Package: store, Test: "TestFence_RefusesAMasterWithoutItsKeyAlthoughItsRecordStands"}},
 		},

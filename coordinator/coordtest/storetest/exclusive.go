@@ -8,29 +8,29 @@ import (
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
-func seclude(t *testing.T, lab Lab, id string) (driver.Presence, driver.Term) {
+func joinExclusive(t *testing.T, lab Lab, id string) (driver.Presence, driver.ExclusiveTerm) {
 	t.Helper()
 	m, term, err := lab.Node(id).JoinExclusive(limit(t), record(id), "mine")
 	if err != nil {
-		t.Fatalf("seclude %s: %v", id, err)
+		t.Fatalf("%s joins exclusively: %v", id, err)
 	}
 	return m, term
 }
 
-func secludeKeepsOthersOut(t *testing.T, lab Lab) {
-	m, term := seclude(t, lab, "a")
+func exclusiveKeepsOthersOut(t *testing.T, lab Lab) {
+	m, term := joinExclusive(t, lab, "a")
 	p := plane(t, lab)
 	if p.Exclusive == nil || *p.Exclusive != (driver.Guard{Node: "a", URI: "http://a"}) {
-		t.Fatalf("seclusion = %+v", p.Exclusive)
+		t.Fatalf("exclusive = %+v", p.Exclusive)
 	}
 	if p.ID != "mine" || p.Held || len(p.Members) != 0 {
 		t.Fatalf("plane = %+v, want it founded and nobody in it", p)
 	}
 	if _, err := lab.Node("b").Join(limit(t), record("b")); !errors.Is(err, driver.ErrExclusive) {
-		t.Errorf("join = %v, want ErrSecluded", err)
+		t.Errorf("join = %v, want ErrExclusive", err)
 	}
 	if _, _, err := lab.Node("b").JoinExclusive(limit(t), record("b"), ""); !errors.Is(err, driver.ErrExclusive) {
-		t.Errorf("second seclusion = %v, want ErrSecluded", err)
+		t.Errorf("joining exclusively as well = %v, want ErrExclusive", err)
 	}
 	if m.Remaining() <= 0 || term.Number() == 0 || term.Revision() == 0 {
 		t.Errorf("remaining %s, term %d at %d", m.Remaining(), term.Number(), term.Revision())
@@ -40,11 +40,11 @@ func secludeKeepsOthersOut(t *testing.T, lab Lab) {
 	}
 }
 
-func secludeRefusedWhereOthersLive(t *testing.T, lab Lab) {
+func exclusiveRefusedWhereOthersLive(t *testing.T, lab Lab) {
 	other := join(t, lab, "b")
 	before := plane(t, lab)
 	if _, _, err := lab.Node("a").JoinExclusive(limit(t), record("a"), "mine"); !errors.Is(err, driver.ErrExclusive) {
-		t.Fatalf("seclude = %v, want ErrSecluded", err)
+		t.Fatalf("joining exclusively = %v, want ErrExclusive", err)
 	}
 	if p := plane(t, lab); p.Revision != before.Revision || p.ID != "" || p.Exclusive != nil {
 		t.Fatalf("plane = %+v, want nothing written", p)
@@ -52,20 +52,14 @@ func secludeRefusedWhereOthersLive(t *testing.T, lab Lab) {
 	if err := other.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}
-	seclude(t, lab, "a")
+	joinExclusive(t, lab, "a")
 }
 
-func secludedTermWrites(t *testing.T, lab Lab) {
-	_, term := seclude(t, lab, "a")
+func exclusiveTermWrites(t *testing.T, lab Lab) {
+	_, term := joinExclusive(t, lab, "a")
 	at := commit(t, term, "op1", []rebind.Revision{0}, put("entity/x", "1"))
-	if err := errors.Join(term.Announce(limit(t), record("a"), driver.HistoryEntry{Term: term.Number()}), term.Publish(limit(t), record("a"))); err != nil {
-		t.Fatalf("announce and publish: %v", err)
-	}
 	if p := plane(t, lab); p.Revision != at || len(p.Members) != 0 {
 		t.Errorf("plane = %+v, want it to show nothing of a disabled node", p)
-	}
-	if err := term.Offer(limit(t), &driver.Offer{ID: "h"}); !errors.Is(err, driver.ErrRefused) {
-		t.Errorf("offer = %v, want ErrRefused", err)
 	}
 	if _, err := term.Clear(limit(t)); err != nil {
 		t.Errorf("clear = %v", err)
@@ -81,9 +75,9 @@ func secludedTermWrites(t *testing.T, lab Lab) {
 	join(t, lab, "b")
 }
 
-func secludedTermIsGivenUp(t *testing.T, lab Lab) {
-	m, term := seclude(t, lab, "a")
-	if err := term.Resign(limit(t), record("a")); err != nil {
+func exclusiveTermIsGivenUp(t *testing.T, lab Lab) {
+	m, term := joinExclusive(t, lab, "a")
+	if err := term.Resign(limit(t)); err != nil {
 		t.Fatal(err)
 	}
 	over(t, term)
@@ -99,8 +93,8 @@ func secludedTermIsGivenUp(t *testing.T, lab Lab) {
 	}
 }
 
-func secludedTermEndsWithItsLease(t *testing.T, lab Lab) {
-	m, term := seclude(t, lab, "a")
+func exclusiveTermEndsWithItsLease(t *testing.T, lab Lab) {
+	m, term := joinExclusive(t, lab, "a")
 	if err := m.Leave(limit(t), nil); err != nil {
 		t.Fatal(err)
 	}

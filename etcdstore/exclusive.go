@@ -10,14 +10,13 @@ import (
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
 )
 
-// This file is how a disabled node takes a plane exclusively, and the term that it then has.
-
-// A disabled node has the plane to itself. Its guard and the records of others
-// exclude each other: the guard is created by a transaction that finds no key
-// under nodes/ and election/, and records by transactions that find no guard.
+// This file is how a disabled node takes a plane for itself, and the term that it then has.
+// It holds one key, guard. That key and the records of other nodes exclude each other: it is
+// created by a transaction that finds no key under nodes/ and election/, and records by
+// transactions that find no key guard.
 
 // JoinExclusive takes the plane for the node of r; see [driver.Store].
-func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.Term, error) {
+func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID string) (driver.Presence, driver.ExclusiveTerm, error) {
 	if err := s.endLastLease(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -28,28 +27,28 @@ func (s *Store) JoinExclusive(ctx context.Context, r driver.Record, planeID stri
 		return nil, nil, err
 	}
 	m := &presence{lease: l, node: r.ID, key: s.keys.guard()}
-	made, planeID, err := m.guard(ctx, r, planeID)
+	made, planeID, err := m.takePlane(ctx, r, planeID)
 	if err != nil {
 		l.end(driver.ErrLeaseLost)
 		l.gone()                                        // nothing waits in an election under it
-		s.setLastLease(lastLease{id: l.id, ours: true}) // the guard may be there all the same: the next try ends it first
-		return nil, nil, fmt.Errorf("take the guard: %w", err)
+		s.setLastLease(lastLease{id: l.id, ours: true}) // the key may be there all the same: the next try ends it first
+		return nil, nil, fmt.Errorf("take the plane: %w", err)
 	}
-	t := m.newTerm(made, condition{key: m.key, created: made})
+	t := newTermCore(m, made, condition{key: m.key, created: made})
 	t.recorded, t.planeID = made, planeID
 	s.group.Go(func() {
 		t.watch(func(p *picture) string {
 			if p.guardMade != made {
-				return "the guard is gone"
+				return "the key guard is gone"
 			}
 			return ""
 		})
 	})
-	return m, &soloTerm{t}, nil
+	return m, &exclusiveTerm{t}, nil
 }
 
-// guard creates the guard and returns its create revision, and the plane's id.
-func (m *presence) guard(ctx context.Context, r driver.Record, planeID string) (int64, string, error) {
+// takePlane creates the key guard and returns its create revision, and the plane's id.
+func (m *presence) takePlane(ctx context.Context, r driver.Record, planeID string) (int64, string, error) {
 	s := m.store
 	s.cfg.OnLease(int64(m.id))
 	p, err := s.look(ctx)
@@ -79,11 +78,12 @@ func (m *presence) guard(ctx context.Context, r driver.Record, planeID string) (
 	if strays := p.stray(); len(found) == 0 && len(strays) > 0 {
 		return 0, "", fmt.Errorf("%w: key %q %s; if nobody needs it, delete it", driver.ErrExclusive, strays[0].Key, strays[0].Why)
 	}
-	return 0, "", secluded(found)
+	return 0, "", exclusiveError(found)
 }
 
-// secluded is the error of a node that finds a guard, or somebody in the plane.
-func secluded(guard []*mvccpb.KeyValue) error {
+// exclusiveError is the error of a node that finds the key guard, or another node in the
+// plane.
+func exclusiveError(guard []*mvccpb.KeyValue) error {
 	if len(guard) == 0 {
 		return fmt.Errorf("%w: others are in this one, or on their way", driver.ErrExclusive)
 	}
@@ -94,41 +94,16 @@ func secluded(guard []*mvccpb.KeyValue) error {
 	return fmt.Errorf("%w: node %s at %s has this one", driver.ErrExclusive, by.Node, by.URI)
 }
 
-// soloTerm is the mastership of a disabled node. It shows nothing in a plane that
-// is nobody else's, and there is nobody to pass it to.
-type soloTerm struct{ *term }
+// exclusiveTerm is the mastership of a disabled node.
+type exclusiveTerm struct{ *termCore }
 
-var errSolo = fmt.Errorf("%w: a disabled node has no plane to share", driver.ErrRefused)
+var _ driver.ExclusiveTerm = (*exclusiveTerm)(nil)
 
-// Announce has nobody to tell.
-func (t *soloTerm) Announce(context.Context, driver.Record, driver.HistoryEntry) error {
-	return nil
-}
-
-// Publish has nobody to tell.
-func (t *soloTerm) Publish(context.Context, driver.Record) error { return nil }
-
-// RecordDeparture knows of nobody.
-func (t *soloTerm) RecordDeparture(context.Context, driver.Departed) error { return nil }
-
-// CheckHandover has nothing to check.
-func (t *soloTerm) CheckHandover(context.Context, driver.Member) error { return errSolo }
-
-// Offer has nobody to offer to.
-func (t *soloTerm) Offer(context.Context, *driver.Offer) error { return errSolo }
-
-// Pass has nobody to pass to.
-func (t *soloTerm) Pass(context.Context, driver.Member, driver.Record) error {
-	return errSolo
-}
-
-// Resign lets others in.
-func (t *soloTerm) Resign(ctx context.Context, _ driver.Record) error {
+// Resign deletes the key guard, which lets other nodes in.
+func (t *exclusiveTerm) Resign(ctx context.Context) error {
 	if _, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{clientv3.OpDelete(t.m.key)}, judge: goneIsApplied}); err != nil {
 		return fmt.Errorf("give up the plane: %w", err)
 	}
 	t.over(fmt.Errorf("%w: given up", driver.ErrTermOver))
 	return nil
 }
-
-var _ driver.Writer = (*soloTerm)(nil)
