@@ -1,7 +1,6 @@
 package etcdstore
 
 import (
-	"context"
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,22 +19,9 @@ const maxRequest = driver.MaxPayload + 16<<10 // 1.5 MiB
 // rather more than was measured.
 const opOverhead = 96
 
-// Commit makes writes; see [driver.Writer].
-func (t *termCore) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
-	w, err := t.mementoTxn(writes)
-	if err != nil {
-		return 0, err
-	}
-	revision, err := t.write(ctx, w)
-	if err != nil {
-		return 0, err
-	}
-	return rebind.Revision(revision), nil
-}
-
 // mementoTxn makes the transaction of writes. Because it compares each memento's modified revision
 // it is safe to send twice.
-func (t *termCore) mementoTxn(writes []driver.Write) (fencedTxn, error) {
+func mementoTxn(t *termCore, writes []driver.Write) (fencedTxn, error) {
 	w := fencedTxn{compares: make([]clientv3.Cmp, 0, len(writes)), ops: make([]clientv3.Op, 0, len(writes))}
 	size := opOverhead
 	for i := range writes {

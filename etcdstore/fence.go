@@ -12,7 +12,7 @@ import (
 // still the one that began this term, and the election key that won it is still there. The key
 // alone is not enough, because waiting candidates have keys too; the record alone outlives its
 // holder. The term of a disabled node compares the key guard instead.
-func (t *termCore) fence() []clientv3.Cmp {
+func fence(t *termCore) []clientv3.Cmp {
 	compares := make([]clientv3.Cmp, len(t.conditions))
 	for i, c := range t.conditions {
 		if c.created != 0 {

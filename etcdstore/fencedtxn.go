@@ -118,7 +118,7 @@ func (t *termCore) settleContext(caller context.Context) (context.Context, conte
 func (t *termCore) send(ctx context.Context, w fencedTxn) (*clientv3.TxnResponse, error) {
 	ctx, cancel := t.m.store.boundFor(ctx, w.size)
 	defer cancel()
-	return t.m.store.client.Txn(ctx).If(append(t.fence(), w.compares...)...).Then(w.ops...).Commit()
+	return t.m.store.client.Txn(ctx).If(append(fence(t), w.compares...)...).Then(w.ops...).Commit()
 }
 
 // refusal returns why a transaction was refused. That is final, because a revision that is

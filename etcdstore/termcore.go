@@ -25,7 +25,7 @@ type termCore struct {
 	over       context.CancelCauseFunc
 }
 
-// condition is a key that a term conditions on, in the revision that created it or, if
+// condition is a key that a term rests on, in the revision that created it or, if
 // that is 0, in the one that last modified it.
 type condition struct {
 	key               string
@@ -100,6 +100,19 @@ func (t *termCore) Clear(ctx context.Context) (rebind.Revision, error) {
 	revision, err := t.write(ctx, fencedTxn{ops: []clientv3.Op{clientv3.OpDelete(sp.from, clientv3.WithRange(sp.to))}})
 	if err != nil {
 		return 0, fmt.Errorf("delete all mementos: %w", err)
+	}
+	return rebind.Revision(revision), nil
+}
+
+// Commit makes writes; see [driver.Writer].
+func (t *termCore) Commit(ctx context.Context, writes []driver.Write) (rebind.Revision, error) {
+	w, err := mementoTxn(t, writes)
+	if err != nil {
+		return 0, err
+	}
+	revision, err := t.write(ctx, w)
+	if err != nil {
+		return 0, err
 	}
 	return rebind.Revision(revision), nil
 }
