@@ -183,12 +183,12 @@ func deltas() []Mutant {
 		{
 			Name: "split-batch", Invariant: "I-14", Rule: "a delta is one transaction",
 			Edits: []Edit{{
-				"etcdstore/commit.go",
-				"\tw, err := t.mementoTxn(writes)\n",
+				"etcdstore/termcore.go",
+				"\tw, err := mementoTxn(t, writes)\n",
 				"\tif len(writes) > 1 {\n\t\tvar last rebind.Revision\n\t\tfor i := range writes {\n" +
 					"\t\t\trev, err := t.Commit(ctx, writes[i:i+1])\n" +
 					"\t\t\tif err != nil {\n\t\t\t\treturn 0, err\n\t\t\t}\n\t\t\tlast = rev\n\t\t}\n\t\treturn last, nil\n\t}\n" +
-					"\tw, err := t.mementoTxn(writes)\n",
+					"\tw, err := mementoTxn(t, writes)\n",
 			}},
 			Catchers: []Catcher{contract("Commit_is_all_or_nothing")},
 		},
