@@ -106,6 +106,9 @@ func (c *candidate) run(ctx context.Context, presence driver.Presence) error {
 				changed = nil
 			}
 		}
+		if !c.election.Position().Queued {
+			forward = nil // it could not look, and would take the next change for another node's term
+		}
 		select {
 		case <-changed:
 		case <-again:

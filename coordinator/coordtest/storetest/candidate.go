@@ -67,10 +67,14 @@ func (c Candidate) Lead(ctx context.Context, presence driver.Presence) (driver.T
 		case !errors.Is(err, errWait):
 			again = time.After(retryEvery)
 		}
+		forward := c.Forward
+		if !election.Position().Queued {
+			forward = nil // it could not look, and would take the next change for another's term
+		}
 		select {
 		case <-changed:
 		case <-again:
-		case <-c.Forward:
+		case <-forward:
 			s.jump, s.vacant = true, election.Position().Term
 		case <-presence.Lost():
 			return nil, leave(presence.Cause())
