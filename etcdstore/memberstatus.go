@@ -88,20 +88,20 @@ func (p *memberStatus) fault() string {
 
 // examine asks each endpoint what it is, and returns an error for those in which no plane can
 // be kept. It passes over endpoints that do not answer: the prober asks them again.
-func (m *memberProber) examine(ctx context.Context) error {
-	if m.store.client.Maintenance == nil {
+func (sc *memberProber) examine(ctx context.Context) error {
+	if sc.store.client.Maintenance == nil {
 		return nil // somebody's own client, which cannot ask
 	}
-	found := make([]*memberStatus, len(m.members))
+	found := make([]*memberStatus, len(sc.members))
 	var group errgroup.Group
-	for i, member := range m.members {
+	for i, member := range sc.members {
 		group.Go(func() error {
-			client, done, err := m.client(member)
+			client, done, err := sc.client(member)
 			if err != nil {
 				return err
 			}
 			defer done()
-			found[i], err = m.examineOne(ctx, member, client)
+			found[i], err = sc.examineOne(ctx, member, client)
 			return err
 		})
 	}
@@ -116,15 +116,15 @@ func (m *memberProber) examine(ctx context.Context) error {
 			first = i
 		case p.cluster != found[first].cluster:
 			return fmt.Errorf("endpoints of two clusters: %s is of cluster %x, %s of cluster %x: name the endpoints of one",
-				m.members[first], found[first].cluster, m.members[i], p.cluster)
+				sc.members[first], found[first].cluster, sc.members[i], p.cluster)
 		}
 	}
-	m.begin(found)
+	sc.begin(found)
 	return nil
 }
 
-func (m *memberProber) examineOne(ctx context.Context, member string, client *clientv3.Client) (*memberStatus, error) {
-	s := m.store
+func (sc *memberProber) examineOne(ctx context.Context, member string, client *clientv3.Client) (*memberStatus, error) {
+	s := sc.store
 	p, err := askStatus(ctx, client)
 	switch {
 	case err != nil && status.Code(err) != codes.Unavailable && status.Code(err) != codes.DeadlineExceeded && ctx.Err() == nil:
@@ -142,7 +142,7 @@ func (m *memberProber) examineOne(ctx context.Context, member string, client *cl
 	case p.learner:
 		return p, nil
 	}
-	return p, m.answersProgress(ctx, client)
+	return p, sc.answersProgress(ctx, client)
 }
 
 // A member is asked for progress this often, at this interval, each time with a read that it
@@ -155,12 +155,12 @@ const (
 // answersProgress returns an error if a member that answers reads and opens watches does not
 // answer requests for progress, as a grpc-proxy does not. Without them no copy is known to be
 // current. It returns nil if it cannot tell.
-func (m *memberProber) answersProgress(ctx context.Context, client *clientv3.Client) error {
+func (sc *memberProber) answersProgress(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(m.store.ctx, cancel)()
+	defer context.AfterFunc(sc.store.ctx, cancel)()
 	ctx = metadata.AppendToOutgoingContext(ctx, "coordinator-stream", rand.Text())
-	watch := client.Watch(ctx, m.store.keys.meta(), clientv3.WithCreatedNotify())
+	watch := client.Watch(ctx, sc.store.keys.meta(), clientv3.WithCreatedNotify())
 	select {
 	case resp := <-watch:
 		if !resp.Created {
@@ -175,7 +175,7 @@ func (m *memberProber) answersProgress(ctx context.Context, client *clientv3.Cli
 		if client.RequestProgress(ctx) != nil {
 			return nil
 		}
-		if _, err := client.Get(ctx, m.store.keys.meta(), clientv3.WithCountOnly()); err != nil {
+		if _, err := client.Get(ctx, sc.store.keys.meta(), clientv3.WithCountOnly()); err != nil {
 			return nil
 		}
 		wait, stop := context.WithTimeout(ctx, progressEvery)

@@ -2,14 +2,8 @@ package replica_test
 
 import (
 	"context"
-	"slices"
-	"strings"
-	"sync"
-
-	"go.uber.org/zap"
 
 	"github.com/coordinator-ha/coordinator/coordinator/driver"
-	"github.com/coordinator-ha/coordinator/internal/replica"
 	"github.com/coordinator-ha/coordinator/rebind"
 )
 
@@ -46,15 +40,3 @@ func (quiet) Next(ctx context.Context) (driver.Batch, error) {
 func (quiet) Progress(context.Context) error { return nil }
 
 func (quiet) Close() {}
-
-func (s *shelf) view() *rebind.View {
-	slices.SortFunc(s.changes, func(a, b rebind.Change) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	ctx, cancel := context.WithCancel(context.Background())
-	m := replica.NewMirror(s, rebind.Rules{}, zap.NewNop())
-	var running sync.WaitGroup
-	running.Go(func() { _ = m.Run(ctx) }) // the cause is the cancel below
-	<-m.Loaded()
-	cancel()
-	running.Wait()
-	return m.View()
-}
