@@ -189,7 +189,7 @@ type spoolWriter struct {
 	err       error
 }
 
-var errNoSpace = errors.New("not enough space: an archive may take half of what is free")
+var errNoSpace = errors.New("no space left for it: an archive may take half of what is free")
 
 // Write implements [io.Writer].
 func (w *spoolWriter) Write(part []byte) (int, error) {
