@@ -28,7 +28,7 @@ func (l *loop) campaign() {
 	ctx, cancel := context.WithCancel(l.ctx)
 	c := &candidate{
 		node: l.cfg.ID, cache: l.cache, log: l.log, limit: driver.StallLimit(l.store.TTL()),
-		ordered: l.orders.pending != nil && l.orders.pending.order,
+		ordered: l.orders.ordered(),
 		alone:   l.clean, inspected: l.inspected,
 		cancel: cancel, done: make(chan struct{}), forward: make(chan struct{}, 1),
 	}
@@ -62,7 +62,7 @@ func (l *loop) makeRoom(why error) {
 // standsAside reports whether the node leaves the election to others. It goes on trying if
 // there is no other candidate.
 func (l *loop) standsAside() bool {
-	if !time.Now().Before(l.aside) || l.orders.pending != nil && l.orders.pending.order {
+	if !time.Now().Before(l.aside) || l.orders.ordered() {
 		return false
 	}
 	return slices.ContainsFunc(policy.Candidates(l.cache.estimate()), func(m driver.Member) bool { return m.ID != l.cfg.ID })

@@ -457,7 +457,7 @@ func (m *Mirror) resume(old bool) rebind.Revision {
 	m.mu.Lock()
 	base, steps := m.feed.base, m.feed.between(0, m.streamed)
 	m.mu.Unlock()
-	from := newest(v, m.streamed)
+	from, count := newest(v, m.streamed)
 	if from == 0 && len(steps) > 0 { // all mementos are deleted
 		from = steps[len(steps)-1].Revision
 	}
@@ -467,7 +467,7 @@ func (m *Mirror) resume(old bool) rebind.Revision {
 	m.streamed = from - 1
 	m.pastCheck = pastCheck{undone: make(map[rebind.Name]rebind.Revision)}
 	if from <= base {
-		m.pastCheck.remaining = modifiedAt(v, from)
+		m.pastCheck.remaining = count
 	}
 	return m.streamed
 }

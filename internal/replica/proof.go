@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -119,38 +118,26 @@ func sameChange(c *rebind.Change, other rebind.Change) bool {
 	if a == nil || b == nil {
 		return a == b && c.Fault == other.Fault && c.Revision == other.Revision
 	}
-	return a.Parent == b.Parent && a.ContentType == b.ContentType && a.Schema == b.Schema &&
-		a.Created == b.Created && a.Modified == b.Modified && a.Version == b.Version && a.By == b.By &&
-		bytes.Equal(a.Payload, b.Payload)
+	return a.Equal(b)
 }
 
-// newest returns the revision of the memento that was changed last up to a revision, 0 if
-// there is none. It looks at all mementos.
-func newest(v *rebind.View, upTo rebind.Revision) (at rebind.Revision) {
-	for m := range v.From("") {
-		if m.Modified <= upTo {
-			at = max(at, m.Modified)
+// newest returns the revision of the memento that was changed last up to a revision, and how
+// many were last changed at it; 0 if there is none. It looks at all mementos, once.
+func newest(v *rebind.View, upTo rebind.Revision) (at rebind.Revision, count int) {
+	look := func(modified rebind.Revision) {
+		switch {
+		case modified > upTo || modified < at:
+		case modified > at:
+			at, count = modified, 1
+		default:
+			count++
 		}
+	}
+	for m := range v.From("") {
+		look(m.Modified)
 	}
 	for _, f := range v.Faults() {
-		if f.Revision <= upTo {
-			at = max(at, f.Revision)
-		}
+		look(f.Revision)
 	}
-	return at
-}
-
-// modifiedAt counts the mementos that were last changed at a revision.
-func modifiedAt(v *rebind.View, at rebind.Revision) (n int) {
-	for m := range v.From("") {
-		if m.Modified == at {
-			n++
-		}
-	}
-	for _, f := range v.Faults() {
-		if f.Revision == at {
-			n++
-		}
-	}
-	return n
+	return at, count
 }

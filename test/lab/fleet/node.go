@@ -32,9 +32,6 @@ func (f *Fleet) newNode(c NodeConfig) (*Node, error) {
 	return &Node{NodeConfig: c, fleet: f, url: "http://" + address}, nil
 }
 
-// URL is the URL of its API.
-func (n *Node) URL() string { return n.url }
-
 // Start starts it, with its earlier notes if there are any. It does not wait.
 func (n *Node) Start() error {
 	var endpoints []string
